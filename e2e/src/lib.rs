@@ -1,5 +1,5 @@
-//! Reads traces in Jaeger's JSON, for tests to ask of them what a person would: who is below whom, in which service, by
-//! which kind of reference.
+//! Reads traces in Jaeger's JSON and answers questions about them: parents, children, services,
+//! reference types.
 #![expect(
     clippy::panic,
     clippy::expect_used,
@@ -13,27 +13,27 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-/// All traces that something caused.
+/// A set of traces.
 #[derive(Debug, Clone)]
-pub struct Traces {
-    /// All spans, of all the traces.
-    pub spans: Vec<Span>,
+pub struct TraceSet {
+    /// All spans of all traces.
+    pub spans: Vec<TraceSpan>,
 }
 
 /// One span.
 #[derive(Debug, Clone)]
-pub struct Span {
-    /// The trace it is in, as hex.
+pub struct TraceSpan {
+    /// Trace id, in hex.
     pub trace: String,
-    /// Its id, as hex.
+    /// Span id, in hex.
     pub id: String,
-    /// Its operation name.
+    /// Operation name.
     pub name: String,
-    /// The service that made it.
+    /// Service that recorded the span.
     pub service: String,
     /// Type, trace and span of each reference, in order.
     pub references: Vec<(String, String, String)>,
-    /// Its tags; the last one of a name.
+    /// Tags; of a repeated name the last one.
     pub tags: BTreeMap<String, Value>,
     /// Start in microseconds since the epoch.
     pub start: u64,
@@ -41,24 +41,24 @@ pub struct Span {
     pub duration: u64,
 }
 
-// === impl Traces ===
+// === impl TraceSet ===
 
-impl Traces {
-    /// From `{"data":[..]}`.
+impl TraceSet {
+    /// Reads `{"data":[..]}`.
     ///
     /// # Panics
-    /// When the JSON is not of that shape.
+    /// Panics if the JSON has another shape.
     #[must_use]
     pub fn from_json(json: &Value) -> Self {
         let traces = json["data"]
             .as_array()
-            .unwrap_or_else(|| panic!("no list 'data' in {json}"));
+            .unwrap_or_else(|| panic!("no list \"data\" in {json}"));
         Self {
             spans: traces.iter().flat_map(spans_of).collect(),
         }
     }
 
-    /// How many traces there are.
+    /// Returns the number of traces.
     #[must_use]
     pub fn count(&self) -> usize {
         self.spans
@@ -68,7 +68,7 @@ impl Traces {
             .len()
     }
 
-    /// The services of one trace.
+    /// Returns the services of one trace.
     #[must_use]
     pub fn services(&self, trace: &str) -> BTreeSet<&str> {
         self.spans
@@ -78,18 +78,18 @@ impl Traces {
             .collect()
     }
 
-    /// The spans of this name.
+    /// Returns the spans with this name.
     #[must_use]
-    pub fn named(&self, name: &str) -> Vec<&Span> {
+    pub fn named(&self, name: &str) -> Vec<&TraceSpan> {
         self.spans.iter().filter(|span| span.name == name).collect()
     }
 
-    /// The one span of this name.
+    /// Returns the only span with this name.
     ///
     /// # Panics
-    /// When there is none, or more than one.
+    /// Panics if there is not exactly one.
     #[must_use]
-    pub fn only(&self, name: &str) -> &Span {
+    pub fn only(&self, name: &str) -> &TraceSpan {
         match self.named(name)[..] {
             [span] => span,
             ref spans => panic!(
@@ -99,27 +99,29 @@ impl Traces {
         }
     }
 
-    /// The spans whose first reference is this span.
+    /// Returns the spans whose first reference is this span.
     #[must_use]
-    pub fn children(&self, parent: &Span) -> Vec<&Span> {
+    pub fn children(&self, parent: &TraceSpan) -> Vec<&TraceSpan> {
         self.spans
             .iter()
             .filter(|span| self.parent(span).is_some_and(|found| found.id == parent.id))
             .collect()
     }
 
-    /// The span that the first reference names.
+    /// Returns the span of the first reference.
     #[must_use]
-    pub fn parent(&self, span: &Span) -> Option<&Span> {
+    pub fn parent(&self, span: &TraceSpan) -> Option<&TraceSpan> {
+        // Later references are links, which do not make a parent.
         let (_, trace, id) = span.references.first()?;
         self.spans
             .iter()
             .find(|other| other.trace == *trace && other.id == *id)
     }
 
-    /// Whether `span` is `ancestor`'s child, or the child of its child, and so on.
+    /// Returns whether `span` is a direct or indirect child of `ancestor`.
     #[must_use]
-    pub fn is_below(&self, span: &Span, ancestor: &Span) -> bool {
+    pub fn is_below(&self, span: &TraceSpan, ancestor: &TraceSpan) -> bool {
+        // Counts the steps: a cycle of references would otherwise loop forever.
         let mut above = self.parent(span);
         let mut steps = 0;
         while let Some(found) = above {
@@ -127,17 +129,20 @@ impl Traces {
             if found.id == ancestor.id {
                 return true;
             }
-            assert!(steps <= self.spans.len(), "a circle of parents in:\n{self}");
+            assert!(
+                steps <= self.spans.len(),
+                "parents form a cycle in:\n{self}"
+            );
             above = self.parent(found);
         }
         false
     }
 }
 
-impl std::fmt::Display for Traces {
+impl std::fmt::Display for TraceSet {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         for span in &self.spans {
-            let Span {
+            let TraceSpan {
                 trace,
                 id,
                 name,
@@ -155,10 +160,10 @@ impl std::fmt::Display for Traces {
     }
 }
 
-// === impl Span ===
+// === impl TraceSpan ===
 
-impl Span {
-    /// The text of a tag, empty when there is none.
+impl TraceSpan {
+    /// Returns the text of a tag, or an empty string.
     #[must_use]
     pub fn tag(&self, key: &str) -> &str {
         self.tags
@@ -167,10 +172,10 @@ impl Span {
             .unwrap_or_default()
     }
 
-    /// The type of the only reference.
+    /// Returns the type of the only reference.
     ///
     /// # Panics
-    /// When there is none, or more than one.
+    /// Panics if there is not exactly one.
     #[must_use]
     pub fn reference(&self) -> &str {
         match &self.references[..] {
@@ -183,35 +188,36 @@ impl Span {
         }
     }
 
-    /// When it ended, in microseconds since the epoch.
+    /// Returns the end, in microseconds since the epoch.
     #[must_use]
     pub fn end(&self) -> u64 {
         self.start + self.duration
     }
 }
 
-fn spans_of(trace: &Value) -> Vec<Span> {
+fn spans_of(trace: &Value) -> Vec<TraceSpan> {
     let processes = &trace["processes"];
     trace["spans"]
         .as_array()
         .expect("a trace has spans")
         .iter()
-        .map(|span| read(span, processes))
+        .map(|span| parse_span(span, processes))
         .collect()
 }
 
-fn read(span: &Value, processes: &Value) -> Span {
+fn parse_span(span: &Value, processes: &Value) -> TraceSpan {
     let text = |value: &Value| {
         value
             .as_str()
-            .unwrap_or_else(|| panic!("no text where one belongs in {span}"))
+            .unwrap_or_else(|| panic!("expected a string in {span}"))
             .to_owned()
     };
     let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
-    Span {
+    TraceSpan {
         trace: text(&span["traceID"]),
         id: text(&span["spanID"]),
         name: text(&span["operationName"]),
+        // Jaeger's JSON keeps the service in a table of processes per trace.
         service: text(&processes[&text(&span["processID"])]["serviceName"]),
         references: list(&span["references"])
             .iter()
@@ -227,6 +233,7 @@ fn read(span: &Value, processes: &Value) -> Span {
             .iter()
             .map(|tag| (text(&tag["key"]), tag["value"].clone()))
             .collect(),
+        // Jaeger's JSON has times in microseconds.
         start: span["startTime"].as_u64().expect("a span has a start"),
         duration: span["duration"].as_u64().expect("a span has a duration"),
     }

@@ -1,14 +1,15 @@
-//! What each mode of the demo must show: the states of the trace that the article walks through.
+//! Assertions for each mode of the demo: the states of the trace in the article.
 
 use std::collections::BTreeSet;
 
-use crate::{Span, Traces};
+use crate::{TraceSet, TraceSpan};
 
-/// Only HTTP is traced: the checkout's trace ends at eshop, and what happens behind Kafka is a trace of its own.
+/// Asserts that only HTTP is traced: the checkout's trace ends at eshop, and calls behind Kafka
+/// form another trace.
 ///
 /// # Panics
-/// When a trace does not show that.
-pub fn assert_rest(traces: &Traces) {
+/// Panics if a trace does not show that.
+pub fn assert_rest(traces: &TraceSet) {
     let checkout = assert_checkout(traces);
     assert_services(
         traces,
@@ -16,22 +17,24 @@ pub fn assert_rest(traces: &Traces) {
         &["billing", "delivery", "eshop", "inventory"],
     );
     assert_notification_apart(traces, checkout);
+    // Neither eshop nor kafka-consumer may record a messaging span in this mode.
     for span in &traces.spans {
         let kind = span.tag("span.kind");
         assert!(
             kind != "producer" && kind != "consumer",
-            "{} is a span of Kafka in:\n{traces}",
+            "{} is a Kafka span in:\n{traces}",
             span.name
         );
     }
 }
 
-/// Kafka's producer and consumer are traced, but nothing is active while the record is handled: the consumer's span is
-/// in the checkout's trace, has no length and nothing below it; notification is a trace of its own.
+/// Asserts that producer and consumer are traced, but no span is active while the record is
+/// handled: the consumer span is in the checkout's trace, has no duration and no children;
+/// notification is in another trace.
 ///
 /// # Panics
-/// When a trace does not show that.
-pub fn assert_kafka(traces: &Traces) {
+/// Panics if a trace does not show that.
+pub fn assert_kafka(traces: &TraceSet) {
     let checkout = assert_checkout(traces);
     let consumer = assert_message(traces, checkout);
     assert_services(
@@ -47,6 +50,7 @@ pub fn assert_kafka(traces: &Traces) {
     );
     assert_notification_apart(traces, checkout);
     assert!(
+        // The interceptor starts and ends the span in one call.
         consumer.duration < 1_000,
         "the interceptor's span has no length, but lasted {} us",
         consumer.duration
@@ -58,33 +62,37 @@ pub fn assert_kafka(traces: &Traces) {
     );
 }
 
-/// The consumer's span is active while the record is handled: one trace holds everything, notification below the consumer.
+/// Asserts that the consumer span is active while the record is handled: one trace holds
+/// everything, with notification below the consumer.
 ///
 /// # Panics
-/// When the trace does not show that.
-pub fn assert_linked(traces: &Traces) {
+/// Panics if the trace does not show that.
+pub fn assert_linked(traces: &TraceSet) {
     let checkout = assert_checkout(traces);
-    let (consumer, call) = assert_whole(traces, checkout);
+    let (consumer, call) = assert_complete(traces, checkout);
     assert!(
         consumer.end() >= call.end(),
-        "the consumer's span ended before what it waited for:\n{traces}"
+        "the consumer span ended before the call that it waited for:\n{traces}"
     );
 }
 
-/// Nothing in the services is traced, and one trace holds everything all the same: their sidecars made it. How each parent was found
-/// stands on its span; what happens within a service is not seen.
+/// Asserts that sidecars beside uninstrumented services produce one complete trace. Each span
+/// records the evidence for its parent; work inside of a service is not visible.
 ///
 /// # Panics
-/// When the trace does not show that.
-pub fn assert_sidecar(traces: &Traces) {
+/// Panics if the trace does not show that.
+pub fn assert_sidecar(traces: &TraceSet) {
     let checkout = assert_calls(traces);
-    assert_whole(traces, checkout);
+    assert_complete(traces, checkout);
     for span in traces.spans.iter().filter(|span| span.id != checkout.id) {
-        // What came over the wire is certain; what a service was asked, and what it asked then, go together by evidence.
+        // A context from the wire is exact. An outbound call is attributed to the inbound request
+        // by evidence, with a confidence.
         let within = matches!(span.tag("span.kind"), "client" | "producer");
         let evidence = span.tag("throughline.parent.evidence");
         assert_eq!(
             evidence,
+            // Only one request is in flight in this test, so the evidence is the single in-flight
+            // request.
             if within { "sole" } else { "header" },
             "{} in:\n{traces}",
             span.name
@@ -100,11 +108,16 @@ pub fn assert_sidecar(traces: &Traces) {
             span.name
         );
     }
+    // Five server spans, four client spans, one producer and one consumer span.
     assert_eq!(traces.spans.len(), 11, "{traces}");
 }
 
-/// One trace holds everything: the record below the checkout, and below the record its receiver's call. Gives these two.
-fn assert_whole<'a>(traces: &'a Traces, checkout: &Span) -> (&'a Span, &'a Span) {
+/// Asserts that one trace holds everything: the record below the checkout, and the receiver's call
+/// below the record. Returns consumer span and call.
+fn assert_complete<'a>(
+    traces: &'a TraceSet,
+    checkout: &TraceSpan,
+) -> (&'a TraceSpan, &'a TraceSpan) {
     let consumer = assert_message(traces, checkout);
     assert_eq!(traces.count(), 1, "more than one trace:\n{traces}");
     let all = [
@@ -116,7 +129,7 @@ fn assert_whole<'a>(traces: &'a Traces, checkout: &Span) -> (&'a Span, &'a Span)
         "notification",
     ];
     assert_services(traces, checkout, &all);
-    let call = assert_called(traces, "kafka-consumer", "notification", "GET /sendEmail");
+    let call = assert_call(traces, "kafka-consumer", "notification", "GET /sendEmail");
     assert!(
         traces.is_below(call, consumer),
         "notification is not below {} in:\n{traces}",
@@ -125,8 +138,9 @@ fn assert_whole<'a>(traces: &'a Traces, checkout: &Span) -> (&'a Span, &'a Span)
     (consumer, call)
 }
 
-/// The part that all instrumented modes share: the calls of a checkout, and billing's two methods.
-fn assert_checkout(traces: &Traces) -> &Span {
+/// Asserts the part that all instrumented modes share: the calls of a checkout, and billing's two
+/// methods.
+fn assert_checkout(traces: &TraceSet) -> &TraceSpan {
     let checkout = assert_calls(traces);
     let payment = traces.only("GET /payment");
     for method in ["BankTransaction.transfer", "DBAccess.save2db"] {
@@ -144,21 +158,21 @@ fn assert_checkout(traces: &Traces) -> &Span {
     checkout
 }
 
-/// The part that all modes share: eshop's request is the root, three calls are below it.
-fn assert_calls(traces: &Traces) -> &Span {
+/// Asserts the part that all modes share: eshop's request is the root of three calls.
+fn assert_calls(traces: &TraceSet) -> &TraceSpan {
     let checkout = traces.only("GET /checkout");
     assert_eq!(checkout.service, "eshop");
     assert_eq!(checkout.tag("span.kind"), "server");
     assert!(
         checkout.references.is_empty(),
-        "the request's first span has a parent"
+        "the request's first span is not a root"
     );
     for (service, name) in [
         ("inventory", "GET /createOrder"),
         ("billing", "GET /payment"),
         ("delivery", "GET /arrangeDelivery"),
     ] {
-        let call = assert_called(traces, "eshop", service, name);
+        let call = assert_call(traces, "eshop", service, name);
         assert!(
             traces.is_below(call, checkout),
             "{name} is not below the checkout in:\n{traces}"
@@ -167,8 +181,9 @@ fn assert_calls(traces: &Traces) -> &Span {
     checkout
 }
 
-/// `caller` asks `callee`: a client span, and below it the server span, which is the answer.
-fn assert_called<'a>(traces: &'a Traces, caller: &str, callee: &str, name: &str) -> &'a Span {
+/// Asserts that `caller` called `callee`: a client span with a server span below it. Returns the
+/// server span.
+fn assert_call<'a>(traces: &'a TraceSet, caller: &str, callee: &str, name: &str) -> &'a TraceSpan {
     let server = traces.only(name);
     assert_eq!(
         (
@@ -190,8 +205,9 @@ fn assert_called<'a>(traces: &'a Traces, caller: &str, callee: &str, name: &str)
     server
 }
 
-/// The record: sent below the checkout, received with a sole FOLLOWS_FROM to the sending, in the same trace.
-fn assert_message<'a>(traces: &'a Traces, checkout: &Span) -> &'a Span {
+/// Asserts the record: produced below the checkout, and consumed in the same trace with a single
+/// FOLLOWS_FROM reference to the producer span.
+fn assert_message<'a>(traces: &'a TraceSet, checkout: &TraceSpan) -> &'a TraceSpan {
     let sent = traces.only("To_eshop-topic");
     assert_eq!(
         (sent.service.as_str(), sent.tag("span.kind")),
@@ -208,6 +224,7 @@ fn assert_message<'a>(traces: &'a Traces, checkout: &Span) -> &'a Span {
         (received.service.as_str(), received.tag("span.kind")),
         ("kafka-consumer", "consumer")
     );
+    // The producer does not wait for the consumer, so the relation is not CHILD_OF.
     assert_eq!(received.reference(), "FOLLOWS_FROM");
     assert_eq!(
         traces.parent(received).map(|parent| &parent.id),
@@ -223,9 +240,9 @@ fn assert_message<'a>(traces: &'a Traces, checkout: &Span) -> &'a Span {
     received
 }
 
-/// The call to notification is a trace of its own, with the consumer's call at its root.
-fn assert_notification_apart(traces: &Traces, checkout: &Span) {
-    let call = assert_called(traces, "kafka-consumer", "notification", "GET /sendEmail");
+/// Asserts that the call to notification is in another trace, with the consumer's call as its root.
+fn assert_notification_apart(traces: &TraceSet, checkout: &TraceSpan) {
+    let call = assert_call(traces, "kafka-consumer", "notification", "GET /sendEmail");
     assert_ne!(
         call.trace, checkout.trace,
         "notification is in the checkout's trace:\n{traces}"
@@ -234,7 +251,7 @@ fn assert_notification_apart(traces: &Traces, checkout: &Span) {
     assert_eq!(traces.count(), 2, "{traces}");
 }
 
-fn assert_services(traces: &Traces, of: &Span, expected: &[&str]) {
+fn assert_services(traces: &TraceSet, of: &TraceSpan, expected: &[&str]) {
     let expected: BTreeSet<&str> = expected.iter().copied().collect();
     assert_eq!(
         traces.services(&of.trace),

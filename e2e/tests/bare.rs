@@ -1,35 +1,38 @@
-//! `eshop-bare` is what later parts of the product trace from outside: it must hold no tracing code of its own.
-#![expect(clippy::expect_used, reason = "a test may fail by panicking")]
+//! `eshop-bare` is the uninstrumented eshop that sidecars trace: it must not contain tracing code.
+#![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::process::Command;
 
 #[test]
-fn the_bare_eshop_has_no_tracing_crate_below_it() {
+fn bare_eshop_depends_on_no_tracing_crate() {
     let forbidden = ["tracing", "opentelemetry", "throughline"];
-    let crates = crates_below("eshop-bare");
-    let guilty: Vec<_> = crates
+    let crates = dependencies_of("eshop-bare");
+    let tracing_crates: Vec<_> = crates
         .iter()
         .filter(|name| forbidden.iter().any(|word| name.contains(word)))
         .collect();
-    assert!(guilty.is_empty(), "eshop-bare links {guilty:?}");
+    assert!(
+        tracing_crates.is_empty(),
+        "eshop-bare depends on {tracing_crates:?}"
+    );
     assert!(
         crates.iter().any(|name| name == "rdkafka"),
-        "this is not the eshop's tree: {crates:?}"
+        "unexpected dependency tree: {crates:?}"
     );
 }
 
 #[test]
-fn the_traced_eshop_has_them() {
-    let crates = crates_below("eshop");
+fn traced_eshop_depends_on_the_tracing_crates() {
+    let crates = dependencies_of("eshop");
     for name in ["tracing", "opentelemetry", "throughline"] {
         assert!(
             crates.iter().any(|found| found == name),
-            "eshop does not link {name}: the other test proves nothing"
+            "eshop does not depend on {name}: the other test proves nothing"
         );
     }
 }
 
-fn crates_below(package: &str) -> Vec<String> {
+fn dependencies_of(package: &str) -> Vec<String> {
     let output = Command::new(env!("CARGO"))
         .args([
             "tree",
@@ -44,13 +47,13 @@ fn crates_below(package: &str) -> Vec<String> {
             package,
         ])
         .output()
-        .expect("cargo runs");
+        .expect("cargo starts");
     assert!(
         output.status.success(),
         "{}",
         String::from_utf8_lossy(&output.stderr)
     );
-    let tree = String::from_utf8(output.stdout).expect("names of crates are UTF-8");
+    let tree = String::from_utf8(output.stdout).expect("crate names are UTF-8");
     tree.lines()
         .filter_map(|line| line.split(' ').next())
         .map(str::to_owned)

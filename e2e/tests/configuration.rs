@@ -1,15 +1,16 @@
-//! A configuration with mistakes is refused as a whole: one message that lists them all, exit code 64, nothing started.
+//! An invalid configuration is rejected as a whole: one message with all errors, exit code 64,
+//! nothing started.
 
 use std::process::{Command, Output};
 
-use throughline_testkit::build::Binaries;
+use throughline_testkit::build::ProjectBinaries;
 
 /// `EX_USAGE` of sysexits.
-const BAD_CONFIGURATION: Option<i32> = Some(64);
+const EX_USAGE: Option<i32> = Some(64);
 
 #[test]
-fn the_eshop_lists_its_own_mistakes_and_those_of_the_sdk_together() {
-    let output = Command::new(&Binaries::build().unwrap().eshop)
+fn eshop_lists_its_own_errors_and_those_of_the_sdk() {
+    let output = Command::new(&ProjectBinaries::build().unwrap().eshop)
         .args([
             "bookshop", "--mode", "magic", "--listen", "nowhere", "--kafka", "no-port", "--seed",
             "many",
@@ -20,7 +21,7 @@ fn the_eshop_lists_its_own_mistakes_and_those_of_the_sdk_together() {
         ])
         .output()
         .unwrap();
-    assert_refused(
+    assert_rejected(
         &output,
         &[
             "bookshop",
@@ -35,8 +36,8 @@ fn the_eshop_lists_its_own_mistakes_and_those_of_the_sdk_together() {
 }
 
 #[test]
-fn the_collector_lists_its_mistakes_together() {
-    let output = Command::new(&Binaries::build().unwrap().throughline)
+fn collector_lists_all_errors() {
+    let output = Command::new(&ProjectBinaries::build().unwrap().throughline)
         .args([
             "up",
             "--otlp-http-port",
@@ -48,24 +49,24 @@ fn the_collector_lists_its_mistakes_together() {
         ])
         .output()
         .unwrap();
-    assert_refused(
+    assert_rejected(
         &output,
         &["--zipkin-port", "--query-port", "--store-memory"],
     );
 }
 
-fn assert_refused(output: &Output, mistakes: &[&str]) {
+fn assert_rejected(output: &Output, names: &[&str]) {
     let message = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), BAD_CONFIGURATION, "{message}");
+    assert_eq!(output.status.code(), EX_USAGE, "{message}");
     assert_eq!(
         String::from_utf8_lossy(&output.stdout),
         "",
-        "an address was announced"
+        "an address was printed"
     );
-    for mistake in mistakes {
+    for name in names {
         assert!(
-            message.contains(mistake),
-            "{mistake} is not told in:\n{message}"
+            message.contains(name),
+            "{name} is not mentioned in:\n{message}"
         );
     }
 }

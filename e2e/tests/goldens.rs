@@ -1,4 +1,4 @@
-//! The bytes that `throughline-kafka` is tested against are what Apache Kafka's own classes write.
+//! The golden files of `throughline-kafka` equal the output of Apache Kafka's own classes.
 
 use std::fs;
 use std::process::Command;
@@ -7,7 +7,7 @@ use throughline_testkit::build::repository_root;
 use throughline_testkit::kafka::fetch_apache;
 
 #[test]
-fn the_goldens_are_what_kafka_writes() {
+fn goldens_match_the_output_of_apache_kafka() {
     let jars = fetch_apache(&mut |what| eprintln!("{what}")).unwrap();
     let goldens = repository_root().join("crates/throughline-kafka/tests/goldens");
     let fresh = tempfile::tempdir().unwrap();
@@ -32,7 +32,7 @@ fn the_goldens_are_what_kafka_writes() {
         for (number, (kept, fresh)) in kept.lines().zip(fresh.lines()).enumerate() {
             assert!(
                 kept == fresh,
-                "line {} of {name} is not what Kafka writes now:\n{kept}\n{fresh}",
+                "line {} of {name} differs from the output of Kafka:\n{kept}\n{fresh}",
                 number + 1
             );
         }

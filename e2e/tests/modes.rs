@@ -1,45 +1,45 @@
-//! `cargo xtask demo --once --json` as a user types it: each mode shows exactly the state of the trace that it is for, on
-//! the embedded broker and on a real Apache Kafka.
+//! `cargo xtask demo --once --json` as on the command line: each mode shows its state of the trace,
+//! on the mock broker and on Apache Kafka.
 #![expect(
     clippy::expect_used,
     clippy::panic,
-    reason = "a test may fail by panicking"
+    reason = "a test fails by panicking"
 )]
 
 use std::process::{Command, Stdio};
 
-use e2e::{Traces, modes};
-use throughline_testkit::kafka::{Apache, Topic};
+use e2e::{TraceSet, modes};
+use throughline_testkit::kafka::{ApacheBroker, TopicSpec};
 use throughline_testkit::network;
 
 #[test]
-fn rest_on_the_embedded_broker() {
+fn mode_rest_on_the_mock_broker() {
     modes::assert_rest(&demo(&["--mode", "rest"]));
 }
 
 #[test]
-fn kafka_on_the_embedded_broker() {
+fn mode_kafka_on_the_mock_broker() {
     modes::assert_kafka(&demo(&["--mode", "kafka"]));
 }
 
 #[test]
-fn linked_on_the_embedded_broker_and_by_default() {
+fn mode_linked_is_the_default() {
     modes::assert_linked(&demo(&[]));
 }
 
 #[test]
-fn sidecar_on_the_embedded_broker() {
+fn mode_sidecar_on_the_mock_broker() {
     modes::assert_sidecar(&demo(&["--mode", "sidecar"]));
 }
 
 #[test]
-fn sidecar_with_a_network_for_each_service() {
+fn mode_sidecar_in_network_namespaces() {
     if let Some(missing) = network::missing() {
         assert!(
             std::env::var_os("CI").is_none(),
-            "CI must be able to redirect: {missing}"
+            "CI must support network namespaces: {missing}"
         );
-        eprintln!("skipped, and nothing is proved: {missing}");
+        eprintln!("skipped: {missing}");
         return;
     }
     modes::assert_sidecar(&demo(&["--mode", "sidecar", "--netns"]));
@@ -47,13 +47,13 @@ fn sidecar_with_a_network_for_each_service() {
 
 #[test]
 fn every_mode_on_apache_kafka() {
-    let mut narrate = |step: &str| eprintln!("{step}");
-    let broker = Apache::builder()
-        .topic(Topic::new("eshop-topic", 3))
-        .start(&mut narrate)
+    let mut progress = |step: &str| eprintln!("{step}");
+    let broker = ApacheBroker::builder()
+        .topic(TopicSpec::new("eshop-topic", 3))
+        .start(&mut progress)
         .expect("Apache Kafka starts");
     for (mode, assert) in [
-        ("rest", modes::assert_rest as fn(&Traces)),
+        ("rest", modes::assert_rest as fn(&TraceSet)),
         ("kafka", modes::assert_kafka),
         ("linked", modes::assert_linked),
         ("sidecar", modes::assert_sidecar),
@@ -71,9 +71,10 @@ fn every_mode_on_apache_kafka() {
     }
 }
 
-/// Whether guesses are right is told from what the services say themselves. At two checkouts a second most are alone.
+/// The services' own order numbers show whether inferred parents are right. At two checkouts per
+/// second most do not overlap.
 #[test]
-fn sidecars_under_load_join_nothing_that_does_not_belong_together() {
+fn sidecars_under_load_join_no_unrelated_spans() {
     let report = json(&["--mode", "sidecar", "--load", "2", "--for", "15s"]);
     let count = |name: &str| {
         report[name]
@@ -90,12 +91,12 @@ fn sidecars_under_load_join_nothing_that_does_not_belong_together() {
     assert!(count("whole") >= 15, "{report}");
 }
 
-/// The traces of one checkout.
-fn demo(args: &[&str]) -> Traces {
-    Traces::from_json(&json(args))
+/// Runs the demo and returns the traces of one checkout.
+fn demo(args: &[&str]) -> TraceSet {
+    TraceSet::from_json(&json(args))
 }
 
-/// What the demo prints. Standard output must be JSON and nothing else.
+/// Runs the demo and parses its output. Stdout must be JSON and nothing else.
 fn json(args: &[&str]) -> serde_json::Value {
     let output = Command::new(env!("CARGO"))
         .args(["xtask", "demo", "--once", "--json"])
@@ -103,7 +104,7 @@ fn json(args: &[&str]) -> serde_json::Value {
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
         .stdin(Stdio::null())
         .output()
-        .expect("cargo runs");
+        .expect("cargo starts");
     let progress = String::from_utf8_lossy(&output.stderr);
     assert!(
         output.status.success(),

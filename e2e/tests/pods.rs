@@ -1,7 +1,8 @@
-//! Whole pods: `throughline init` redirects, over IPv4 and IPv6, what comes in and what goes out, and leaves alone what it is told to; the
-//! sidecar is an ordinary user's.
+//! Pods: `throughline init` redirects inbound and outbound connections over IPv4 and IPv6 and
+//! respects its exclusions; the sidecar runs as an unprivileged user.
 //!
-//! Needs root and network namespaces. Where these are missing it says so and is no proof; CI has them, and fails without.
+//! Needs root and network namespaces. Without them the test prints that it was skipped; in CI it
+//! fails instead.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
@@ -11,51 +12,41 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tempfile::TempDir;
-use throughline_testkit::build::Binaries;
-use throughline_testkit::collector::{Collector, Ports};
-use throughline_testkit::network::{self, Network, Pod};
-use throughline_testkit::process::{Process, Spec};
-use throughline_testkit::sidecar::Sidecar;
+use throughline_testkit::build::ProjectBinaries;
+use throughline_testkit::collector::{CollectorInstance, CollectorPorts};
+use throughline_testkit::network::{self, Pod, PodNetwork};
+use throughline_testkit::process::{ChildProcess, ProcessSpec};
+use throughline_testkit::sidecar::SidecarInstance;
 use throughline_testkit::wait;
 
 const LIMIT: Duration = Duration::from_secs(30);
 
 #[test]
-fn a_pod_s_connections_go_through_its_sidecar_but_for_those_that_are_excluded() {
+fn pod_connections_pass_the_sidecar_unless_excluded() {
     if let Some(missing) = network::missing() {
         assert!(
             std::env::var_os("CI").is_none(),
-            "CI must be able to redirect: {missing}"
+            "CI must support network namespaces: {missing}"
         );
-        eprintln!("skipped, and nothing is proved: {missing}");
+        eprintln!("skipped: {missing}");
         return;
     }
-    let pods = Pods::start();
+    let pods = PodFixture::start();
     let server = pods.network.pod("server").unwrap();
     let services = [8080, 9999].map(|port| pods.service(server, port));
     let (inbound, outbound) = (pods.redirect("server"), pods.redirect("client"));
-    let ways: [IpAddr; 2] = [server.address().into(), server.address_v6().into()];
-    for (number, way) in ways.into_iter().enumerate() {
-        assert_eq!(pods.ask(way, 8080), "Email sent out!");
+    let addresses: [IpAddr; 2] = [server.address().into(), server.address_v6().into()];
+    let redirected = |direction| {
+        let labels = connection_labels(direction, "http1");
+        format!("throughline_redirected_connections_total{labels}")
+    };
+    for (number, destination) in addresses.into_iter().enumerate() {
+        assert_eq!(pods.request(destination, 8080), "Email sent out!");
         let times = (number + 1).to_string();
-        until_metric(
-            &outbound,
-            &format!(
-                "throughline_redirected_connections_total{}",
-                seen("outbound", "http1")
-            ),
-            &times,
-        );
-        until_metric(
-            &inbound,
-            &format!(
-                "throughline_redirected_connections_total{}",
-                seen("inbound", "http1")
-            ),
-            &times,
-        );
+        until_metric(&outbound, &redirected("outbound"), &times);
+        until_metric(&inbound, &redirected("inbound"), &times);
     }
-    // Both kinds of spans, joined: who asked, and who was asked.
+    // Client and server spans are joined: caller and callee.
     let traces = wait::until(LIMIT, || {
         let traces = pods.collector.traces("server").unwrap();
         (traces.len() == 2
@@ -65,16 +56,16 @@ fn a_pod_s_connections_go_through_its_sidecar_but_for_those_that_are_excluded() 
         .then_some(traces)
     });
     assert!(traces.is_some(), "{:?}", pods.collector.traces("server"));
-    // What is left alone is seen by neither.
-    for way in ways {
-        assert_eq!(pods.ask(way, 9999), "Email sent out!");
+    // Excluded connections pass neither sidecar.
+    for destination in addresses {
+        assert_eq!(pods.request(destination, 9999), "Email sent out!");
     }
     for (sidecar, direction) in [(&inbound, "inbound"), (&outbound, "outbound")] {
         let text = sidecar.get("/metrics").unwrap().body;
         assert!(
             text.contains(&format!(
                 "connections_total{} 2\n",
-                seen(direction, "http1")
+                connection_labels(direction, "http1")
             )),
             "{text}"
         );
@@ -88,7 +79,7 @@ fn a_pod_s_connections_go_through_its_sidecar_but_for_those_that_are_excluded() 
     for sidecar in [inbound, outbound] {
         sidecar.stop().unwrap();
     }
-    // Without the rules the pods are as they were.
+    // Removing the rules restores the pods.
     for pod in ["server", "client"] {
         pods.network
             .pod(pod)
@@ -96,30 +87,31 @@ fn a_pod_s_connections_go_through_its_sidecar_but_for_those_that_are_excluded() 
             .run(&pods.binary.to_string_lossy(), &["init", "--undo"])
             .unwrap();
     }
-    assert_eq!(pods.ask(ways[1], 8080), "Email sent out!");
+    assert_eq!(pods.request(addresses[1], 8080), "Email sent out!");
     drop(services);
 }
 
 /// Two pods, and a collector that both reach.
-struct Pods {
-    collector: Collector,
-    network: Network,
-    /// Our binary, where every user can start it.
+struct PodFixture {
+    collector: CollectorInstance,
+    network: PodNetwork,
+    /// Copy of the binary in a folder that every user can read.
     binary: PathBuf,
     _home: TempDir,
 }
 
-impl Pods {
+impl PodFixture {
     fn start() -> Self {
-        let throughline = &Binaries::build().unwrap().throughline;
+        let throughline = &ProjectBinaries::build().unwrap().throughline;
         let home = tempfile::tempdir().unwrap();
         fs::set_permissions(home.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let binary = home.path().join("throughline");
         fs::copy(throughline, &binary).unwrap();
-        let network = Network::start(&["client", "server"], &[]).unwrap();
+        let network = PodNetwork::start(&["client", "server"], &[]).unwrap();
         let host = network.host().to_string();
         let collector =
-            Collector::start_on(throughline, Ports::default(), &["--host", &host]).unwrap();
+            CollectorInstance::start_on(throughline, CollectorPorts::default(), &["--host", &host])
+                .unwrap();
         Self {
             collector,
             network,
@@ -128,20 +120,20 @@ impl Pods {
         }
     }
 
-    /// A service that knows nothing of it, on both IPs.
-    fn service(&self, pod: &Pod, port: u16) -> Process {
-        let bare = &Binaries::build().unwrap().eshop_bare;
+    /// Starts an HTTP service on IPv4 and IPv6 that is unaware of the redirection.
+    fn service(&self, pod: &Pod, port: u16) -> ChildProcess {
+        let bare = &ProjectBinaries::build().unwrap().eshop_bare;
         let listen = format!("[::]:{port}");
-        let spec = Spec::new("notification", bare).args([
+        let spec = ProcessSpec::new("notification", bare).args([
             "notification",
             "--listen",
             &listen,
             "--max-delay-ms",
             "0",
         ]);
-        let service = pod.place(spec).spawn().unwrap();
+        let service = pod.enter(spec).spawn().unwrap();
         service
-            .wait_for_line("its address", LIMIT, |line| {
+            .wait_for_line("its listen address", LIMIT, |line| {
                 line.starts_with("listening").then_some(())
             })
             .unwrap();
@@ -149,7 +141,7 @@ impl Pods {
     }
 
     /// Redirects the connections of a pod to a sidecar in it.
-    fn redirect(&self, name: &str) -> Sidecar {
+    fn redirect(&self, name: &str) -> SidecarInstance {
         let pod = self.network.pod(name).unwrap();
         let excluded = ["--exclude-inbound", "9999", "--exclude-outbound", "9999"];
         pod.run(
@@ -163,8 +155,8 @@ impl Pods {
             format!("{}:19091", pod.address()),
         ];
         let collector = self.collector.addresses().otlp_http;
-        Sidecar::start_with(
-            &|spec| pod.place_unprivileged(spec),
+        SidecarInstance::start_with(
+            &|spec| pod.enter_unprivileged(spec),
             &self.binary,
             collector,
             name,
@@ -173,11 +165,12 @@ impl Pods {
         .unwrap()
     }
 
-    /// What the client is answered with.
-    fn ask(&self, way: IpAddr, port: u16) -> String {
+    /// Sends a request from the client pod and returns the response.
+    fn request(&self, destination: IpAddr, port: u16) -> String {
         let request =
             "GET /sendEmail HTTP/1.1\\r\\nhost: server\\r\\nconnection: close\\r\\n\\r\\n";
-        let script = format!("exec 3<>/dev/tcp/{way}/{port} && printf '{request}' >&3 && cat <&3");
+        let script =
+            format!("exec 3<>/dev/tcp/{destination}/{port} && printf '{request}' >&3 && cat <&3");
         let answer = self
             .network
             .pod("client")
@@ -188,11 +181,11 @@ impl Pods {
     }
 }
 
-fn seen(direction: &str, protocol: &str) -> String {
+fn connection_labels(direction: &str, protocol: &str) -> String {
     format!("{{direction=\"{direction}\",protocol=\"{protocol}\"}}")
 }
 
-fn until_metric(sidecar: &Sidecar, name: &str, value: &str) {
+fn until_metric(sidecar: &SidecarInstance, name: &str, value: &str) {
     let there = wait::until(LIMIT, || {
         sidecar
             .metric(name)

@@ -1,4 +1,4 @@
-//! The SDK inside this process, against a real Apache Kafka: the spans that come out, and the bytes that lie in the topic.
+//! The SDK in this process against Apache Kafka: its spans, and the bytes in the topic.
 #![expect(
     clippy::indexing_slicing,
     clippy::unwrap_used,
@@ -21,10 +21,10 @@ use rdkafka::producer::{
 use rdkafka::{Offset, TopicPartitionList};
 use throughline::Telemetry;
 use throughline::kafka::{AckContext, Consumer, Naming, Producer, SenderRelation, Settings};
-use throughline_testkit::kafka::{Apache, Topic};
+use throughline_testkit::kafka::{ApacheBroker, TopicSpec};
 
-/// One topic of the broker, and the spans of those who use it.
-struct Case {
+/// A topic of the broker, and the spans of its clients.
+struct TopicCase {
     topic: &'static str,
     bootstrap: String,
     tracers: SdkTracerProvider,
@@ -35,14 +35,14 @@ const SOON: Duration = Duration::from_secs(30);
 const SENDER: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 const SENDER_SPAN: &str = "b7ad6b7169203331";
 
-/// One broker for all of it: its start takes longer than everything else.
+/// All cases share one broker: its start takes longer than all of them.
 #[test]
-fn records_are_traced_on_apache_kafka_and_reach_it_as_they_were_given() {
+fn records_are_traced_and_reach_the_broker_unchanged() {
     let topics = [
         "awaited", "polled", "related", "batched", "wild", "orders", "receipts", "narrow",
     ];
-    let broker = topics.iter().fold(Apache::builder(), |broker, name| {
-        let topic = Topic::new(*name, 1);
+    let broker = topics.iter().fold(ApacheBroker::builder(), |broker, name| {
+        let topic = TopicSpec::new(*name, 1);
         broker.topic(if *name == "narrow" {
             topic.config("max.message.bytes", "1100")
         } else {
@@ -50,22 +50,20 @@ fn records_are_traced_on_apache_kafka_and_reach_it_as_they_were_given() {
         })
     });
     let broker = broker.start(&mut |step| eprintln!("{step}")).unwrap();
-    let case = |topic| Case::new(&broker, topic);
-    polled_clients_of_an_idempotent_producer_name_as_opentracing_does(&case("polled"));
+    let case = |topic| TopicCase::new(&broker, topic);
+    polled_clients_use_opentracing_names(&case("polled"));
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
-        an_awaited_record_carries_its_span_and_is_settled(&case("awaited")).await;
-        each_relation_refers_to_the_sender_in_its_way(&case("related")).await;
-        a_batch_links_to_each_sender_and_is_settled_whole(&case("batched")).await;
-        headers_of_any_bytes_pass_and_the_old_context_is_replaced(&case("wild")).await;
-        a_transaction_holds_the_handling_and_what_it_sends(&case("orders"), &case("receipts"))
-            .await;
-        a_record_that_the_topic_has_no_room_for_with_its_context_goes_without(&case("narrow"))
-            .await;
+        awaited_record_carries_its_context_and_is_committed(&case("awaited")).await;
+        each_relation_references_the_producer_span(&case("related")).await;
+        batch_links_to_each_producer_and_is_committed(&case("batched")).await;
+        binary_headers_pass_and_the_old_context_is_replaced(&case("wild")).await;
+        transaction_spans_cover_consume_and_produce(&case("orders"), &case("receipts")).await;
+        record_too_large_for_a_context_is_sent_without(&case("narrow")).await;
     });
 }
 
-async fn an_awaited_record_carries_its_span_and_is_settled(case: &Case) {
+async fn awaited_record_carries_its_context_and_is_committed(case: &TopicCase) {
     case.producer()
         .send(case.record().key("k"), SOON)
         .await
@@ -113,7 +111,7 @@ async fn an_awaited_record_carries_its_span_and_is_settled(case: &Case) {
     );
 }
 
-fn polled_clients_of_an_idempotent_producer_name_as_opentracing_does(case: &Case) {
+fn polled_clients_use_opentracing_names(case: &TopicCase) {
     let settings = || case.settings().naming(Naming::opentracing());
     let mut config = case.config();
     config.set("enable.idempotence", "true");
@@ -159,7 +157,7 @@ fn polled_clients_of_an_idempotent_producer_name_as_opentracing_does(case: &Case
     );
 }
 
-async fn each_relation_refers_to_the_sender_in_its_way(case: &Case) {
+async fn each_relation_references_the_producer_span(case: &TopicCase) {
     case.producer().send(case.record(), SOON).await.unwrap();
     let sender = id(&case.span("send related"));
     for relation in [
@@ -194,7 +192,7 @@ async fn each_relation_refers_to_the_sender_in_its_way(case: &Case) {
     );
 }
 
-async fn a_batch_links_to_each_sender_and_is_settled_whole(case: &Case) {
+async fn batch_links_to_each_producer_and_is_committed(case: &TopicCase) {
     let mut config = case.config();
     config
         .set("compression.type", "zstd")
@@ -231,7 +229,7 @@ async fn a_batch_links_to_each_sender_and_is_settled_whole(case: &Case) {
     assert_eq!(case.span("commit batched").parent_span_id, id(&handled));
 }
 
-async fn headers_of_any_bytes_pass_and_the_old_context_is_replaced(case: &Case) {
+async fn binary_headers_pass_and_the_old_context_is_replaced(case: &TopicCase) {
     let headers = OwnedHeaders::new()
         .insert(Header {
             key: "twice",
@@ -293,11 +291,11 @@ async fn headers_of_any_bytes_pass_and_the_old_context_is_replaced(case: &Case) 
     assert_eq!(
         sent.parent_span_id.to_string(),
         SENDER_SPAN,
-        "the context that was in the record goes on"
+        "the context of the record is not continued"
     );
 }
 
-async fn a_transaction_holds_the_handling_and_what_it_sends(orders: &Case, receipts: &Case) {
+async fn transaction_spans_cover_consume_and_produce(orders: &TopicCase, receipts: &TopicCase) {
     let plain: FutureProducer = orders.config().create().unwrap();
     plain.send(orders.record(), SOON).await.unwrap();
     let mut config = receipts.config();
@@ -320,7 +318,7 @@ async fn a_transaction_holds_the_handling_and_what_it_sends(orders: &Case, recei
             .await
             .map_err(|(error, _)| error)?;
         let group = consumer.group_metadata().unwrap();
-        producer.send_offsets_to_transaction(&orders.place(Offset::Offset(1)), &group, SOON)?;
+        producer.send_offsets_to_transaction(&orders.position(Offset::Offset(1)), &group, SOON)?;
         producer.commit_transaction(SOON)
     };
     delivery.handle(work).await.unwrap();
@@ -336,12 +334,13 @@ async fn a_transaction_holds_the_handling_and_what_it_sends(orders: &Case, recei
     assert_eq!(
         receipts.span("process receipts").parent_span_id,
         id(&sent[1]),
-        "the aborted record is not delivered"
+        "the aborted record was delivered"
     );
 }
 
-async fn a_record_that_the_topic_has_no_room_for_with_its_context_goes_without(case: &Case) {
-    // The topic allows batches of 1100 bytes. 61 of them, and some for each record, are Kafka's own.
+async fn record_too_large_for_a_context_is_sent_without(case: &TopicCase) {
+    // The topic allows batches of 1100 bytes, of which Kafka needs 61 per batch and some per
+    // record.
     let value = "v".repeat(1000);
     case.producer()
         .send(
@@ -359,10 +358,10 @@ async fn a_record_that_the_topic_has_no_room_for_with_its_context_goes_without(c
     assert_eq!(case.span("send narrow").status, Status::Unset);
 }
 
-// === impl Case ===
+// === impl TopicCase ===
 
-impl Case {
-    fn new(broker: &Apache, topic: &'static str) -> Self {
+impl TopicCase {
+    fn new(broker: &ApacheBroker, topic: &'static str) -> Self {
         let spans = InMemorySpanExporter::default();
         let tracers = SdkTracerProvider::builder()
             .with_simple_exporter(spans.clone())
@@ -398,14 +397,14 @@ impl Case {
         Producer::new(self.config().create().unwrap(), self.settings())
     }
 
-    /// A consumer at the topic's start.
+    /// Returns a consumer at the start of the topic.
     fn reader<C: FromClientConfig + rdkafka::consumer::Consumer>(&self) -> C {
         let consumer: C = self.config().create().unwrap();
-        consumer.assign(&self.place(Offset::Beginning)).unwrap();
+        consumer.assign(&self.position(Offset::Beginning)).unwrap();
         consumer
     }
 
-    fn place(&self, offset: Offset) -> TopicPartitionList {
+    fn position(&self, offset: Offset) -> TopicPartitionList {
         let mut place = TopicPartitionList::new();
         place.add_partition_offset(self.topic, 0, offset).unwrap();
         place
@@ -413,7 +412,7 @@ impl Case {
 
     fn committed(&self, consumer: &StreamConsumer) -> Offset {
         let committed = consumer
-            .committed_offsets(self.place(Offset::Invalid), SOON)
+            .committed_offsets(self.position(Offset::Invalid), SOON)
             .unwrap();
         committed.elements_for_topic(self.topic)[0].offset()
     }
@@ -451,11 +450,11 @@ fn has(span: &SpanData, attribute: &str) -> bool {
     span.attributes.iter().any(|one| text(one) == attribute)
 }
 
-/// Headers as they are: rdkafka's safe view neither makes nor reads a key that is not UTF-8.
+/// Raw headers: rdkafka's safe API neither writes nor reads a key that is not UTF-8.
 mod raw {
     #![expect(
         unsafe_code,
-        reason = "header keys that are not UTF-8 can only be had from librdkafka itself"
+        reason = "header keys that are not UTF-8 need the C API of librdkafka"
     )]
 
     use std::ffi::CStr;
@@ -465,14 +464,15 @@ mod raw {
     use rdkafka_sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR;
     use rdkafka_sys::{rd_kafka_header_add, rd_kafka_header_get_all, rd_kafka_headers_t};
 
-    /// The headers with one more, of any bytes.
+    /// Appends a header of any bytes.
     pub(super) fn with(headers: OwnedHeaders, key: &[u8], value: &[u8]) -> OwnedHeaders {
         let list: *mut rd_kafka_headers_t = ptr::from_ref(headers.as_borrowed()).cast_mut().cast();
         let (key_size, value_size) = (
             key.len().try_into().unwrap(),
             value.len().try_into().unwrap(),
         );
-        // SAFETY: the list is live and owned here; key and value are readable for their lengths, and are copied.
+        // SAFETY: the list is live and owned here; key and value are readable for their lengths,
+        // and librdkafka copies them.
         unsafe {
             rd_kafka_header_add(
                 list,
@@ -494,13 +494,14 @@ mod raw {
         let mut all = Vec::new();
         for index in 0.. {
             let (mut key, mut value, mut size) = (ptr::null(), ptr::null(), 0);
-            // SAFETY: the list is live while it is borrowed, and the other pointers are to locals.
+            // SAFETY: the list is live while it is borrowed, and the other pointers point to
+            // locals.
             let result =
                 unsafe { rd_kafka_header_get_all(list, index, &mut key, &mut value, &mut size) };
             if result != RD_KAFKA_RESP_ERR_NO_ERROR {
                 break;
             }
-            // SAFETY: on success the key is a C string of the list's.
+            // SAFETY: on success the key is a C string owned by the list.
             let key = unsafe { CStr::from_ptr(key) }.to_bytes().to_vec();
             // SAFETY: on success a value that is not null is readable for its size.
             let value = (!value.is_null())

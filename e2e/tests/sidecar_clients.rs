@@ -1,7 +1,8 @@
-//! Real clients of every language on a real Apache Kafka, through the sidecar: every record arrives as it was sent, once and in
-//! order, and has its producer's and its consumer's span in one trace.
+//! Real clients in several languages on Apache Kafka, through the sidecar: every record arrives
+//! unchanged, once and in order, and has its producer and consumer span in one trace.
 //!
-//! The everyday run puts every client and every codec through once; `cargo xtask test --full` puts each with each.
+//! The default run covers every client and every codec once; `cargo xtask test --full` covers all
+//! combinations.
 #![expect(
     clippy::panic,
     clippy::unwrap_used,
@@ -9,25 +10,23 @@
     clippy::expect_used,
     reason = "a test fails by panicking"
 )]
-#![expect(clippy::print_stderr, reason = "tells what takes long")]
+#![expect(clippy::print_stderr, reason = "shows the duration of each case")]
 
-#[expect(
-    dead_code,
-    reason = "shared with the other tests, which use more of it"
-)]
+#[expect(dead_code, reason = "shared with other tests, which use more of it")]
 mod support;
 
 use std::time::Instant;
 
-use support::case::Case;
-use support::kit::{Kit, full};
-use throughline_testkit::clients::Client;
-use throughline_testkit::kafka::{Listener, MECHANISMS};
+use support::case::RoundTripCase;
+use support::fixture::{KafkaFixture, full};
+use throughline_testkit::clients::ClientLibrary;
+use throughline_testkit::kafka::{MECHANISMS, SecurityProtocol};
 
 const CODECS: [&str; 5] = ["none", "gzip", "snappy", "lz4", "zstd"];
 
-/// Says which case runs, and how long it took. `THROUGHLINE_CASE=kafkajs-lz4` leaves out all whose names do not contain that.
-fn told(case: &Case<'_>) {
+/// Runs a case and prints its name and duration. `THROUGHLINE_CASE=kafkajs-lz4` skips all cases
+/// whose names do not contain that.
+fn run_case(case: &RoundTripCase<'_>) {
     if std::env::var("THROUGHLINE_CASE").is_ok_and(|wanted| !case.topic.contains(&wanted)) {
         return;
     }
@@ -38,15 +37,20 @@ fn told(case: &Case<'_>) {
 }
 
 #[test]
-fn every_client_and_every_codec() {
-    let kit = Kit::shared();
-    let way = kit.sidecar("codecs", &[]);
+fn every_client_with_every_codec() {
+    let fixture = KafkaFixture::shared();
+    let path = fixture.sidecar("codecs", &[]);
     let each = if full() { CODECS.len() } else { 1 };
-    for (number, client) in Client::ALL.into_iter().enumerate() {
+    for (number, client) in ClientLibrary::ALL.into_iter().enumerate() {
         for further in 0..each {
             let codec = CODECS[(number + further + 4) % CODECS.len()];
-            let case = Case::new(&kit, &way, format!("{}-{codec}", client.name()), client);
-            told(
+            let case = RoundTripCase::new(
+                &fixture,
+                &path,
+                format!("{}-{codec}", client.name()),
+                client,
+            );
+            run_case(
                 &case
                     .records(if full() { 400 } else { 60 })
                     .produce(&[("codec", codec)]),
@@ -56,13 +60,13 @@ fn every_client_and_every_codec() {
 }
 
 #[test]
-fn every_way_to_be_acknowledged() {
-    let kit = Kit::shared();
-    let way = kit.sidecar("acknowledgements", &[]);
-    let clients: &[Client] = if full() {
-        &Client::ALL
+fn every_acks_setting() {
+    let fixture = KafkaFixture::shared();
+    let path = fixture.sidecar("acknowledgements", &[]);
+    let clients: &[ClientLibrary] = if full() {
+        &ClientLibrary::ALL
     } else {
-        &[Client::Java, Client::Confluent]
+        &[ClientLibrary::Java, ClientLibrary::Confluent]
     };
     for client in clients {
         for (name, options) in [
@@ -70,10 +74,10 @@ fn every_way_to_be_acknowledged() {
             ("1", ("acks", "1")),
             ("idempotent", ("idempotent", "true")),
         ] {
-            told(
-                &Case::new(
-                    &kit,
-                    &way,
+            run_case(
+                &RoundTripCase::new(
+                    &fixture,
+                    &path,
                     format!("{}-acks-{name}", client.name()),
                     *client,
                 )
@@ -84,85 +88,85 @@ fn every_way_to_be_acknowledged() {
 }
 
 #[test]
-fn a_record_is_read_by_clients_of_another_language() {
-    let kit = Kit::shared();
-    let way = kit.sidecar("mixed", &[]);
+fn record_is_read_by_a_client_of_another_language() {
+    let fixture = KafkaFixture::shared();
+    let path = fixture.sidecar("mixed", &[]);
     let pairs = [
-        (Client::FranzGo, Client::Java, "snappy"),
-        (Client::Java, Client::Kafkajs, "lz4"),
-        (Client::Java, Client::KafkaPython, "snappy"),
-        (Client::Kafkajs, Client::Rdkafka, "lz4"),
-        (Client::KafkaPython, Client::FranzGo, "zstd"),
-        (Client::Rdkafka, Client::Java, "lz4"),
+        (ClientLibrary::FranzGo, ClientLibrary::Java, "snappy"),
+        (ClientLibrary::Java, ClientLibrary::Kafkajs, "lz4"),
+        (ClientLibrary::Java, ClientLibrary::KafkaPython, "snappy"),
+        (ClientLibrary::Kafkajs, ClientLibrary::Rdkafka, "lz4"),
+        (ClientLibrary::KafkaPython, ClientLibrary::FranzGo, "zstd"),
+        (ClientLibrary::Rdkafka, ClientLibrary::Java, "lz4"),
     ];
     let pairs = if full() { &pairs[..] } else { &pairs[..2] };
     for (producer, consumer, codec) in pairs {
         let topic = format!("{}-to-{}", producer.name(), consumer.name());
-        let case = Case::new(&kit, &way, topic, *producer).consumer(*consumer);
-        told(&case.produce(&[("codec", codec)]));
+        let case = RoundTripCase::new(&fixture, &path, topic, *producer).consumer(*consumer);
+        run_case(&case.produce(&[("codec", codec)]));
     }
 }
 
 #[test]
-fn transactions_that_were_aborted_are_sent_and_never_processed() {
-    let kit = Kit::shared();
-    let way = kit.sidecar("transactions", &[]);
-    let clients: &[Client] = if full() {
-        &Client::ALL
+fn aborted_records_have_producer_spans_only() {
+    let fixture = KafkaFixture::shared();
+    let path = fixture.sidecar("transactions", &[]);
+    let clients: &[ClientLibrary] = if full() {
+        &ClientLibrary::ALL
     } else {
-        &[Client::Java, Client::FranzGo]
+        &[ClientLibrary::Java, ClientLibrary::FranzGo]
     };
     for client in clients {
         let topic = format!("{}-transactions", client.name());
-        let case = Case::new(&kit, &way, topic.clone(), *client);
+        let case = RoundTripCase::new(&fixture, &path, topic.clone(), *client);
         let case = case.produce(&[
             ("transactional", &topic),
             ("abort-every", "3"),
             ("codec", "lz4"),
         ]);
-        told(&case.consume(&[("isolation", "read_committed")]));
+        run_case(&case.consume(&[("isolation", "read_committed")]));
     }
 }
 
 #[test]
-fn groups_of_the_new_protocol() {
-    let kit = Kit::shared();
-    let way = kit.sidecar("groups", &[]);
+fn consumer_groups_of_kip_848() {
+    let fixture = KafkaFixture::shared();
+    let path = fixture.sidecar("groups", &[]);
     let clients = [
-        Client::Java,
-        Client::FranzGo,
-        Client::Confluent,
-        Client::Rdkafka,
+        ClientLibrary::Java,
+        ClientLibrary::FranzGo,
+        ClientLibrary::Confluent,
+        ClientLibrary::Rdkafka,
     ];
     for client in if full() { &clients[..] } else { &clients[..2] } {
-        let case = Case::new(
-            &kit,
-            &way,
+        let case = RoundTripCase::new(
+            &fixture,
+            &path,
             format!("{}-consumer-group", client.name()),
             *client,
         );
-        told(&case.consume(&[("protocol", "consumer")]));
+        run_case(&case.consume(&[("protocol", "consumer")]));
     }
 }
 
 #[test]
-fn logins_of_every_kind_pass_through() {
-    let kit = Kit::shared();
-    let way = kit.sidecar_to(Listener::SaslPlaintext, "logins", &[]);
+fn every_sasl_mechanism_passes_through() {
+    let fixture = KafkaFixture::shared();
+    let path = fixture.sidecar_to(SecurityProtocol::SaslPlaintext, "logins", &[]);
     let clients = [
-        Client::Java,
-        Client::Confluent,
-        Client::KafkaPython,
-        Client::Kafkajs,
-        Client::FranzGo,
+        ClientLibrary::Java,
+        ClientLibrary::Confluent,
+        ClientLibrary::KafkaPython,
+        ClientLibrary::Kafkajs,
+        ClientLibrary::FranzGo,
     ];
     for (number, client) in clients.into_iter().enumerate() {
         for (other, mechanism) in MECHANISMS.into_iter().enumerate() {
             if full() || number % MECHANISMS.len() == other {
                 let topic = format!("{}-{}", client.name(), mechanism.to_lowercase());
                 let login = [("mechanism", mechanism)];
-                told(
-                    &Case::new(&kit, &way, topic, client)
+                run_case(
+                    &RoundTripCase::new(&fixture, &path, topic, client)
                         .produce(&login)
                         .consume(&login),
                 );
@@ -172,9 +176,9 @@ fn logins_of_every_kind_pass_through() {
 }
 
 #[test]
-fn the_sidecar_speaks_tls_to_the_broker_and_shows_its_certificate() {
-    let kit = Kit::shared();
-    let certificates = kit.kafka.certificates().unwrap();
+fn sidecar_connects_to_the_broker_by_mutual_tls() {
+    let fixture = KafkaFixture::shared();
+    let certificates = fixture.kafka.certificates().unwrap();
     let path = |path: &std::path::Path| path.display().to_string();
     let (ca, cert, key) = (
         path(&certificates.ca),
@@ -190,43 +194,46 @@ fn the_sidecar_speaks_tls_to_the_broker_and_shows_its_certificate() {
         "--broker-tls-key",
         &key,
     ];
-    let way = kit.sidecar_to(Listener::Ssl, "tls", &tls);
-    told(&Case::new(&kit, &way, "tls-to-the-broker", Client::Java).produce(&[("codec", "zstd")]));
-    let way = kit.sidecar_to(Listener::SaslSsl, "tls-and-login", &tls[..3]);
+    let path = fixture.sidecar_to(SecurityProtocol::Ssl, "tls", &tls);
+    run_case(
+        &RoundTripCase::new(&fixture, &path, "tls-to-the-broker", ClientLibrary::Java)
+            .produce(&[("codec", "zstd")]),
+    );
+    let path = fixture.sidecar_to(SecurityProtocol::SaslSsl, "tls-and-login", &tls[..3]);
     let login = [("mechanism", "SCRAM-SHA-512")];
-    told(
-        &Case::new(&kit, &way, "tls-and-login", Client::FranzGo)
+    run_case(
+        &RoundTripCase::new(&fixture, &path, "tls-and-login", ClientLibrary::FranzGo)
             .produce(&login)
             .consume(&login),
     );
 }
 
 #[test]
-fn clients_speak_tls_to_the_sidecar() {
-    let kit = Kit::shared();
-    let certificates = kit.kafka.certificates().unwrap();
+fn clients_connect_to_the_sidecar_by_tls() {
+    let fixture = KafkaFixture::shared();
+    let certificates = fixture.kafka.certificates().unwrap();
     let (cert, key) = (
         certificates.server.display().to_string(),
         certificates.server_key.display().to_string(),
     );
-    let mut way = kit.sidecar(
+    let mut path = fixture.sidecar(
         "tls-from-the-client",
         &["--client-tls-cert", &cert, "--client-tls-key", &key],
     );
-    if way.sidecar.is_some() {
-        way.security = kit.security(Listener::Ssl);
+    if path.sidecar.is_some() {
+        path.security = fixture.security(SecurityProtocol::Ssl);
     }
     let clients = [
-        Client::Confluent,
-        Client::Java,
-        Client::KafkaPython,
-        Client::Kafkajs,
-        Client::FranzGo,
+        ClientLibrary::Confluent,
+        ClientLibrary::Java,
+        ClientLibrary::KafkaPython,
+        ClientLibrary::Kafkajs,
+        ClientLibrary::FranzGo,
     ];
     for client in if full() { &clients[..] } else { &clients[..2] } {
-        told(&Case::new(
-            &kit,
-            &way,
+        run_case(&RoundTripCase::new(
+            &fixture,
+            &path,
             format!("{}-tls", client.name()),
             *client,
         ));

@@ -1,7 +1,9 @@
-//! Real clients through the sidecar while things happen: a broker is killed and comes back, consumers come and go, a topic is made
-//! anew under the same name, records are given back and delivered again, a Streams application carries them on.
+//! Real clients through the sidecar under disturbances: a broker is killed and restarted, consumers
+//! join and leave, a topic is recreated under the same name, records are released and redelivered,
+//! a Streams application forwards them.
 //!
-//! The everyday run has one or two clients for each; `cargo xtask test --full` has all that can do it.
+//! The default run has one or two clients for each; `cargo xtask test --full` has all that support
+//! it.
 #![expect(
     clippy::panic,
     clippy::unwrap_used,
@@ -10,32 +12,30 @@
     reason = "a test fails by panicking"
 )]
 
-#[expect(
-    dead_code,
-    reason = "shared with the other tests, which use more of it"
-)]
+#[expect(dead_code, reason = "shared with other tests, which use more of it")]
 mod support;
 
 use std::collections::BTreeMap;
 
-use support::case::{Case, PARTITIONS, Sent, Stored};
-use support::check::{self, Context, Order, Place};
-use support::kit::{Kit, full};
-use support::record::Record;
-use support::run::{self, Acknowledged, Consumed};
-use support::spans::Spans;
+use support::case::{BrokerPath, DeliveryGuarantee, PARTITIONS, RoundTripCase, StoredRecords};
+use support::check::{self, HeaderOrder, RecordContext, RecordPosition};
+use support::fixture::{KafkaFixture, full};
+use support::record::TestRecord;
+use support::run::{self, AckedRecord, ConsumedRecord};
+use support::spans::TopicSpans;
 use tempfile::TempDir;
-use throughline_testkit::clients::Client;
-use throughline_testkit::kafka::{Apache, delete_topic};
+use throughline_testkit::clients::ClientLibrary;
+use throughline_testkit::kafka::{ApacheBroker, delete_topic};
+use throughline_testkit::sidecar::SidecarInstance;
 
 #[test]
-fn a_broker_is_killed_and_comes_back() {
-    let mut kit = Kit::start(Apache::builder().nodes(3));
-    let way = kit.sidecar("killed", &[]);
+fn broker_is_killed_and_restarts() {
+    let mut fixture = KafkaFixture::start(ApacheBroker::builder().nodes(3));
+    let path = fixture.sidecar("killed", &[]);
     let pairs = [
-        (Client::Java, Client::FranzGo),
-        (Client::Confluent, Client::Java),
-        (Client::FranzGo, Client::Confluent),
+        (ClientLibrary::Java, ClientLibrary::FranzGo),
+        (ClientLibrary::Confluent, ClientLibrary::Java),
+        (ClientLibrary::FranzGo, ClientLibrary::Confluent),
     ];
     for (number, (producer, consumer)) in pairs.into_iter().enumerate() {
         if number > 0 && !full() {
@@ -43,57 +43,57 @@ fn a_broker_is_killed_and_comes_back() {
         }
         let topic = format!("killed-{}-{}", producer.name(), consumer.name());
         let (records, acknowledged, consumed) = {
-            let case = Case::new(&kit, &way, &topic, producer)
+            let case = RoundTripCase::new(&fixture, &path, &topic, producer)
                 .consumer(consumer)
                 .records(300);
             let case = case.produce(&[("idempotent", "true"), ("pace", "30")]);
-            kit.topic(&topic, PARTITIONS);
+            fixture.topic(&topic, PARTITIONS);
             let records = case.generate();
             let consumer = case.start_consumer(records.len(), &[("distinct", "true")]);
             let producer = case.start_producer(&records);
             producer.wait_for_lines(60);
-            kit.kafka.process_of(2).unwrap().kill();
+            fixture.kafka.process_of(2).unwrap().kill();
             producer.wait_for_lines(120);
             drop(case);
-            kit.kafka.start_node(2).unwrap();
+            fixture.kafka.start_node(2).unwrap();
             (
                 records,
                 producer.acknowledged(),
                 check::first_deliveries(consumer.consumed()),
             )
         };
-        let case = Case::new(&kit, &way, &topic, producer).consumer(consumer);
+        let case = RoundTripCase::new(&fixture, &path, &topic, producer).consumer(consumer);
         let stored = case.stored(records, acknowledged);
         case.assert_arrived(&stored, &consumed);
-        // What was on its way when the broker died is sent, or fetched, once more.
-        case.assert_spans(&stored, Sent::AtLeastOnce, 1..=4);
+        // Requests in flight when the broker died are sent, or fetched, once more.
+        case.assert_spans(&stored, DeliveryGuarantee::AtLeastOnce, 1..=4);
     }
 }
 
 #[test]
-fn a_consumer_joins_and_leaves() {
-    let kit = Kit::shared();
-    let way = kit.sidecar("rebalanced", &[]);
+fn consumer_joins_and_leaves_the_group() {
+    let fixture = KafkaFixture::shared();
+    let path = fixture.sidecar("rebalanced", &[]);
     let clients = [
-        (Client::Java, "classic"),
-        (Client::FranzGo, "consumer"),
-        (Client::Java, "consumer"),
-        (Client::Confluent, "classic"),
-        (Client::Confluent, "consumer"),
-        (Client::Rdkafka, "classic"),
-        (Client::KafkaPython, "classic"),
-        (Client::Kafkajs, "classic"),
-        (Client::FranzGo, "classic"),
+        (ClientLibrary::Java, "classic"),
+        (ClientLibrary::FranzGo, "consumer"),
+        (ClientLibrary::Java, "consumer"),
+        (ClientLibrary::Confluent, "classic"),
+        (ClientLibrary::Confluent, "consumer"),
+        (ClientLibrary::Rdkafka, "classic"),
+        (ClientLibrary::KafkaPython, "classic"),
+        (ClientLibrary::Kafkajs, "classic"),
+        (ClientLibrary::FranzGo, "classic"),
     ];
     for (client, protocol) in if full() { &clients[..] } else { &clients[..2] } {
         let topic = format!("rebalanced-{}-{protocol}", client.name());
-        let case = Case::new(&kit, &way, topic, Client::Confluent)
+        let case = RoundTripCase::new(&fixture, &path, topic, ClientLibrary::Confluent)
             .consumer(*client)
             .records(300);
         let case = case
             .produce(&[("pace", "20")])
             .consume(&[("protocol", protocol)]);
-        kit.topic(&case.topic, PARTITIONS);
+        fixture.topic(&case.topic, PARTITIONS);
         let (records, guest_reads) = (case.generate(), 20);
         let producer = case.start_producer(&records);
         let first = case.start_consumer(records.len() - guest_reads, &[]);
@@ -103,39 +103,51 @@ fn a_consumer_joins_and_leaves() {
         let stored = case.stored(records, producer.acknowledged());
         consumed.sort_by_key(|record| (record.partition, record.offset));
         case.assert_arrived(&stored, &consumed);
-        // A consumer that leaves has more than it hands on, and the next one fetches that again.
-        case.assert_spans(&stored, Sent::Once, 1..=4);
+        // A leaving consumer has fetched more than it handed on; the next one fetches that again.
+        case.assert_spans(&stored, DeliveryGuarantee::Once, 1..=4);
     }
 }
 
 #[test]
-fn a_topic_is_deleted_and_made_anew_between_two_records() {
-    let kit = Kit::shared();
-    let way = kit.sidecar("recreated", &[]);
-    // Not franz-go: its clients give up when the id of a topic changes, with a sidecar and without.
+fn topic_is_deleted_and_recreated_between_two_records() {
+    let fixture = KafkaFixture::shared();
+    let path = fixture.sidecar("recreated", &[]);
+    // Not franz-go: it gives up when a topic id changes, with or without a sidecar.
     let clients = [
-        Client::Java,
-        Client::Confluent,
-        Client::Rdkafka,
-        Client::KafkaPython,
-        Client::Kafkajs,
+        ClientLibrary::Java,
+        ClientLibrary::Confluent,
+        ClientLibrary::Rdkafka,
+        ClientLibrary::KafkaPython,
+        ClientLibrary::Kafkajs,
     ];
     for client in if full() { &clients[..] } else { &clients[..1] } {
-        // Far fewer in each partition of the new topic: a consumer's place in the old one must not exist there.
+        // The new topic has far fewer records per partition, so that the consumer's old position
+        // does not exist there.
         let (old, new) = (120, 15);
-        // What kafkajs sends comes twice: its retry repeats the whole request. kafka-python's producer at times never goes on.
-        let only_consumes = matches!(client, Client::Kafkajs | Client::KafkaPython);
-        let producer = if only_consumes { Client::Java } else { *client };
-        let case = Case::new(&kit, &way, format!("recreated-{}", client.name()), producer)
-            .consumer(*client);
+        // kafkajs sends twice, because its retry repeats the whole request; kafka-python's producer
+        // sometimes never continues.
+        let only_consumes = matches!(client, ClientLibrary::Kafkajs | ClientLibrary::KafkaPython);
+        let producer = if only_consumes {
+            ClientLibrary::Java
+        } else {
+            *client
+        };
+        let case = RoundTripCase::new(
+            &fixture,
+            &path,
+            format!("recreated-{}", client.name()),
+            producer,
+        )
+        .consumer(*client);
         let case = case.records(old + new);
-        kit.topic(&case.topic, PARTITIONS);
+        fixture.topic(&case.topic, PARTITIONS);
         let folder = TempDir::new().unwrap();
         let gate = folder.path().join("gate");
         let path = gate.display().to_string();
-        // kafka-python goes on at the end of the new topic when it finds it shorter than the old (KIP-320), straight from the broker,
-        // too. So that this is its beginning, nothing is in it until kafka-python has found it.
-        let goes_to_end = *client == Client::KafkaPython;
+        // kafka-python continues at the end of a new topic that is shorter than the old one
+        // (KIP-320), with or without a sidecar. The new topic stays empty until kafka-python has
+        // found it, so that its end is also its beginning.
+        let goes_to_end = *client == ClientLibrary::KafkaPython;
         let case = case
             .produce(&[("gate-at", "120"), ("gate", &path), ("in-flight", "1")])
             .consume(&[
@@ -149,8 +161,8 @@ fn a_topic_is_deleted_and_made_anew_between_two_records() {
         );
         producer.wait_for_lines(old);
         consumer.wait_for_lines(old);
-        delete_topic(kit.kafka.bootstrap(), &case.topic).unwrap();
-        kit.topic(&case.topic, PARTITIONS);
+        delete_topic(fixture.kafka.bootstrap(), &case.topic).unwrap();
+        fixture.topic(&case.topic, PARTITIONS);
         if goes_to_end {
             consumer.wait_for_lines(old + usize::from(PARTITIONS));
         }
@@ -160,13 +172,13 @@ fn a_topic_is_deleted_and_made_anew_between_two_records() {
     }
 }
 
-/// Both halves arrived, and their spans have the one name that the two topics share.
+/// Checks that both halves arrived, and that their spans share the topic name.
 fn assert_recreated(
-    case: &Case<'_>,
+    case: &RoundTripCase<'_>,
     old: usize,
-    records: &[Record],
-    acknowledged: &[Acknowledged],
-    consumed: &[Consumed],
+    records: &[TestRecord],
+    acknowledged: &[AckedRecord],
+    consumed: &[ConsumedRecord],
 ) {
     let (before, after): (Vec<_>, Vec<_>) = acknowledged
         .iter()
@@ -174,66 +186,81 @@ fn assert_recreated(
         .partition(|ack| ack.index < old);
     let after: Vec<_> = after
         .into_iter()
-        .map(|ack| Acknowledged {
+        .map(|ack| AckedRecord {
             index: ack.index - old,
             ..ack
         })
         .collect();
-    // What was in the first topic is gone; the consumer alone has seen it.
-    let order = if case.consumer == Client::Kafkajs {
-        Order::WithinName
+    // The first topic is gone, so only the consumer has seen its records.
+    let order = if case.consumer == ClientLibrary::Kafkajs {
+        HeaderOrder::WithinName
     } else {
-        Order::Kept
+        HeaderOrder::Kept
     };
-    let places = check::places(&before);
+    let positions = check::positions_of(&before);
     let contexts = check::arrived(
         &records[..old],
-        &places,
+        &positions,
         &consumed[..old],
         order,
-        case.way.contexts(),
+        case.path.contexts(),
     );
-    let first = Stored {
+    let first = StoredRecords {
         records: records[..old].to_vec(),
         acknowledged: before,
-        places,
+        positions,
         contexts,
     };
     let second = case.stored(records[old..].to_vec(), after);
     case.assert_arrived(&second, &consumed[old..]);
-    let Some(sidecar) = &case.way.sidecar else {
+    let Some(sidecar) = &case.path.sidecar else {
         return;
     };
     let wanted = [("send", records.len()), ("process", records.len())];
-    let spans = Spans::wait_for(&case.kit.collector, sidecar.service(), &case.topic, &wanted);
+    let spans = TopicSpans::wait_for(
+        &case.fixture.collector,
+        sidecar.service(),
+        &case.topic,
+        &wanted,
+    );
     for half in [&first, &second] {
         spans.assert_sent(&half.contexts, &case.topic, 1..=2);
-        // Who looks for its place in the new topic may fetch its beginning more than once.
+        // A consumer that resets its position in the new topic may fetch its beginning more than
+        // once.
         spans.assert_processed(&half.contexts, [&case.topic, &case.topic], 1..=4);
     }
 }
 
 #[test]
-fn records_of_a_share_group_are_given_back_and_delivered_again() {
-    let kit = Kit::shared();
-    let way = kit.sidecar("shared", &[]);
-    let clients = [Client::Java, Client::FranzGo, Client::Confluent];
+fn released_records_of_a_share_group_are_redelivered() {
+    let fixture = KafkaFixture::shared();
+    let path = fixture.sidecar("shared", &[]);
+    let clients = [
+        ClientLibrary::Java,
+        ClientLibrary::FranzGo,
+        ClientLibrary::Confluent,
+    ];
     for client in if full() { &clients[..] } else { &clients[..2] } {
-        let case = Case::new(&kit, &way, format!("shared-{}", client.name()), *client);
+        let case = RoundTripCase::new(
+            &fixture,
+            &path,
+            format!("shared-{}", client.name()),
+            *client,
+        );
         let case = case.consume(&[("protocol", "share"), ("release-every", "5")]);
-        kit.topic(&case.topic, PARTITIONS);
+        fixture.topic(&case.topic, PARTITIONS);
         let stored = case.send();
         let consumed = case.read(case.records);
         let (given_back, mut kept): (Vec<_>, Vec<_>) =
             consumed.into_iter().partition(|record| record.released);
         kept.sort_by_key(|record| (record.partition, record.offset));
         case.assert_arrived(&stored, &kept);
-        let again: Vec<Place> = given_back
+        let again: Vec<RecordPosition> = given_back
             .iter()
             .map(|record| (record.partition, record.offset))
             .collect();
-        let wanted: Vec<Place> = stored
-            .places
+        let wanted: Vec<RecordPosition> = stored
+            .positions
             .keys()
             .filter(|(_, offset)| offset % 5 == 0)
             .copied()
@@ -251,16 +278,20 @@ fn records_of_a_share_group_are_given_back_and_delivered_again() {
                 (record.partition, record.offset)
             );
         }
-        let Some(sidecar) = &way.sidecar else {
+        let Some(sidecar) = &path.sidecar else {
             continue;
         };
         let wanted = [
-            ("send", stored.places.len()),
-            ("process", stored.places.len() + again.len()),
+            ("send", stored.positions.len()),
+            ("process", stored.positions.len() + again.len()),
         ];
-        let spans = Spans::wait_for(&kit.collector, sidecar.service(), &case.topic, &wanted);
+        let spans =
+            TopicSpans::wait_for(&fixture.collector, sidecar.service(), &case.topic, &wanted);
         spans.assert_sent(&stored.contexts, &case.topic, 1..=1);
-        let (twice, once): (BTreeMap<Place, Context>, BTreeMap<Place, Context>) = stored
+        let (twice, once): (
+            BTreeMap<RecordPosition, RecordContext>,
+            BTreeMap<RecordPosition, RecordContext>,
+        ) = stored
             .contexts
             .clone()
             .into_iter()
@@ -272,80 +303,95 @@ fn records_of_a_share_group_are_given_back_and_delivered_again() {
 }
 
 #[test]
-fn a_streams_application_carries_records_and_their_traces_on() {
-    let kit = Kit::shared();
-    let way = kit.sidecar("streams", &[]);
+fn streams_application_forwards_records_and_traces() {
+    let fixture = KafkaFixture::shared();
+    let path = fixture.sidecar("streams", &[]);
     for guarantee in if full() {
         &["at_least_once", "exactly_once_v2"][..]
     } else {
         &["at_least_once"]
     } {
-        let (from, to) = (
-            format!("streams-from-{guarantee}"),
-            format!("streams-to-{guarantee}"),
-        );
-        let first = Case::new(&kit, &way, &from, Client::Java);
-        kit.topic(&from, 1);
-        kit.topic(&to, 1);
-        let records: Vec<Record> = first
-            .generate()
-            .into_iter()
-            .map(|record| Record {
-                partition: 0,
-                ..record
-            })
-            .collect();
-        let acknowledged = first.start_producer(&records).acknowledged();
-        let stored = first.stored(records, acknowledged);
-        let options = [
-            ("group", from.as_str()),
-            ("client-id", from.as_str()),
-            ("guarantee", guarantee),
-        ];
-        let topics = [from.as_str(), to.as_str()];
-        run::streams(
-            kit.clients.streams().unwrap(),
-            &way.bootstrap,
-            topics,
-            stored.records.len(),
-            &options,
-        )
-        .lines();
-
-        // The application sends on what it was given, its context among the headers.
-        let isolation = [("isolation", "read_committed")];
-        let eye = run::consume(
-            kit.client(Client::FranzGo),
-            kit.kafka.bootstrap(),
-            &from,
-            stored.records.len(),
-            &[],
-        );
-        let carried: Vec<Record> = eye.consumed().into_iter().map(Record::from).collect();
-        let second = Case::new(&kit, &way, &to, Client::Java).consume(&isolation);
-        let consumed = second.read(carried.len());
-        let next = check::in_order(&consumed);
-        let contexts = check::arrived(&carried, &next, &consumed, Order::Kept, way.contexts());
-        if way.sidecar.is_none() {
-            continue;
-        }
-        assert!(contexts.values().all(|context| context.came_along));
-        let spans = |topic: &str, wanted: &[(&str, usize)]| {
-            Spans::wait_for(
-                &kit.collector,
-                way.sidecar.as_ref().unwrap().service(),
-                topic,
-                wanted,
-            )
-        };
-        let count = carried.len();
-        let (here, there) = (
-            spans(&from, &[("send", count), ("process", count)]),
-            spans(&to, &[("send", count), ("process", count)]),
-        );
-        here.assert_sent(&stored.contexts, &from, 1..=1);
-        here.assert_continued("process", &stored.contexts, 1..=1);
-        there.assert_continued("send", &contexts, 1..=1);
-        there.assert_processed(&contexts, [&to, &to], 1..=1);
+        stream_records(&fixture, &path, guarantee);
     }
+}
+
+/// Runs the application once with this processing guarantee.
+fn stream_records(fixture: &KafkaFixture, path: &BrokerPath, guarantee: &str) {
+    let (from, to) = (
+        format!("streams-from-{guarantee}"),
+        format!("streams-to-{guarantee}"),
+    );
+    let first = RoundTripCase::new(fixture, path, &from, ClientLibrary::Java);
+    fixture.topic(&from, 1);
+    fixture.topic(&to, 1);
+    let records: Vec<TestRecord> = first
+        .generate()
+        .into_iter()
+        .map(|record| TestRecord {
+            partition: 0,
+            ..record
+        })
+        .collect();
+    let acknowledged = first.start_producer(&records).acknowledged();
+    let stored = first.stored(records, acknowledged);
+    let options = [
+        ("group", from.as_str()),
+        ("client-id", from.as_str()),
+        ("guarantee", guarantee),
+    ];
+    let topics = [from.as_str(), to.as_str()];
+    run::streams(
+        fixture.clients.streams().unwrap(),
+        &path.bootstrap,
+        topics,
+        stored.records.len(),
+        &options,
+    )
+    .lines();
+
+    // The application forwards the record with its headers, so the context is among them.
+    let isolation = [("isolation", "read_committed")];
+    let eye = run::consume(
+        fixture.client(ClientLibrary::FranzGo),
+        fixture.kafka.bootstrap(),
+        &from,
+        stored.records.len(),
+        &[],
+    );
+    let carried: Vec<TestRecord> = eye.consumed().into_iter().map(TestRecord::from).collect();
+    let second = RoundTripCase::new(fixture, path, &to, ClientLibrary::Java).consume(&isolation);
+    let consumed = second.read(carried.len());
+    let next = check::in_order(&consumed);
+    let contexts = check::arrived(
+        &carried,
+        &next,
+        &consumed,
+        HeaderOrder::Kept,
+        path.contexts(),
+    );
+    if let Some(sidecar) = &path.sidecar {
+        assert_stream_spans(fixture, sidecar, topics, [&stored.contexts, &contexts]);
+    }
+}
+
+/// Checks that the spans on both topics continue the contexts of their records.
+fn assert_stream_spans(
+    fixture: &KafkaFixture,
+    sidecar: &SidecarInstance,
+    [from, to]: [&str; 2],
+    [sent, contexts]: [&BTreeMap<RecordPosition, RecordContext>; 2],
+) {
+    assert!(contexts.values().all(|context| context.from_producer));
+    let spans = |topic: &str, wanted: &[(&str, usize)]| {
+        TopicSpans::wait_for(&fixture.collector, sidecar.service(), topic, wanted)
+    };
+    let count = sent.len();
+    let (here, there) = (
+        spans(from, &[("send", count), ("process", count)]),
+        spans(to, &[("send", count), ("process", count)]),
+    );
+    here.assert_sent(sent, from, 1..=1);
+    here.assert_continued("process", sent, 1..=1);
+    there.assert_continued("send", contexts, 1..=1);
+    there.assert_processed(contexts, [to, to], 1..=1);
 }

@@ -1,11 +1,11 @@
-//! What goes wrong beside, before and behind the sidecar costs no record, and no more memory than it may have.
+//! Faults of collector, brokers and clients cost no record, and memory stays bounded.
 #![expect(
     clippy::expect_used,
     clippy::unwrap_used,
-    reason = "a test may fail by panicking"
+    reason = "a test fails by panicking"
 )]
 #![expect(clippy::indexing_slicing, reason = "a test fails by panicking")]
-#![expect(clippy::print_stderr, reason = "figures are told")]
+#![expect(clippy::print_stderr, reason = "prints measured memory")]
 
 mod wire;
 
@@ -23,14 +23,14 @@ use rdkafka::producer::{
     BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer,
 };
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
-use throughline_testkit::build::Binaries;
-use throughline_testkit::collector::Collector;
-use throughline_testkit::kafka::{Apache, Topic, create_topic};
-use throughline_testkit::sidecar::Sidecar;
+use throughline_testkit::build::ProjectBinaries;
+use throughline_testkit::collector::CollectorInstance;
+use throughline_testkit::kafka::{ApacheBroker, TopicSpec, create_topic};
+use throughline_testkit::sidecar::SidecarInstance;
 use throughline_testkit::wait;
-use wire::{Raw, Relay};
+use wire::{CuttableRelay, RawConnection};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 const MIB: usize = 1024 * 1024;
 const PRODUCE: i16 = 0;
 const FETCH: i16 = 1;
@@ -39,9 +39,10 @@ const API_VERSIONS: i16 = 18;
 // --- the collector ---
 
 #[test]
-fn a_collector_that_is_dead_stalls_or_refuses_costs_no_record() {
+fn failing_collector_costs_no_record() {
     let kafka = kafka();
-    // A port that was free a moment ago; one that takes connections, by the kernel's backlog, and never reads; one that refuses.
+    // A closed port; a port whose kernel backlog accepts connections that are never read; and a
+    // collector that returns 503.
     let dead = TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
@@ -50,7 +51,7 @@ fn a_collector_that_is_dead_stalls_or_refuses_costs_no_record() {
     let collectors = [
         ("dead", dead),
         ("stalled", stalled.local_addr().unwrap()),
-        ("refusing", refusing()),
+        ("refusing", unavailable_collector()),
     ];
     for (name, collector) in collectors {
         let sidecar = sidecar(&kafka, collector, &[]);
@@ -63,7 +64,7 @@ fn a_collector_that_is_dead_stalls_or_refuses_costs_no_record() {
         assert_eq!(payloads(&received), values);
         assert!(
             received.iter().all(|record| contexts(record) == 1),
-            "{name}: contexts are injected all the same"
+            "{name}: a context is missing"
         );
         assert!(
             begin.elapsed() < Duration::from_secs(20),
@@ -80,8 +81,8 @@ fn a_collector_that_is_dead_stalls_or_refuses_costs_no_record() {
             made + sum(&metrics, "throughline_kafka_spans_dropped_total") >= 10_000.0,
             "{metrics:?}"
         );
-        assert!(sent < 1.0, "{name}: nobody took a span");
-        let warned = |sidecar: &Sidecar| {
+        assert!(sent < 1.0, "{name}: a span was accepted");
+        let warned = |sidecar: &SidecarInstance| {
             let log = sidecar.process().log();
             log.iter()
                 .filter(|line| line.contains("WARN") && line.contains("collector"))
@@ -89,27 +90,27 @@ fn a_collector_that_is_dead_stalls_or_refuses_costs_no_record() {
         };
         assert!(
             warned(&sidecar) <= 3,
-            "{name}: said too often:\n{}",
+            "{name}: too many warnings:\n{}",
             sidecar.process().log().join("\n")
         );
         sidecar.stop().unwrap();
     }
 }
 
-// --- brokers and clients that go ---
+// --- lost connections ---
 
 #[test]
-fn a_broker_that_goes_in_the_middle_of_a_frame_costs_no_record() {
+fn connection_cut_in_the_middle_of_a_frame_costs_no_record() {
     let (listener, port) = (TcpListener::bind("127.0.0.1:0").unwrap(), free_port());
-    let relay = Relay::start(listener, port);
+    let relay = CuttableRelay::start(listener, port);
     let address = relay.address().to_string();
-    let _kafka = Apache::builder()
+    let _kafka = ApacheBroker::builder()
         .behind(&address, port)
-        .start(&mut told)
+        .start(&mut print_progress)
         .unwrap();
-    create_topic(&address, &Topic::new("cut", 1)).unwrap();
+    create_topic(&address, &TopicSpec::new("cut", 1)).unwrap();
     let collector = collector();
-    let sidecar = Sidecar::start(
+    let sidecar = SidecarInstance::start(
         throughline(),
         &address,
         collector.addresses().otlp_http,
@@ -122,13 +123,14 @@ fn a_broker_that_goes_in_the_middle_of_a_frame_costs_no_record() {
         .map(|number| format!("{number:0200}").into_bytes())
         .collect();
     let (bootstrap, sent) = (sidecar.bootstrap().to_owned(), values.clone());
-    // Small requests, so that there are many answers to be cut.
+    // Small requests, so that there are many responses to cut.
     let settings = [("enable.idempotence", "true"), ("batch.num.messages", "50")];
     let producing = thread::spawn(move || send(&bootstrap, "cut", &sent, &settings));
     for bytes in [0, 100, 1_000, 4_097, 333] {
         let before = relay.cuts();
         relay.cut_after(bytes);
-        wait::until(PATIENCE, || (relay.cuts() > before).then_some(())).expect("the way is cut");
+        wait::until(TIMEOUT, || (relay.cuts() > before).then_some(()))
+            .expect("the connection is cut");
     }
     producing.join().unwrap();
 
@@ -143,43 +145,47 @@ fn a_broker_that_goes_in_the_middle_of_a_frame_costs_no_record() {
         received.extend(poll(&consumer, 2_000));
     }
     received.extend(poll(&consumer, values.len() - received.len()));
-    assert_eq!(payloads(&received), values, "once, in order, nothing lost");
+    assert_eq!(
+        payloads(&received),
+        values,
+        "records are lost, repeated or reordered"
+    );
     assert!(received.iter().all(|record| contexts(record) == 1));
     assert!(relay.cuts() >= 6, "cut {} times", relay.cuts());
-    assert_calm(&sidecar);
+    assert_no_panic(&sidecar);
 }
 
 #[test]
-fn a_client_that_goes_in_the_middle_of_a_frame_leaves_nothing_behind() {
+fn client_that_leaves_in_the_middle_of_a_frame_frees_its_memory() {
     let (kafka, collector) = (kafka(), collector());
     let sidecar = sidecar(&kafka, collector.addresses().otlp_http, &[]);
     let announced = wire::request(PRODUCE, 7, 1, &vec![0; MIB]);
     for part in [3, 8, 13, 1_000, MIB / 2, announced.len() - 1] {
-        let mut raw = Raw::connect(sidecar.bootstrap());
+        let mut raw = RawConnection::connect(sidecar.bootstrap());
         raw.send(&announced[..part]);
         if part % 2 == 0 {
-            drop(raw)
+            drop(raw);
         } else {
-            raw.abort()
+            raw.abort();
         }
     }
     let all_gone =
         || (metrics(&sidecar)["throughline_kafka_connections_open"] == 0.0).then_some(());
-    wait::until(PATIENCE, all_gone).expect("connections end with their clients");
+    wait::until(TIMEOUT, all_gone).expect("connections end with their clients");
     assert_eq!(metrics(&sidecar)["throughline_kafka_held_bytes"], 0.0);
     assert_works(&kafka, &sidecar, "after-clients-went");
-    assert_calm(&sidecar);
+    assert_no_panic(&sidecar);
 }
 
 // --- frames ---
 
 #[test]
-fn a_frame_of_100_mb_passes() {
-    let kafka = Apache::builder()
+fn frame_of_100_mb_passes() {
+    let kafka = ApacheBroker::builder()
         .property("socket.request.max.bytes", "125829120")
         .property("message.max.bytes", "120000000")
         .jvm("-Xmx1g")
-        .start(&mut told)
+        .start(&mut print_progress)
         .unwrap();
     let collector = collector();
     let sidecar = sidecar(&kafka, collector.addresses().otlp_http, &[]);
@@ -187,7 +193,7 @@ fn a_frame_of_100_mb_passes() {
         .map(|number| number.wrapping_mul(2_654_435_761).to_le_bytes()[3])
         .collect();
     let values = [b"before".to_vec(), huge, b"behind".to_vec()];
-    create_topic(kafka.bootstrap(), &Topic::new("huge", 1)).unwrap();
+    create_topic(kafka.bootstrap(), &TopicSpec::new("huge", 1)).unwrap();
     let before = resident(&sidecar);
     send(
         sidecar.bootstrap(),
@@ -217,11 +223,11 @@ fn a_frame_of_100_mb_passes() {
         passed["throughline_kafka_passed_total{reason=\"frame_too_large\"}"] >= 1.0,
         "{passed:?}"
     );
-    assert_calm(&sidecar);
+    assert_no_panic(&sidecar);
 }
 
 #[test]
-fn what_is_no_frame_harms_nobody_else() {
+fn invalid_frames_affect_no_other_connection() {
     let (kafka, collector) = (kafka(), collector());
     let sidecar = sidecar(&kafka, collector.addresses().otlp_http, &[]);
     let versions = wire::request(API_VERSIONS, 0, 1, &[]);
@@ -238,23 +244,23 @@ fn what_is_no_frame_harms_nobody_else() {
         b"GET / HTTP/1.1\r\nHost: broker\r\n\r\n".to_vec(),
     ];
     for bytes in &complete {
-        let mut raw = Raw::connect(sidecar.bootstrap());
+        let mut raw = RawConnection::connect(sidecar.bootstrap());
         raw.send(&versions);
         assert_eq!(
             raw.receive()[..4],
             1_i32.to_be_bytes(),
-            "a proper request first"
+            "the valid request failed"
         );
         raw.try_send(bytes);
-        raw.wait_for_end();
+        raw.wait_for_close();
     }
-    // Frames that will never be whole, for which broker and sidecar wait.
+    // Incomplete frames: broker and sidecar wait for the rest.
     for bytes in [&i32::MAX.to_be_bytes()[..], &[0; 3], &noise] {
-        let mut raw = Raw::connect(sidecar.bootstrap());
+        let mut raw = RawConnection::connect(sidecar.bootstrap());
         raw.try_send(bytes);
     }
-    // TLS, to a port that expects none.
-    let mut raw = Raw::connect(sidecar.bootstrap());
+    // A TLS ClientHello at a plaintext port.
+    let mut raw = RawConnection::connect(sidecar.bootstrap());
     raw.send(&[0x16, 3, 1, 0, 200, 1, 0, 0, 196, 3, 3]);
     let said = || {
         sidecar
@@ -264,27 +270,28 @@ fn what_is_no_frame_harms_nobody_else() {
             .any(|line| line.contains("the client speaks TLS"))
             .then_some(())
     };
-    wait::until(PATIENCE, said).expect("the log says what is wrong");
+    wait::until(TIMEOUT, said).expect("the log names the cause");
     drop(raw);
     assert_works(&kafka, &sidecar, "after-noise");
     assert_eq!(sidecar.get("/live").unwrap().status, 200);
-    assert_calm(&sidecar);
+    assert_no_panic(&sidecar);
 }
 
-// --- room ---
+// --- size limits ---
 
-/// The broker's default limit for a batch; 61 bytes of it and, for one record without a key, 11 more are not its value.
+/// The broker's default limit of a batch. 61 bytes are the batch header, and 11 more the fields of
+/// one record without a key.
 const MAX_MESSAGE_BYTES: usize = 1_048_588;
 const AROUND_VALUE: usize = 72;
 
 #[test]
-fn a_batch_that_has_no_room_for_a_context_goes_out_as_it_came() {
+fn batch_without_room_for_a_context_passes_unmodified() {
     let (kafka, collector) = (kafka(), collector());
     let sidecar = sidecar(&kafka, collector.addresses().otlp_http, &[]);
     let full = MAX_MESSAGE_BYTES - AROUND_VALUE;
     let large = [("message.max.bytes", "2000000")];
-    create_topic(kafka.bootstrap(), &Topic::new("full", 1)).unwrap();
-    // The sum is right: one byte more and the broker itself refuses it.
+    create_topic(kafka.bootstrap(), &TopicSpec::new("full", 1)).unwrap();
+    // Validates the arithmetic: the broker itself rejects one byte more.
     assert_eq!(
         refused(kafka.bootstrap(), "full", &[vec![b'x'; full + 1]], &large).len(),
         1
@@ -301,16 +308,17 @@ fn a_batch_that_has_no_room_for_a_context_goes_out_as_it_came() {
         );
     }
     let received = receive(sidecar.bootstrap(), "full", values.len(), &[]);
-    assert!(payloads(&received) == values, "all of them arrive");
+    assert!(payloads(&received) == values, "records are lost");
     let injected: Vec<usize> = received.iter().map(contexts).collect();
     assert_eq!(
         injected,
         [0, 0, 0, 1, 1],
-        "a context where there is room for it"
+        "a context is missing although there is room"
     );
 
-    // A batch of many small records, as full as librdkafka makes it: a context for each would double it.
-    create_topic(kafka.bootstrap(), &Topic::new("many", 1)).unwrap();
+    // A batch of many small records, as full as librdkafka makes it: a context for each would
+    // double its size.
+    create_topic(kafka.bootstrap(), &TopicSpec::new("many", 1)).unwrap();
     let values: Vec<Vec<u8>> = (0..30_000)
         .map(|number| format!("{number:090}").into_bytes())
         .collect();
@@ -323,11 +331,11 @@ fn a_batch_that_has_no_room_for_a_context_goes_out_as_it_came() {
     let received = receive(sidecar.bootstrap(), "many", values.len(), &[]);
     assert!(
         payloads(&received) == values,
-        "all of them arrive, in order"
+        "records are lost or reordered"
     );
     assert!(
         received.iter().any(|record| contexts(record) == 0),
-        "at least one batch was too full"
+        "no batch was too full for contexts"
     );
     let metrics = metrics(&sidecar);
     assert!(
@@ -336,20 +344,23 @@ fn a_batch_that_has_no_room_for_a_context_goes_out_as_it_came() {
     );
     assert_eq!(
         metrics["throughline_kafka_batches_refused_total"], 0.0,
-        "the broker refused none"
+        "the broker rejected a batch"
     );
-    assert_calm(&sidecar);
+    assert_no_panic(&sidecar);
 }
 
 #[test]
-fn memory_is_bounded_with_2000_connections_and_with_readers_that_do_not_read() {
-    // The broker makes room for a request as soon as it is announced.
+fn memory_is_bounded_with_2000_connections_and_stuck_readers() {
+    // The broker allocates memory for a request as soon as its length arrives.
     let (kafka, collector) = (
-        Apache::builder().jvm("-Xmx2g").start(&mut told).unwrap(),
+        ApacheBroker::builder()
+            .jvm("-Xmx2g")
+            .start(&mut print_progress)
+            .unwrap(),
         collector(),
     );
     let sidecar = sidecar(&kafka, collector.addresses().otlp_http, &[]);
-    create_topic(kafka.bootstrap(), &Topic::new("bulk", 1)).unwrap();
+    create_topic(kafka.bootstrap(), &TopicSpec::new("bulk", 1)).unwrap();
     let values: Vec<Vec<u8>> = (0..200_u8).map(|number| vec![number; 500_000]).collect();
     send(
         kafka.bootstrap(),
@@ -359,13 +370,14 @@ fn memory_is_bounded_with_2000_connections_and_with_readers_that_do_not_read() {
     );
     let idle = resident(&sidecar);
 
-    // 2,000 connections, each in the middle of a request of 512 KiB, 64 KiB of which have come: together more than may be held.
+    // 2,000 connections, each with 64 KiB of a request of 512 KiB: together more than the sidecar
+    // may hold.
     let versions = wire::request(API_VERSIONS, 0, 1, &[]);
     let half = wire::request(PRODUCE, 7, 1, &vec![0; MIB / 2]);
-    let held: Vec<Raw> = (0..2_000)
+    let held: Vec<RawConnection> = (0..2_000)
         .map(|_| {
-            let mut raw = Raw::connect(sidecar.bootstrap());
-            // An exchange first: the broker accepts no more at once than its backlog.
+            let mut raw = RawConnection::connect(sidecar.bootstrap());
+            // A first round trip limits the pace: the broker's accept backlog is short.
             raw.send(&versions);
             raw.receive();
             raw.send(&half[..64 * 1024]);
@@ -376,31 +388,36 @@ fn memory_is_bounded_with_2000_connections_and_with_readers_that_do_not_read() {
         let received = metrics(&sidecar)["throughline_kafka_bytes_total{side=\"client\",direction=\"received\"}"];
         (received >= 2_000.0 * 64.0 * 1024.0).then_some(())
     };
-    wait::until(PATIENCE, arrived)
-        .unwrap_or_else(|| panic!("not all of it has been read: {:#?}", metrics(&sidecar)));
+    wait::until(TIMEOUT, arrived).unwrap_or_else(|| {
+        panic!(
+            "the sidecar did not read everything: {:#?}",
+            metrics(&sidecar)
+        )
+    });
     let many = resident(&sidecar);
     assert_works(&kafka, &sidecar, "beside-many");
     drop(held);
     let gone = || (metrics(&sidecar)["throughline_kafka_connections_open"] == 0.0).then_some(());
-    wait::until(PATIENCE, gone).expect("connections end with their clients");
+    wait::until(TIMEOUT, gone).expect("connections end with their clients");
 
-    // 20 clients that ask for 100 MB each and read nothing of it.
-    let stuck: Vec<Raw> = (0..20)
+    // 20 clients that request 100 MB each and read none of it.
+    let stuck: Vec<RawConnection> = (0..20)
         .map(|_| {
-            let mut raw = Raw::connect(sidecar.bootstrap());
+            let mut raw = RawConnection::connect(sidecar.bootstrap());
             raw.send(&wire::fetch("bulk", 100_000_000));
             raw
         })
         .collect();
-    stuck.iter().for_each(Raw::wait_for_bytes);
-    settled(&sidecar);
+    stuck.iter().for_each(RawConnection::wait_for_bytes);
+    wait_until_reading_stops(&sidecar);
     let reading = resident(&sidecar);
     assert_works(&kafka, &sidecar, "beside-stuck");
     drop(stuck);
-    // Past the harness, which keeps what a test that passes prints to itself.
+    // Written directly: the test harness captures `eprintln!` of a passing test.
     writeln!(
         std::io::stderr(),
-        "resident: {} MiB idle, {} MiB with 2,000 connections that sent 64 KiB each of a frame, {} MiB with 20 stuck readers of 100 MB each",
+        "resident: {} MiB idle, {} MiB with 2,000 partial frames of 64 KiB, \
+         {} MiB with 20 stuck readers of 100 MB",
         idle / MIB,
         many / MIB,
         reading / MIB
@@ -408,36 +425,36 @@ fn memory_is_bounded_with_2000_connections_and_with_readers_that_do_not_read() {
     .unwrap();
     assert!(many < idle + 500 * MIB, "{} MiB", many / MIB);
     assert!(reading < idle + 500 * MIB, "{} MiB", reading / MIB);
-    assert_calm(&sidecar);
+    assert_no_panic(&sidecar);
 }
 
-// --- parts ---
+// --- fixtures ---
 
-fn told(step: &str) {
+fn print_progress(step: &str) {
     eprintln!("{step}");
 }
 
 fn throughline() -> &'static std::path::Path {
-    &Binaries::build().unwrap().throughline
+    &ProjectBinaries::build().unwrap().throughline
 }
 
-fn kafka() -> Apache {
-    Apache::builder().start(&mut told).unwrap()
+fn kafka() -> ApacheBroker {
+    ApacheBroker::builder().start(&mut print_progress).unwrap()
 }
 
-fn collector() -> Collector {
-    Collector::start(throughline()).unwrap()
+fn collector() -> CollectorInstance {
+    CollectorInstance::start(throughline()).unwrap()
 }
 
-fn sidecar(kafka: &Apache, collector: SocketAddr, args: &[&str]) -> Sidecar {
-    Sidecar::start(throughline(), kafka.bootstrap(), collector, "faults", args).unwrap()
+fn sidecar(kafka: &ApacheBroker, collector: SocketAddr, args: &[&str]) -> SidecarInstance {
+    SidecarInstance::start(throughline(), kafka.bootstrap(), collector, "faults", args).unwrap()
 }
 
-/// A collector that answers every request with 503.
-fn refusing() -> SocketAddr {
+/// Starts a collector that responds to every request with 503.
+fn unavailable_collector() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    // Ends with the program.
+    // The thread ends with the test program.
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             thread::spawn(move || refuse(stream));
@@ -461,9 +478,9 @@ fn free_port() -> u16 {
         .port()
 }
 
-/// A stock client sends and another receives, through the sidecar.
-fn assert_works(kafka: &Apache, sidecar: &Sidecar, topic: &str) {
-    create_topic(kafka.bootstrap(), &Topic::new(topic, 1)).unwrap();
+/// Checks that a producer and a consumer work through the sidecar.
+fn assert_works(kafka: &ApacheBroker, sidecar: &SidecarInstance, topic: &str) {
+    create_topic(kafka.bootstrap(), &TopicSpec::new(topic, 1)).unwrap();
     let values = [b"one".to_vec(), b"two".to_vec()];
     send(sidecar.bootstrap(), topic, &values, &[]);
     let received = receive(sidecar.bootstrap(), topic, values.len(), &[]);
@@ -471,11 +488,15 @@ fn assert_works(kafka: &Apache, sidecar: &Sidecar, topic: &str) {
     assert!(received.iter().all(|record| contexts(record) == 1));
 }
 
-/// Nothing panicked, and it still runs.
-fn assert_calm(sidecar: &Sidecar) {
+/// Checks that the sidecar runs and has not panicked.
+fn assert_no_panic(sidecar: &SidecarInstance) {
     let log = sidecar.process().log().join("\n");
     assert!(!log.contains("panicked"), "{log}");
-    assert_eq!(sidecar.process().status(), None, "it still runs:\n{log}");
+    assert_eq!(
+        sidecar.process().status(),
+        None,
+        "the sidecar has ended:\n{log}"
+    );
     assert_eq!(
         metrics(sidecar)["throughline_kafka_connections_failed_total{reason=\"panic\"}"],
         0.0
@@ -484,8 +505,8 @@ fn assert_calm(sidecar: &Sidecar) {
 
 // --- memory and metrics ---
 
-/// Bytes of memory that the sidecar has in use.
-fn resident(sidecar: &Sidecar) -> usize {
+/// Returns the resident memory of the sidecar in bytes.
+fn resident(sidecar: &SidecarInstance) -> usize {
     let status =
         std::fs::read_to_string(format!("/proc/{}/status", sidecar.process().id())).unwrap();
     let line = status
@@ -500,8 +521,8 @@ fn resident(sidecar: &Sidecar) -> usize {
         * 1024
 }
 
-/// Waits until the sidecar reads no more from its brokers.
-fn settled(sidecar: &Sidecar) {
+/// Waits until the sidecar stops reading from its brokers.
+fn wait_until_reading_stops(sidecar: &SidecarInstance) {
     let received = || metrics(sidecar)["throughline_kafka_bytes_total{side=\"broker\",direction=\"received\"}"];
     let mut last = -1.0;
     let mut still = Instant::now();
@@ -512,11 +533,11 @@ fn settled(sidecar: &Sidecar) {
         }
         (still.elapsed() > Duration::from_secs(1)).then_some(())
     };
-    wait::until(PATIENCE, rests).expect("a stuck reader stops the reading");
+    wait::until(TIMEOUT, rests).expect("reading stops for stuck readers");
 }
 
-/// All counters and gauges, by name and labels.
-fn metrics(sidecar: &Sidecar) -> BTreeMap<String, f64> {
+/// Returns all counters and gauges, by name and labels.
+fn metrics(sidecar: &SidecarInstance) -> BTreeMap<String, f64> {
     let text = sidecar.get("/metrics").unwrap().body;
     let lines = text.lines().filter(|line| !line.starts_with('#'));
     lines
@@ -535,12 +556,12 @@ fn sum(metrics: &BTreeMap<String, f64>, name: &str) -> f64 {
 
 // --- stock clients ---
 
-/// Collects what became of each record.
-struct Outcomes(Mutex<Vec<Result<(), String>>>);
+/// Collects the delivery result of each record.
+struct DeliveryOutcomes(Mutex<Vec<Result<(), String>>>);
 
-impl ClientContext for Outcomes {}
+impl ClientContext for DeliveryOutcomes {}
 
-impl ProducerContext for Outcomes {
+impl ProducerContext for DeliveryOutcomes {
     type DeliveryOpaque = ();
 
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
@@ -552,7 +573,7 @@ impl ProducerContext for Outcomes {
     }
 }
 
-/// Sends these values to partition 0, in order; gives what the broker refused of them.
+/// Sends these values to partition 0, in order; returns the broker's errors.
 fn refused(
     bootstrap: &str,
     topic: &str,
@@ -567,8 +588,8 @@ fn refused(
     for (name, value) in settings {
         config.set(*name, *value);
     }
-    let producer: ThreadedProducer<Outcomes> = config
-        .create_with_context(Outcomes(Mutex::default()))
+    let producer: ThreadedProducer<DeliveryOutcomes> = config
+        .create_with_context(DeliveryOutcomes(Mutex::default()))
         .unwrap();
     for value in values {
         let mut record = BaseRecord::<(), Vec<u8>>::to(topic)
@@ -579,7 +600,7 @@ fn refused(
             thread::yield_now();
         }
     }
-    producer.flush(PATIENCE).unwrap();
+    producer.flush(TIMEOUT).unwrap();
     let outcomes = producer.context().0.lock().unwrap();
     assert_eq!(outcomes.len(), values.len());
     outcomes
@@ -616,12 +637,12 @@ fn poll(consumer: &BaseConsumer, count: usize) -> Vec<OwnedMessage> {
     let mut received = Vec::new();
     while received.len() < count {
         assert!(
-            begin.elapsed() < PATIENCE,
+            begin.elapsed() < TIMEOUT,
             "{} of {count} records after {:?}",
             received.len(),
             begin.elapsed()
         );
-        // An error is a way that is cut; the client finds another by itself.
+        // An error is a cut connection; the client reconnects by itself.
         if let Some(Ok(record)) = consumer.poll(Duration::from_millis(100)) {
             received.push(record.detach());
         }
@@ -629,7 +650,7 @@ fn poll(consumer: &BaseConsumer, count: usize) -> Vec<OwnedMessage> {
     received
 }
 
-/// So many records from the beginning of partition 0.
+/// Returns `count` records from the beginning of partition 0.
 fn receive(
     bootstrap: &str,
     topic: &str,
@@ -646,7 +667,7 @@ fn payloads(records: &[OwnedMessage]) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// How many contexts a record carries.
+/// Returns the number of contexts of a record.
 fn contexts(record: &OwnedMessage) -> usize {
     record.headers().map_or(0, |headers| {
         headers

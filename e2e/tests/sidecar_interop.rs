@@ -1,7 +1,8 @@
-//! The sidecar beside applications that trace by themselves: its spans continue theirs, and theirs continue its.
+//! The sidecar beside instrumented applications: its spans continue theirs, and theirs continue its
+//! spans.
 //!
-//! On one side always a client that knows nothing of tracing, on the other opentracing-kafka-client 0.1.15, over Jaeger's tracer or
-//! Brave's, or OpenTelemetry's Java agent.
+//! One side is always an uninstrumented client, the other opentracing-kafka-client 0.1.15 (over
+//! Jaeger's tracer or Brave) or OpenTelemetry's Java agent.
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
@@ -10,89 +11,86 @@
     reason = "a test fails by panicking"
 )]
 
-#[expect(
-    dead_code,
-    reason = "shared with the other tests, which use more of it"
-)]
+#[expect(dead_code, reason = "shared with other tests, which use more of it")]
 mod support;
 
 use std::time::Duration;
 
-use e2e::{Span, Traces};
+use e2e::{TraceSet, TraceSpan};
 use serde_json::{Value, json};
-use support::case::Way;
-use support::kit::Kit;
-use support::record::Record;
+use support::case::BrokerPath;
+use support::fixture::KafkaFixture;
+use support::record::TestRecord;
 use support::run;
-use support::spans::Spans;
-use throughline_testkit::clients::Client;
-use throughline_testkit::process::Spec;
+use support::spans::TopicSpans;
+use throughline_testkit::clients::ClientLibrary;
+use throughline_testkit::process::ProcessSpec;
 use throughline_testkit::wait;
 
-/// What tells a trace from another: its id, and that of the span in it.
-type Ids = (String, String);
+/// Trace id and span id.
+type SpanIds = (String, String);
 
 const COUNT: usize = 20;
 
-/// A tracer below opentracing-kafka-client, and the format that it knows.
+/// Tracers for opentracing-kafka-client, with their propagation formats.
 const TRACERS: [(&str, &str); 2] = [("jaeger", "jaeger"), ("brave", "b3multi")];
 
 #[test]
-fn spans_continue_those_of_a_producer_with_opentracing_kafka_client() {
-    let kit = Kit::shared();
+fn sidecar_continues_an_opentracing_producer() {
+    let fixture = KafkaFixture::shared();
     for (tracer, format) in TRACERS {
-        let way = kit.sidecar(&format!("after-{tracer}"), &["--propagation", format]);
+        let path = fixture.sidecar(&format!("after-{tracer}"), &["--propagation", format]);
         let topic = format!("from-{tracer}");
-        kit.topic(&topic, 1);
+        fixture.topic(&topic, 1);
         let lines = send(
-            &way,
-            kit.client(Client::Java),
+            &path,
+            fixture.client(ClientLibrary::Java),
             &topic,
             &[("tracer", tracer)],
         )
         .lines();
-        let theirs: Vec<Ids> = their_spans(&lines, "To_")
+        let theirs: Vec<SpanIds> = tracer_spans(&lines, "To_")
             .map(|span| (span.trace, span.id))
             .collect();
         assert_eq!(theirs.len(), COUNT, "{lines:?}");
-        receive(&way, kit.client(Client::FranzGo), &topic, &[]).lines();
+        receive(&path, fixture.client(ClientLibrary::FranzGo), &topic, &[]).lines();
 
-        let (sent, processed) = ours(&kit, &way, &topic);
+        let (sent, processed) = sidecar_spans(&fixture, &path, &topic);
         assert_eq!(
             parents(&sent),
             sorted(&theirs),
-            "our producer spans are below theirs"
+            "the sidecar's producer spans are not children of the client's"
         );
         assert_eq!(
             parents(&processed),
             sorted(&theirs),
-            "their record went on as it was, so our consumer spans are, too"
+            "the sidecar's consumer spans do not continue the client's context"
         );
     }
 }
 
 #[test]
-fn a_consumer_with_opentracing_kafka_client_continues_our_spans() {
-    let kit = Kit::shared();
+fn opentracing_consumer_continues_the_sidecar() {
+    let fixture = KafkaFixture::shared();
     for (tracer, format) in TRACERS {
         for (deliver, operation) in [("observe", "send"), ("patch", "process")] {
             let service = format!("before-{tracer}-{deliver}");
-            let way = kit.sidecar(&service, &["--propagation", format, "--deliver", deliver]);
+            let path = fixture.sidecar(&service, &["--propagation", format, "--deliver", deliver]);
             let topic = format!("to-{tracer}-{deliver}");
-            kit.topic(&topic, 1);
-            send(&way, kit.client(Client::FranzGo), &topic, &[]).lines();
+            fixture.topic(&topic, 1);
+            send(&path, fixture.client(ClientLibrary::FranzGo), &topic, &[]).lines();
             let lines = receive(
-                &way,
-                kit.client(Client::Java),
+                &path,
+                fixture.client(ClientLibrary::Java),
                 &topic,
                 &[("tracer", tracer)],
             )
             .lines();
-            let theirs: Vec<Ids> = their_spans(&lines, "From_")
+            let theirs: Vec<SpanIds> = tracer_spans(&lines, "From_")
                 .map(|span| (span.trace, span.parent))
                 .collect();
 
-            let (sent, processed) = ours(&kit, &way, &topic);
+            let (sent, processed) = sidecar_spans(&fixture, &path, &topic);
             let above = if operation == "send" { sent } else { processed };
             assert_eq!(sorted(&theirs), ids(&above), "{tracer}, {deliver}");
         }
@@ -100,49 +98,50 @@ fn a_consumer_with_opentracing_kafka_client_continues_our_spans() {
 }
 
 #[test]
-fn spans_continue_those_of_a_producer_with_the_agent() {
-    let kit = Kit::shared();
+fn sidecar_continues_a_producer_with_the_java_agent() {
+    let fixture = KafkaFixture::shared();
     for format in ["tracecontext", "b3multi"] {
-        let way = kit.sidecar(&format!("after-agent-{format}"), &["--propagation", format]);
+        let path = fixture.sidecar(&format!("after-agent-{format}"), &["--propagation", format]);
         let (topic, service) = (
             format!("from-agent-{format}"),
             format!("agent-producer-{format}"),
         );
-        kit.topic(&topic, 1);
-        send(&way, agent(&kit, &service, format), &topic, &[]).lines();
-        receive(&way, kit.client(Client::FranzGo), &topic, &[]).lines();
+        fixture.topic(&topic, 1);
+        send(&path, agent(&fixture, &service, format), &topic, &[]).lines();
+        receive(&path, fixture.client(ClientLibrary::FranzGo), &topic, &[]).lines();
 
-        let theirs = agents_spans(&kit, &service, "producer");
-        let (sent, processed) = ours(&kit, &way, &topic);
+        let theirs = agent_spans(&fixture, &service, "producer");
+        let (sent, processed) = sidecar_spans(&fixture, &path, &topic);
         assert_eq!(parents(&sent), ids(&theirs));
         assert_eq!(parents(&processed), ids(&theirs));
     }
 }
 
 #[test]
-fn a_consumer_with_the_agent_continues_our_spans() {
-    let kit = Kit::shared();
+fn consumer_with_the_java_agent_continues_the_sidecar() {
+    let fixture = KafkaFixture::shared();
     for format in ["tracecontext", "b3"] {
-        let (sent, theirs) = to_the_agent(&kit, format);
+        let (sent, theirs) = send_to_agent(&fixture, format);
         assert_eq!(parents(&theirs), ids(&sent), "{format}");
     }
 }
 
-/// Names of Kafka's headers have a case. We write B3's several names in small letters, as the clients of Go and Python read them; Java's
-/// look for `X-B3-TraceId` and find nothing. The single header `b3` has one name for all.
+/// Names of Kafka headers are case-sensitive. The sidecar writes B3 multi-header names in lower
+/// case, as Go and Python clients read them; Java clients look up `X-B3-TraceId` and find nothing.
+/// The single header `b3` has one spelling.
 #[test]
-fn the_agent_does_not_find_the_several_headers_of_b3_in_small_letters() {
-    let kit = Kit::shared();
-    let (_, theirs) = to_the_agent(&kit, "b3multi");
+fn java_agent_does_not_find_b3_multi_headers_in_lower_case() {
+    let fixture = KafkaFixture::shared();
+    let (_, theirs) = send_to_agent(&fixture, "b3multi");
     assert!(
         theirs.iter().all(|span| span.references.is_empty()),
         "{theirs:?}: the documentation says that it does not"
     );
 }
 
-/// Our producer spans, and the agent's consumer spans.
-fn to_the_agent(kit: &Kit, format: &str) -> (Vec<Span>, Vec<Span>) {
-    let way = kit.sidecar(
+/// Returns the sidecar's producer spans and the agent's consumer spans.
+fn send_to_agent(fixture: &KafkaFixture, format: &str) -> (Vec<TraceSpan>, Vec<TraceSpan>) {
+    let path = fixture.sidecar(
         &format!("before-agent-{format}"),
         &["--propagation", format],
     );
@@ -150,21 +149,21 @@ fn to_the_agent(kit: &Kit, format: &str) -> (Vec<Span>, Vec<Span>) {
         format!("to-agent-{format}"),
         format!("agent-consumer-{format}"),
     );
-    kit.topic(&topic, 1);
-    send(&way, kit.client(Client::FranzGo), &topic, &[]).lines();
-    receive(&way, agent(kit, &service, format), &topic, &[]).lines();
-    let (sent, _) = ours(kit, &way, &topic);
-    (sent, agents_spans(kit, &service, "consumer"))
+    fixture.topic(&topic, 1);
+    send(&path, fixture.client(ClientLibrary::FranzGo), &topic, &[]).lines();
+    receive(&path, agent(fixture, &service, format), &topic, &[]).lines();
+    let (sent, _) = sidecar_spans(fixture, &path, &topic);
+    (sent, agent_spans(fixture, &service, "consumer"))
 }
 
-/// A span that opentracing-kafka-client made, as the client's output tells it.
-struct Theirs {
+/// A span of opentracing-kafka-client, from the client's output.
+struct TracerSpan {
     trace: String,
     id: String,
     parent: String,
 }
 
-fn their_spans<'a>(lines: &'a [Value], name: &'a str) -> impl Iterator<Item = Theirs> + 'a {
+fn tracer_spans<'a>(lines: &'a [Value], name: &'a str) -> impl Iterator<Item = TracerSpan> + 'a {
     // Brave writes names in lower case.
     let is_so = |line: &&Value| {
         let own = line["name"].as_str().unwrap_or_default();
@@ -172,15 +171,15 @@ fn their_spans<'a>(lines: &'a [Value], name: &'a str) -> impl Iterator<Item = Th
             .is_some_and(|start| start.eq_ignore_ascii_case(name))
     };
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    lines.iter().filter(is_so).map(move |line| Theirs {
+    lines.iter().filter(is_so).map(move |line| TracerSpan {
         trace: text(&line["trace"]),
         id: text(&line["span"]),
         parent: text(&line["parent"]),
     })
 }
 
-fn records() -> Vec<Record> {
-    let record = |number: usize| Record {
+fn records() -> Vec<TestRecord> {
+    let record = |number: usize| TestRecord {
         partition: 0,
         timestamp: None,
         key: None,
@@ -190,35 +189,56 @@ fn records() -> Vec<Record> {
     (0..COUNT).map(record).collect()
 }
 
-fn send(way: &Way, client: Spec, topic: &str, options: &[(&str, &str)]) -> run::Run {
-    run::produce(client, &way.bootstrap, topic, &records(), options)
+fn send(
+    path: &BrokerPath,
+    client: ProcessSpec,
+    topic: &str,
+    options: &[(&str, &str)],
+) -> run::ClientRun {
+    run::produce(client, &path.bootstrap, topic, &records(), options)
 }
 
-fn receive(way: &Way, client: Spec, topic: &str, options: &[(&str, &str)]) -> run::Run {
+fn receive(
+    path: &BrokerPath,
+    client: ProcessSpec,
+    topic: &str,
+    options: &[(&str, &str)],
+) -> run::ClientRun {
     let options = [options, &[("group", topic)]].concat();
-    run::consume(client, &way.bootstrap, topic, COUNT, &options)
+    run::consume(client, &path.bootstrap, topic, COUNT, &options)
 }
 
-/// The producer and the consumer spans that the sidecar made.
-fn ours(kit: &Kit, way: &Way, topic: &str) -> (Vec<Span>, Vec<Span>) {
-    let service = way
+/// Returns the sidecar's producer and consumer spans.
+fn sidecar_spans(
+    fixture: &KafkaFixture,
+    path: &BrokerPath,
+    topic: &str,
+) -> (Vec<TraceSpan>, Vec<TraceSpan>) {
+    let service = path
         .sidecar
         .as_ref()
-        .expect("these tests are of the sidecar")
+        .expect("these tests need the sidecar")
         .service();
-    let spans = Spans::wait_for(
-        &kit.collector,
+    let spans = TopicSpans::wait_for(
+        &fixture.collector,
         service,
         topic,
         &[("send", COUNT), ("process", COUNT)],
     );
-    (spans.of("send"), spans.of("process"))
+    (
+        spans.with_operation("send"),
+        spans.with_operation("process"),
+    )
 }
 
-/// The Java client with the agent, whose spans are of `service`.
-fn agent(kit: &Kit, service: &str, propagators: &str) -> Spec {
-    let endpoint = format!("http://{}", kit.collector.addresses().otlp_http);
-    let spec = kit.clients.agent().unwrap().forget_env("OTEL_");
+/// Returns the Java client with the agent, whose spans belong to `service`.
+fn agent(fixture: &KafkaFixture, service: &str, propagators: &str) -> ProcessSpec {
+    let endpoint = format!("http://{}", fixture.collector.addresses().otlp_http);
+    let spec = fixture
+        .clients
+        .java_with_agent()
+        .unwrap()
+        .clear_env("OTEL_");
     [
         ("OTEL_SERVICE_NAME", service),
         ("OTEL_PROPAGATORS", propagators),
@@ -232,12 +252,12 @@ fn agent(kit: &Kit, service: &str, propagators: &str) -> Spec {
     .fold(spec, |spec, (name, value)| spec.env(name, value))
 }
 
-/// The agent's spans of this kind, one for each record.
-fn agents_spans(kit: &Kit, service: &str, kind: &str) -> Vec<Span> {
+/// Returns the agent's spans of this kind, one per record.
+fn agent_spans(fixture: &KafkaFixture, service: &str, kind: &str) -> Vec<TraceSpan> {
     let find = || {
-        let traces = kit.collector.traces(service).unwrap();
-        let spans = Traces::from_json(&json!({ "data": traces })).spans;
-        let is_so = |span: &Span| span.service == service && span.tag("span.kind") == kind;
+        let traces = fixture.collector.traces(service).unwrap();
+        let spans = TraceSet::from_json(&json!({ "data": traces })).spans;
+        let is_so = |span: &TraceSpan| span.service == service && span.tag("span.kind") == kind;
         spans.into_iter().filter(is_so).collect::<Vec<_>>()
     };
     let found = wait::until(Duration::from_secs(20), || {
@@ -246,7 +266,7 @@ fn agents_spans(kit: &Kit, service: &str, kind: &str) -> Vec<Span> {
     found.unwrap_or_else(|| panic!("{} spans of {service}", find().len()))
 }
 
-fn ids(spans: &[Span]) -> Vec<Ids> {
+fn ids(spans: &[TraceSpan]) -> Vec<SpanIds> {
     sorted(
         &spans
             .iter()
@@ -255,9 +275,9 @@ fn ids(spans: &[Span]) -> Vec<Ids> {
     )
 }
 
-/// What the spans are below; of a link in another trace, nothing.
-fn parents(spans: &[Span]) -> Vec<Ids> {
-    let parent = |span: &Span| {
+/// Returns the parents of the spans; a link to another trace is not a parent.
+fn parents(spans: &[TraceSpan]) -> Vec<SpanIds> {
+    let parent = |span: &TraceSpan| {
         let (_, trace, id) = span.references.first().cloned().unwrap_or_default();
         assert_eq!(trace, span.trace, "{span:?}");
         (trace, id)
@@ -265,7 +285,7 @@ fn parents(spans: &[Span]) -> Vec<Ids> {
     sorted(&spans.iter().map(parent).collect::<Vec<_>>())
 }
 
-fn sorted(ids: &[Ids]) -> Vec<Ids> {
+fn sorted(ids: &[SpanIds]) -> Vec<SpanIds> {
     let mut ids = ids.to_vec();
     ids.sort();
     ids

@@ -1,33 +1,33 @@
-//! The web page in a real Chromium, on the real collector, fed by real checkouts.
+//! The web page in Chromium, with the real collector and real checkouts.
 
 use std::process::Command;
 
-use throughline_testkit::build::{Binaries, repository_root};
-use throughline_testkit::demo::{Config, Demo, SPANS_LIMIT};
-use throughline_testkit::eshop::Mode;
+use throughline_testkit::build::{ProjectBinaries, repository_root};
+use throughline_testkit::demo::{Config, Demo, SPANS_TIMEOUT};
+use throughline_testkit::eshop::DemoMode;
 
-/// The state whose collector also takes the odd traces of the tests.
-const MAIN: Mode = Mode::Linked;
+/// Mode whose collector also receives the synthetic traces of the tests.
+const MAIN: DemoMode = DemoMode::Linked;
 
 #[test]
-fn the_page_shows_a_checkout_in_chromium() {
-    // What each state of the demo must show stands in `ui/e2e/modes.test.mjs`, by its name.
-    let with_checkout = |mode: &Mode| {
+fn page_shows_a_checkout_in_chromium() {
+    // The expectations for each mode are in `ui/e2e/modes.test.mjs`.
+    let with_checkout = |mode: &DemoMode| {
         let config = Config::new(*mode);
-        let demo = Demo::start(Binaries::build().unwrap(), &config, &mut |step| {
-            eprintln!("{step}")
+        let demo = Demo::start(ProjectBinaries::build().unwrap(), &config, &mut |step| {
+            eprintln!("{step}");
         })
         .unwrap();
-        demo.checkout_and_wait(SPANS_LIMIT).unwrap();
+        demo.checkout_and_wait(SPANS_TIMEOUT).unwrap();
         demo
     };
-    let demos: Vec<Demo> = Mode::ALL.iter().map(with_checkout).collect();
-    let urls: Vec<String> = Mode::ALL
+    let demos: Vec<Demo> = DemoMode::ALL.iter().map(with_checkout).collect();
+    let urls: Vec<String> = DemoMode::ALL
         .iter()
         .zip(&demos)
         .map(|(mode, demo)| format!("{mode}={}", demo.collector().url()))
         .collect();
-    let (_, main) = Mode::ALL
+    let (_, main) = DemoMode::ALL
         .iter()
         .zip(&demos)
         .find(|(mode, _)| **mode == MAIN)

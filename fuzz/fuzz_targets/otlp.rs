@@ -1,4 +1,4 @@
-//! Arbitrary bytes as an export request, in protobuf and in JSON: decoding must not panic, and decoded
+//! Arbitrary bytes as an export request in protobuf and JSON: decoding must not panic, and decoded
 //! spans must survive a round trip.
 #![no_main]
 

@@ -1,4 +1,5 @@
-//! A connection on which anything is said: no panic, nothing lost, nothing held at its end, a second session changes nothing.
+//! Any conversation: no panic, no byte lost, none held at the end, and a second session changes
+//! nothing.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -3,10 +3,10 @@
 use std::fs;
 
 use anyhow::{Context, Result};
-use throughline_testkit::build::{Binaries, repository_root};
-use throughline_testkit::collector::Collector;
-use throughline_testkit::demo::{Config, Demo, SPANS_LIMIT};
-use throughline_testkit::eshop::Mode;
+use throughline_testkit::build::{ProjectBinaries, repository_root};
+use throughline_testkit::collector::CollectorInstance;
+use throughline_testkit::demo::{Config, Demo, SPANS_TIMEOUT};
+use throughline_testkit::eshop::DemoMode;
 
 use crate::{requirements, ui};
 
@@ -16,11 +16,11 @@ const CHECKOUTS: u32 = 12;
 /// Takes the screenshots of README and docs, light and dark, into `docs/images/ui`.
 pub(crate) fn screenshots() -> Result<()> {
     let binaries = prepare()?;
-    let demo = Demo::start(binaries, &Config::new(Mode::Linked), &mut |what| {
+    let demo = Demo::start(binaries, &Config::new(DemoMode::Linked), &mut |what| {
         eprintln!("{what}");
     })?;
     for _ in 0..CHECKOUTS {
-        demo.checkout_and_wait(SPANS_LIMIT)?;
+        demo.checkout_and_wait(SPANS_TIMEOUT)?;
     }
     let folder = repository_root().join("docs/images/ui");
     fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
@@ -36,11 +36,11 @@ pub(crate) fn screenshots() -> Result<()> {
 /// When the page is slower than `docs/ui.md` promises.
 pub(crate) fn measure() -> Result<()> {
     let binaries = prepare()?;
-    let collector = Collector::start(&binaries.throughline)?;
+    let collector = CollectorInstance::start(&binaries.throughline)?;
     run_in_browser("measure", &collector, &[])
 }
 
-fn prepare() -> Result<&'static Binaries> {
+fn prepare() -> Result<&'static ProjectBinaries> {
     requirements::provide(&[
         requirements::COMPILER,
         requirements::MAKE,
@@ -48,10 +48,10 @@ fn prepare() -> Result<&'static Binaries> {
     ])?;
     ui::build_if_stale()?;
     eprintln!("building the collector (the first time takes minutes)");
-    Binaries::build()
+    ProjectBinaries::build()
 }
 
-fn run_in_browser(script: &str, collector: &Collector, env: &[(&str, &str)]) -> Result<()> {
+fn run_in_browser(script: &str, collector: &CollectorInstance, env: &[(&str, &str)]) -> Result<()> {
     let url = collector.url();
     let otlp = format!("http://{}", collector.addresses().otlp_http);
     let mut all = vec![

@@ -12,10 +12,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use throughline_testkit::build;
-use throughline_testkit::clients::{Client, Clients};
-use throughline_testkit::kafka::{Apache, Topic};
-use throughline_testkit::process::Spec;
-use throughline_testkit::relay::{Conversation, Relay, Speaker};
+use throughline_testkit::clients::{ClientLibrary, ClientPrograms};
+use throughline_testkit::kafka::{ApacheBroker, TopicSpec};
+use throughline_testkit::process::ProcessSpec;
+use throughline_testkit::relay::{ConversationSide, RecordedConversation, RecordingRelay};
 
 use crate::requirements::{self, COMPILER, JAVA, JDK, MAKE, MAVEN, PYTHON};
 
@@ -78,27 +78,27 @@ pub(crate) fn run() -> Result<()> {
     let rdkafka = built
         .remove("rdkafka-client")
         .context("cargo built no rdkafka-client")?;
-    let clients = Clients::provide(&rdkafka, &mut progress)?;
+    let clients = ClientPrograms::install(&rdkafka, &mut progress)?;
 
     let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
         .local_addr()?
         .port();
-    let relay = Relay::start(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))?;
-    let kafka = Apache::builder().behind(relay.address().to_string(), port);
-    let kafka = Client::ALL
+    let relay = RecordingRelay::start(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))?;
+    let kafka = ApacheBroker::builder().behind(relay.address().to_string(), port);
+    let kafka = ClientLibrary::ALL
         .iter()
         .fold(kafka, |kafka, client| {
-            kafka.topic(Topic::new(client.name(), 2))
+            kafka.topic(TopicSpec::new(client.name(), 2))
         })
         .start(&mut progress)?;
 
     let mut seeds = Seeds::new();
-    for client in Client::ALL {
+    for client in ClientLibrary::ALL {
         progress(&format!("recording {}", client.name()));
         // Traffic so far came from starting the broker.
         drop(relay.take());
         record(&clients, client, kafka.bootstrap())?;
-        let conversations: Vec<Conversation> = relay
+        let conversations: Vec<RecordedConversation> = relay
             .take()
             .into_iter()
             .filter(|conversation| !conversation.pieces.is_empty())
@@ -121,7 +121,7 @@ pub(crate) fn run() -> Result<()> {
 }
 
 /// Runs everything that this client supports, once.
-fn record(clients: &Clients, client: Client, bootstrap: &str) -> Result<()> {
+fn record(clients: &ClientPrograms, client: ClientLibrary, bootstrap: &str) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let input = folder.path().join("input");
     fs::write(&input, RECORDS)?;
@@ -153,16 +153,19 @@ fn record(clients: &Clients, client: Client, bootstrap: &str) -> Result<()> {
         "3",
     ])?;
     consume("classic")?;
-    if !matches!(client, Client::KafkaPython | Client::Kafkajs) {
+    if !matches!(client, ClientLibrary::KafkaPython | ClientLibrary::Kafkajs) {
         consume("consumer")?;
     }
-    if matches!(client, Client::Java | Client::Confluent | Client::FranzGo) {
+    if matches!(
+        client,
+        ClientLibrary::Java | ClientLibrary::Confluent | ClientLibrary::FranzGo
+    ) {
         consume("share")?;
     }
     Ok(())
 }
 
-fn end(spec: Spec) -> Result<()> {
+fn end(spec: ProcessSpec) -> Result<()> {
     let process = spec.spawn()?;
     let status = process.wait(CLIENT_TIMEOUT)?;
     ensure!(
@@ -184,7 +187,7 @@ const RECORDS: &str = r#"{"partition":0,"key":"aw==","value":"dmFsdWU=","headers
 "#;
 
 /// Returns the seeds made from one client's connections.
-fn seeds_of(client: &str, conversations: &[Conversation]) -> Result<Seeds> {
+fn seeds_of(client: &str, conversations: &[RecordedConversation]) -> Result<Seeds> {
     let (mut seeds, mut seen) = (Seeds::new(), BTreeSet::new());
     for conversation in conversations {
         let frames = frames(conversation)?;
@@ -216,8 +219,10 @@ fn seeds_of(client: &str, conversations: &[Conversation]) -> Result<Seeds> {
                 session_script(conversation, u8::try_from(number)?),
             );
             if number == 0 {
-                for (speaker, kind) in [(Speaker::Client, "request"), (Speaker::Broker, "response")]
-                {
+                for (speaker, kind) in [
+                    (ConversationSide::Client, "request"),
+                    (ConversationSide::Broker, "response"),
+                ] {
                     let mut stream = vec![1, 2, 3, 4];
                     stream.extend(
                         conversation
@@ -235,14 +240,18 @@ fn seeds_of(client: &str, conversations: &[Conversation]) -> Result<Seeds> {
 
 /// Encodes a connection as the `session` target reads it: a byte of settings, then for each piece
 /// its sender, length and bytes. Too long a connection is cut between two pieces.
-fn session_script(conversation: &Conversation, number: u8) -> Vec<u8> {
+fn session_script(conversation: &RecordedConversation, number: u8) -> Vec<u8> {
     // Injection is always on; patching and address rewriting alternate.
     let mut seed = vec![1 + number % 4 * 2];
     for (speaker, bytes) in &conversation.pieces {
         if seed.len() + bytes.len() > MAX_CONVERSATION_BYTES {
             break;
         }
-        let sender = if *speaker == Speaker::Client { 7 } else { 3 };
+        let sender = if *speaker == ConversationSide::Client {
+            7
+        } else {
+            3
+        };
         let length = u16::try_from(bytes.len()).unwrap_or(u16::MAX).to_be_bytes();
         seed.push(sender);
         seed.extend(length);
@@ -252,10 +261,10 @@ fn session_script(conversation: &Conversation, number: u8) -> Vec<u8> {
 }
 
 /// Returns all complete frames, requests and responses, each with its API.
-fn frames(conversation: &Conversation) -> Result<Vec<(&'static str, RecordedFrame)>> {
+fn frames(conversation: &RecordedConversation) -> Result<Vec<(&'static str, RecordedFrame)>> {
     let mut requests = BTreeMap::new();
     let mut frames = Vec::new();
-    for bytes in split(&conversation.said(Speaker::Client)) {
+    for bytes in split(&conversation.said(ConversationSide::Client)) {
         let [key, version] = [number(&bytes, 0)?, number(&bytes, 2)?];
         requests.insert(
             bytes
@@ -272,7 +281,7 @@ fn frames(conversation: &Conversation) -> Result<Vec<(&'static str, RecordedFram
             },
         ));
     }
-    for bytes in split(&conversation.said(Speaker::Broker)) {
+    for bytes in split(&conversation.said(ConversationSide::Broker)) {
         let correlation = bytes.get(..4).context("a response has a correlation id")?;
         let api = *requests
             .get(correlation)
@@ -328,7 +337,7 @@ fn write(folder: &Path, seeds: &Seeds) -> Result<()> {
         {
             let entry = entry?;
             let name = entry.file_name().to_string_lossy().into_owned();
-            if Client::ALL
+            if ClientLibrary::ALL
                 .iter()
                 .any(|client| name.starts_with(&format!("{}-", client.name())))
             {
@@ -348,16 +357,16 @@ mod tests {
     use super::*;
 
     /// ApiVersions 3 by a client named `c`, and its response.
-    fn conversation() -> Conversation {
+    fn conversation() -> RecordedConversation {
         let request = [0, 0, 0, 13, 0, 18, 0, 3, 0, 0, 0, 9, 0, 1, b'c', 0, b'x'];
         let response = [0, 0, 0, 6, 0, 0, 0, 9, 0, 35];
         let (begin, end) = request.split_at(7);
         let pieces = [
-            (Speaker::Client, begin),
-            (Speaker::Client, end),
-            (Speaker::Broker, &response),
+            (ConversationSide::Client, begin),
+            (ConversationSide::Client, end),
+            (ConversationSide::Broker, &response),
         ];
-        Conversation {
+        RecordedConversation {
             pieces: pieces
                 .map(|(speaker, bytes)| (speaker, bytes.to_vec()))
                 .into(),

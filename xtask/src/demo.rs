@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
-use throughline_testkit::build::Binaries;
-use throughline_testkit::collector::Ports;
-use throughline_testkit::demo::{Broker, Config, Demo, Load, SPANS_LIMIT};
-use throughline_testkit::eshop::Mode;
+use throughline_testkit::build::ProjectBinaries;
+use throughline_testkit::collector::CollectorPorts;
+use throughline_testkit::demo::{BrokerChoice, CheckoutLoad, Config, Demo, SPANS_TIMEOUT};
+use throughline_testkit::eshop::DemoMode;
 use throughline_testkit::network;
 
 use crate::{interrupt, requirements, runner, ui};
@@ -33,7 +33,7 @@ Examples:
 pub(crate) struct Options {
     /// Instrumentation: rest, kafka, linked or sidecar
     #[arg(long, default_value = "linked", value_name = "MODE")]
-    mode: Mode,
+    mode: DemoMode,
     /// With --mode sidecar: one network namespace per service, redirected to its sidecar (needs
     /// root)
     #[arg(long)]
@@ -66,17 +66,17 @@ pub(crate) struct Options {
 
 /// The broker as named on the command line.
 #[derive(Debug, Clone)]
-struct BrokerOption(Broker);
+struct BrokerOption(BrokerChoice);
 
 // === impl Options ===
 
 impl Options {
     /// Checks the combination of options, before anything is built.
     fn check(&self) -> Result<()> {
-        if self.netns && self.mode != Mode::Sidecar {
+        if self.netns && self.mode != DemoMode::Sidecar {
             bail!("--netns applies to sidecars; add --mode sidecar");
         }
-        if self.load.is_some() && self.mode != Mode::Sidecar {
+        if self.load.is_some() && self.mode != DemoMode::Sidecar {
             bail!("--load measures how well sidecars find parents; add --mode sidecar");
         }
         if let Some(missing) = self.netns.then(network::missing).flatten() {
@@ -97,9 +97,9 @@ impl FromStr for BrokerOption {
                 .is_some_and(|(_, port)| port.parse::<u16>().is_ok())
         };
         match text {
-            "embedded" => Ok(Self(Broker::Embedded)),
-            "apache" => Ok(Self(Broker::Apache)),
-            address if is_address(address) => Ok(Self(Broker::Remote(address.to_owned()))),
+            "embedded" => Ok(Self(BrokerChoice::Embedded)),
+            "apache" => Ok(Self(BrokerChoice::Apache)),
+            address if is_address(address) => Ok(Self(BrokerChoice::Remote(address.to_owned()))),
             _ => Err("expected embedded, apache or HOST:PORT".to_owned()),
         }
     }
@@ -137,9 +137,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let config = Config {
         port: options.port,
         netns: options.netns,
-        collector: Ports {
+        collector: CollectorPorts {
             query: options.ui_port,
-            ..Ports::default()
+            ..CollectorPorts::default()
         },
         ..Config::new(options.mode).broker(options.kafka.0.clone())
     };
@@ -154,21 +154,21 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 }
 
 /// Builds the binaries and the page, if they are not up to date.
-fn prepare(options: &Options) -> Result<&'static Binaries> {
-    if options.kafka.0 == Broker::Apache {
+fn prepare(options: &Options) -> Result<&'static ProjectBinaries> {
+    if options.kafka.0 == BrokerChoice::Apache {
         requirements::provide(&[requirements::JAVA, requirements::MAVEN])?;
     }
     requirements::provide(&[requirements::COMPILER, requirements::MAKE])?;
     ui::build_if_stale()?;
     eprintln!(
-        "building the collector, the eshop and the embedded broker (the first time takes minutes)"
+        "building the collector, the eshop and the mock broker (the first time takes minutes)"
     );
-    Binaries::build()
+    ProjectBinaries::build()
 }
 
 /// Drives the eshop and prints a report. Spans in a wrong trace are a failure; open ones are not.
 fn load(demo: &Demo, options: &Options, rate: f64) -> Result<()> {
-    let load = Load {
+    let load = CheckoutLoad {
         rate,
         duration: options.lasts,
     };
@@ -188,14 +188,14 @@ fn load(demo: &Demo, options: &Options, rate: f64) -> Result<()> {
     Ok(())
 }
 
-fn show(demo: &Demo, options: &Options, binaries: &Binaries) -> Result<()> {
+fn show(demo: &Demo, options: &Options, binaries: &ProjectBinaries) -> Result<()> {
     let mut traces: Vec<Value> = Vec::new();
     for number in 1..=options.requests {
         eprintln!(
             "checkout {number} of {}: waiting for its spans",
             options.requests
         );
-        traces.extend(demo.checkout_and_wait(SPANS_LIMIT)?);
+        traces.extend(demo.checkout_and_wait(SPANS_TIMEOUT)?);
     }
     if options.json {
         println!("{}", json!({ "data": traces }));
@@ -227,7 +227,7 @@ fn show(demo: &Demo, options: &Options, binaries: &Binaries) -> Result<()> {
     }
 }
 
-fn print_tree(demo: &Demo, trace: &Value, binaries: &Binaries) -> Result<()> {
+fn print_tree(demo: &Demo, trace: &Value, binaries: &ProjectBinaries) -> Result<()> {
     let id = trace
         .get("traceID")
         .and_then(Value::as_str)
@@ -255,11 +255,11 @@ mod tests {
     #[test]
     fn brokers_parse_by_name_or_address() {
         let read = |text: &str| text.parse::<BrokerOption>().map(|option| option.0);
-        assert_eq!(read("embedded"), Ok(Broker::Embedded));
-        assert_eq!(read("apache"), Ok(Broker::Apache));
+        assert_eq!(read("embedded"), Ok(BrokerChoice::Embedded));
+        assert_eq!(read("apache"), Ok(BrokerChoice::Apache));
         assert_eq!(
             read("kafka.local:9092"),
-            Ok(Broker::Remote("kafka.local:9092".to_owned()))
+            Ok(BrokerChoice::Remote("kafka.local:9092".to_owned()))
         );
         for wrong in ["redpanda", "host:", "host:99999", ""] {
             assert!(read(wrong).is_err(), "{wrong}");

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
-use throughline_testkit::process::Crash;
+use throughline_testkit::process::ProcessCrash;
 use throughline_testkit::wait;
 
 /// Exit code of a program that Ctrl-C ended before it was done (128 + SIGINT).
@@ -33,7 +33,7 @@ pub(crate) fn install_handlers() -> Result<()> {
 }
 
 /// Waits for a crash; returns [`None`] when a signal ended the wait.
-pub(crate) fn wait_for_crash(crashed: impl Fn() -> Option<Crash>) -> Option<Crash> {
+pub(crate) fn wait_for_crash(crashed: impl Fn() -> Option<ProcessCrash>) -> Option<ProcessCrash> {
     loop {
         let crash = wait::until(WATCH_INTERVAL, &crashed);
         if crash.is_some() || wait::is_interrupted() {

@@ -3,8 +3,8 @@
 use std::net::{Ipv4Addr, TcpListener};
 
 use anyhow::{Result, bail};
-use throughline_testkit::kafka::{Apache, Topic};
-use throughline_testkit::process::Process;
+use throughline_testkit::kafka::{ApacheBroker, TopicSpec};
+use throughline_testkit::process::ChildProcess;
 
 use crate::{interrupt, requirements};
 
@@ -21,7 +21,7 @@ pub(crate) struct Options {
     port: u16,
     /// Topic to create; repeatable
     #[arg(long = "topic", value_name = "NAME[:PARTITIONS]")]
-    topics: Vec<Topic>,
+    topics: Vec<TopicSpec>,
     /// Broker property; repeatable
     #[arg(long = "set", value_name = "NAME=VALUE")]
     properties: Vec<String>,
@@ -36,7 +36,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             options.port
         );
     }
-    let mut broker = Apache::builder().behind(format!("127.0.0.1:{}", options.port), options.port);
+    let mut broker =
+        ApacheBroker::builder().behind(format!("127.0.0.1:{}", options.port), options.port);
     for property in &options.properties {
         let Some((name, value)) = property.split_once('=') else {
             bail!("a property is NAME=VALUE, not {property:?}")
@@ -49,7 +50,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let mut broker = broker.start(&mut |what| eprintln!("{what}"))?;
     println!("bootstrap {}", broker.bootstrap());
     eprintln!("Ctrl-C stops it");
-    match interrupt::wait_for_crash(|| broker.process().and_then(Process::crashed)) {
+    match interrupt::wait_for_crash(|| broker.process().and_then(ChildProcess::crashed)) {
         None => broker.stop(),
         Some(crash) => bail!("{crash}"),
     }

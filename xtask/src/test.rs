@@ -55,7 +55,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 fn install() -> Result<()> {
     requirements::provide(&[COMPILER, MAKE, JAVA, JDK, MAVEN, PYTHON, CHROMIUM])?;
     kafka::fetch_apache(&mut |what| eprintln!("{what}"))?;
-    clients::fetch(&mut |what| eprintln!("{what}"))?;
+    clients::install_all(&mut |what| eprintln!("{what}"))?;
     ui::install()
 }
 

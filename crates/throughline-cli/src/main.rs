@@ -46,7 +46,7 @@ fn main() -> ExitCode {
 }
 
 /// Prints clap's error, help or version, and returns the exit code: help and version go to stdout
-/// and are no failure.
+/// and succeed.
 fn print_clap_error(error: &clap::Error) -> ExitCode {
     // When stderr is closed as well, the exit code is all that is left to report with.
     error.print().unwrap_or_default();

@@ -18,14 +18,14 @@ const MAX_LIMIT: u32 = 1500;
 /// The response of `/api/v3/trace-summaries`.
 #[derive(Debug, Default, serde::Deserialize)]
 #[serde(default)]
-struct TraceListJson {
-    summaries: Vec<TraceListItemJson>,
+struct TraceSearchJson {
+    summaries: Vec<FoundTraceJson>,
 }
 
 /// The summary of one trace; fields that are zero are absent.
 #[derive(Debug, Default, serde::Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-struct TraceListItemJson {
+struct FoundTraceJson {
     trace_id: String,
     root_service_name: String,
     root_operation_name: String,
@@ -62,7 +62,7 @@ pub(crate) fn run(args: &SearchArgs) -> Result<(), CommandError> {
         return Ok(());
     }
     // A proxy in between may respond with a page of its own.
-    let Ok(list) = serde_json::from_slice::<TraceListJson>(&body) else {
+    let Ok(list) = serde_json::from_slice::<TraceSearchJson>(&body) else {
         return Err(client.unexpected_response(status, &body));
     };
     out.write_all(table(&list.summaries, ColorMode::for_stdout()).as_bytes())
@@ -145,7 +145,7 @@ fn start_of_search(since: &str, now: OffsetDateTime) -> Option<String> {
     start.format(&Rfc3339).ok()
 }
 
-fn table(summaries: &[TraceListItemJson], colors: ColorMode) -> String {
+fn table(summaries: &[FoundTraceJson], colors: ColorMode) -> String {
     if summaries.is_empty() {
         return "No trace matches. Search further back with --since; the web UI lists services.\n"
             .to_owned();
@@ -178,9 +178,9 @@ fn table(summaries: &[TraceListItemJson], colors: ColorMode) -> String {
     out
 }
 
-// === impl TraceListItemJson ===
+// === impl FoundTraceJson ===
 
-impl TraceListItemJson {
+impl FoundTraceJson {
     fn start(&self) -> String {
         // Times are strings in JSON: a number would lose nanoseconds in JavaScript.
         let nanoseconds = self.min_start_time_unix_nano.parse().unwrap_or_default();
@@ -269,7 +269,7 @@ mod tests {
 
     #[test]
     fn table_shows_the_root_and_the_other_services() {
-        let summary = TraceListItemJson {
+        let summary = FoundTraceJson {
             trace_id: "0af7651916cd43dd8448eb211c80319c".to_owned(),
             root_service_name: "eshop".to_owned(),
             root_operation_name: "GET /checkout".to_owned(),

@@ -345,3 +345,34 @@ fn low_open_file_limit_is_warned_about_only_for_an_explicit_number_of_connection
     assert!(log("--connections 5000").contains(warning));
     assert!(!log("").contains("WARN"));
 }
+
+#[test]
+fn every_served_metric_is_documented() {
+    let running = SidecarProcess::start(&["--kafka", "localhost:1", "--outbound", "127.0.0.1:0"]);
+    let mut stream = TcpStream::connect(running.json["admin"].as_str().unwrap()).unwrap();
+    stream
+        .write_all(b"GET /metrics HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
+        .unwrap();
+    let mut metrics = String::new();
+    stream.read_to_string(&mut metrics).unwrap();
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/sidecar.md");
+    let page = fs::read_to_string(path).unwrap();
+    let mut count = 0;
+    for line in metrics.lines() {
+        let Some((name, kind)) = line
+            .strip_prefix("# TYPE ")
+            .and_then(|rest| rest.split_once(' '))
+        else {
+            continue;
+        };
+        let suffix = if kind == "counter" { "_total" } else { "" };
+        let full = format!("{name}{suffix}");
+        // The tables of Kafka and HTTP have their prefix in the heading.
+        let short = full
+            .trim_start_matches("throughline_kafka_")
+            .trim_start_matches("throughline_http_");
+        assert!(page.contains(&format!("`{short}`")), "{full}");
+        count += 1;
+    }
+    assert!(count > 20, "{metrics}");
+}

@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn an_outage_is_told_once_and_its_end_once_with_what_was_lost() {
+    fn an_outage_is_logged_once_and_its_end_once_with_the_losses() {
         let (mut health, begin) = health();
         let Some(LogLine::Warn(warning)) = health.record_failure(begin, "connection refused")
         else {

@@ -1,7 +1,8 @@
-//! What a session costs the bytes that pass: `cargo bench -p throughline-intercept --bench session [name]`.
+//! Cost of a session: `cargo bench -p throughline-intercept --bench session [name]`.
 //!
-//! One JSON line per case: GB/s of what clients send (produce) or brokers answer (fetch), the same of a session-less copy of
-//! the bytes, nanoseconds of the processor and allocations per record. Rounds of all cases take turns; the median counts.
+//! One JSON line per case: throughput of requests (produce) or responses (fetch), throughput of a
+//! plain copy, processor time and allocations per record. Rounds of all cases alternate; the median
+//! counts.
 
 #![expect(
     clippy::unwrap_used,
@@ -36,7 +37,7 @@ use wire::{BatchSpec, FetchSpec, RecordSpec};
 
 const ROUNDS: usize = 15;
 const TOTAL: usize = 32 << 20;
-/// What a driver reads at once.
+/// Size of a driver's read.
 const READ: usize = 128 * 1024;
 const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-0";
 
@@ -48,16 +49,16 @@ static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 static ALLOCATOR: Counting = Counting;
 
 #[expect(unsafe_code, reason = "an allocator cannot be counted otherwise")]
-// SAFETY: everything is the system allocator's.
+// SAFETY: all calls are forwarded to the system allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: as the caller promises.
+        // SAFETY: the caller upholds the contract of the system allocator.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: as the caller promises.
+        // SAFETY: the caller upholds the contract of the system allocator.
         unsafe { System.dealloc(pointer, layout) }
     }
 }
@@ -71,11 +72,11 @@ impl ClusterHandle for Process {
     }
 }
 
-/// A way to send or receive records.
+/// Benchmark case: a way to send or receive records.
 struct Case {
     name: String,
     settings: Arc<Settings>,
-    /// What the client says before, and what the broker does after, each round of `said`.
+    /// Bytes of the client before each round.
     asked: Option<Bytes>,
     said: Bytes,
     from: Side,
@@ -175,7 +176,8 @@ fn main() {
         );
         let time = times[times.len() / 2];
         println!(
-            "{{\"case\":\"{}\",\"gb_per_s\":{:.2},\"copy_gb_per_s\":{:.2},\"ns_per_record\":{:.1},\"allocations_per_record\":{:.3}}}",
+            "{{\"case\":\"{}\",\"gb_per_s\":{:.2},\"copy_gb_per_s\":{:.2},\
+             \"ns_per_record\":{:.1},\"allocations_per_record\":{:.3}}}",
             case.name,
             bytes / time / 1e9,
             copied,
@@ -185,7 +187,7 @@ fn main() {
     }
 }
 
-/// Of this thread: what others on the machine take away does not count.
+/// Returns the processor time of this thread, so that other load does not count.
 fn processor_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(
@@ -194,7 +196,7 @@ fn processor_time() -> Duration {
     )
 }
 
-/// GB/s of nothing but a copy.
+/// Returns the throughput of a plain copy in GB/s.
 fn copy() -> f64 {
     let (from, mut to) = (vec![1u8; READ], vec![0u8; READ]);
     let begin = processor_time();
@@ -208,7 +210,7 @@ fn copy() -> f64 {
 // === impl Case ===
 
 impl Case {
-    /// Seconds and allocations of so many bytes.
+    /// Returns the seconds and allocations for [`TOTAL`] bytes.
     fn run(&self) -> (f64, u64) {
         let capacity = ClusterCapacity {
             max_spans_per_second: 1_000_000_000,
@@ -229,7 +231,7 @@ impl Case {
                 session.handle_bytes(Side::Client, now, asked.clone());
                 drain(&mut session);
             }
-            // As a driver reads: into buffers of its own.
+            // A driver reads into buffers of its own.
             let pieces: Vec<Bytes> = self
                 .said
                 .chunks(READ)

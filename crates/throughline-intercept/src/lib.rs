@@ -1,4 +1,4 @@
-//! State machines of a proxy: what to inject into the messages that pass, and which spans they make.
+//! State machines of a proxy: contexts to inject into messages, and spans that messages make.
 //!
 //! Pure: no socket, no clock, no task and no randomness of their own. A driver moves bytes and
 //! decides nothing:
@@ -16,9 +16,9 @@
 //!                        ClusterHandle: state that the connections of a process share
 //! ```
 //!
-//! HTTP is parsed by the driver: it reports each request to an [`HttpExchange`] and gets headers and
-//! a span. A [`correlate::Correlator`] serves both, one for each process whose traffic passes: it
-//! infers which inbound message caused an outbound one.
+//! HTTP is parsed by the driver: it reports each request to an [`HttpExchange`] and gets headers
+//! and a span. A [`correlate::Correlator`] serves both, one for each process whose traffic passes:
+//! it infers which inbound message caused an outbound one.
 //!
 //! | module | content |
 //! |---|---|
@@ -27,8 +27,8 @@
 //! | [`correlate`] | parents of outbound messages; knows neither Kafka nor HTTP |
 //! | `trace` | sampling, ids, parents and attributes that Kafka and HTTP share |
 //!
-//! After each `handle_*` the driver drains all `poll_*` until they return [`None`], then writes, then
-//! reads on.
+//! After each `handle_*` the driver drains all `poll_*` until they return [`None`], then writes,
+//! then reads on.
 //!
 //! The traffic comes first: bytes that are not understood, not intact or over a limit pass
 //! unmodified, and a reason is counted. There are no error types: a driver could not act on one.

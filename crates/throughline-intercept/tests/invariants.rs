@@ -1,4 +1,5 @@
-//! The ten invariants of the data plane, each by its number; and, below `session`, what a session does with each message.
+//! The ten invariants of the data plane, each by its number; and, below `session`, tests of a
+//! session by message.
 
 #![expect(
     clippy::unwrap_used,
@@ -42,7 +43,7 @@ use throughline_intercept::kafka::{
 use throughline_kafka::batch::RecordBatch;
 use throughline_model::Span;
 
-/// Nothing is to be injected.
+/// Returns settings that inject nothing.
 fn observing() -> Settings {
     Settings {
         inject: false,
@@ -54,13 +55,18 @@ proptest! {
     #[test]
     fn invariant_01_identity_bytes_pass_unmodified_when_nothing_is_injected(seed: u64) {
         let script = Script::random(seed);
-        let pair = script.play(Pair::new(observing()).cut(Chunking::Random(fastrand::Rng::with_seed(seed))));
+        let chunking = Chunking::Random(fastrand::Rng::with_seed(seed));
+        let pair = script.play(Pair::new(observing()).cut(chunking));
         prop_assert_eq!(&pair.to_broker, &script.said(Side::Client));
         prop_assert_eq!(&pair.to_client, &script.said(Side::Broker));
     }
 
     #[test]
-    fn invariant_01_identity_bytes_that_are_not_kafka_pass_unmodified(client: Vec<u8>, broker: Vec<u8>, seed: u64) {
+    fn invariant_01_identity_bytes_that_are_not_kafka_pass_unmodified(
+        client: Vec<u8>,
+        broker: Vec<u8>,
+        seed: u64,
+    ) {
         let mut pair = Pair::new(observing()).cut(Chunking::Random(fastrand::Rng::with_seed(seed)));
         pair.client(&client);
         pair.broker(&broker);
@@ -84,10 +90,14 @@ proptest! {
 
     #[test]
     fn invariant_06_headers_that_are_duplicate_null_or_not_utf8_survive(
-        headers: Vec<(Vec<u8>, Option<Vec<u8>>)>, key: Option<Vec<u8>>, value: Option<Vec<u8>>, codec in 0i16..5,
+        headers: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+        key: Option<Vec<u8>>,
+        value: Option<Vec<u8>>,
+        codec in 0i16..5,
     ) {
         let record = RecordSpec { key, value, headers };
-        let batch = BatchSpec::of(vec![record.clone(), RecordSpec::of("b"), record]).attributes(codec);
+        let records = vec![record.clone(), RecordSpec::of("b"), record];
+        let batch = BatchSpec::of(records).attributes(codec);
         let mut pair = Pair::new(Settings::default());
         pair.client(wire::produce(9, 1, -1, batch.bytes()));
         let mut sent = read_records(&wire::record_set(&pair.take_broker(), 9));
@@ -103,7 +113,8 @@ proptest! {
         let script = Script::random(seed);
         let capacity = ClusterCapacity { max_spans_per_second: 20, ..ClusterCapacity::default() };
         let limits = SessionLimits { max_open_spans: 12, ..SessionLimits::default() };
-        for settings in [Settings { limits, ..Settings::default() }, Settings { sample_ratio: 0.5, ..observing() }] {
+        let limited = Settings { limits, ..Settings::default() };
+        for settings in [limited, Settings { sample_ratio: 0.5, ..observing() }] {
             let mut pair = script.play(Pair::of(&Process::with(capacity), settings));
             pair.close(Side::Client);
             pair.close(Side::Broker);
@@ -111,9 +122,10 @@ proptest! {
             let unsettled = pair.spans.len() - made;
             let dropped = usize::try_from(pair.dropped()).unwrap();
             let records = script.records();
-            // A commit that finds no room for its span is a counted drop as well.
+            // A commit span that the rate does not admit is a counted drop as well.
             prop_assert!(made + dropped >= records, "{made} + {dropped} < {records}");
-            prop_assert!(made + dropped + unsettled <= records + script.deliveries(), "{made} + {dropped} > {records}");
+            let accounted = made + dropped + unsettled;
+            prop_assert!(accounted <= records + script.deliveries(), "{accounted} > {records}");
         }
     }
 }
@@ -164,7 +176,7 @@ fn invariant_03_fail_open_unreadable_records_pass_with_a_reason() {
         pair.broker(&answer);
         assert_eq!(pair.take_client(), answer);
     }
-    // A frame that is not what its version says, and a version that is not known.
+    // A truncated frame, and an unsupported version.
     let mut torn = wire::produce(9, 1, -1, batch().bytes()).to_vec();
     torn.truncate(60);
     torn[..4].copy_from_slice(&56i32.to_be_bytes());
@@ -217,10 +229,10 @@ fn invariant_04_order_of_frames_and_correlation_ids_is_kept() {
 #[test]
 fn invariant_05_caps_bound_everything_that_a_peer_claims_or_repeats() {
     let process = Process::default();
-    // A frame of 60 MB is announced, and does not come: what is held is what came.
+    // A frame of 60 MB is announced and does not arrive: only received bytes are held.
     let mut pair = Pair::of(&process, Settings::default());
     pair.client([&60_000_000i32.to_be_bytes()[..], &[0, 0, 0, 9], &[0; 100]].concat());
-    // Requests without answers, partitions without end, deliveries that nobody commits.
+    // Requests without responses, endless partitions, deliveries without commits.
     let limits = SessionLimits {
         max_in_flight: 100,
         max_partitions: 100,
@@ -330,7 +342,7 @@ fn invariant_09_accounting_no_request_ends_without_a_span_or_a_drop() {
             pair.events
         );
     }
-    // A client may go on where the broker has ended already.
+    // A client may still send after the broker has closed.
     let mut pair = Pair::new(Settings::default());
     pair.close(Side::Broker);
     pair.client(send(-1));
@@ -355,7 +367,7 @@ fn invariant_09_accounting_no_request_ends_without_a_span_or_a_drop() {
 fn invariant_10_one_reseal_redoes_lengths_checksum_and_budget() {
     for version in 3..=13 {
         for codec in 0..=4 {
-            // Sizes around the borders of varints: a record's length, the record set's.
+            // Sizes around the limits of varints, of a record and of a record set.
             for size in [0, 1, 40, 60, 63, 64, 120, 126, 127, 8_100, 8_190, 16_300] {
                 let batch =
                     BatchSpec::of(vec![RecordSpec::of(&"x".repeat(size)), RecordSpec::of("b")])
@@ -370,7 +382,7 @@ fn invariant_10_one_reseal_redoes_lengths_checksum_and_budget() {
     }
 }
 
-/// The script's own promises, without which the tests above say nothing.
+/// Checks that random scripts cover every kind of frame: otherwise the tests above prove nothing.
 #[test]
 fn random_scripts_contain_frames_of_every_kind() {
     let scripts: Vec<Script> = (0..64).map(Script::random).collect();
@@ -427,7 +439,11 @@ fn fuzz_seeds_pass() {
 
 proptest! {
     #[test]
-    fn any_conversation_keeps_the_invariants(how: u8, seed: u64, noise in proptest::collection::vec((any::<u16>(), any::<u8>()), 0..6)) {
+    fn any_conversation_keeps_the_invariants(
+        how: u8,
+        seed: u64,
+        noise in proptest::collection::vec((any::<u16>(), any::<u8>()), 0..6),
+    ) {
         let mut input = conversation(how, seed);
         for (at, byte) in noise {
             let at = usize::from(at) % input.len();
@@ -437,7 +453,7 @@ proptest! {
     }
 }
 
-/// A script in the form that the fuzz target takes.
+/// Returns a script in the input format of the fuzz target.
 fn conversation(how: u8, seed: u64) -> Vec<u8> {
     let mut out = vec![how];
     for line in &Script::random(seed).lines {

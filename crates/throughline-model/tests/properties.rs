@@ -39,20 +39,17 @@ fn any_context() -> impl Strategy<Value = SpanContext> {
 /// Returns the part of a context that a format can express.
 fn expressible(format: Format, context: &SpanContext) -> SpanContext {
     let mut expected = SpanContext::new(context.trace_id, context.span_id, context.sampling);
-    match format {
-        Format::W3c => {
-            expected.sampling = if context.sampling.is_sampled() {
-                Sampling::Sample
-            } else {
-                Sampling::Drop
-            };
-            expected.random = context.random;
-            expected.trace_state = context.trace_state.clone();
-        }
-        Format::Jaeger if context.sampling == Sampling::Deferred => {
-            expected.sampling = Sampling::Drop
-        }
-        _ => {}
+    if format == Format::W3c {
+        expected.sampling = if context.sampling.is_sampled() {
+            Sampling::Sample
+        } else {
+            Sampling::Drop
+        };
+        expected.random = context.random;
+        expected.trace_state = context.trace_state.clone();
+    }
+    if format == Format::Jaeger && context.sampling == Sampling::Deferred {
+        expected.sampling = Sampling::Drop;
     }
     expected
 }

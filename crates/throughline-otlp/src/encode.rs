@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use throughline_model::{Event, KeyValue, Link, Span, Status, Value};
 
-use crate::json::{ResourceSpansJson, kind_number};
+use crate::json::{OtlpResourceSpansJson, kind_number};
 use crate::protobuf::MessageWriter;
 
 /// The spans of one resource, grouped by scope.
@@ -33,10 +33,12 @@ pub fn encode_protobuf<'a>(spans: impl IntoIterator<Item = &'a Span>) -> Vec<u8>
 
 /// Returns the entries of OTLP's `resourceSpans` in JSON, grouped as by [`encode_protobuf`].
 #[must_use]
-pub fn spans_to_json<'a>(spans: impl IntoIterator<Item = &'a Span>) -> Vec<ResourceSpansJson<'a>> {
+pub fn spans_to_json<'a>(
+    spans: impl IntoIterator<Item = &'a Span>,
+) -> Vec<OtlpResourceSpansJson<'a>> {
     resource_groups(spans)
         .into_iter()
-        .filter_map(|group| ResourceSpansJson::of(&group.scopes))
+        .filter_map(|group| OtlpResourceSpansJson::of(&group.scopes))
         .collect()
 }
 

@@ -13,5 +13,5 @@ mod write;
 
 pub(crate) use read::JsonReader;
 pub use text::read_json;
-pub use write::ResourceSpansJson;
+pub use write::OtlpResourceSpansJson;
 pub(crate) use write::kind_number;

@@ -25,6 +25,6 @@ pub mod response;
 pub use decode::{DecodedSpans, RejectedSpans, RejectionReason};
 pub use encode::{encode_protobuf, spans_to_json};
 pub use error::Error;
-pub use json::{ResourceSpansJson, read_json};
+pub use json::{OtlpResourceSpansJson, read_json};
 pub use repair::{RepairCounts, RepairKind};
 pub use request::{decode_json, decode_protobuf};

@@ -117,7 +117,7 @@ mod tests {
             let mut writer = MessageWriter::default();
             writer.message(1, |inner| {
                 inner.message(2, |innermost| {
-                    innermost.bytes.resize(innermost.bytes.len() + length, 7)
+                    innermost.bytes.resize(innermost.bytes.len() + length, 7);
                 });
             });
             let bytes = writer.into_bytes();

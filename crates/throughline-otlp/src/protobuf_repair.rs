@@ -95,13 +95,11 @@ impl ProtobufRepair {
 fn is_readable(kind: MessageKind, message: &[u8], depth: u32) -> bool {
     /// Depth of the messages that hold the attributes of resources, scopes and spans.
     const ATTRIBUTE_OWNER_DEPTH: u32 = 3;
-    match kind {
-        MessageKind::Span => Span::decode(message).is_ok(),
-        MessageKind::KeyValue if depth <= ATTRIBUTE_OWNER_DEPTH => {
-            KeyValue::decode(message).is_ok()
-        }
-        _ => true,
+    if matches!(kind, MessageKind::Span) {
+        return Span::decode(message).is_ok();
     }
+    let is_attribute = matches!(kind, MessageKind::KeyValue) && depth <= ATTRIBUTE_OWNER_DEPTH;
+    !is_attribute || KeyValue::decode(message).is_ok()
 }
 
 fn put_field(out: &mut Vec<u8>, field: u64, content: &[u8]) {

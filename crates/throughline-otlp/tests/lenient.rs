@@ -1,6 +1,10 @@
 //! Requests with one bad value, as real senders and bug reports have them: what is lost is the
 //! value, at most its span, and never the request.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 use std::path::Path;
 

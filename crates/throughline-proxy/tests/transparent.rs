@@ -112,7 +112,7 @@ fn connection_that_was_not_redirected_is_closed_and_logged() {
                     "throughline_kafka_connections_failed_total{reason=\"not_redirected\"} 1",
                 )
                 .await;
-            // With a rule for another port, the kernel tracks connections and reports a destination.
+            // With a rule for another port, the kernel tracks connections and reports destinations.
             redirect("iptables", "127.0.0.1:9".parse().unwrap(), &[], &proxy);
             support::read_end(&mut proxy.connect().await).await;
             proxy
@@ -142,8 +142,12 @@ fn redirected_request_is_traced_and_reaches_its_server_over_ipv4_and_ipv6() {
                         request.len()
                     )
                 });
-                let answer =
-                fixture.exchange("GET /stock?order=17 HTTP/1.1\r\nhost: inventory:8080\r\nconnection: close\r\n\r\n").await;
+                let answer = fixture
+                    .exchange(
+                        "GET /stock?order=17 HTTP/1.1\r\nhost: inventory:8080\r\n\
+                        connection: close\r\n\r\n",
+                    )
+                    .await;
                 assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
                 let span = fixture.span().await;
                 let context = format!("traceparent: 00-{}-{}-01", span.trace_id, span.span_id);
@@ -272,7 +276,8 @@ fn absolute_form_request_to_another_proxy_keeps_its_form() {
                     request.len()
                 )
             });
-            let request = "GET http://far.example/x HTTP/1.1\r\nhost: far.example\r\nconnection: close\r\n\r\n";
+            let request = "GET http://far.example/x HTTP/1.1\r\nhost: far.example\r\n\
+                connection: close\r\n\r\n";
             let answer = fixture.exchange(request).await;
             assert!(
                 answer.contains("\r\n\r\nGET http://far.example/x HTTP/1.1\r\n"),

@@ -65,7 +65,7 @@ impl<'a> MessageAttributes<'a> {
             let short = |name| accept_short_keys && key == name;
             let rank = |keys: &[&str], is_short: bool| {
                 let rank = keys.iter().position(|name| *name == key);
-                rank.or(is_short.then_some(keys.len()))
+                rank.or_else(|| is_short.then_some(keys.len()))
             };
             let better = |best: &mut usize, rank: Option<usize>| {
                 let is_better = rank.is_some_and(|rank| rank <= *best);

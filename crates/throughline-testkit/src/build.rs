@@ -1,4 +1,4 @@
-//! The binaries that tests and the demo start: built by cargo, found by what cargo says about them.
+//! Builds the binaries that tests and the demo start, and finds them from cargo's JSON messages.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -8,32 +8,35 @@ use std::sync::OnceLock;
 use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::Value;
 
-/// Every binary of the project that something here starts.
+/// Paths of all binaries of the project that this crate starts.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Binaries {
-    /// The collector and the command line.
+pub struct ProjectBinaries {
+    /// The `throughline` command: collector, sidecar and tools.
     pub throughline: PathBuf,
-    /// The eshop, traced by the SDK.
+    /// The eshop instrumented by the SDK.
     pub eshop: PathBuf,
-    /// The eshop without a line of tracing code.
+    /// The eshop without tracing code.
     pub eshop_bare: PathBuf,
-    /// The broker that needs no Java.
+    /// The mock broker, which needs no Java.
     pub embedded_kafka: PathBuf,
 }
 
-// === impl Binaries ===
+// === impl ProjectBinaries ===
 
-impl Binaries {
-    /// Builds all of them (nothing, when they are fresh), once a process. Cargo's progress goes to stderr.
+impl ProjectBinaries {
+    /// Builds all binaries once per process; a fresh build does nothing. Cargo's progress goes to
+    /// stderr.
     ///
-    /// Always all together: cargo unites the features of what it builds at the same time, so other subsets would
-    /// compile the same dependencies again and again. For the same reason, whoever has built the whole workspace can say in
-    /// [`BUILT_IN`] where the binaries are, and nothing is built here.
+    /// All binaries are built by one command: cargo unifies features over the packages of a
+    /// command, so building subsets would compile the same dependencies several times. For the same
+    /// reason a caller that built the whole workspace can name the folder in [`BUILT_IN`], and
+    /// nothing is built here.
     ///
     /// # Errors
-    /// When the build fails; the compiler's words are on stderr by then.
+    /// Fails if the build fails; the compiler's messages are on stderr.
     pub fn build() -> Result<&'static Self> {
-        static BUILT: OnceLock<Result<Binaries, String>> = OnceLock::new();
+        // Tests of one program run in parallel; the first one builds and the others wait.
+        static BUILT: OnceLock<Result<ProjectBinaries, String>> = OnceLock::new();
         BUILT
             .get_or_init(|| Self::build_now().map_err(|error| format!("{error:#}")))
             .as_ref()
@@ -54,7 +57,7 @@ impl Binaries {
         let mut take = |name: &str| {
             built
                 .remove(name)
-                .ok_or_else(|| anyhow!("cargo built no binary named {name}"))
+                .ok_or_else(|| anyhow!("no binary named {name} in the output of cargo"))
         };
         Ok(Self {
             throughline: take("throughline")?,
@@ -69,7 +72,7 @@ impl Binaries {
             let path = dir.join(name);
             ensure!(
                 path.is_file(),
-                "{BUILT_IN} is set, and there is no {}",
+                "{BUILT_IN} is set, but {} does not exist",
                 path.display()
             );
             Ok(path)
@@ -83,15 +86,17 @@ impl Binaries {
     }
 }
 
-/// The environment variable that names the folder where all binaries lie, freshly built.
+/// Environment variable with the folder of binaries that are already built.
 pub const BUILT_IN: &str = "THROUGHLINE_BINARIES";
 
-/// Builds the binaries of these packages in the development profile; gives their paths by name.
+/// Builds the binaries of these packages in the development profile and returns their paths by
+/// name.
 ///
 /// # Errors
-/// When cargo cannot be started or the build fails.
+/// Fails if cargo cannot be started or the build fails.
 pub fn build(packages: &[&str], features: &[&str]) -> Result<BTreeMap<String, PathBuf>> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    // Stdout carries the JSON messages; rendered diagnostics go to stderr for the developer.
     cargo.current_dir(repository_root()).args([
         "build",
         "--bins",
@@ -116,7 +121,7 @@ pub fn build(packages: &[&str], features: &[&str]) -> Result<BTreeMap<String, Pa
         .collect())
 }
 
-/// The name and path of an executable, if that is what this message is about (cargo's book, "External tools").
+/// Returns the name and path from a message about an executable (cargo book, "External tools").
 fn executable(message: &str) -> Option<(String, PathBuf)> {
     let message: Value = serde_json::from_str(message).ok()?;
     let path = message.get("executable")?.as_str()?;
@@ -124,7 +129,7 @@ fn executable(message: &str) -> Option<(String, PathBuf)> {
     Some((name.to_owned(), PathBuf::from(path)))
 }
 
-/// The folder that holds the workspace.
+/// Returns the root folder of the workspace.
 #[must_use]
 pub fn repository_root() -> &'static Path {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -136,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_messages_about_executables_name_one() {
+    fn executable_is_read_from_artifact_messages_only() {
         let built = r#"{"reason":"compiler-artifact","target":{"name":"eshop"},"executable":"/t/debug/eshop"}"#;
         assert_eq!(
             executable(built),
@@ -149,18 +154,18 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_lacks_a_binary_is_told() {
-        let error = Binaries::find_in(Path::new("/nowhere"))
+    fn missing_binary_is_named_in_the_error() {
+        let error = ProjectBinaries::find_in(Path::new("/nowhere"))
             .unwrap_err()
             .to_string();
         assert_eq!(
             error,
-            "THROUGHLINE_BINARIES is set, and there is no /nowhere/throughline"
+            "THROUGHLINE_BINARIES is set, but /nowhere/throughline does not exist"
         );
     }
 
     #[test]
-    fn the_root_is_where_the_workspace_is() {
+    fn repository_root_holds_the_lock_file() {
         assert!(repository_root().join("Cargo.lock").is_file());
     }
 }

@@ -1,34 +1,31 @@
-//! Kafka clients of every language, as their users have them: fetched and built once into `.tools/`, started as processes.
+//! Kafka clients in several languages, fetched and built once into `.tools/` and started as
+//! processes.
 //!
-//! Their sources, and the command line that they have in common, are in `e2e/clients`. Nothing in them is instrumented, but the
-//! two that [`Clients::agent`] and the Java client's `--tracer` are for.
+//! Their sources and their common command line are in `e2e/clients`. None is instrumented, except
+//! through [`ClientPrograms::java_with_agent`] and the Java client's `--tracer`.
 
 mod go;
 mod h2spec;
+mod install;
 mod java;
 mod node;
 mod python;
 
-use std::collections::hash_map::DefaultHasher;
-use std::fs;
-use std::hash::{Hash, Hasher};
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::Result;
 
 use crate::build::repository_root;
-use crate::process::Spec;
+use crate::process::ProcessSpec;
 
-/// A client library.
+/// A Kafka client library.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Client {
-    /// Apache Kafka's own, in Java.
+pub enum ClientLibrary {
+    /// Apache Kafka's Java client.
     Java,
-    /// librdkafka with everything compiled in, by way of confluent-kafka for Python.
+    /// librdkafka with all features, as part of confluent-kafka for Python.
     Confluent,
-    /// librdkafka as the `rdkafka` crate builds it for us: no TLS, no SCRAM.
+    /// librdkafka as this workspace builds the `rdkafka` crate: no TLS, no SCRAM.
     Rdkafka,
     /// kafka-python.
     KafkaPython,
@@ -38,9 +35,9 @@ pub enum Client {
     FranzGo,
 }
 
-/// All of them, ready to be started.
+/// Paths of all installed clients.
 #[derive(Debug, Clone)]
-pub struct Clients {
+pub struct ClientPrograms {
     java: PathBuf,
     python: PathBuf,
     node: PathBuf,
@@ -48,10 +45,10 @@ pub struct Clients {
     rdkafka: PathBuf,
 }
 
-// === impl Client ===
+// === impl ClientLibrary ===
 
-impl Client {
-    /// Every one.
+impl ClientLibrary {
+    /// All clients.
     pub const ALL: [Self; 6] = [
         Self::Java,
         Self::Confluent,
@@ -61,7 +58,7 @@ impl Client {
         Self::FranzGo,
     ];
 
-    /// Its name, which it also has as `client.id`.
+    /// Returns its name, which is also its `client.id`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -75,69 +72,75 @@ impl Client {
     }
 }
 
-// === impl Clients ===
+// === impl ClientPrograms ===
 
-impl Clients {
-    /// Fetches and builds what is not there yet; `rdkafka` is the binary `rdkafka-client` of the package `e2e`.
+impl ClientPrograms {
+    /// Fetches and builds the missing clients. `rdkafka` is the binary `rdkafka-client` of the
+    /// package `e2e`.
     ///
     /// # Errors
-    /// When a tool is missing or fails; says how to mend it.
-    pub fn provide(rdkafka: &Path, progress: &mut dyn FnMut(&str)) -> Result<Self> {
+    /// Fails if a tool is missing or fails; the message names the remedy.
+    pub fn install(rdkafka: &Path, progress: &mut dyn FnMut(&str)) -> Result<Self> {
         let sources = repository_root().join("e2e/clients");
-        let python = python::provide(&sources.join("python"), progress)?;
+        let python = python::install_client(&sources.join("python"), progress)?;
         Ok(Self {
-            java: java::provide(&sources.join("java"), progress)?,
-            node: node::provide(&sources.join("node"), progress)?,
-            go: go::provide(&sources.join("go"), &python, progress)?,
+            java: java::install_client(&sources.join("java"), progress)?,
+            node: node::install_client(&sources.join("node"), progress)?,
+            go: go::install_client(&sources.join("go"), &python, progress)?,
             python,
             rdkafka: rdkafka.to_owned(),
         })
     }
 
-    /// The client, to be given its command and options.
+    /// Returns the client's process spec, without command and options.
     ///
     /// # Errors
-    /// When what it runs on is missing.
-    pub fn spec(&self, client: Client) -> Result<Spec> {
+    /// Fails if the client's runtime is missing.
+    pub fn spec(&self, client: ClientLibrary) -> Result<ProcessSpec> {
         let sources = repository_root().join("e2e/clients");
+        // Bytecode files would change the folder of sources.
         let python = |script: &str| {
-            let spec = Spec::new(client.name(), self.python.join("bin/python"));
+            let spec = ProcessSpec::new(client.name(), self.python.join("bin/python"));
             spec.arg(sources.join("python").join(script))
                 .env("PYTHONDONTWRITEBYTECODE", "1")
         };
         Ok(match client {
-            Client::Java => self.java(&[], &java::classes(&self.java))?,
-            Client::Confluent => python("confluent.py"),
-            Client::KafkaPython => python("kafka_python.py"),
-            Client::Kafkajs => {
-                let spec = Spec::new(client.name(), "node").arg(sources.join("node/client.js"));
+            ClientLibrary::Java => self.java(&[], &java::classes(&self.java))?,
+            ClientLibrary::Confluent => python("confluent.py"),
+            ClientLibrary::KafkaPython => python("kafka_python.py"),
+            ClientLibrary::Kafkajs => {
+                let spec =
+                    ProcessSpec::new(client.name(), "node").arg(sources.join("node/client.js"));
                 spec.env("NODE_PATH", self.node.join("node_modules"))
             }
-            Client::FranzGo => Spec::new(client.name(), &self.go),
-            Client::Rdkafka => Spec::new(client.name(), &self.rdkafka),
+            ClientLibrary::FranzGo => ProcessSpec::new(client.name(), &self.go),
+            ClientLibrary::Rdkafka => ProcessSpec::new(client.name(), &self.rdkafka),
         })
     }
 
-    /// The Java client with OpenTelemetry's agent in its JVM; the agent is told what to do by `OTEL_*` variables.
+    /// Returns the Java client with OpenTelemetry's agent in its JVM. `OTEL_*` variables configure
+    /// the agent.
     ///
     /// # Errors
-    /// When Java is missing.
-    pub fn agent(&self) -> Result<Spec> {
+    /// Fails if Java is missing.
+    pub fn java_with_agent(&self) -> Result<ProcessSpec> {
         self.java(
             &[format!("-javaagent:{}", java::agent(&self.java)?.display())],
             &java::classes(&self.java),
         )
     }
 
-    /// Kafka Streams, for the command `streams`.
+    /// Returns the Kafka Streams program, for the command `streams`.
     ///
     /// # Errors
-    /// When Java is missing.
-    pub fn streams(&self) -> Result<Spec> {
+    /// Fails if Java is missing.
+    pub fn streams(&self) -> Result<ProcessSpec> {
         self.java(&[], &java::streams_classes(&self.java))
     }
 
-    fn java(&self, options: &[String], classes: &str) -> Result<Spec> {
+    fn java(&self, options: &[String], classes: &str) -> Result<ProcessSpec> {
+        // Tests start many short-lived JVMs: the serial collector and C1 alone start faster and use
+        // less memory.
         let tuning = [
             "-Xmx256m",
             "-XX:+UseSerialGC",
@@ -145,103 +148,29 @@ impl Clients {
             "-Xshare:auto",
         ];
         let log = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn";
-        let spec = Spec::new("java", crate::kafka::java()?)
+        let spec = ProcessSpec::new("java", crate::kafka::java()?)
             .args(tuning)
             .args(options.iter().cloned());
         Ok(spec.args([log, "-cp", classes, "clients.Main"]))
     }
 }
 
-/// Fetches and builds what is not there yet, so that the first test need not.
+/// Fetches and builds all clients, so that the first test does not have to.
 ///
 /// # Errors
-/// When a tool is missing or fails; says how to mend it.
-pub fn fetch(progress: &mut dyn FnMut(&str)) -> Result<()> {
-    // The Rust one comes with the workspace.
-    Clients::provide(Path::new("rdkafka-client"), progress)?;
+/// Fails if a tool is missing or fails; the message names the remedy.
+pub fn install_all(progress: &mut dyn FnMut(&str)) -> Result<()> {
+    // The Rust client is built with the workspace.
+    ClientPrograms::install(Path::new("rdkafka-client"), progress)?;
     h2spec(progress).map(drop)
 }
 
-/// The program h2spec, fetched and built if it is not there yet.
+/// Returns the program h2spec; fetches and builds it if it is missing.
 ///
 /// # Errors
-/// When a tool is missing or fails; says how to mend it.
+/// Fails if a tool is missing or fails; the message names the remedy.
 pub fn h2spec(progress: &mut dyn FnMut(&str)) -> Result<PathBuf> {
     let sources = repository_root().join("e2e");
-    let python = python::provide(&sources.join("clients/python"), progress)?;
-    h2spec::provide(&sources.join("h2spec"), &python, progress)
-}
-
-/// A folder of `.tools/` that is named after all that it is made from: when a source changes, it is made anew.
-///
-/// It appears under its name only when it is complete, so a making that was interrupted is done again.
-fn provide(
-    name: &str,
-    sources: &[PathBuf],
-    make: impl FnOnce(&Path) -> Result<()>,
-) -> Result<PathBuf> {
-    let tools = repository_root().join(".tools");
-    let place = tools.join(format!("{name}-{:016x}", fingerprint(sources)?));
-    if place.is_dir() {
-        return Ok(place);
-    }
-    fs::create_dir_all(&tools).with_context(|| format!("creating {}", tools.display()))?;
-    let unfinished = tempfile::Builder::new()
-        .prefix("unfinished-")
-        .tempdir_in(&tools)?;
-    let made = unfinished.path().join(name);
-    make(&made)?;
-    match fs::rename(&made, &place) {
-        Err(_) if place.is_dir() => {}
-        renamed => renamed.with_context(|| format!("putting {name} into its place"))?,
-    }
-    remove_others(&tools, name, &place);
-    Ok(place)
-}
-
-/// What was made of older sources is of no use any more. That it can be removed is of no matter either.
-fn remove_others(tools: &Path, name: &str, place: &Path) {
-    let entries = fs::read_dir(tools)
-        .into_iter()
-        .flatten()
-        .filter_map(Result::ok);
-    let is_older = |path: &PathBuf| {
-        let own = path
-            .file_name()
-            .and_then(|own| own.to_str())
-            .and_then(|own| own.strip_prefix(name));
-        // A dash and 16 digits: nobody else's name is like that.
-        path != place && own.is_some_and(|rest| rest.len() == 17 && rest.starts_with('-'))
-    };
-    for older in entries.map(|entry| entry.path()).filter(is_older) {
-        drop(fs::remove_dir_all(older));
-    }
-}
-
-fn fingerprint(sources: &[PathBuf]) -> Result<u64> {
-    let mut hasher = DefaultHasher::new();
-    for source in sources {
-        fs::read(source)
-            .with_context(|| format!("reading {}", source.display()))?
-            .hash(&mut hasher);
-    }
-    Ok(hasher.finish())
-}
-
-/// Runs a tool to its end; what it said is in the error when it fails, and `missing` when it is not there.
-fn run(command: &mut Command, missing: &str) -> Result<()> {
-    let program = command.get_program().to_string_lossy().into_owned();
-    match command.stdin(Stdio::null()).output() {
-        Ok(output) if output.status.success() => Ok(()),
-        Ok(output) => bail!(
-            "{program} ended with {}:\n{}{}",
-            output.status,
-            String::from_utf8_lossy(&output.stdout),
-            String::from_utf8_lossy(&output.stderr)
-        ),
-        Err(error) if error.kind() == ErrorKind::NotFound => Err(anyhow!(
-            "there is no `{program}` on this machine; {missing}"
-        )),
-        Err(error) => Err(error).with_context(|| format!("starting {program}")),
-    }
+    let python = python::install_client(&sources.join("clients/python"), progress)?;
+    h2spec::install_h2spec(&sources.join("h2spec"), &python, progress)
 }

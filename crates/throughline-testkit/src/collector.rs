@@ -1,4 +1,4 @@
-//! Our collector as a process, and questions to its query API (Jaeger's JSON).
+//! `throughline up` as a supervised process, and calls to its query API (Jaeger's JSON).
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -9,18 +9,18 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use crate::http::{self, escape};
-use crate::process::{Process, Spec};
+use crate::process::{ChildProcess, ProcessSpec};
 
-/// `throughline up`, running.
+/// A running `throughline up`.
 #[derive(Debug)]
-pub struct Collector {
-    process: Process,
-    addresses: Addresses,
+pub struct CollectorInstance {
+    process: ChildProcess,
+    addresses: CollectorEndpoints,
 }
 
-/// Where the collector listens.
+/// Listen addresses of the collector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Addresses {
+pub struct CollectorEndpoints {
     /// OTLP over gRPC.
     pub otlp_grpc: SocketAddr,
     /// OTLP over HTTP.
@@ -31,9 +31,9 @@ pub struct Addresses {
     pub query: SocketAddr,
 }
 
-/// The ports to ask for; 0 is any free one.
+/// Requested ports; 0 selects any free port.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Ports {
+pub struct CollectorPorts {
     /// OTLP over gRPC; 4317 by convention.
     pub otlp_grpc: u16,
     /// OTLP over HTTP; 4318 by convention.
@@ -44,71 +44,72 @@ pub struct Ports {
     pub query: u16,
 }
 
-/// A trace's id as the query API writes it: 32 hexadecimal digits.
-pub type TraceId = String;
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 
-const START_LIMIT: Duration = Duration::from_secs(30);
-const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+// === impl CollectorInstance ===
 
-// === impl Collector ===
-
-impl Collector {
-    /// Starts it on free ports.
+impl CollectorInstance {
+    /// Starts the collector on free ports.
     ///
     /// # Errors
-    /// When it does not come up; with its last lines.
+    /// Fails if the process does not become ready; shows its last output lines.
     pub fn start(binary: &Path) -> Result<Self> {
-        Self::start_on(binary, Ports::default(), &[])
+        Self::start_on(binary, CollectorPorts::default(), &[])
     }
 
-    /// Starts it on these ports, with further arguments of `throughline up`.
+    /// Starts the collector on these ports, with further arguments of `throughline up`.
     ///
     /// # Errors
-    /// When it does not come up; with its last lines.
-    pub fn start_on(binary: &Path, ports: Ports, args: &[&str]) -> Result<Self> {
-        let spec = Spec::new("collector", binary)
+    /// Fails if the process does not become ready; shows its last output lines.
+    pub fn start_on(binary: &Path, ports: CollectorPorts, args: &[&str]) -> Result<Self> {
+        let spec = ProcessSpec::new("collector", binary)
             .args(["up", "--json"])
             .args(ports.args())
             .args(args.iter().copied());
+        // The collector prints its addresses once all ports are bound, so the line is also the
+        // readiness signal.
         let process = spec.spawn()?;
-        let json = process.wait_for_line("its addresses", START_LIMIT, |line| {
+        let json = process.wait_for_line("its listen addresses", START_TIMEOUT, |line| {
+            // Log lines on stdout are not JSON objects and are skipped.
             serde_json::from_str::<Value>(line)
                 .ok()
                 .filter(Value::is_object)
         })?;
         Ok(Self {
-            addresses: Addresses::read(&json)?,
+            addresses: CollectorEndpoints::read(&json)?,
             process,
         })
     }
 
-    /// Where it listens.
-    pub const fn addresses(&self) -> Addresses {
+    /// Returns the listen addresses.
+    pub const fn addresses(&self) -> CollectorEndpoints {
         self.addresses
     }
 
-    /// The process.
-    pub const fn process(&self) -> &Process {
+    /// Returns the supervised process.
+    pub const fn process(&self) -> &ChildProcess {
         &self.process
     }
 
-    /// The address of the web page.
+    /// Returns the URL of the web page.
     pub fn url(&self) -> String {
         format!("http://{}", self.addresses.query)
     }
 
-    /// The answer to a GET on the query API, such as `/api/services` or `/metrics`, whatever its status.
+    /// Sends a GET to the query API, such as `/api/services` or `/metrics`, and returns the
+    /// response with any status.
     ///
     /// # Errors
-    /// When there is no answer within seconds.
-    pub fn get(&self, path: &str) -> Result<http::Answer> {
-        http::get(&format!("{}{path}", self.url()), ANSWER_LIMIT)
+    /// Fails if no response arrives within seconds.
+    pub fn get(&self, path: &str) -> Result<http::HttpReply> {
+        http::get(&format!("{}{path}", self.url()), RESPONSE_TIMEOUT)
     }
 
-    /// The names of the services that sent spans, sorted.
+    /// Returns the names of all services that sent spans, sorted.
     ///
     /// # Errors
-    /// When the query API does not answer as it should.
+    /// Fails if the query API is unreachable or returns an error.
     pub fn services(&self) -> Result<Vec<String>> {
         let mut names: Vec<String> = self
             .data("/api/services")?
@@ -116,58 +117,61 @@ impl Collector {
             .filter_map(Value::as_str)
             .map(str::to_owned)
             .collect();
+        // The API does not promise an order; tests compare whole lists.
         names.sort_unstable();
         Ok(names)
     }
 
-    /// The traces in which `service` has a span, newest first, at most a thousand.
+    /// Returns the traces with a span of `service`, newest first, at most a thousand.
     ///
     /// # Errors
-    /// When the query API does not answer as it should.
+    /// Fails if the query API is unreachable or returns an error.
     pub fn traces(&self, service: &str) -> Result<Vec<Value>> {
         self.search(&[("service", service), ("limit", "1000")])
     }
 
-    /// The traces that `GET /api/traces` finds for these parameters.
+    /// Returns the result of `GET /api/traces` with these parameters.
     ///
     /// # Errors
-    /// When the query API does not answer as it should.
+    /// Fails if the query API is unreachable or returns an error.
     pub fn search(&self, parameters: &[(&str, &str)]) -> Result<Vec<Value>> {
         let query: Vec<String> = parameters
             .iter()
+            // Operation names contain spaces and slashes.
             .map(|(name, value)| format!("{name}={}", escape(value)))
             .collect();
         self.data(&format!("/api/traces?{}", query.join("&")))
     }
 
-    /// One trace, or [`None`] when the collector does not have it.
+    /// Returns one trace, or [`None`] if the collector does not have it.
     ///
     /// # Errors
-    /// When the query API does not answer as it should.
+    /// Fails if the query API is unreachable or returns an error.
     pub fn trace(&self, id: &str) -> Result<Option<Value>> {
         let path = format!("/api/traces/{}", escape(id));
-        let answer = self.get(&path)?;
-        if answer.status == 404 {
+        let reply = self.get(&path)?;
+        // Jaeger reports an unknown trace as 404 with an error body.
+        if reply.status == 404 {
             return Ok(None);
         }
         ensure!(
-            answer.status == 200,
-            "GET {path} answered {}: {}",
-            answer.status,
-            answer.body
+            reply.status == 200,
+            "GET {path} returned status {}: {}",
+            reply.status,
+            reply.body
         );
-        Ok(data(serde_json::from_str(&answer.body)?).into_iter().next())
+        Ok(data(serde_json::from_str(&reply.body)?).into_iter().next())
     }
 
     fn data(&self, path: &str) -> Result<Vec<Value>> {
         Ok(data(http::get_json(
             &format!("{}{path}", self.url()),
-            ANSWER_LIMIT,
+            RESPONSE_TIMEOUT,
         )?))
     }
 }
 
-/// The list inside Jaeger's envelope; none when it is null, as Jaeger writes an empty one.
+/// Extracts the list from Jaeger's envelope. Jaeger writes an empty list as null.
 fn data(mut envelope: Value) -> Vec<Value> {
     match envelope.get_mut("data").map(Value::take) {
         Some(Value::Array(items)) => items,
@@ -175,17 +179,17 @@ fn data(mut envelope: Value) -> Vec<Value> {
     }
 }
 
-// === impl Addresses ===
+// === impl CollectorEndpoints ===
 
-impl Addresses {
+impl CollectorEndpoints {
     fn read(json: &Value) -> Result<Self> {
         let address = |name: &str| -> Result<SocketAddr> {
             let text = json
                 .get(name)
                 .and_then(Value::as_str)
-                .with_context(|| format!("no address {name} in {json}"))?;
+                .with_context(|| format!("no address {name:?} in {json}"))?;
             text.parse()
-                .with_context(|| format!("the address {name} in {json}"))
+                .with_context(|| format!("invalid address {name:?} in {json}"))
         };
         Ok(Self {
             otlp_grpc: address("otlp_grpc")?,
@@ -196,10 +200,10 @@ impl Addresses {
     }
 }
 
-// === impl Ports ===
+// === impl CollectorPorts ===
 
-impl Ports {
-    /// The ports that everybody's defaults name.
+impl CollectorPorts {
+    /// The conventional ports of each protocol.
     pub const CONVENTIONAL: Self = Self {
         otlp_grpc: 4317,
         otlp_http: 4318,
@@ -217,7 +221,7 @@ impl Ports {
     }
 }
 
-impl fmt::Display for Addresses {
+impl fmt::Display for CollectorEndpoints {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             otlp_grpc,
@@ -239,9 +243,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_line_of_addresses_is_read() {
-        let line = json!({"otlp_grpc": "127.0.0.1:1", "otlp_http": "127.0.0.1:2", "zipkin": "127.0.0.1:3", "query": "[::1]:4"});
-        let addresses = Addresses::read(&line).unwrap();
+    fn address_line_is_parsed() {
+        let line = json!({
+            "otlp_grpc": "127.0.0.1:1",
+            "otlp_http": "127.0.0.1:2",
+            "zipkin": "127.0.0.1:3",
+            "query": "[::1]:4",
+        });
+        let addresses = CollectorEndpoints::read(&line).unwrap();
         assert_eq!(
             (addresses.otlp_http.port(), addresses.query.to_string()),
             (2, "[::1]:4".to_owned())
@@ -249,15 +258,15 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_address_is_named() {
-        let error = Addresses::read(&json!({"otlp_grpc": "127.0.0.1:1"}))
+    fn missing_address_is_named_in_the_error() {
+        let error = CollectorEndpoints::read(&json!({"otlp_grpc": "127.0.0.1:1"}))
             .unwrap_err()
             .to_string();
-        assert!(error.starts_with("no address otlp_http in"), "{error}");
+        assert!(error.starts_with("no address \"otlp_http\" in"), "{error}");
     }
 
     #[test]
-    fn an_empty_answer_may_be_null() {
+    fn null_data_is_an_empty_list() {
         assert_eq!(data(json!({"data": null})), Vec::<Value>::new());
         assert_eq!(data(json!({"data": [1]})), vec![json!(1)]);
     }

@@ -1,4 +1,4 @@
-//! Broker, collector and eshop together; and a checkout with all the traces it caused.
+//! Broker, collector and eshop together; sends checkouts and returns their traces.
 
 mod complete;
 mod load;
@@ -10,83 +10,85 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::Value;
 
-use self::complete::missing;
-pub use self::load::{Load, Report};
-use crate::build::Binaries;
-use crate::collector::{Collector, Ports};
-use crate::eshop::{self, Eshop, Mode, Tracing};
-use crate::kafka::{Apache, Embedded, Kafka, Topic, create_topic};
-use crate::network::Network;
-use crate::process::{Crash, stop_all};
-use crate::sidecar::Sidecar;
+use self::complete::missing_spans;
+pub use self::load::{CheckoutLoad, LoadReport};
+use crate::build::ProjectBinaries;
+use crate::collector::{CollectorInstance, CollectorPorts};
+use crate::eshop::{self, DemoMode, Eshop, SpanSource};
+use crate::kafka::{ApacheBroker, EmbeddedBroker, KafkaBroker, TopicSpec, create_topic};
+use crate::network::PodNetwork;
+use crate::process::{ProcessCrash, stop_all};
+use crate::sidecar::SidecarInstance;
 use crate::wait;
 
-/// Which broker to use.
+/// The broker of the demo.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Broker {
-    /// The embedded one.
+pub enum BrokerChoice {
+    /// librdkafka's mock cluster.
     Embedded,
-    /// A real Apache Kafka, fetched and started.
+    /// Apache Kafka, fetched and started.
     Apache,
-    /// One that runs already, as `host:port`.
+    /// A broker that runs already, as `host:port`.
     Remote(String),
 }
 
-/// What to start.
+/// Configuration of a [`Demo`].
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// What is instrumented.
-    pub mode: Mode,
-    /// Whether each service gets a host of its own, with its sidecar (mode `sidecar` only).
+    /// The instrumentation.
+    pub mode: DemoMode,
+    /// Whether each service runs in its own network namespace with its sidecar (mode `sidecar`
+    /// only).
     pub netns: bool,
     /// The broker.
-    pub broker: Broker,
+    pub broker: BrokerChoice,
     /// The collector's ports.
-    pub collector: Ports,
-    /// The eshop's port; 0 is any free one.
+    pub collector: CollectorPorts,
+    /// Port of the eshop; 0 selects any free port.
     pub port: u16,
-    /// Longest of the random delays that stand for work.
+    /// Longest random delay, which simulates work.
     pub max_delay: Duration,
-    /// Further variables for every service of the eshop.
+    /// Further environment variables of every service.
     pub env: Vec<(String, String)>,
 }
 
-/// All of it, running.
+/// All running parts of a demo.
 #[derive(Debug)]
 pub struct Demo {
-    // In the order in which they end: the services flush to the collector and leave the broker.
+    // Drop order: services flush to the collector and leave the broker first.
     eshop: Eshop,
-    collector: Collector,
-    gateway: Option<Sidecar>,
-    kafka: Kafka,
-    network: Option<Network>,
-    mode: Mode,
+    collector: CollectorInstance,
+    gateway: Option<SidecarInstance>,
+    kafka: KafkaBroker,
+    network: Option<PodNetwork>,
+    mode: DemoMode,
 }
 
-/// How long a checkout's spans may take to arrive.
-pub const SPANS_LIMIT: Duration = Duration::from_secs(60);
+/// Time within which the spans of a checkout must arrive.
+pub const SPANS_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Traces in one answer; a trace has some thirty KiB of JSON.
-const PAGE: usize = 500;
-/// A load's traces are done when all spans are there and nothing has changed for so long, or when nothing has changed for longer.
-const SETTLED: Duration = Duration::from_secs(2);
-const QUIET: Duration = Duration::from_secs(15);
-/// Whatever still comes then.
-const LAST: Duration = Duration::from_secs(300);
+/// Traces per page; a trace has about 30 KiB of JSON.
+const PAGE_SIZE: usize = 500;
+/// The traces of a load are settled if they are complete and unchanged for this time.
+const SETTLED_INTERVAL: Duration = Duration::from_secs(2);
+/// Incomplete traces are settled if they are unchanged for this longer time.
+const QUIET_INTERVAL: Duration = Duration::from_secs(15);
+/// Upper bound of the wait for late spans.
+const MAX_SETTLE_TIME: Duration = Duration::from_secs(300);
 
-const STOP_LIMIT: Duration = Duration::from_secs(20);
+const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 
 // === impl Config ===
 
 impl Config {
-    /// This mode with the embedded broker, on free ports, with delays that are hardly felt.
+    /// Returns a configuration with this mode, the mock broker, free ports and short delays.
     #[must_use]
-    pub const fn new(mode: Mode) -> Self {
+    pub const fn new(mode: DemoMode) -> Self {
         Self {
             mode,
             netns: false,
-            broker: Broker::Embedded,
-            collector: Ports {
+            broker: BrokerChoice::Embedded,
+            collector: CollectorPorts {
                 otlp_grpc: 0,
                 otlp_http: 0,
                 zipkin: 0,
@@ -98,14 +100,14 @@ impl Config {
         }
     }
 
-    /// With this broker.
+    /// Sets the broker.
     #[must_use]
-    pub fn broker(mut self, broker: Broker) -> Self {
+    pub fn broker(mut self, broker: BrokerChoice) -> Self {
         self.broker = broker;
         self
     }
 
-    /// With this variable for every service of the eshop.
+    /// Sets an environment variable of every service.
     #[must_use]
     pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.env.push((name.into(), value.into()));
@@ -116,51 +118,58 @@ impl Config {
 // === impl Demo ===
 
 impl Demo {
-    /// Starts broker, collector and eshop, and waits until each is ready. `progress` is told what happens.
+    /// Starts broker, collector and eshop, and waits until each is ready. Calls `progress` for each
+    /// step.
     ///
     /// # Errors
-    /// When one of them does not come up; names it and shows its last lines. What was started by then has been ended.
+    /// Fails if a part does not become ready; names it, shows its last output lines, and stops what
+    /// runs.
     pub fn start(
-        binaries: &Binaries,
+        binaries: &ProjectBinaries,
         config: &Config,
         progress: &mut dyn FnMut(&str),
     ) -> Result<Self> {
         ensure!(
-            !config.netns || config.mode == Mode::Sidecar,
-            "only mode sidecar runs in network namespaces"
+            !config.netns || config.mode == DemoMode::Sidecar,
+            "network namespaces need mode sidecar"
         );
         let network = config.netns.then(|| {
-            progress("making a network namespace for each service");
-            Network::start(&eshop::SERVICES, &["kafka"])
+            progress("creating a network namespace for each service");
+            PodNetwork::start(&eshop::SERVICES, &["kafka"])
         });
         let network = network.transpose()?;
-        let topic = Topic::new(eshop::TOPIC, 1);
+        let topic = TopicSpec::new(eshop::TOPIC, 1);
         let kafka = start_kafka(binaries, &config.broker, topic, progress)?;
         let gateway = network
             .as_ref()
             .map(|network| gateway(binaries, network, kafka.bootstrap()))
             .transpose()?;
         progress("starting the collector");
+        // In pods the loopback is a different one, so the collector listens on the bridge address.
         let host = network.as_ref().map_or_else(
             || "127.0.0.1".to_owned(),
             |network| network.host().to_string(),
         );
-        let collector =
-            Collector::start_on(&binaries.throughline, config.collector, &["--host", &host])?;
+        let collector = CollectorInstance::start_on(
+            &binaries.throughline,
+            config.collector,
+            &["--host", &host],
+        )?;
         progress(&format!(
-            "starting the eshop's six services in mode {}",
+            "starting the six services of the eshop in mode {}",
             config.mode
         ));
         let sidecar = &binaries.throughline;
         let (binary, tracing) = match (config.mode, &network) {
-            (Mode::Sidecar, None) => (&binaries.eshop_bare, Tracing::Sidecars(sidecar)),
-            (Mode::Sidecar, Some(network)) => {
-                (&binaries.eshop_bare, Tracing::Pods(sidecar, network))
+            (DemoMode::Sidecar, None) => (&binaries.eshop_bare, SpanSource::Sidecars(sidecar)),
+            (DemoMode::Sidecar, Some(network)) => {
+                (&binaries.eshop_bare, SpanSource::Pods(sidecar, network))
             }
-            (mode @ (Mode::Rest | Mode::Kafka | Mode::Linked), _) => {
-                (&binaries.eshop, Tracing::Sdk(mode))
+            (mode @ (DemoMode::Rest | DemoMode::Kafka | DemoMode::Linked), _) => {
+                (&binaries.eshop, SpanSource::Sdk(mode))
             }
         };
+        // The eshop starts last: its services export and connect at once.
         let eshop = Eshop::start(&eshop::Config {
             binary,
             tracing,
@@ -171,9 +180,9 @@ impl Demo {
             max_delay: config.max_delay,
             env: config.env.clone(),
         })?;
-        if config.mode == Mode::Sidecar {
-            progress("letting the services show for some seconds that they do nothing unasked");
-            eshop.settle()?;
+        if config.mode == DemoMode::Sidecar {
+            progress("waiting until every sidecar knows that its idle service makes no calls");
+            eshop.wait_until_idle()?;
         }
         Ok(Self {
             eshop,
@@ -185,33 +194,34 @@ impl Demo {
         })
     }
 
-    /// The services.
+    /// Returns the services.
     pub const fn eshop(&self) -> &Eshop {
         &self.eshop
     }
 
-    /// The collector.
-    pub const fn collector(&self) -> &Collector {
+    /// Returns the collector.
+    pub const fn collector(&self) -> &CollectorInstance {
         &self.collector
     }
 
-    /// The broker.
-    pub const fn kafka(&self) -> &Kafka {
+    /// Returns the broker.
+    pub const fn kafka(&self) -> &KafkaBroker {
         &self.kafka
     }
 
-    /// The broker, to stop it and start it again.
-    pub const fn kafka_mut(&mut self) -> &mut Kafka {
+    /// Returns the broker, to stop and restart it.
+    pub const fn kafka_mut(&mut self) -> &mut KafkaBroker {
         &mut self.kafka
     }
 
-    /// Sends one checkout and waits until all its spans are in; gives all traces it caused in Jaeger's JSON, the
-    /// checkout's own first.
+    /// Sends one checkout, waits until all its spans have arrived, and returns all its traces in
+    /// Jaeger's JSON.
     ///
-    /// A trace belongs to the checkout when it began after it was sent, so checkouts must not overlap.
+    /// A trace belongs to the checkout if it began after the request, so checkouts must not
+    /// overlap.
     ///
     /// # Errors
-    /// When the checkout fails, when a process ends meanwhile, or when spans are missing after `limit`; says which.
+    /// Fails if the checkout fails, a process ends, or spans are missing after `limit`; names them.
     pub fn checkout_and_wait(&self, limit: Duration) -> Result<Vec<Value>> {
         let since = SystemTime::now()
             .duration_since(UNIX_EPOCH)?
@@ -221,27 +231,30 @@ impl Demo {
         self.wait_for_traces(&since, limit)
     }
 
-    /// Sends checkouts at a steady rate, and tells what became of their traces once they have settled.
+    /// Sends checkouts at a steady rate and returns a report once their traces have settled.
     ///
     /// # Errors
-    /// When a process ends meanwhile, or the collector does not answer.
-    pub fn load(&self, load: &Load, progress: &mut dyn FnMut(&str)) -> Result<Report> {
+    /// Fails if a process ends or the collector does not respond.
+    pub fn load(&self, load: &CheckoutLoad, progress: &mut dyn FnMut(&str)) -> Result<LoadReport> {
         let since = SystemTime::now().duration_since(UNIX_EPOCH)?.as_micros();
         let (sent, answered) = load.run(&self.eshop.checkout_url(), progress);
         progress("waiting for the last spans");
-        let (begin, mut report, mut changed) = (Instant::now(), Report::default(), Instant::now());
+        let (begin, mut report, mut changed) =
+            (Instant::now(), LoadReport::default(), Instant::now());
         loop {
+            // A crash explains missing spans better than the timeout would.
             if let Some(crash) = self.crashed() {
                 return Err(anyhow!("{crash}"));
             }
-            let now = Report::of(sent, &answered, &self.all_since(since)?);
+            let now = LoadReport::of(sent, &answered, &self.traces_since(since)?);
             if now != report {
                 (report, changed) = (now, Instant::now());
             }
-            let is_quiet = changed.elapsed() >= QUIET || begin.elapsed() >= LAST;
+            let is_quiet =
+                changed.elapsed() >= QUIET_INTERVAL || begin.elapsed() >= MAX_SETTLE_TIME;
             if wait::is_interrupted()
                 || is_quiet
-                || (report.incomplete == 0 && changed.elapsed() >= SETTLED)
+                || (report.incomplete == 0 && changed.elapsed() >= SETTLED_INTERVAL)
             {
                 return Ok(report);
             }
@@ -249,11 +262,12 @@ impl Demo {
         }
     }
 
-    /// All traces since then: pages of what each service had a part in, newest first.
-    fn all_since(&self, since: u128) -> Result<Vec<Value>> {
-        let (since, limit) = (since.to_string(), PAGE.to_string());
+    /// Returns all traces since `since`: pages of each service's traces, newest first.
+    fn traces_since(&self, since: u128) -> Result<Vec<Value>> {
+        let (since, limit) = (since.to_string(), PAGE_SIZE.to_string());
         let mut traces: BTreeMap<String, Value> = BTreeMap::new();
         for service in eshop::SERVICES {
+            // The query API orders by start time, so the next page ends where this one began.
             let mut end = u64::MAX >> 1;
             loop {
                 let until = end.to_string();
@@ -263,9 +277,10 @@ impl Demo {
                     ("end", &until),
                     ("limit", &limit),
                 ];
+                // A page that is not full is the last one.
                 let found = self.collector.search(&page)?;
                 let first = found.iter().filter_map(complete::begin).min();
-                let is_last = found.len() < PAGE;
+                let is_last = found.len() < PAGE_SIZE;
                 let named = found
                     .into_iter()
                     .filter_map(|trace| Some((trace.get("traceID")?.as_str()?.to_owned(), trace)));
@@ -282,14 +297,15 @@ impl Demo {
     fn wait_for_traces(&self, since: &str, limit: Duration) -> Result<Vec<Value>> {
         let begin = Instant::now();
         let mut before = None;
-        let mut lacking = String::new();
-        let settled = wait::until(limit, || match self.look(since) {
+        let mut missing_parts = String::new();
+        let settled = wait::until(limit, || match self.fetch_traces(since) {
             Err(error) => Some(Err(error)),
             Ok(traces) => {
-                lacking = missing(self.mode, &traces).join(", ");
-                // Complete, and the same at two looks: nothing more is on its way.
+                missing_parts = missing_spans(self.mode, &traces).join(", ");
+                // The traces must be complete and unchanged since the last poll: nothing more is in
+                // transit.
                 let spans = complete::span_ids(&traces);
-                let is_settled = lacking.is_empty() && before.as_ref() == Some(&spans);
+                let is_settled = missing_parts.is_empty() && before.as_ref() == Some(&spans);
                 before = Some(spans);
                 is_settled.then_some(Ok(traces))
             }
@@ -299,20 +315,20 @@ impl Demo {
                 !wait::is_interrupted(),
                 "interrupted while waiting for the checkout's traces"
             );
-            let lacking = if lacking.is_empty() {
+            let missing_parts = if missing_parts.is_empty() {
                 "still changing"
             } else {
-                lacking.as_str()
+                missing_parts.as_str()
             };
             let waited = begin.elapsed().as_secs_f32();
             Err(anyhow!(
-                "the checkout's traces are not complete after {waited:.1} s: {lacking}"
+                "the checkout's traces are not complete after {waited:.1} s: {missing_parts}"
             ))
         })
     }
 
-    /// What is there now: the traces since then, of both ends of the story.
-    fn look(&self, since: &str) -> Result<Vec<Value>> {
+    /// Returns the traces since `since` of the services at both ends of the flow.
+    fn fetch_traces(&self, since: &str) -> Result<Vec<Value>> {
         if let Some(crash) = self.crashed() {
             return Err(anyhow!("{crash}"));
         }
@@ -334,26 +350,27 @@ impl Demo {
         Ok(traces)
     }
 
-    /// The first process that has ended though it should run.
-    pub fn crashed(&self) -> Option<Crash> {
-        let gateway = self.gateway.as_ref().map(Sidecar::process);
+    /// Returns the first process that has ended unexpectedly.
+    pub fn crashed(&self) -> Option<ProcessCrash> {
+        let gateway = self.gateway.as_ref().map(SidecarInstance::process);
         let own = [
             Some(self.collector.process()),
             gateway,
             self.kafka.process(),
         ];
-        let network = self.network.as_ref().and_then(Network::crashed);
+        // The network is checked first: its loss takes all pods with it.
+        let network = self.network.as_ref().and_then(PodNetwork::crashed);
         network.or_else(|| self.eshop.crashed()).or_else(|| {
             own.into_iter()
                 .flatten()
-                .find_map(crate::process::Process::crashed)
+                .find_map(crate::process::ChildProcess::crashed)
         })
     }
 
-    /// Ends everything in an orderly way: services, then collector, then broker.
+    /// Stops services, then collector, then broker.
     ///
     /// # Errors
-    /// When something had to be killed, naming it. Nothing runs on in any case.
+    /// Fails if a process had to be killed; names it. Nothing runs afterwards in any case.
     pub fn stop(self) -> Result<()> {
         let Self {
             eshop,
@@ -362,22 +379,27 @@ impl Demo {
             kafka,
             ..
         } = &self;
+        // The collector must still run: a service that ends flushes its last spans.
         let stopped = eshop.stop();
-        let gateway = gateway.as_ref().map(Sidecar::process);
+        let gateway = gateway.as_ref().map(SidecarInstance::process);
         let rest = stop_all(
             [Some(collector.process()), gateway, kafka.process()]
                 .into_iter()
                 .flatten(),
-            STOP_LIMIT,
+            STOP_TIMEOUT,
         );
         stopped.and(rest)
     }
 }
 
-/// The way to the broker for services in a network of their own: it speaks on this machine's loopback only, and tells its clients to
-/// come there. Traces nothing; its spans go where nobody listens.
-fn gateway(binaries: &Binaries, network: &Network, bootstrap: &str) -> Result<Sidecar> {
-    let (listen, nobody) = (
+/// Starts the gateway to the broker for services in network namespaces: the broker listens and
+/// advertises on this machine's loopback only. The gateway records no spans.
+fn gateway(
+    binaries: &ProjectBinaries,
+    network: &PodNetwork,
+    bootstrap: &str,
+) -> Result<SidecarInstance> {
+    let (listen, unused) = (
         format!("{}:9092", network.host()),
         SocketAddr::from(([127, 0, 0, 1], 9)),
     );
@@ -394,34 +416,35 @@ fn gateway(binaries: &Binaries, network: &Network, bootstrap: &str) -> Result<Si
         "0",
     ];
     let args = args.map(str::to_owned);
-    Sidecar::start_with(
+    SidecarInstance::start_with(
         &|spec| spec,
         &binaries.throughline,
-        nobody,
-        "the gateway to Kafka",
+        unused,
+        "kafka-gateway",
         args,
     )
 }
 
 fn start_kafka(
-    binaries: &Binaries,
-    broker: &Broker,
-    topic: Topic,
+    binaries: &ProjectBinaries,
+    broker: &BrokerChoice,
+    topic: TopicSpec,
     progress: &mut dyn FnMut(&str),
-) -> Result<Kafka> {
+) -> Result<KafkaBroker> {
     match broker {
-        Broker::Embedded => {
-            progress("starting the embedded broker");
-            Embedded::start(&binaries.embedded_kafka, &[topic]).map(Kafka::Embedded)
+        BrokerChoice::Embedded => {
+            progress("starting the mock broker");
+            EmbeddedBroker::start(&binaries.embedded_kafka, &[topic]).map(KafkaBroker::Embedded)
         }
-        Broker::Apache => Apache::builder()
+        BrokerChoice::Apache => ApacheBroker::builder()
             .topic(topic)
             .start(progress)
-            .map(Kafka::Apache),
-        Broker::Remote(bootstrap) => {
+            .map(KafkaBroker::Apache),
+        BrokerChoice::Remote(bootstrap) => {
             progress(&format!("using the broker at {bootstrap}"));
-            create_topic(bootstrap, &topic).context("the broker given must be reachable")?;
-            Ok(Kafka::Remote(bootstrap.clone()))
+            // The first request also verifies the address.
+            create_topic(bootstrap, &topic).context("the given broker is not reachable")?;
+            Ok(KafkaBroker::Remote(bootstrap.clone()))
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The eshop of the example: six services, each a process.
+//! The eshop of the example: six services, one process each.
 
 mod start;
 
@@ -11,78 +11,80 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::http;
-use crate::network::Network;
-use crate::process::{Crash, Process, stop_all};
-use crate::sidecar::Sidecar;
+use crate::network::PodNetwork;
+use crate::process::{ChildProcess, ProcessCrash, stop_all};
+use crate::sidecar::SidecarInstance;
 use crate::wait;
 
-/// What is instrumented.
+/// Instrumentation of the eshop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Mode {
-    /// HTTP only: the trace ends where the message begins.
+pub enum DemoMode {
+    /// HTTP only: the trace ends at the record.
     Rest,
-    /// Kafka too, but the consumer span is over before the handler runs: what the handler calls is another trace.
+    /// HTTP and Kafka, but the consumer span ends before the handler runs: calls of the handler
+    /// start another trace.
     Kafka,
-    /// The consumer span is active while the handler runs: one whole trace.
+    /// The consumer span is active while the handler runs: one complete trace.
     Linked,
-    /// Nothing in the services: a sidecar beside each makes the whole trace.
+    /// No instrumentation in the services: a sidecar beside each produces the complete trace.
     Sidecar,
 }
 
-/// What the services are started with.
+/// Configuration of the services.
 #[derive(Debug, Clone)]
 pub struct Config<'a> {
-    /// `eshop`, or `eshop-bare`, which knows no modes.
+    /// `eshop`, or `eshop-bare`, which has no modes.
     pub binary: &'a Path,
     /// The broker's `host:port`.
     pub bootstrap: &'a str,
     /// The topic, which must exist.
     pub topic: &'a str,
-    /// The collector's OTLP/HTTP address; [`None`] starts services whose spans go nowhere.
+    /// OTLP/HTTP address of the collector; [`None`] disables the export.
     pub otlp_http: Option<SocketAddr>,
-    /// What makes their spans.
-    pub tracing: Tracing<'a>,
-    /// The port of the service named eshop; 0 is any free one. Pods have addresses of their own, and always 8080.
+    /// The source of their spans.
+    pub tracing: SpanSource<'a>,
+    /// Port of the service named eshop; 0 selects any free port. Pods have their own addresses and
+    /// always use 8080.
     pub port: u16,
-    /// Longest of the random delays that stand for work.
+    /// Longest random delay, which simulates work.
     pub max_delay: Duration,
-    /// Further variables for every service, such as `OTEL_TRACES_SAMPLER`.
+    /// Further variables of every service, such as `OTEL_TRACES_SAMPLER`.
     pub env: Vec<(String, String)>,
 }
 
-/// What makes the spans of the services.
+/// The source of the services' spans.
 #[derive(Debug, Clone, Copy)]
-pub enum Tracing<'a> {
-    /// Nothing: `eshop-bare`.
+pub enum SpanSource<'a> {
+    /// No source: `eshop-bare`.
     None,
-    /// The SDK within them, in this mode: `eshop`.
-    Sdk(Mode),
-    /// A sidecar beside each, to which the service's addresses point: `eshop-bare`.
+    /// The SDK in the services, in this mode: `eshop`.
+    Sdk(DemoMode),
+    /// A sidecar beside each service, which calls its peers through it: `eshop-bare`.
     Sidecars(&'a Path),
-    /// A sidecar in the pod of each, to which the pod's connections are redirected: `eshop-bare`.
-    Pods(&'a Path, &'a Network),
+    /// A sidecar in each pod, to which connections are redirected: `eshop-bare`.
+    Pods(&'a Path, &'a PodNetwork),
 }
 
-/// The six services, running.
+/// The six running services.
 #[derive(Debug)]
 pub struct Eshop {
-    services: Vec<Service>,
+    services: Vec<EshopService>,
 }
 
-/// One service, running.
+/// One running service.
 #[derive(Debug)]
-pub struct Service {
-    /// Its name, also in its spans.
+pub struct EshopService {
+    /// The name, also its `service.name`.
     pub name: &'static str,
-    /// Where others ask it: `http://127.0.0.1:PORT`, or in a network of its own.
+    /// Base URL: `http://127.0.0.1:PORT`, or the pod's address.
     pub url: String,
     /// The process.
-    pub process: Process,
-    /// What stands beside it, if anything does.
-    pub sidecar: Option<Sidecar>,
+    pub process: ChildProcess,
+    /// The sidecar, if there is one.
+    pub sidecar: Option<SidecarInstance>,
 }
 
-/// The services in the order in which they start: each finds those it calls already running.
+/// The services in start order: each finds the services that it calls already running.
 pub const SERVICES: [&str; 6] = [
     "notification",
     "inventory",
@@ -95,148 +97,148 @@ pub const SERVICES: [&str; 6] = [
 /// The topic of the article.
 pub const TOPIC: &str = "eshop-topic";
 
-/// What `GET /checkout` answers.
-pub const ANSWER: &str =
+/// Response body of `GET /checkout`.
+pub const CHECKOUT_BODY: &str =
     "Your order has been created!<BR>Your order has been paid!<BR>Your order is on the way!";
 
-const START_LIMIT: Duration = Duration::from_secs(60);
-/// In seconds. With less, a request of the longest delays would be too long to tell by.
-const IDLE: f64 = 5.0;
-const CHECKOUT_LIMIT: Duration = Duration::from_secs(60);
-/// A service may spend seconds on flushing its spans to a collector that does not answer.
-const STOP_LIMIT: Duration = Duration::from_secs(20);
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+/// Idle seconds before the first request. With less, the longest delay of a request could be
+/// mistaken for idle time.
+const MIN_IDLE_SECONDS: f64 = 5.0;
+const CHECKOUT_TIMEOUT: Duration = Duration::from_secs(60);
+/// A service may spend seconds on flushing spans to a collector that does not respond.
+const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 
 // === impl Eshop ===
 
 impl Eshop {
-    /// Starts the six services and waits until each says that it listens.
+    /// Starts the six services and waits until each listens.
     ///
     /// # Errors
-    /// When one does not come up; names it and shows its last lines.
+    /// Fails if a service does not become ready; names it and shows its last output lines.
     pub fn start(config: &Config<'_>) -> Result<Self> {
         let mut eshop = Self {
             services: Vec::with_capacity(SERVICES.len()),
         };
         for name in SERVICES {
+            // A service gets the URLs of its callees as arguments, so they must run first.
             let service = eshop.start_one(name, config)?;
             eshop.services.push(service);
         }
         Ok(eshop)
     }
 
-    /// One service by its name.
+    /// Returns one service by its name.
     ///
     /// # Panics
-    /// When there is no such service: names are those of [`SERVICES`].
-    #[expect(
-        clippy::panic,
-        reason = "a wrong name is a mistake in the test that wrote it"
-    )]
-    pub fn service(&self, name: &str) -> &Service {
+    /// Panics if no service has this name; see [`SERVICES`].
+    #[expect(clippy::panic, reason = "a wrong name is a bug in the test")]
+    pub fn service(&self, name: &str) -> &EshopService {
         self.services
             .iter()
             .find(|service| service.name == name)
             .unwrap_or_else(|| panic!("no service named {name}"))
     }
 
-    /// All services in the order of their start.
-    pub fn services(&self) -> &[Service] {
+    /// Returns all services in start order.
+    pub fn services(&self) -> &[EshopService] {
         &self.services
     }
 
-    /// The address that a customer opens.
+    /// Returns the URL of the checkout.
     pub fn checkout_url(&self) -> String {
         format!("{}/checkout", self.service("eshop").url)
     }
 
-    /// Buys something: `GET /checkout`.
+    /// Sends `GET /checkout`.
     ///
     /// # Errors
-    /// When the answer is not the one of the article; a service that has ended is then the thing to tell.
+    /// Fails if the response is not the expected one; reports a service that has ended first.
     pub fn checkout(&self) -> Result<()> {
-        self.ask().map_err(
-            |error| match wait::until(Duration::from_secs(1), || self.crashed()) {
+        self.request_checkout().map_err(|error| {
+            match wait::until(Duration::from_secs(1), || self.crashed()) {
                 Some(crash) => error.context(crash.to_string()),
                 None => error,
-            },
-        )
+            }
+        })
     }
 
-    /// Waits until every sidecar has seen its service idle for long enough to tell by the first request already what it makes a
-    /// service do (`docs/correlation.md`).
+    /// Waits until every sidecar has seen its service idle for long enough to attribute calls from
+    /// the first request on (`docs/correlation.md`).
     ///
     /// # Errors
-    /// When one does not come to that.
-    pub fn settle(&self) -> Result<()> {
-        for Service { name, sidecar, .. } in &self.services {
+    /// Fails if a service does not become idle.
+    pub fn wait_until_idle(&self) -> Result<()> {
+        for EshopService { name, sidecar, .. } in &self.services {
             let Some(sidecar) = sidecar else { continue };
             let idle = || {
                 sidecar
                     .metric("throughline_process_idle_seconds")
-                    .filter(|idle| *idle >= IDLE)
+                    .filter(|idle| *idle >= MIN_IDLE_SECONDS)
             };
-            wait::until(START_LIMIT, idle)
-                .with_context(|| format!("{name} is not idle, or its sidecar tells nothing"))?;
+            wait::until(START_TIMEOUT, idle)
+                .with_context(|| format!("{name} is not idle, or its sidecar does not respond"))?;
         }
         Ok(())
     }
 
-    /// The first service that has ended though it should run.
-    pub fn crashed(&self) -> Option<Crash> {
+    /// Returns the first service or sidecar that has ended unexpectedly.
+    pub fn crashed(&self) -> Option<ProcessCrash> {
         let sidecars = self
             .services
             .iter()
             .filter_map(|service| service.sidecar.as_ref())
-            .map(Sidecar::process);
+            .map(SidecarInstance::process);
         self.services
             .iter()
             .map(|service| &service.process)
             .chain(sidecars)
-            .find_map(Process::crashed)
+            .find_map(ChildProcess::crashed)
     }
 
-    /// Stops all services in an orderly way.
+    /// Stops all services, then all sidecars.
     ///
     /// # Errors
-    /// When one had to be killed, naming it.
+    /// Fails if a process had to be killed; names it.
     pub fn stop(&self) -> Result<()> {
         let services = stop_all(
             self.services.iter().map(|service| &service.process),
-            STOP_LIMIT,
+            STOP_TIMEOUT,
         );
         let sidecars = self
             .services
             .iter()
             .filter_map(|service| service.sidecar.as_ref())
-            .map(Sidecar::process);
-        let sidecars = stop_all(sidecars, STOP_LIMIT);
+            .map(SidecarInstance::process);
+        // Sidecars stop last: a stopping service still sends through them.
+        let sidecars = stop_all(sidecars, STOP_TIMEOUT);
         services.and(sidecars)
     }
 
-    fn ask(&self) -> Result<()> {
-        let answer = http::get(&self.checkout_url(), CHECKOUT_LIMIT)?;
+    fn request_checkout(&self) -> Result<()> {
+        let reply = http::get(&self.checkout_url(), CHECKOUT_TIMEOUT)?;
         ensure!(
-            answer.status == 200,
-            "the checkout answered {}: {}",
-            answer.status,
-            answer.body
+            reply.status == 200,
+            "the checkout returned status {}: {}",
+            reply.status,
+            reply.body
         );
         ensure!(
-            answer.body == ANSWER,
-            "the checkout answered {:?} instead of {ANSWER:?}",
-            answer.body
+            reply.body == CHECKOUT_BODY,
+            "the checkout returned {:?} instead of {CHECKOUT_BODY:?}",
+            reply.body
         );
         Ok(())
     }
 }
 
-// === impl Mode ===
+// === impl DemoMode ===
 
-impl Mode {
+impl DemoMode {
     /// All modes, in the order of the article.
     pub const ALL: [Self; 4] = [Self::Rest, Self::Kafka, Self::Linked, Self::Sidecar];
 
-    /// The word on the command line.
+    /// Returns the value of the command line option.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -248,19 +250,19 @@ impl Mode {
     }
 }
 
-impl fmt::Display for Mode {
+impl fmt::Display for DemoMode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
 }
 
-impl FromStr for Mode {
+impl FromStr for DemoMode {
     type Err = anyhow::Error;
 
     fn from_str(text: &str) -> Result<Self> {
         match Self::ALL.into_iter().find(|mode| mode.name() == text) {
             Some(mode) => Ok(mode),
-            None => bail!("a mode is one of rest, kafka, linked, sidecar"),
+            None => bail!("unknown mode: use rest, kafka, linked or sidecar"),
         }
     }
 }
@@ -270,10 +272,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mode_is_read_as_it_is_written() {
-        for mode in Mode::ALL {
-            assert_eq!(mode.to_string().parse::<Mode>().unwrap(), mode);
+    fn mode_round_trips_through_text() {
+        for mode in DemoMode::ALL {
+            assert_eq!(mode.to_string().parse::<DemoMode>().unwrap(), mode);
         }
-        assert!("envoy".parse::<Mode>().is_err());
+        assert!("envoy".parse::<DemoMode>().is_err());
     }
 }

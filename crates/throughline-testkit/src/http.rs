@@ -1,28 +1,29 @@
-//! The little HTTP that tests need: a GET with a time limit, and the answer whatever its status.
+//! A minimal HTTP client for tests: GET with a timeout, any status accepted.
 
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-/// Longest answer that is read, in bytes.
-const BODY_LIMIT: u64 = 64 * 1024 * 1024;
+/// Largest response body that is read.
+const MAX_BODY_BYTES: u64 = 64 * 1024 * 1024;
 
-/// An answer with any status.
+/// A response with any status.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
+pub struct HttpReply {
     /// The status code.
     pub status: u16,
-    /// The whole body.
+    /// The complete body.
     pub body: String,
 }
 
-/// GETs `url`. A status of 400 or more is an answer, not an error; no answer within `limit` is an error.
-pub fn get(url: &str, limit: Duration) -> Result<Answer> {
+/// Sends a GET to `url`. A status of 400 or more is a response, not an error; a timeout is an
+/// error.
+pub fn get(url: &str, limit: Duration) -> Result<HttpReply> {
     let config = ureq::Agent::config_builder()
         .timeout_global(Some(limit))
         .http_status_as_error(false)
-        // Everything is on the loopback: a proxy named in the environment has no business here.
+        // All targets are on the loopback, which a proxy from `HTTP_PROXY` could not reach.
         .proxy(None)
         .build();
     let mut response = ureq::Agent::new_with_config(config)
@@ -33,28 +34,28 @@ pub fn get(url: &str, limit: Duration) -> Result<Answer> {
     let body = response
         .body_mut()
         .with_config()
-        .limit(BODY_LIMIT)
+        .limit(MAX_BODY_BYTES)
         .read_to_string();
-    Ok(Answer {
+    Ok(HttpReply {
         status,
-        body: body.with_context(|| format!("reading the answer of GET {url}"))?,
+        body: body.with_context(|| format!("reading the response to GET {url}"))?,
     })
 }
 
-/// GETs a JSON document; any status but 200 is an error that shows the body.
+/// Fetches a JSON document; any status but 200 is an error that shows the body.
 pub fn get_json(url: &str, limit: Duration) -> Result<Value> {
-    let answer = get(url, limit)?;
+    let reply = get(url, limit)?;
     ensure!(
-        answer.status == 200,
-        "GET {url} answered {}: {}",
-        answer.status,
-        answer.body
+        reply.status == 200,
+        "GET {url} returned status {}: {}",
+        reply.status,
+        reply.body
     );
-    serde_json::from_str(&answer.body)
-        .with_context(|| format!("GET {url} did not answer with JSON: {}", answer.body))
+    serde_json::from_str(&reply.body)
+        .with_context(|| format!("GET {url} did not return JSON: {}", reply.body))
 }
 
-/// `text` as one component of a path or one value of a query (RFC 3986, section 2.1).
+/// Percent-encodes `text` for a path segment or a query value (RFC 3986, section 2.1).
 #[must_use]
 pub fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
@@ -73,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_has_a_meaning_in_a_query_is_escaped() {
+    fn escape_encodes_reserved_characters() {
         assert_eq!(
             escape("GET /checkout?a=b&c"),
             "GET%20%2Fcheckout%3Fa%3Db%26c"

@@ -1,35 +1,37 @@
-//! Kafka brokers: the embedded one for speed, a real Apache Kafka for proof, or one that runs already.
+//! Kafka brokers: the mock cluster for speed, Apache Kafka for proof, or a running one.
 
 mod apache;
 mod embedded;
 mod jars;
+mod port;
 mod security;
 mod topic;
 
-pub use self::apache::{Apache, Builder as ApacheBuilder};
-pub(crate) use self::apache::{free_ports, java};
-pub use self::embedded::Embedded;
+pub(crate) use self::apache::java;
+pub use self::apache::{ApacheBroker, ApacheBuilder};
+pub use self::embedded::EmbeddedBroker;
 pub use self::jars::{VERSION, fetch as fetch_apache};
-pub use self::security::{Certificates, Listener, MECHANISMS, PASSWORD, USER};
-pub use self::topic::{Topic, create_topic, delete_topic};
+pub(crate) use self::port::free_ports;
+pub use self::security::{CertificateFiles, MECHANISMS, PASSWORD, SecurityProtocol, USER};
+pub use self::topic::{TopicSpec, create_topic, delete_topic};
 
-use crate::process::Process;
+use crate::process::ChildProcess;
 
-/// A broker that runs.
+/// A running broker.
 #[derive(Debug)]
-pub enum Kafka {
+pub enum KafkaBroker {
     /// librdkafka's mock cluster.
-    Embedded(Embedded),
-    /// A real one that we started.
-    Apache(Apache),
-    /// A real one that somebody else started.
+    Embedded(EmbeddedBroker),
+    /// Apache Kafka, started by this crate.
+    Apache(ApacheBroker),
+    /// A broker that runs already, as `host:port`.
     Remote(String),
 }
 
-// === impl Kafka ===
+// === impl KafkaBroker ===
 
-impl Kafka {
-    /// The address for `bootstrap.servers`.
+impl KafkaBroker {
+    /// Returns the address for `bootstrap.servers`.
     pub fn bootstrap(&self) -> &str {
         match self {
             Self::Embedded(broker) => broker.bootstrap(),
@@ -38,8 +40,8 @@ impl Kafka {
         }
     }
 
-    /// The process, when it is ours and was started.
-    pub fn process(&self) -> Option<&Process> {
+    /// Returns the broker's process if this crate started it.
+    pub fn process(&self) -> Option<&ChildProcess> {
         match self {
             Self::Embedded(broker) => Some(broker.process()),
             Self::Apache(broker) => broker.process(),

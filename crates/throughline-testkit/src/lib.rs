@@ -1,20 +1,22 @@
-//! Real parts for tests and for the demo: brokers, supervised processes, our collector, the eshop.
+//! Test fixtures that run the real thing: brokers, supervised processes, collector, eshop.
 //!
-//! Nothing here is simulated: a test that wants a Kafka gets a process that speaks Kafka, a test that wants the
-//! eshop gets its six processes. Everything is synchronous (std threads and [`ureq`]), so that a test reads from top to bottom.
+//! Nothing here is simulated. A test that needs Kafka gets a process that speaks Kafka; a test that
+//! needs the eshop gets its six processes. The API is synchronous (std threads and [`ureq`]), so
+//! that a test reads from top to bottom.
 //!
-//! - [`process`]: a child process with its output kept, a readiness line to wait for, and an end that is certain.
-//! - [`kafka`]: the embedded broker (librdkafka's mock cluster) and a real Apache Kafka from Maven Central.
-//! - [`collector`]: `throughline up` on free ports, and questions to its query API.
-//! - [`relay`]: a wire to a broker that writes down what passes.
+//! - [`process`]: a supervised child process: captured output, readiness line, guaranteed end.
+//! - [`kafka`]: librdkafka's mock cluster and Apache Kafka from Maven Central.
+//! - [`collector`]: `throughline up` on free ports, and calls to its query API.
+//! - [`relay`]: a TCP relay before a broker that records the bytes.
 //! - [`sidecar`]: `throughline sidecar` on free ports.
-//! - [`network`]: hosts of our own, as pods are.
+//! - [`network`]: network namespaces that behave like pods.
 //! - [`eshop`]: the six services of the example.
-//! - [`demo`]: all of these together, and "send a checkout, give me all its traces once they are complete".
-//! - [`clients`]: Kafka clients of every language.
-//! - [`build`]: where the binaries come from.
+//! - [`demo`]: broker, collector and eshop together; sends checkouts and waits for their traces.
+//! - [`clients`]: Kafka clients in several languages.
+//! - [`build`]: builds and finds the binaries.
 //!
-//! For development only. Errors are [`anyhow::Error`]: they are read by a person in front of a failed run, never matched on.
+//! For development only. Errors are [`anyhow::Error`]: a person reads them after a failed run, no
+//! code matches on them.
 
 pub mod build;
 pub mod clients;

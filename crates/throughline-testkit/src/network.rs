@@ -1,4 +1,4 @@
-//! Hosts of our own on one machine, as pods are: a network namespace and an address each, names for all of them, a bridge between.
+//! Network namespaces that behave like pods: an address each, host names for all, one bridge.
 //!
 //! ```text
 //!   this machine ──── bridge ──┬── pod `inventory`  10.231.N.11
@@ -6,10 +6,11 @@
 //!                   of its own)└── ...                           /etc/hosts of each pod names all
 //! ```
 //!
-//! A namespace lives as long as a process in it, so all of it goes with us, also when we are killed: the process that holds a
-//! namespace ends with us, and what connects two namespaces goes with either.
+//! A namespace lives as long as a process in it, so everything ends with this process, even if it
+//! is killed: the process that holds a namespace ends with us, and a veth pair goes with either of
+//! its namespaces.
 //!
-//! Linux only. Needs root, and `ip`, `nft`, `nsenter`, `setpriv` and `unshare`: [`missing`] tells.
+//! Linux only. Needs root, and `ip`, `nft`, `nsenter`, `setpriv` and `unshare`; see [`missing`].
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -20,35 +21,35 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use tempfile::NamedTempFile;
 
-use crate::process::{Crash, Process, Spec};
+use crate::process::{ChildProcess, ProcessCrash, ProcessSpec};
 
-/// Pods that reach each other, and this machine, by name.
+/// Pods that reach each other and this machine by name.
 #[derive(Debug)]
-pub struct Network {
+pub struct PodNetwork {
     pods: Vec<Pod>,
-    bridge: Process,
+    bridge: ChildProcess,
     host: Ipv4Addr,
-    // As long as there are pods: it is their /etc/hosts.
+    // Bind-mounted as /etc/hosts of each pod, so it lives as long as the pods.
     _names: NamedTempFile,
 }
 
-/// A host of its own.
+/// A network namespace with an address.
 #[derive(Debug)]
 pub struct Pod {
     name: String,
     address: Ipv4Addr,
-    /// Does nothing, and by that keeps the namespace alive.
-    pause: Process,
+    /// Sleeps forever, which keeps the namespace alive.
+    pause: ChildProcess,
 }
 
-/// The group whose connections are not redirected: that of a pod's sidecar.
-pub const EXEMPT: u32 = 1337;
+/// Group id whose connections are not redirected: that of a pod's sidecar.
+pub const EXEMPT_GID: u32 = 1337;
 
-const START_LIMIT: Duration = Duration::from_secs(20);
-/// The last byte of the first pod's address.
-const FIRST: u8 = 11;
+const START_TIMEOUT: Duration = Duration::from_secs(20);
+/// Last byte of the first pod's address.
+const FIRST_POD_BYTE: u8 = 11;
 
-/// Why there can be no network of our own here; [`None`] if there can.
+/// Returns the reason why namespaces cannot be created here, or [`None`] if they can.
 pub fn missing() -> Option<String> {
     let works = |program: &str, args: &[&str]| {
         Command::new(program)
@@ -65,46 +66,49 @@ pub fn missing() -> Option<String> {
     let absent = tools
         .into_iter()
         .find(|(tool, _)| !works(tool, &["--version"]));
+    // `ip` has no `--version`.
     let absent = absent.or_else(|| (!works("ip", &["-Version"])).then_some(("ip", "iproute2")));
     if let Some((tool, package)) = absent {
         return Some(format!(
-            "there is no {tool}; on Debian: apt-get install {package}"
+            "{tool} is not installed; on Debian: apt-get install {package}"
         ));
     }
     let allowed = works("unshare", &["--net", "--mount", "true"]);
-    (!allowed)
-        .then(|| "network namespaces are for root; run it as root, or without --netns".to_owned())
+    (!allowed).then(|| "network namespaces need root; run as root or without --netns".to_owned())
 }
 
-// === impl Network ===
+// === impl PodNetwork ===
 
-impl Network {
-    /// Pods of these names. `aliases` are further names of this machine.
+impl PodNetwork {
+    /// Creates pods with these names. `aliases` are further names of this machine.
     ///
     /// # Errors
-    /// When something is missing, or the system refuses; with its words.
+    /// Fails if a tool is missing or the system refuses; shows the system's message.
     pub fn start(names: &[&str], aliases: &[&str]) -> Result<Self> {
         if let Some(missing) = missing() {
             anyhow::bail!("{missing}");
         }
         let id = std::process::id();
-        // Several of them, of programs that run at the same time, differ in the third byte.
+        // The third byte comes from the process id, so that parallel test programs get different
+        // networks.
         let address = |last: u8| Ipv4Addr::new(10, 231, id.to_le_bytes()[0], last);
         let host = address(1);
-        let addresses = (FIRST..=u8::MAX).map(address);
-        let places: Vec<(&str, Ipv4Addr)> = names.iter().copied().zip(addresses).collect();
-        let mut file = NamedTempFile::new().context("making the names of the network")?;
-        let all = aliases
+        let addresses = (FIRST_POD_BYTE..=u8::MAX).map(address);
+        let named_addresses: Vec<(&str, Ipv4Addr)> = names.iter().copied().zip(addresses).collect();
+        let mut file = NamedTempFile::new().context("creating the hosts file of the network")?;
+        let all_names = aliases
             .iter()
             .map(|alias| (*alias, host))
-            .chain(places.iter().copied());
+            .chain(named_addresses.iter().copied());
         writeln!(file, "127.0.0.1 localhost\n::1 localhost")?;
-        all.into_iter()
+        all_names
+            .into_iter()
             .try_for_each(|(name, address)| writeln!(file, "{address} {name}"))?;
-        let bridge = hold(
+        let bridge = start_holder(
             "the bridge",
             "ip link set lo up && ip link add bridge type bridge && ip link set bridge up",
         )?;
+        // Interface names hold at most 15 bytes (IFNAMSIZ).
         let link = format!("tl{id}");
         run(
             "ip",
@@ -123,13 +127,13 @@ impl Network {
         )?;
         run("ip", &["addr", "add", &format!("{host}/24"), "dev", &link])?;
         run("ip", &["link", "set", &link, "up"])?;
-        enslave(&bridge, "host")?;
+        attach_to_bridge(&bridge, "host")?;
         let names = file.path().to_string_lossy().into_owned();
-        let pods = places
+        let pods = named_addresses
             .into_iter()
             .enumerate()
             .map(|(number, (name, address))| {
-                let pause = hold(
+                let pause = start_holder(
                     name,
                     &format!("mount --bind '{names}' /etc/hosts && ip link set lo up"),
                 )?;
@@ -149,97 +153,100 @@ impl Network {
         })
     }
 
-    /// The address of this machine in it.
+    /// Returns the address of this machine in the network.
     pub const fn host(&self) -> Ipv4Addr {
         self.host
     }
 
-    /// The pod of this name.
+    /// Returns the pod with this name.
     ///
     /// # Errors
-    /// When there is none.
+    /// Fails if no pod has this name.
     pub fn pod(&self, name: &str) -> Result<&Pod> {
         self.pods
             .iter()
             .find(|pod| pod.name == name)
-            .with_context(|| format!("no pod {name}"))
+            .with_context(|| format!("no pod named {name}"))
     }
 
-    /// The first part that has ended though it should be there.
-    pub fn crashed(&self) -> Option<Crash> {
+    /// Returns the first process of the network that has ended.
+    pub fn crashed(&self) -> Option<ProcessCrash> {
         self.pods
             .iter()
             .map(|pod| &pod.pause)
             .chain([&self.bridge])
-            .find_map(Process::crashed)
+            .find_map(ChildProcess::crashed)
     }
 }
 
 // === impl Pod ===
 
 impl Pod {
-    /// Its address.
+    /// Returns the IPv4 address.
     pub const fn address(&self) -> Ipv4Addr {
         self.address
     }
 
-    /// The same process in here.
+    /// Moves a process into this pod.
     #[must_use]
-    pub fn place(&self, spec: Spec) -> Spec {
-        spec.within(self.entrance())
+    pub fn enter(&self, spec: ProcessSpec) -> ProcessSpec {
+        spec.wrapped_by(self.nsenter_command())
     }
 
-    /// The same process in here, and of the group whose connections are not redirected. It stays root, so that it can be started from
-    /// anywhere.
+    /// Moves a process into this pod, in the group whose connections are not redirected. It stays
+    /// root, so that its binary may lie in any folder.
     #[must_use]
-    pub fn place_exempt(&self, spec: Spec) -> Spec {
-        self.place_as(&["--regid"], spec)
+    pub fn enter_exempt(&self, spec: ProcessSpec) -> ProcessSpec {
+        self.enter_as(&["--regid"], spec)
     }
 
-    /// The same process in here, as the user whose connections are not redirected, as a sidecar should be.
+    /// Moves a process into this pod, as the unprivileged user whose connections are not
+    /// redirected. This is how a sidecar should run.
     #[must_use]
-    pub fn place_unprivileged(&self, spec: Spec) -> Spec {
-        self.place_as(&["--reuid", "--regid"], spec)
+    pub fn enter_unprivileged(&self, spec: ProcessSpec) -> ProcessSpec {
+        self.enter_as(&["--reuid", "--regid"], spec)
     }
 
-    fn place_as(&self, who: &[&str], spec: Spec) -> Spec {
-        let id = EXEMPT.to_string();
-        let who = who.iter().flat_map(|option| [*option, &id]);
-        let command = ["setpriv"].into_iter().chain(who).chain([
+    fn enter_as(&self, id_options: &[&str], spec: ProcessSpec) -> ProcessSpec {
+        let id = EXEMPT_GID.to_string();
+        let id_options = id_options.iter().flat_map(|option| [*option, &id]);
+        // `keep`: setpriv would otherwise clear the parent death signal, and the process would
+        // outlive us.
+        let command = ["setpriv"].into_iter().chain(id_options).chain([
             "--clear-groups",
             "--pdeathsig",
             "keep",
             "--",
         ]);
-        spec.within(
-            self.entrance()
+        spec.wrapped_by(
+            self.nsenter_command()
                 .into_iter()
                 .chain(command.map(OsString::from)),
         )
     }
 
-    /// Its address of IPv6.
+    /// Returns the IPv6 address.
     pub const fn address_v6(&self) -> Ipv6Addr {
-        v6(self.address)
+        ipv6_of(self.address)
     }
 
-    /// What a program prints that runs in here to its end.
+    /// Runs a program in this pod and returns its stdout.
     ///
     /// # Errors
-    /// When it fails; with its words.
+    /// Fails if the program fails; shows its stderr.
     pub fn output(&self, program: &str, args: &[&str]) -> Result<String> {
         run_in(self.pause.id(), program, args)
     }
 
-    /// Runs a program in here to its end.
+    /// Runs a program in this pod.
     ///
     /// # Errors
-    /// When it fails; with its words.
+    /// Fails if the program fails; shows its stderr.
     pub fn run(&self, program: &str, args: &[&str]) -> Result<()> {
         self.output(program, args).map(drop)
     }
 
-    fn entrance(&self) -> Vec<OsString> {
+    fn nsenter_command(&self) -> Vec<OsString> {
         [
             "nsenter",
             "--target",
@@ -252,7 +259,7 @@ impl Pod {
         .into()
     }
 
-    fn connect(&self, bridge: &Process, number: usize) -> Result<()> {
+    fn connect(&self, bridge: &ChildProcess, number: usize) -> Result<()> {
         let (end, bridge_id) = (format!("pod{number}"), bridge.id().to_string());
         self.run(
             "ip",
@@ -270,7 +277,8 @@ impl Pod {
                 "eth0",
             ],
         )?;
-        // No other has it, and nobody waits until that is found out.
+        // Duplicate address detection would delay the address for a second; no other host can have
+        // it.
         self.run(
             "ip",
             &[
@@ -283,21 +291,23 @@ impl Pod {
             ],
         )?;
         self.run("ip", &["link", "set", "eth0", "up"])?;
-        enslave(bridge, &end)
+        attach_to_bridge(bridge, &end)
     }
 }
 
-/// A process in namespaces of its own that does nothing once these are set up.
-fn hold(name: &str, set_up: &str) -> Result<Process> {
+/// Starts a process that sets up its own namespaces and then only sleeps.
+fn start_holder(name: &str, set_up: &str) -> Result<ChildProcess> {
     let script = format!("{set_up} && echo ready && exec sleep infinity");
-    let process = Spec::new(name, "unshare")
+    let process = ProcessSpec::new(name, "unshare")
         .args(["--net", "--mount", "sh", "-c", &script])
         .spawn()?;
-    process.wait_for_line("ready", START_LIMIT, |line| (line == "ready").then_some(()))?;
+    process.wait_for_line("ready", START_TIMEOUT, |line| {
+        (line == "ready").then_some(())
+    })?;
     Ok(process)
 }
 
-fn enslave(bridge: &Process, link: &str) -> Result<()> {
+fn attach_to_bridge(bridge: &ChildProcess, link: &str) -> Result<()> {
     run_in(
         bridge.id(),
         "ip",
@@ -306,16 +316,16 @@ fn enslave(bridge: &Process, link: &str) -> Result<()> {
     .map(drop)
 }
 
-/// The same network in IPv6.
-const fn v6(address: Ipv4Addr) -> Ipv6Addr {
+/// Maps an IPv4 address of the network to its IPv6 address.
+const fn ipv6_of(address: Ipv4Addr) -> Ipv6Addr {
     let [_, _, network, last] = address.octets();
     Ipv6Addr::new(0xfd31, 0, 0, network as u16, 0, 0, 0, last as u16)
 }
 
 fn run_in(process: u32, program: &str, args: &[&str]) -> Result<String> {
     let id = process.to_string();
-    let entrance = ["--target", &id, "--net", "--mount", "--", program];
-    run("nsenter", &[&entrance[..], args].concat())
+    let nsenter_command = ["--target", &id, "--net", "--mount", "--", program];
+    run("nsenter", &[&nsenter_command[..], args].concat())
 }
 
 fn run(program: &str, args: &[&str]) -> Result<String> {
@@ -323,12 +333,12 @@ fn run(program: &str, args: &[&str]) -> Result<String> {
         .args(args)
         .output()
         .with_context(|| format!("starting {program}"))?;
-    let words = String::from_utf8_lossy(&output.stderr);
+    let stderr = String::from_utf8_lossy(&output.stderr);
     ensure!(
         output.status.success(),
         "{program} {}: {}",
         args.join(" "),
-        words.trim()
+        stderr.trim()
     );
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

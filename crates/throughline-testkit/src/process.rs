@@ -1,8 +1,8 @@
-//! A child process that is watched: its output is kept, its readiness awaited, its crash told, its end certain.
+//! A supervised child process: captured output, readiness line, crash detection, guaranteed end.
 //!
-//! A [`Process`] ends with its owner in three ways: by [`Process::stop`] (SIGTERM, then SIGKILL), by drop (SIGKILL),
-//! and, on Linux, by the kernel when the owner itself is killed (see [`spawn`]). On other systems the
-//! third way is missing: a SIGKILL of the owner leaves its children.
+//! A [`ChildProcess`] ends with its owner in three ways: by [`ChildProcess::stop`] (SIGTERM, then
+//! SIGKILL), by drop (SIGKILL), and, on Linux, by the kernel when the owner is killed (see
+//! [`spawn`]). Other systems lack the third way: SIGKILL of the owner leaves its children running.
 
 mod log;
 mod spawn;
@@ -17,53 +17,53 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
-use self::log::{Log, Stream};
+use self::log::{OutputLog, OutputStream};
 use crate::wait;
 
-/// How many of the last lines an error shows.
-const LINES_IN_ERROR: usize = 30;
+/// Number of log lines at the end of an error message.
+const MAX_LINES_IN_ERROR: usize = 30;
 
-/// What to start, and under which name to speak of it.
+/// Description of a process to start, with a name for messages.
 #[derive(Debug, Clone)]
-pub struct Spec {
+pub struct ProcessSpec {
     name: String,
     program: PathBuf,
     args: Vec<OsString>,
     env: Vec<(OsString, OsString)>,
-    forgotten: Vec<&'static str>,
+    cleared_env: Vec<&'static str>,
     dir: Option<PathBuf>,
     echo: bool,
 }
 
-/// A running (or ended) child process.
-pub struct Process {
+/// A child process, running or ended.
+pub struct ChildProcess {
     name: String,
     child: Mutex<Child>,
-    log: Arc<Log>,
+    log: Arc<OutputLog>,
 }
 
-/// A process that ended though nobody asked it to.
+/// An unexpected end of a process.
 #[derive(Debug, Clone)]
-pub struct Crash {
-    /// The name given in [`Spec::new`].
+pub struct ProcessCrash {
+    /// The name from [`ProcessSpec::new`].
     pub name: String,
-    /// How it ended.
+    /// The exit status.
     pub status: ExitStatus,
     /// The last lines it wrote to stdout and stderr.
     pub log: Vec<String>,
 }
 
-// === impl Spec ===
+// === impl ProcessSpec ===
 
-impl Spec {
-    /// `program`, spoken of as `name`.
+impl ProcessSpec {
+    /// Creates a spec for `program`, called `name` in messages.
     pub fn new(name: impl Into<String>, program: impl AsRef<Path>) -> Self {
         Self {
             name: name.into(),
             program: program.as_ref().to_owned(),
             args: Vec::new(),
             env: Vec::new(),
-            forgotten: Vec::new(),
+            cleared_env: Vec::new(),
             dir: None,
             echo: false,
         }
@@ -83,30 +83,32 @@ impl Spec {
         self
     }
 
-    /// Adds one variable to the environment inherited from this process.
+    /// Sets a variable on top of the inherited environment.
     #[must_use]
     pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.env.push((name.into(), value.into()));
         self
     }
 
-    /// Keeps inherited variables whose names begin with `prefix` from it, so that a developer's settings change nothing.
+    /// Removes inherited variables whose names begin with `prefix`, so that the developer's shell
+    /// does not influence the process.
     #[must_use]
-    pub fn forget_env(mut self, prefix: &'static str) -> Self {
-        self.forgotten.push(prefix);
+    pub fn clear_env(mut self, prefix: &'static str) -> Self {
+        self.cleared_env.push(prefix);
         self
     }
 
-    /// Starts it in `dir` instead of this process's directory.
+    /// Sets the working directory.
     #[must_use]
     pub fn dir(mut self, dir: impl AsRef<Path>) -> Self {
         self.dir = Some(dir.as_ref().to_owned());
         self
     }
 
-    /// Starts it through another program, which is given these arguments and then the whole command.
+    /// Starts the process through a wrapper command, which receives the whole command line as its
+    /// last arguments.
     #[must_use]
-    pub fn within(mut self, command: impl IntoIterator<Item = OsString>) -> Self {
+    pub fn wrapped_by(mut self, command: impl IntoIterator<Item = OsString>) -> Self {
         let mut outer: Vec<OsString> = command.into_iter().collect();
         outer.push(self.program.into_os_string());
         outer.append(&mut self.args);
@@ -115,7 +117,7 @@ impl Spec {
         self
     }
 
-    /// Also writes every line to stderr, as `name | line`.
+    /// Also writes every output line to stderr, as `name | line`.
     #[must_use]
     pub const fn echo(mut self, echo: bool) -> Self {
         self.echo = echo;
@@ -125,20 +127,20 @@ impl Spec {
     /// Starts the process.
     ///
     /// # Errors
-    /// When the program cannot be started, naming it.
-    pub fn spawn(self) -> Result<Process> {
-        Process::spawn(self)
+    /// Fails if the program cannot be started; names it.
+    pub fn spawn(self) -> Result<ChildProcess> {
+        ChildProcess::spawn(self)
     }
 }
 
-// === impl Process ===
+// === impl ChildProcess ===
 
-impl Process {
-    fn spawn(spec: Spec) -> Result<Self> {
+impl ChildProcess {
+    fn spawn(spec: ProcessSpec) -> Result<Self> {
         let mut command = Command::new(&spec.program);
         for (name, _) in std::env::vars_os() {
             if spec
-                .forgotten
+                .cleared_env
                 .iter()
                 .any(|prefix| name.as_encoded_bytes().starts_with(prefix.as_bytes()))
             {
@@ -149,6 +151,7 @@ impl Process {
             .args(&spec.args)
             .envs(spec.env.iter().map(|(name, value)| (name, value)));
         command
+            // A child that reads the terminal would compete with the shell for input.
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
@@ -162,12 +165,12 @@ impl Process {
                 spec.program.display()
             )
         })?;
-        let log = Arc::new(Log::new(spec.echo.then(|| spec.name.clone())));
+        let log = Arc::new(OutputLog::new(spec.echo.then(|| spec.name.clone())));
         if let Some(stdout) = child.stdout.take() {
-            log::follow(&log, Stream::Stdout, stdout);
+            log::follow(&log, OutputStream::Stdout, stdout);
         }
         if let Some(stderr) = child.stderr.take() {
-            log::follow(&log, Stream::Stderr, stderr);
+            log::follow(&log, OutputStream::Stderr, stderr);
         }
         Ok(Self {
             name: spec.name,
@@ -176,25 +179,26 @@ impl Process {
         })
     }
 
-    /// The name given in [`Spec::new`].
+    /// The name given in [`ProcessSpec::new`].
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The process id.
+    /// Returns the process id.
     pub fn id(&self) -> u32 {
         self.child().id()
     }
 
-    /// The last lines written to stdout and stderr, oldest first; at most a thousand are kept.
+    /// Returns the last lines of stdout and stderr, oldest first, at most a thousand.
     pub fn log(&self) -> Vec<String> {
         self.log.lines()
     }
 
-    /// Waits until a line on stdout makes `matches` give a value. `what` names that line in the error.
+    /// Waits until `matches` returns a value for a line on stdout. `what` names that line in the
+    /// error.
     ///
     /// # Errors
-    /// When the process ends first, or `limit` passes; with the last lines of its log.
+    /// Fails if the process ends first or `limit` passes; shows the last lines of its log.
     pub fn wait_for_line<T>(
         &self,
         what: &str,
@@ -202,6 +206,8 @@ impl Process {
         matches: impl Fn(&str) -> Option<T>,
     ) -> Result<T> {
         let deadline = Instant::now() + limit;
+        // The search continues behind the lines of the last poll: a chatty process would make it
+        // quadratic.
         let mut after = 0;
         loop {
             let (found, seen) = self.log.find_stdout(after, &matches);
@@ -209,7 +215,7 @@ impl Process {
                 return Ok(value);
             }
             if let Some(crash) = self.crashed() {
-                // It may have said so and ended between the two looks.
+                // The process may have written the line and ended since the last search.
                 return self
                     .log
                     .find_stdout(0, &matches)
@@ -224,47 +230,52 @@ impl Process {
                 bail!(
                     "{} did not write {what} within {limit:?}; it is still running.{}",
                     self.name,
-                    tail(&self.log())
+                    log_tail(&self.log())
                 );
             }
             after = seen;
-            // An end without a further line is noticed by looking again, at the latest after 50 ms.
+            // The log signals new lines only, so an exit without output is noticed by this poll.
             self.log
                 .wait_for_more(seen, left.min(Duration::from_millis(50)));
         }
     }
 
-    /// CPU seconds that it and its threads have taken so far, of user and system (proc(5), `/proc/PID/stat`), in ticks of 10 ms.
+    /// Returns the CPU seconds of the process and its threads, user and system (proc(5),
+    /// `/proc/PID/stat`), in steps of 10 ms.
     ///
     /// # Errors
-    /// When it has ended, or on a system without `/proc`.
+    /// Fails if the process has ended, or on a system without `/proc`.
     pub fn cpu_seconds(&self) -> Result<f64> {
         const TICKS_PER_SECOND: f64 = 100.0;
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id()))
-            .context("a process has ended")?;
-        // The name, in brackets, may hold anything.
-        let (_, fields) = stat.rsplit_once(") ").context("/proc/PID/stat")?;
+            .context("reading the CPU time of a process that has ended")?;
+        // The second field is the program name in brackets, which may contain spaces and brackets
+        // itself.
+        let (_, fields) = stat
+            .rsplit_once(") ")
+            .context("/proc/PID/stat has no program name")?;
         let mut ticks = fields
             .split(' ')
             .skip(11)
             .map_while(|field| field.parse::<f64>().ok());
         let (user, system) = (
-            ticks.next().context("user time")?,
-            ticks.next().context("system time")?,
+            ticks.next().context("/proc/PID/stat has no user time")?,
+            ticks.next().context("/proc/PID/stat has no system time")?,
         );
         Ok((user + system) / TICKS_PER_SECOND)
     }
 
-    /// How the process ended, if it has.
+    /// Returns the exit status, or [`None`] while the process runs.
     pub fn status(&self) -> Option<ExitStatus> {
         self.child().try_wait().ok().flatten()
     }
 
-    /// The crash, if the process has ended. Ask this only of a process that should be running.
-    pub fn crashed(&self) -> Option<Crash> {
+    /// Returns the crash if the process has ended. Only for a process that should be running.
+    pub fn crashed(&self) -> Option<ProcessCrash> {
         let status = self.status()?;
+        // The reader threads may be behind the exit; the last lines often name the cause.
         self.log.wait_for_end(Duration::from_secs(1));
-        Some(Crash {
+        Some(ProcessCrash {
             name: self.name.clone(),
             status,
             log: self.log(),
@@ -274,23 +285,23 @@ impl Process {
     /// Waits until the process has ended by itself.
     ///
     /// # Errors
-    /// When it still runs after `limit`; with the last lines of its log.
+    /// Fails if the process still runs after `limit`; shows the last lines of its log.
     pub fn wait(&self, limit: Duration) -> Result<ExitStatus> {
         let status = wait::until_uninterrupted(limit, || self.status()).ok_or_else(|| {
             anyhow!(
                 "{} did not end within {limit:?}.{}",
                 self.name,
-                tail(&self.log())
+                log_tail(&self.log())
             )
         })?;
         self.log.wait_for_end(Duration::from_secs(1));
         Ok(status)
     }
 
-    /// Asks the process to end (SIGTERM), and ends it (SIGKILL) when it has not after `grace`.
+    /// Sends SIGTERM, and SIGKILL if the process still runs after `grace`.
     ///
     /// # Errors
-    /// When SIGKILL was needed: a program of ours must end within seconds of being asked.
+    /// Fails if SIGKILL was needed: our programs must end within seconds of SIGTERM.
     pub fn stop(&self, grace: Duration) -> Result<ExitStatus> {
         self.signal(Signal::TERM);
         if let Ok(status) = self.wait(grace) {
@@ -300,40 +311,41 @@ impl Process {
         bail!(
             "{} did not end within {grace:?} of SIGTERM and was killed.{}",
             self.name,
-            tail(&self.log())
+            log_tail(&self.log())
         )
     }
 
-    /// Asks the process to end (SIGTERM) and does not wait.
-    pub fn ask_to_stop(&self) {
+    /// Sends SIGTERM and returns at once.
+    pub fn terminate(&self) {
         self.signal(Signal::TERM);
     }
 
-    /// Ends the process at once (SIGKILL), as a crash of the machine would.
+    /// Sends SIGKILL, which looks to others like a crash of the machine.
     pub fn kill(&self) {
         let mut child = self.child();
-        // Both fail only when it is gone already, which is what is wanted.
+        // Both calls fail only if the process is gone already.
         drop(child.kill());
         drop(child.wait());
     }
 
-    /// Makes the process stand still (SIGSTOP): its sockets stay open and nobody answers on them.
+    /// Suspends the process (SIGSTOP): its sockets stay open and nothing responds on them.
     pub fn pause(&self) {
         self.signal(Signal::STOP);
     }
 
-    /// Lets a paused process go on (SIGCONT).
+    /// Resumes a suspended process (SIGCONT).
     pub fn resume(&self) {
         self.signal(Signal::CONT);
     }
 
-    /// Sends a signal, unless the process has been waited for: its id may belong to another by then.
+    /// Sends a signal, unless the process has been waited for: its id may belong to another process
+    /// by then.
     fn signal(&self, signal: Signal) {
         let mut child = self.child();
         if let Ok(None) = child.try_wait()
             && let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw)
         {
-            // It may end between the look and the signal, which is as good.
+            // The process may end before the signal arrives, with the same result.
             kill_process(pid, signal).unwrap_or_default();
         }
     }
@@ -343,13 +355,13 @@ impl Process {
     }
 }
 
-impl Drop for Process {
+impl Drop for ChildProcess {
     fn drop(&mut self) {
         self.kill();
     }
 }
 
-impl fmt::Debug for Process {
+impl fmt::Debug for ChildProcess {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Process")
             .field("name", &self.name)
@@ -358,52 +370,55 @@ impl fmt::Debug for Process {
     }
 }
 
-/// Stops all of them together: all are asked first, then all are waited for.
+/// Stops all processes together: first SIGTERM to each, then waits for each.
 ///
 /// # Errors
-/// When one or more had to be killed, naming them.
+/// Fails if a process had to be killed; names each one.
 pub fn stop_all<'a>(
-    processes: impl IntoIterator<Item = &'a Process>,
+    processes: impl IntoIterator<Item = &'a ChildProcess>,
     grace: Duration,
 ) -> Result<()> {
-    let processes: Vec<&Process> = processes.into_iter().collect();
+    let processes: Vec<&ChildProcess> = processes.into_iter().collect();
     for process in &processes {
-        process.ask_to_stop();
+        process.terminate();
     }
-    let stubborn: Vec<String> = processes
+    // All processes are awaited before an error is returned, so that none is left behind.
+    let failures: Vec<String> = processes
         .iter()
         .filter_map(|process| process.stop(grace).err())
         .map(|error| error.to_string())
         .collect();
-    if stubborn.is_empty() {
+    if failures.is_empty() {
         Ok(())
     } else {
-        bail!("{}", stubborn.join("\n"))
+        bail!("{}", failures.join("\n"))
     }
 }
 
-// === impl Crash ===
+// === impl ProcessCrash ===
 
-impl fmt::Display for Crash {
+impl fmt::Display for ProcessCrash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
             "{} ended by itself ({}).{}",
             self.name,
             self.status,
-            tail(&self.log)
+            log_tail(&self.log)
         )
     }
 }
 
-/// The last lines, as the end of a message.
-fn tail(log: &[String]) -> String {
+/// Formats the last log lines as the end of a message.
+fn log_tail(log: &[String]) -> String {
     if log.is_empty() {
-        return " It wrote nothing.".to_owned();
+        return " No output.".to_owned();
     }
-    let last = log.iter().skip(log.len().saturating_sub(LINES_IN_ERROR));
+    let last = log
+        .iter()
+        .skip(log.len().saturating_sub(MAX_LINES_IN_ERROR));
     let lines: Vec<String> = last.map(|line| format!("    {line}")).collect();
-    format!(" Its last lines:\n{}", lines.join("\n"))
+    format!(" Last output lines:\n{}", lines.join("\n"))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
-//! A wire between clients and a broker that writes down what passes over it, and changes nothing.
+//! A TCP relay between clients and a broker that records the bytes and changes nothing.
 //!
-//! For recording real conversations. Not a proxy for anything else: a thread for each direction, no limits but that of the record.
+//! Used to record real conversations. One thread per direction; the only limit is that of the
+//! recording.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -9,61 +10,62 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result};
 
-/// The wire. It is cut when this is dropped; connections that stand end when either side ends them.
+/// A running relay. Drop stops accepting; open connections last until either side closes them.
 #[derive(Debug)]
-pub struct Relay {
+pub struct RecordingRelay {
     address: SocketAddr,
-    is_cut: Arc<AtomicBool>,
-    recorded: Arc<Mutex<Vec<Arc<Mutex<Conversation>>>>>,
+    is_stopped: Arc<AtomicBool>,
+    recorded: Arc<Mutex<Vec<Arc<Mutex<RecordedConversation>>>>>,
 }
 
-/// What was said on one connection, piece by piece in the order in which the pieces passed.
+/// The bytes of one connection, in the order in which they passed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Conversation {
-    /// Who said what.
-    pub pieces: Vec<(Speaker, Vec<u8>)>,
+pub struct RecordedConversation {
+    /// Sender and bytes of each piece.
+    pub pieces: Vec<(ConversationSide, Vec<u8>)>,
 }
 
-/// A side of the wire.
+/// One side of the relay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Speaker {
-    /// Who connected.
+pub enum ConversationSide {
+    /// The side that connected.
     Client,
-    /// Whom the relay connected to.
+    /// The side that the relay connected to.
     Broker,
 }
 
-/// Bytes of one connection that are written down; what follows passes unrecorded.
-const RECORDED: usize = 1024 * 1024;
+/// Bytes recorded per connection; later bytes pass unrecorded.
+const MAX_RECORDED_BYTES: usize = 1024 * 1024;
 
-// === impl Relay ===
+// === impl RecordingRelay ===
 
-impl Relay {
-    /// Listens on a free port of the loopback and passes every connection on to `upstream`, which need not listen yet.
+impl RecordingRelay {
+    /// Listens on a free port of the loopback and forwards every connection to `upstream`, which
+    /// may start later.
     ///
     /// # Errors
-    /// When there is no free port.
+    /// Fails if no port is free.
     pub fn start(upstream: SocketAddr) -> Result<Self> {
         let listener =
-            TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("looking for a free port")?;
+            TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("binding a free port")?;
         let address = listener.local_addr()?;
-        let (is_cut, recorded) = (
+        let (is_stopped, recorded) = (
             Arc::<AtomicBool>::default(),
             Arc::<Mutex<Vec<_>>>::default(),
         );
         let relay = Self {
             address,
-            is_cut: Arc::clone(&is_cut),
+            is_stopped: Arc::clone(&is_stopped),
             recorded: Arc::clone(&recorded),
         };
         std::thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
-                if is_cut.load(Ordering::Relaxed) {
+                if is_stopped.load(Ordering::Relaxed) {
                     break;
                 }
-                let conversation = Arc::<Mutex<Conversation>>::default();
-                // A broker that is not there is a connection that ends at once.
-                if pass(client, upstream, &conversation).is_ok() {
+                let conversation = Arc::<Mutex<RecordedConversation>>::default();
+                // A failed connect drops `client`, which closes its connection.
+                if relay_connection(client, upstream, &conversation).is_ok() {
                     lock(&recorded).push(conversation);
                 }
             }
@@ -71,13 +73,13 @@ impl Relay {
         Ok(relay)
     }
 
-    /// Where clients connect.
+    /// Returns the address for clients.
     pub const fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// What has been said since the last time this was asked, by connection in the order of their beginning.
-    pub fn take(&self) -> Vec<Conversation> {
+    /// Returns the bytes since the last call, one conversation per connection in accept order.
+    pub fn take(&self) -> Vec<RecordedConversation> {
         lock(&self.recorded)
             .iter()
             .map(|conversation| std::mem::take(&mut *lock(conversation)))
@@ -85,64 +87,70 @@ impl Relay {
     }
 }
 
-impl Drop for Relay {
+impl Drop for RecordingRelay {
     fn drop(&mut self) {
-        self.is_cut.store(true, Ordering::Relaxed);
-        // Wakes the thread that waits for a client.
+        self.is_stopped.store(true, Ordering::Relaxed);
+        // `accept` has no timeout: a connection wakes the thread so that it sees the flag.
         drop(TcpStream::connect(self.address));
     }
 }
 
-fn pass(
+fn relay_connection(
     client: TcpStream,
     upstream: SocketAddr,
-    conversation: &Arc<Mutex<Conversation>>,
+    conversation: &Arc<Mutex<RecordedConversation>>,
 ) -> Result<()> {
     let broker = TcpStream::connect(upstream)?;
     for stream in [&client, &broker] {
+        // The relay must not merge or delay small requests.
         stream.set_nodelay(true)?;
     }
     for (speaker, from, to) in [
-        (Speaker::Client, client.try_clone()?, broker.try_clone()?),
-        (Speaker::Broker, broker, client),
+        (
+            ConversationSide::Client,
+            client.try_clone()?,
+            broker.try_clone()?,
+        ),
+        (ConversationSide::Broker, broker, client),
     ] {
         let conversation = Arc::clone(conversation);
-        std::thread::spawn(move || carry(speaker, from, to, &conversation));
+        std::thread::spawn(move || copy_and_record(speaker, from, to, &conversation));
     }
     Ok(())
 }
 
-/// Until one side ends; an error is an end.
-fn carry(
-    speaker: Speaker,
+/// Copies bytes until either side closes; an error counts as a close.
+fn copy_and_record(
+    speaker: ConversationSide,
     mut from: TcpStream,
     mut to: TcpStream,
-    conversation: &Mutex<Conversation>,
+    conversation: &Mutex<RecordedConversation>,
 ) {
     let mut buffer = vec![0; 64 * 1024 - 1];
     while let Ok(length @ 1..) = from.read(&mut buffer) {
         let piece = buffer.get(..length).unwrap_or_default();
-        lock(conversation).note(speaker, piece);
+        lock(conversation).push(speaker, piece);
         if to.write_all(piece).is_err() {
             break;
         }
     }
+    // A half-close is forwarded as such: the other direction may still carry data.
     drop(to.shutdown(Shutdown::Write));
 }
 
-// === impl Conversation ===
+// === impl RecordedConversation ===
 
-impl Conversation {
-    fn note(&mut self, speaker: Speaker, piece: &[u8]) {
+impl RecordedConversation {
+    fn push(&mut self, speaker: ConversationSide, piece: &[u8]) {
         let recorded: usize = self.pieces.iter().map(|(_, bytes)| bytes.len()).sum();
-        if recorded + piece.len() <= RECORDED {
+        if recorded + piece.len() <= MAX_RECORDED_BYTES {
             self.pieces.push((speaker, piece.to_vec()));
         }
     }
 
-    /// Everything that one side said.
+    /// Returns all bytes sent by one side.
     #[must_use]
-    pub fn said(&self, speaker: Speaker) -> Vec<u8> {
+    pub fn said(&self, speaker: ConversationSide) -> Vec<u8> {
         let own = self.pieces.iter().filter(|(own, _)| *own == speaker);
         own.flat_map(|(_, bytes)| bytes.iter().copied()).collect()
     }
@@ -157,9 +165,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_passes_arrives_unchanged_and_is_written_down_in_its_order() {
+    fn bytes_pass_unchanged_and_are_recorded_in_order() {
         let broker = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let relay = Relay::start(broker.local_addr().unwrap()).unwrap();
+        let relay = RecordingRelay::start(broker.local_addr().unwrap()).unwrap();
         let mut client = TcpStream::connect(relay.address()).unwrap();
         let (mut accepted, _) = broker.accept().unwrap();
         let mut got = [0; 4];
@@ -171,16 +179,16 @@ mod tests {
         assert_eq!(&got, b"pong");
 
         drop(client);
-        assert_eq!(
-            accepted.read(&mut got).unwrap(),
-            0,
-            "the end of one side reaches the other"
-        );
+        assert_eq!(accepted.read(&mut got).unwrap(), 0, "a close is forwarded");
         let pieces = vec![
-            (Speaker::Client, b"ping".to_vec()),
-            (Speaker::Broker, b"pong".to_vec()),
+            (ConversationSide::Client, b"ping".to_vec()),
+            (ConversationSide::Broker, b"pong".to_vec()),
         ];
-        assert_eq!(relay.take(), [Conversation { pieces }]);
-        assert_eq!(relay.take(), [Conversation::default()], "it was taken");
+        assert_eq!(relay.take(), [RecordedConversation { pieces }]);
+        assert_eq!(
+            relay.take(),
+            [RecordedConversation::default()],
+            "the first call took the bytes"
+        );
     }
 }

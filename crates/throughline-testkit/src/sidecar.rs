@@ -1,4 +1,4 @@
-//! Our sidecar as a process.
+//! `throughline sidecar` as a supervised process.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -8,29 +8,30 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 
 use crate::http;
-use crate::process::{Process, Spec};
+use crate::process::{ChildProcess, ProcessSpec};
 
-/// `throughline sidecar`, running on free ports of the loopback.
+/// A running `throughline sidecar` on free ports of the loopback.
 #[derive(Debug)]
-pub struct Sidecar {
-    process: Process,
+pub struct SidecarInstance {
+    process: ChildProcess,
     service: String,
     bootstrap: Option<String>,
     http: Vec<SocketAddr>,
     admin: SocketAddr,
 }
 
-const START_LIMIT: Duration = Duration::from_secs(30);
-const ANSWER_LIMIT: Duration = Duration::from_secs(10);
-const STOP_LIMIT: Duration = Duration::from_secs(40);
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
+const STOP_TIMEOUT: Duration = Duration::from_secs(40);
 
-// === impl Sidecar ===
+// === impl SidecarInstance ===
 
-impl Sidecar {
-    /// Starts it before the brokers at `kafka`; its spans are of `service` and go to the OTLP/HTTP receiver at `collector`.
+impl SidecarInstance {
+    /// Starts a sidecar in front of the brokers at `kafka`. Its spans belong to `service` and go to
+    /// the OTLP/HTTP receiver at `collector`.
     ///
     /// # Errors
-    /// When it does not come up; with its last lines.
+    /// Fails if the process does not become ready; shows its last output lines.
     pub fn start(
         binary: &Path,
         kafka: &str,
@@ -50,10 +51,11 @@ impl Sidecar {
         Self::start_with(&|spec| spec, binary, collector, service, args)
     }
 
-    /// Starts it before the HTTP service at `behind`; the service finds its proxy at the second of [`Self::http`].
+    /// Starts a sidecar in front of the HTTP service at `behind`. The second address of
+    /// [`Self::http`] is the proxy for outbound requests of the service.
     ///
     /// # Errors
-    /// When it does not come up; with its last lines.
+    /// Fails if the process does not become ready; shows its last output lines.
     pub fn start_http(
         binary: &Path,
         behind: SocketAddr,
@@ -67,21 +69,22 @@ impl Sidecar {
         Self::start_with(&|spec| spec, binary, collector, service, args)
     }
 
-    /// Starts it with these arguments, as a process that `place` puts where it belongs.
+    /// Starts a sidecar with these arguments; `place` moves the process into its namespace.
     ///
     /// # Errors
-    /// When it does not come up; with its last lines.
+    /// Fails if the process does not become ready; shows its last output lines.
     pub fn start_with(
-        place: &dyn Fn(Spec) -> Spec,
+        place: &dyn Fn(ProcessSpec) -> ProcessSpec,
         binary: &Path,
         collector: SocketAddr,
         service: &str,
         args: impl IntoIterator<Item = String>,
     ) -> Result<Self> {
-        let spec = Spec::new(format!("{service}'s sidecar"), binary)
-            .forget_env("OTEL_")
-            .forget_env("THROUGHLINE_SIDECAR_")
-            .env("OTEL_BSP_SCHEDULE_DELAY", "100") // milliseconds; spans are waited for
+        let spec = ProcessSpec::new(format!("{service}'s sidecar"), binary)
+            // Variables of the developer's shell must not change the configuration under test.
+            .clear_env("OTEL_")
+            .clear_env("THROUGHLINE_SIDECAR_")
+            .env("OTEL_BSP_SCHEDULE_DELAY", "100") // milliseconds: tests wait for spans
             .env("THROUGHLINE_SIDECAR_ADMIN", "127.0.0.1:0")
             .args(["sidecar", "--json"])
             .args([
@@ -91,15 +94,17 @@ impl Sidecar {
                 service,
             ])
             .args(args);
+        // The sidecar prints its addresses once all listeners are bound, so the line is also the
+        // readiness signal.
         let process = place(spec).spawn()?;
-        let json = process.wait_for_line("its addresses", START_LIMIT, |line| {
+        let json = process.wait_for_line("its listen addresses", START_TIMEOUT, |line| {
             serde_json::from_str::<Value>(line)
                 .ok()
                 .filter(Value::is_object)
         })?;
         let text = |name: &str| json.get(name).and_then(Value::as_str);
         let admin = text("admin")
-            .with_context(|| format!("no address admin in {json}"))?
+            .with_context(|| format!("no field \"admin\" in {json}"))?
             .parse()?;
         let http = json
             .get("http")
@@ -118,46 +123,48 @@ impl Sidecar {
         })
     }
 
-    /// The address for clients' `bootstrap.servers`; empty, if it does not stand before brokers.
+    /// Returns the address for `bootstrap.servers`, or an empty string without a Kafka listener.
     pub fn bootstrap(&self) -> &str {
         self.bootstrap.as_deref().unwrap_or_default()
     }
 
-    /// Where it takes requests, in the order in which it was told.
+    /// Returns the HTTP listen addresses, in the order of the command line.
     pub fn http(&self) -> &[SocketAddr] {
         &self.http
     }
 
-    /// The service that its spans are of.
+    /// Returns the `service.name` of its spans.
     pub fn service(&self) -> &str {
         &self.service
     }
 
-    /// The value of one of its metrics, as it stands in `/metrics`: with its labels, if it has any.
+    /// Returns the value of a metric, named as in `/metrics`, labels included.
     pub fn metric(&self, name: &str) -> Option<f64> {
         let text = self.get("/metrics").ok()?.body;
         text.lines()
+            // The separator prevents a match with a longer metric name.
             .find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
     }
 
-    /// The process.
-    pub const fn process(&self) -> &Process {
+    /// Returns the supervised process.
+    pub const fn process(&self) -> &ChildProcess {
         &self.process
     }
 
-    /// The answer to a GET on its own port, such as `/metrics` or `/ready`, whatever its status.
+    /// Sends a GET to the admin port, such as `/metrics` or `/ready`, and returns the response with
+    /// any status.
     ///
     /// # Errors
-    /// When there is no answer within seconds.
-    pub fn get(&self, path: &str) -> Result<http::Answer> {
-        http::get(&format!("http://{}{path}", self.admin), ANSWER_LIMIT)
+    /// Fails if no response arrives within seconds.
+    pub fn get(&self, path: &str) -> Result<http::HttpReply> {
+        http::get(&format!("http://{}{path}", self.admin), RESPONSE_TIMEOUT)
     }
 
-    /// Lets it end what its connections are at, and end.
+    /// Sends SIGTERM and waits while the sidecar drains its connections.
     ///
     /// # Errors
-    /// When it had to be killed.
+    /// Fails if the process had to be killed.
     pub fn stop(self) -> Result<()> {
-        self.process.stop(STOP_LIMIT).map(drop)
+        self.process.stop(STOP_TIMEOUT).map(drop)
     }
 }

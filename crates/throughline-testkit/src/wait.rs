@@ -1,20 +1,22 @@
-//! Waiting for a condition, with a deadline; and giving up early when the person in front of it wants to end.
+//! Polling for a condition with a deadline, and early return on an interrupt.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
-/// Set it (a signal handler may) and every wait for something to *begin* gives up; waits for something to *end* go on.
+/// Interrupt flag, which a signal handler may set: waits for something to start return early, waits
+/// for something to end continue.
 ///
-/// Never set in tests. A program that starts things sets it on Ctrl-C, then ends in an orderly way what it had started.
+/// Tests never set it. A program sets it on Ctrl-C and then stops what it started in order.
 pub static INTERRUPTED: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 
-/// Whether [`INTERRUPTED`] is set.
+/// Returns whether [`INTERRUPTED`] is set.
 pub fn is_interrupted() -> bool {
     INTERRUPTED.load(Ordering::Relaxed)
 }
 
-/// Asks `condition` until it gives a value; [`None`] when `limit` has passed or the wait was [`INTERRUPTED`].
+/// Polls `condition` until it returns a value; returns [`None`] after `limit` or when
+/// [`INTERRUPTED`].
 pub fn until<T>(limit: Duration, mut condition: impl FnMut() -> Option<T>) -> Option<T> {
     until_uninterrupted(limit, || {
         if is_interrupted() {
@@ -26,10 +28,11 @@ pub fn until<T>(limit: Duration, mut condition: impl FnMut() -> Option<T>) -> Op
     .flatten()
 }
 
-/// Asks `condition` until it gives a value; [`None`] when `limit` has passed.
+/// Polls `condition` until it returns a value; returns [`None`] after `limit`.
 ///
-/// It is asked at once, then after pauses that grow from 5 to 100 ms: quick things are noticed quickly, slow ones are not hammered.
-/// It is always asked once more when the time is up, so that a machine that stood still does not turn success into failure.
+/// Polls at once, then after pauses that grow from 5 to 100 ms: fast events are noticed early and
+/// slow ones cost little CPU. Polls once more after the deadline, so that a machine that was
+/// suspended does not turn success into failure.
 pub fn until_uninterrupted<T>(
     limit: Duration,
     mut condition: impl FnMut() -> Option<T>,
@@ -37,6 +40,7 @@ pub fn until_uninterrupted<T>(
     let deadline = Instant::now() + limit;
     let mut pause = Duration::from_millis(5);
     loop {
+        // Read before the condition is evaluated: a success during the evaluation must count.
         let last_time = Instant::now() >= deadline;
         if let Some(value) = condition() {
             return Some(value);
@@ -47,14 +51,14 @@ pub fn until_uninterrupted<T>(
         let left = deadline.saturating_duration_since(Instant::now());
         #[expect(
             clippy::disallowed_methods,
-            reason = "the one place that pauses between two looks at a condition"
+            reason = "the one place that pauses between two polls of a condition"
         )]
         std::thread::sleep(pause.min(left));
         pause = (pause * 2).min(Duration::from_millis(100));
     }
 }
 
-/// Lets a moment pass between two looks at something that takes long to look at.
+/// Pauses between two polls of a condition that is expensive to evaluate.
 pub fn pause() {
     std::thread::park_timeout(Duration::from_millis(200));
 }
@@ -64,24 +68,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_condition_that_comes_true_ends_the_wait_with_its_value() {
-        let mut looks = 0;
+    fn until_returns_the_value_of_the_condition() {
+        let mut polls = 0;
         let got = until(Duration::from_secs(10), || {
-            looks += 1;
-            (looks == 3).then_some("there")
+            polls += 1;
+            (polls == 3).then_some("there")
         });
         assert_eq!(got, Some("there"));
     }
 
     #[test]
-    fn a_condition_that_never_comes_true_ends_the_wait_at_the_deadline() {
+    fn until_returns_none_at_the_deadline() {
         let begin = Instant::now();
         assert_eq!(until(Duration::from_millis(30), || None::<()>), None);
         assert!(begin.elapsed() >= Duration::from_millis(30));
     }
 
     #[test]
-    fn a_condition_is_asked_even_when_there_is_no_time() {
+    fn condition_is_polled_once_with_a_zero_limit() {
         assert_eq!(until(Duration::ZERO, || Some(1)), Some(1));
     }
 }

@@ -1,13 +1,13 @@
-//! A real Apache Kafka starts, keeps its data over a restart on the same port, and leaves nothing behind.
+//! Apache Kafka starts, keeps its data over a restart on the same port, and cleans up.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use throughline_testkit::kafka::{Apache, Topic, create_topic, delete_topic};
+use throughline_testkit::kafka::{ApacheBroker, TopicSpec, create_topic, delete_topic};
 
-fn quietly(_: &str) {}
+fn ignore_progress(_: &str) {}
 
 fn accepts(address: &str) -> bool {
     address
@@ -15,16 +15,16 @@ fn accepts(address: &str) -> bool {
         .is_ok_and(|address| TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_ok())
 }
 
-/// The folder that the broker was told to work in.
-fn home(broker: &Apache) -> PathBuf {
+/// Returns the working directory of the broker.
+fn home(broker: &ApacheBroker) -> PathBuf {
     std::fs::read_link(format!("/proc/{}/cwd", broker.process().unwrap().id())).unwrap()
 }
 
 #[test]
-fn a_broker_is_stopped_and_started_again_as_the_same_one_and_leaves_nothing() {
-    let mut broker = Apache::builder()
-        .topic(Topic::new("kept", 3))
-        .start(&mut quietly)
+fn broker_restarts_with_its_data_and_cleans_up() {
+    let mut broker = ApacheBroker::builder()
+        .topic(TopicSpec::new("kept", 3))
+        .start(&mut ignore_progress)
         .unwrap();
     let (address, home) = (broker.bootstrap().to_owned(), home(&broker));
     assert!(accepts(&address));
@@ -51,14 +51,14 @@ fn a_broker_is_stopped_and_started_again_as_the_same_one_and_leaves_nothing() {
 }
 
 #[test]
-fn a_topic_that_exists_is_left_and_one_that_is_refused_is_told() {
-    let broker = Apache::builder().start(&mut quietly).unwrap();
+fn existing_topic_is_kept_and_a_refusal_is_an_error() {
+    let broker = ApacheBroker::builder().start(&mut ignore_progress).unwrap();
     let bootstrap = broker.bootstrap();
-    create_topic(bootstrap, &Topic::new("twice", 1)).unwrap();
-    create_topic(bootstrap, &Topic::new("twice", 1)).unwrap();
+    create_topic(bootstrap, &TopicSpec::new("twice", 1)).unwrap();
+    create_topic(bootstrap, &TopicSpec::new("twice", 1)).unwrap();
     let refused = create_topic(
         bootstrap,
-        &Topic::new("t", 1).config("no.such.setting", "1"),
+        &TopicSpec::new("t", 1).config("no.such.setting", "1"),
     )
     .unwrap_err()
     .to_string();
@@ -75,21 +75,21 @@ fn a_topic_that_exists_is_left_and_one_that_is_refused_is_told() {
 }
 
 #[test]
-fn a_property_that_kafka_refuses_ends_with_kafkas_own_words() {
-    let error = Apache::builder()
+fn invalid_property_fails_with_the_broker_log() {
+    let error = ApacheBroker::builder()
         .property("message.max.bytes", "many")
-        .start(&mut quietly)
+        .start(&mut ignore_progress)
         .unwrap_err()
         .to_string();
     assert!(error.contains("message.max.bytes"), "{error}");
 }
 
 #[test]
-fn three_brokers_go_on_when_one_is_killed_and_take_it_back() {
-    let mut kafka = Apache::builder()
+fn cluster_survives_the_loss_of_one_of_three_brokers() {
+    let mut kafka = ApacheBroker::builder()
         .nodes(3)
-        .topic(Topic::new("kept", 3))
-        .start(&mut quietly)
+        .topic(TopicSpec::new("kept", 3))
+        .start(&mut ignore_progress)
         .unwrap();
     let addresses: Vec<String> = kafka.bootstrap().split(',').map(str::to_owned).collect();
     assert_eq!(addresses.len(), 3);
@@ -99,8 +99,8 @@ fn three_brokers_go_on_when_one_is_killed_and_take_it_back() {
 
     kafka.process_of(2).unwrap().kill();
     all([true, false, true]);
-    // The controllers that are left are a majority.
-    create_topic(kafka.bootstrap(), &Topic::new("meanwhile", 1)).unwrap();
+    // The two remaining controllers are a majority.
+    create_topic(kafka.bootstrap(), &TopicSpec::new("meanwhile", 1)).unwrap();
     kafka.start_node(2).unwrap();
     all([true; 3]);
     assert!(

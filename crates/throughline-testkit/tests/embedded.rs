@@ -1,4 +1,4 @@
-//! The embedded broker as others use it: the binary, its line, its mistakes.
+//! The mock broker as a process: its topics, its readiness line, its usage errors.
 #![cfg(feature = "embedded-kafka")]
 
 use std::path::Path;
@@ -6,15 +6,18 @@ use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use throughline_testkit::kafka::{Embedded, Topic};
-use throughline_testkit::process::Spec;
+use throughline_testkit::kafka::{EmbeddedBroker, TopicSpec};
+use throughline_testkit::process::ProcessSpec;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_embedded-kafka");
 
 #[test]
-fn a_client_finds_the_topics_with_their_partitions() {
-    let broker =
-        Embedded::start(Path::new(BINARY), &[Topic::new("a", 1), Topic::new("b", 3)]).unwrap();
+fn client_finds_topics_and_partitions() {
+    let broker = EmbeddedBroker::start(
+        Path::new(BINARY),
+        &[TopicSpec::new("a", 1), TopicSpec::new("b", 3)],
+    )
+    .unwrap();
     let client: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", broker.bootstrap())
         .create()
@@ -32,14 +35,14 @@ fn a_client_finds_the_topics_with_their_partitions() {
 }
 
 #[test]
-fn it_ends_soon_when_it_is_asked() {
-    let broker = Embedded::start(Path::new(BINARY), &[]).unwrap();
+fn sigterm_ends_the_broker() {
+    let broker = EmbeddedBroker::start(Path::new(BINARY), &[]).unwrap();
     broker.process().stop(Duration::from_secs(5)).unwrap();
 }
 
 #[test]
-fn a_mistake_on_the_command_line_is_told_with_exit_code_64() {
-    let process = Spec::new("embedded-kafka", BINARY)
+fn usage_error_exits_with_code_64() {
+    let process = ProcessSpec::new("embedded-kafka", BINARY)
         .args(["--topic", "t:0"])
         .spawn()
         .unwrap();

@@ -28,7 +28,7 @@ use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::{Propagation, Telemetry};
 use config::Config;
-use export_stats::SpanCounters;
+use export_stats::SpanExportCounters;
 
 pub use export_stats::ExportStats;
 pub use init_error::InitError;
@@ -82,7 +82,7 @@ pub struct Guard {
     telemetry: Telemetry,
     tracers: Option<SdkTracerProvider>,
     meters: Option<SdkMeterProvider>,
-    counters: Arc<SpanCounters>,
+    counters: Arc<SpanExportCounters>,
     runtime: Option<Runtime>,
     shutdown_timeout: Duration,
 }
@@ -175,7 +175,7 @@ impl TelemetryBuilder {
     /// As [`TelemetryBuilder::init`].
     pub fn build(self) -> Result<Guard, InitError> {
         let config = Config::read(&*self.lookup)?;
-        let counters = Arc::<SpanCounters>::default();
+        let counters = Arc::<SpanExportCounters>::default();
         let resource = pipeline::resource(&config, self.service_name.as_deref());
         let build_exporters = || -> Result<_, pipeline::Error> {
             let runtime = pipeline::export_runtime(&config)?;

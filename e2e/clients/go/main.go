@@ -30,7 +30,7 @@ func parse(arguments []string) (options, error) {
 	for at := 0; at < len(arguments); at += 2 {
 		name, isOption := strings.CutPrefix(arguments[at], "--")
 		if !isOption || at+1 == len(arguments) {
-			return nil, fmt.Errorf("options are --name value, not %s", arguments[at])
+			return nil, fmt.Errorf("expected --name value, not %s", arguments[at])
 		}
 		parsed[name] = arguments[at+1]
 	}
@@ -52,7 +52,10 @@ func (o options) number(name string, otherwise int) int {
 }
 
 func (o options) connection() ([]kgo.Opt, error) {
-	settings := []kgo.Opt{kgo.SeedBrokers(strings.Split(o["bootstrap"], ",")...), kgo.ClientID(o.get("client-id", "franz-go"))}
+	settings := []kgo.Opt{
+		kgo.SeedBrokers(strings.Split(o["bootstrap"], ",")...),
+		kgo.ClientID(o.get("client-id", "franz-go")),
+	}
 	var mechanism sasl.Mechanism
 	switch o["mechanism"] {
 	case "PLAIN":
@@ -84,7 +87,7 @@ func (o options) connection() ([]kgo.Opt, error) {
 	return append(settings, kgo.DialTLSConfig(config)), nil
 }
 
-// Bytes that are base64 in JSON; nil is null, empty is "".
+// octets are bytes, base64 in JSON; nil is null, empty is "".
 type octets []byte
 
 func (b octets) MarshalJSON() ([]byte, error) {
@@ -155,7 +158,7 @@ func (out *output) write(line any) {
 	}
 	out.lock.Lock()
 	defer out.lock.Unlock()
-	// One write a line, so that a reader never sees half of one for long.
+	// One write per line, so that a reader sees complete lines.
 	if _, err := out.file.Write(append(text, '\n')); err != nil {
 		panic(err)
 	}
@@ -183,7 +186,8 @@ func read(o options) ([]*kgo.Record, error) {
 			record.Timestamp = time.UnixMilli(*line.Timestamp)
 		}
 		for _, header := range line.Headers {
-			record.Headers = append(record.Headers, kgo.RecordHeader{Key: string(header[0]), Value: header[1]})
+			header := kgo.RecordHeader{Key: string(header[0]), Value: header[1]}
+			record.Headers = append(record.Headers, header)
 		}
 		records = append(records, record)
 	}
@@ -191,8 +195,11 @@ func read(o options) ([]*kgo.Record, error) {
 }
 
 var codecs = map[string]kgo.CompressionCodec{
-	"none": kgo.NoCompression(), "gzip": kgo.GzipCompression(), "snappy": kgo.SnappyCompression(), "lz4": kgo.Lz4Compression(),
-	"zstd": kgo.ZstdCompression(),
+	"none":   kgo.NoCompression(),
+	"gzip":   kgo.GzipCompression(),
+	"snappy": kgo.SnappyCompression(),
+	"lz4":    kgo.Lz4Compression(),
+	"zstd":   kgo.ZstdCompression(),
 }
 
 func produce(ctx context.Context, o options) error {
@@ -209,8 +216,11 @@ func produce(ctx context.Context, o options) error {
 	if transactional {
 		settings = append(settings, kgo.TransactionalID(o["transactional"]))
 	} else if o["idempotent"] != "true" {
-		acks := map[string]kgo.Acks{"0": kgo.NoAck(), "1": kgo.LeaderAck(), "all": kgo.AllISRAcks()}[o.get("acks", "all")]
-		settings = append(settings, kgo.DisableIdempotentWrite(), kgo.RequiredAcks(acks), kgo.MaxProduceRequestsInflightPerBroker(1))
+		levels := map[string]kgo.Acks{"0": kgo.NoAck(), "1": kgo.LeaderAck(), "all": kgo.AllISRAcks()}
+		settings = append(settings,
+			kgo.DisableIdempotentWrite(),
+			kgo.RequiredAcks(levels[o.get("acks", "all")]),
+			kgo.MaxProduceRequestsInflightPerBroker(1))
 	}
 	records, err := read(o)
 	if err != nil {
@@ -252,7 +262,9 @@ func produce(ctx context.Context, o options) error {
 	return err
 }
 
-func transactions(ctx context.Context, client *kgo.Client, records []*kgo.Record, out *output, o options) error {
+func transactions(
+	ctx context.Context, client *kgo.Client, records []*kgo.Record, out *output, o options,
+) error {
 	size, abortEvery := o.number("transaction-size", 10), o.number("abort-every", 0)
 	for begin, number := 0, 1; begin < len(records); begin, number = begin+size, number+1 {
 		if err := client.BeginTransaction(); err != nil {
@@ -276,7 +288,12 @@ func transactions(ctx context.Context, client *kgo.Client, records []*kgo.Record
 }
 
 func place(index int, record *kgo.Record) acknowledged {
-	return acknowledged{Index: index, Topic: record.Topic, Partition: record.Partition, Offset: record.Offset}
+	return acknowledged{
+		Index:     index,
+		Topic:     record.Topic,
+		Partition: record.Partition,
+		Offset:    record.Offset,
+	}
 }
 
 func consume(ctx context.Context, o options) error {
@@ -290,7 +307,8 @@ func consume(ctx context.Context, o options) error {
 	}
 	settings = append(settings, kgo.ConsumeTopics(strings.Split(o["topics"], ",")...),
 		kgo.FetchMaxWait(50*time.Millisecond), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
-		kgo.MetadataMaxAge(time.Duration(o.number("metadata-age", 300_000))*time.Millisecond), kgo.MetadataMinAge(100*time.Millisecond))
+		kgo.MetadataMaxAge(time.Duration(o.number("metadata-age", 300_000))*time.Millisecond),
+		kgo.MetadataMinAge(100*time.Millisecond))
 	if o["isolation"] == "read_committed" {
 		settings = append(settings, kgo.FetchIsolationLevel(kgo.ReadCommitted()))
 	}
@@ -304,14 +322,20 @@ func consume(ctx context.Context, o options) error {
 	case o["protocol"] == "consumer":
 		settings = append(settings, kgo.ServerSideBalancer(), kgo.Balancers(kgo.RangeBalancer()))
 	}
-	// What was handled is committed before somebody else gets the partition, so nothing comes twice.
+	// Handled records are committed before the partition moves, so that none is read twice.
 	commit := func(ctx context.Context, client *kgo.Client, _ map[string][]int32) {
 		if err := client.CommitMarkedOffsets(ctx); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 		}
 	}
-	return group(ctx, append(settings, kgo.ConsumerGroup(o["group"]), kgo.AutoCommitMarks(), kgo.AutoCommitInterval(time.Hour), kgo.HeartbeatInterval(500*time.Millisecond),
-		kgo.BlockRebalanceOnPoll(), kgo.OnPartitionsRevoked(commit)), out, o)
+	settings = append(settings,
+		kgo.ConsumerGroup(o["group"]),
+		kgo.AutoCommitMarks(),
+		kgo.AutoCommitInterval(time.Hour),
+		kgo.HeartbeatInterval(500*time.Millisecond),
+		kgo.BlockRebalanceOnPoll(),
+		kgo.OnPartitionsRevoked(commit))
+	return group(ctx, settings, out, o)
 }
 
 func group(ctx context.Context, settings []kgo.Opt, out *output, o options) error {
@@ -380,7 +404,7 @@ func share(ctx context.Context, settings []kgo.Opt, out *output, o options) erro
 	return nil
 }
 
-// A share group begins at the end of a topic unless its own configuration says otherwise.
+// Share groups begin at the end of a topic by default (KIP-932); this sets the beginning.
 func readFromTheBeginning(ctx context.Context, o options) error {
 	settings, err := o.connection()
 	if err != nil {
@@ -400,7 +424,8 @@ func readFromTheBeginning(ctx context.Context, o options) error {
 	request.Resources = append(request.Resources, group)
 	answer, err := request.RequestWith(ctx, client)
 	if err == nil && answer.Resources[0].ErrorCode != 0 {
-		err = fmt.Errorf("the configuration of group %s is refused: error %d", o["group"], answer.Resources[0].ErrorCode)
+		code := answer.Resources[0].ErrorCode
+		err = fmt.Errorf("broker rejected the configuration of group %s: error %d", o["group"], code)
 	}
 	return err
 }
@@ -412,14 +437,20 @@ func line(record *kgo.Record) consumed {
 		headers = append(headers, [2]octets{append(octets{}, header.Key...), header.Value})
 	}
 	return consumed{
-		Topic: record.Topic, Partition: record.Partition, Offset: record.Offset, Timestamp: record.Timestamp.UnixMilli(),
-		Key: record.Key, Value: record.Value, Headers: headers, Codec: names[record.Attrs.CompressionType()],
+		Topic:     record.Topic,
+		Partition: record.Partition,
+		Offset:    record.Offset,
+		Timestamp: record.Timestamp.UnixMilli(),
+		Key:       record.Key,
+		Value:     record.Value,
+		Headers:   headers,
+		Codec:     names[record.Attrs.CompressionType()],
 	}
 }
 
 func run(arguments []string) error {
 	if len(arguments) == 0 {
-		return errors.New("the first argument is produce or consume")
+		return errors.New("unknown command: use produce or consume")
 	}
 	o, err := parse(arguments[1:])
 	if err != nil {
@@ -431,7 +462,7 @@ func run(arguments []string) error {
 	case "consume":
 		return consume(context.Background(), o)
 	}
-	return errors.New("the first argument is produce or consume")
+	return errors.New("unknown command: use produce or consume")
 }
 
 func main() {

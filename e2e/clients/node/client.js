@@ -1,4 +1,4 @@
-// kafkajs: produce, consume; classic groups. The contract is in ../README.md.
+// kafkajs as a client under test: produces, consumes; classic groups. Contract: ../README.md.
 'use strict'
 
 const fs = require('node:fs')
@@ -7,13 +7,14 @@ const lz4 = require('lz4-napi')
 const snappy = require('snappyjs')
 const { CompressionCodecs, CompressionTypes, Kafka, Partitioners, logLevel } = require('kafkajs')
 
-// kafkajs brings gzip alone; the others are given to it, as its documentation says.
+// kafkajs has gzip only; its documentation names this way to add codecs.
 const codec = (compress, decompress) => () => ({
   compress: async encoder => Buffer.from(compress(encoder.buffer)),
   decompress: async buffer => Buffer.from(decompress(buffer)),
 })
 
-// Java's framing: 16 bytes, then blocks with their lengths. librdkafka and franz-go write one raw block.
+// Java clients use xerial framing: 16 bytes, then blocks with their lengths. librdkafka and
+// franz-go write one raw block.
 const XERIAL = Buffer.from([0x82, 0x53, 0x4e, 0x41, 0x50, 0x50, 0x59, 0])
 const unsnap = buffer => {
   if (!buffer.subarray(0, 8).equals(XERIAL)) return snappy.uncompress(buffer)
@@ -30,13 +31,17 @@ CompressionCodecs[CompressionTypes.Snappy] = codec(snappy.compress, unsnap)
 CompressionCodecs[CompressionTypes.LZ4] = codec(lz4.compressFrameSync, lz4.decompressFrameSync)
 CompressionCodecs[CompressionTypes.ZSTD] = codec(zstd.compress, zstd.decompress)
 const CODECS = {
-  none: CompressionTypes.None, gzip: CompressionTypes.GZIP, snappy: CompressionTypes.Snappy, lz4: CompressionTypes.LZ4,
+  none: CompressionTypes.None,
+  gzip: CompressionTypes.GZIP,
+  snappy: CompressionTypes.Snappy,
+  lz4: CompressionTypes.LZ4,
   zstd: CompressionTypes.ZSTD,
 }
 
 const pause = milliseconds => new Promise(done => setTimeout(done, milliseconds))
-const decode = text => (text === null || text === undefined ? null : Buffer.from(text, 'base64'))
-const encode = bytes => (bytes === null || bytes === undefined ? null : Buffer.from(bytes).toString('base64'))
+const isNull = value => value === null || value === undefined
+const decode = text => (isNull(text) ? null : Buffer.from(text, 'base64'))
+const encode = bytes => (isNull(bytes) ? null : Buffer.from(bytes).toString('base64'))
 
 const writer = path => {
   const file = path === undefined || path === '-' ? 1 : fs.openSync(path, 'w')
@@ -52,14 +57,21 @@ const connection = options => ({
     ca: [fs.readFileSync(options.ca)],
     ...(options.cert && { cert: fs.readFileSync(options.cert), key: fs.readFileSync(options.key) }),
   },
-  sasl: options.mechanism && { mechanism: options.mechanism.toLowerCase(), username: options.username, password: options.password },
+  sasl: options.mechanism && {
+    mechanism: options.mechanism.toLowerCase(),
+    username: options.username,
+    password: options.password,
+  },
 })
 
-// kafkajs keeps headers in an object: values of one name stand together.
+// kafkajs keeps headers in an object, which groups values of one name.
 const record = line => {
   const { partition, timestamp, key, value, headers } = JSON.parse(line)
   const map = {}
-  for (const [name, content] of headers ?? []) (map[decode(name).toString()] ??= []).push(decode(content))
+  for (const [name, content] of headers ?? []) {
+    const values = (map[decode(name).toString()] ??= [])
+    values.push(decode(content))
+  }
   return {
     ...(partition !== null && partition !== undefined && { partition }),
     ...(timestamp !== null && timestamp !== undefined && { timestamp: String(timestamp) }),
@@ -87,18 +99,22 @@ const produce = async options => {
     const messages = records.slice(begin, begin + size)
     const sender = transactional ? await producer.transaction() : producer
     const acks = options.acks === undefined || options.acks === 'all' ? -1 : Number(options.acks)
-    const answers = await sender.send({ topic: options.topic, acks, compression: CODECS[options.codec ?? 'none'], messages })
+    const compression = CODECS[options.codec ?? 'none']
+    const results = await sender.send({ topic: options.topic, acks, compression, messages })
     const committed = abortEvery === 0 || number % abortEvery !== 0
     if (transactional) await (committed ? sender.commit() : sender.abort())
-    lines(begin, messages, answers, options.topic).forEach(line => write(transactional ? { ...line, committed } : line))
+    for (const line of lines(begin, messages, results, options.topic)) {
+      write(transactional ? { ...line, committed } : line)
+    }
     await pause(Number(options.pace ?? 0) * messages.length)
   }
   await producer.disconnect()
 }
 
-// kafkajs tells the first offset of each partition; records of a partition follow each other.
-const lines = (begin, messages, answers, topic) => {
-  const next = new Map(answers.map(({ partition, baseOffset }) => [partition, BigInt(baseOffset ?? -1)]))
+// kafkajs returns the first offset of each partition; offsets of its records are consecutive.
+const lines = (begin, messages, results, topic) => {
+  const first = ({ partition, baseOffset }) => [partition, BigInt(baseOffset ?? -1)]
+  const next = new Map(results.map(first))
   return messages.map(({ partition }, at) => {
     const offset = next.get(partition) ?? -1n
     next.set(partition, offset < 0n ? offset : offset + 1n)
@@ -118,20 +134,21 @@ const consume = async options => {
   })
   await consumer.connect()
   await consumer.subscribe({ topics: options.topics.split(','), fromBeginning: true })
-  const places = options.distinct === 'true' ? new Set() : undefined
+  const positions = options.distinct === 'true' ? new Set() : undefined
   let seen = 0
   let done
   const finished = new Promise(resolve => (done = resolve))
-  // One record after the other, each committed when it is written: whoever gets the partition next begins after it.
+  // Each record is committed once it is written, so that none is read twice after a rebalance.
   await consumer.run({
     autoCommit: false,
     eachMessage: async ({ topic, partition, message }) => {
       if (seen === count) return
       write(consumed(topic, partition, message))
-      await consumer.commitOffsets([{ topic, partition, offset: String(BigInt(message.offset) + 1n) }])
-      const place = `${topic}/${partition}/${message.offset}`
-      if (!places?.has(place)) seen++
-      places?.add(place)
+      const offset = String(BigInt(message.offset) + 1n)
+      await consumer.commitOffsets([{ topic, partition, offset }])
+      const position = `${topic}/${partition}/${message.offset}`
+      if (!positions?.has(position)) seen++
+      positions?.add(position)
       if (seen === count) done()
     },
   })
@@ -142,9 +159,16 @@ const consume = async options => {
 }
 
 const consumed = (topic, partition, { offset, timestamp, key, value, headers }) => ({
-  topic, partition, offset: Number(offset), timestamp: Number(timestamp), key: encode(key), value: encode(value),
-  headers: Object.entries(headers ?? {}).flatMap(([name, contents]) =>
-    (Array.isArray(contents) ? contents : [contents]).map(content => [encode(Buffer.from(name)), encode(content)])),
+  topic,
+  partition,
+  offset: Number(offset),
+  timestamp: Number(timestamp),
+  key: encode(key),
+  value: encode(value),
+  headers: Object.entries(headers ?? {}).flatMap(([name, contents]) => {
+    const values = Array.isArray(contents) ? contents : [contents]
+    return values.map(content => [encode(Buffer.from(name)), encode(content)])
+  }),
 })
 
 const main = async ([command, ...rest]) => {

@@ -1,9 +1,14 @@
-"""confluent-kafka, which is librdkafka with everything compiled in: produce, consume; classic, KIP-848 and share groups."""
+"""confluent-kafka (librdkafka with all features) as a client under test.
+
+Produces and consumes; classic, KIP-848 and share groups. The contract is in ../README.md.
+"""
 
 import sys
 import time
 
-from confluent_kafka import AcknowledgeType, Consumer, KafkaException, Producer, ShareConsumer, TopicPartition
+from confluent_kafka import (
+    AcknowledgeType, Consumer, KafkaException, Producer, ShareConsumer, TopicPartition,
+)
 from confluent_kafka.admin import (
     AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType,
 )
@@ -26,7 +31,10 @@ def connection(options):
     if "ca" in options:
         settings["ssl.ca.location"] = options["ca"]
     if "cert" in options:
-        settings |= {"ssl.certificate.location": options["cert"], "ssl.key.location": options["key"]}
+        settings |= {
+            "ssl.certificate.location": options["cert"],
+            "ssl.key.location": options["key"],
+        }
     return settings
 
 
@@ -40,24 +48,34 @@ def produce(options):
         "batch.size": options.get("batch-size", "1000000"),
     }
     if "transactional" in options:
-        settings |= {"transactional.id": options["transactional"], "enable.idempotence": "true", "acks": "all"}
+        settings |= {
+            "transactional.id": options["transactional"],
+            "enable.idempotence": "true",
+            "acks": "all",
+        }
     producer, output = Producer(settings), lines.Output(options.get("output", "-"))
     records, failed = list(lines.read(options["input"])), []
 
-    def send(index, told):
+    def send(index, report):
         def acknowledged(error, message):
             if error:
                 failed.append(f"record {index}: {error}")
             else:
                 offset = -1 if message.offset() is None else message.offset()
-                told({"index": index, "topic": message.topic(), "partition": message.partition(), "offset": offset})
+                report({
+                    "index": index,
+                    "topic": message.topic(),
+                    "partition": message.partition(),
+                    "offset": offset,
+                })
 
         record = records[index]
         further = {"partition": record["partition"]} if record["partition"] is not None else {}
         if record["timestamp"] is not None:
             further["timestamp"] = record["timestamp"]
         producer.produce(
-            options["topic"], record["value"], record["key"], headers=record["headers"], on_delivery=acknowledged, **further,
+            options["topic"], record["value"], record["key"],
+            headers=record["headers"], on_delivery=acknowledged, **further,
         )
         producer.poll(int(options.get("pace", "0")) / 1000)
 
@@ -69,11 +87,12 @@ def produce(options):
             send(index, output.write)
     left = producer.flush(60)
     if left or failed:
-        raise SystemExit(f"{left} records are left, {len(failed)} failed: {failed[:3]}")
+        raise SystemExit(f"{left} records unsent, {len(failed)} failed: {failed[:3]}")
 
 
 def transactions(producer, count, send, output, options):
-    size, abort_every = int(options.get("transaction-size", "10")), int(options.get("abort-every", "0"))
+    size = int(options.get("transaction-size", "10"))
+    abort_every = int(options.get("abort-every", "0"))
     producer.init_transactions()
     for number, begin in enumerate(range(0, count, size), start=1):
         producer.begin_transaction()
@@ -102,7 +121,7 @@ def group(settings, options, output, count, deadline):
 
     def offsets(partitions):
         wanted = [(p.topic, p.partition) for p in partitions]
-        return [TopicPartition(topic, number, handled[topic, number]) for topic, number in wanted if (topic, number) in handled]
+        return [TopicPartition(*key, handled[key]) for key in wanted if key in handled]
 
     def leave(consumer, partitions):
         leaving = offsets(partitions)
@@ -111,6 +130,8 @@ def group(settings, options, output, count, deadline):
         for partition in leaving:
             del handled[partition.topic, partition.partition]
 
+    # The broker sets the heartbeat interval of KIP-848 groups; the client rejects the option.
+    heartbeat = {} if options.get("protocol") == "consumer" else {"heartbeat.interval.ms": "500"}
     consumer = Consumer(settings | {
         "group.protocol": options.get("protocol", "classic"),
         "auto.offset.reset": "earliest",
@@ -118,8 +139,7 @@ def group(settings, options, output, count, deadline):
         "isolation.level": options.get("isolation", "read_uncommitted"),
         "topic.metadata.refresh.interval.ms": options.get("metadata-age", "300000"),
         "fetch.wait.max.ms": "50",
-        **({} if options.get("protocol") == "consumer" else {"heartbeat.interval.ms": "500"}),
-    })
+    } | heartbeat)
     consumer.subscribe(options["topics"].split(","), on_revoke=leave)
     seen, places = 0, lines.Places(options)
     while seen < count and time.monotonic() < deadline:
@@ -149,19 +169,24 @@ def share(settings, options, output, count, deadline):
             if message.error():
                 raise KafkaException(message.error())
             first = (message.delivery_count() or 1) == 1
-            again = release_every > 0 and message.offset() % release_every == 0 and first
-            output.write(line(message, delivery_count=message.delivery_count(), released=again))
-            consumer.acknowledge(message, AcknowledgeType.RELEASE if again else AcknowledgeType.ACCEPT)
-            accepted += 0 if again else 1
+            release = release_every > 0 and message.offset() % release_every == 0 and first
+            output.write(line(message, delivery_count=message.delivery_count(), released=release))
+            kind = AcknowledgeType.RELEASE if release else AcknowledgeType.ACCEPT
+            consumer.acknowledge(message, kind)
+            accepted += 0 if release else 1
         consumer.commit_sync(10)
     consumer.close()
 
 
 def read_from_the_beginning(options):
-    """A share group begins at the end of a topic unless its own configuration says otherwise."""
-    earliest = ConfigEntry("share.auto.offset.reset", "earliest", incremental_operation=AlterConfigOpType.SET)
-    group = ConfigResource(ResourceType.GROUP, options["group"], incremental_configs=[earliest])
-    # It must outlive its answers.
+    """Makes the share group begin at the beginning of a topic; the default is its end."""
+    earliest = ConfigEntry(
+        "share.auto.offset.reset", "earliest", incremental_operation=AlterConfigOpType.SET,
+    )
+    group = ConfigResource(
+        ResourceType.GROUP, options["group"], incremental_configs=[earliest],
+    )
+    # The client must outlive its futures.
     admin = AdminClient(connection(options))
     for answer in admin.incremental_alter_configs([group]).values():
         answer.result(30)

@@ -1,4 +1,4 @@
-"""kafka-python, Kafka's protocol in Python alone: produce, consume; classic groups."""
+"""kafka-python (pure Python) as a client under test: produces, consumes; classic groups."""
 
 import logging
 import sys
@@ -8,7 +8,7 @@ from kafka import KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartitio
 
 import lines
 
-# What it does about a lost topic is told nowhere else.
+# Only the log shows how the client reacts to a lost topic.
 logging.basicConfig(level="INFO", format="%(relativeCreated)d %(name)s %(message)s")
 
 def connection(options):
@@ -41,20 +41,30 @@ def produce(options):
         "batch_size": int(options.get("batch-size", "16384")),
     }
     if "transactional" in options:
-        settings |= {"transactional_id": options["transactional"], "enable_idempotence": True, "acks": "all"}
+        settings |= {
+            "transactional_id": options["transactional"],
+            "enable_idempotence": True,
+            "acks": "all",
+        }
     producer, output = KafkaProducer(**settings), lines.Output(options.get("output", "-"))
     records = list(lines.read(options["input"]))
 
     def send(index):
         record = records[index]
         future = producer.send(
-            options["topic"], record["value"], record["key"], record["headers"], record["partition"], record["timestamp"],
+            options["topic"], record["value"], record["key"],
+            record["headers"], record["partition"], record["timestamp"],
         )
         time.sleep(int(options.get("pace", "0")) / 1000)
         return future
 
     def line(index, where):
-        return {"index": index, "topic": where.topic, "partition": where.partition, "offset": where.offset}
+        return {
+            "index": index,
+            "topic": where.topic,
+            "partition": where.partition,
+            "offset": where.offset,
+        }
 
     if "transactional" in options:
         transactions(producer, len(records), send, output.write, line, options)
@@ -71,7 +81,8 @@ def produce(options):
 
 
 def transactions(producer, count, send, write, line, options):
-    size, abort_every = int(options.get("transaction-size", "10")), int(options.get("abort-every", "0"))
+    size = int(options.get("transaction-size", "10"))
+    abort_every = int(options.get("abort-every", "0"))
     producer.init_transactions()
     for number, begin in enumerate(range(0, count, size), start=1):
         producer.begin_transaction()
@@ -100,17 +111,22 @@ def subscriber(options):
 
 
 class Returns:
-    """With `--returns true` a line for each partition in which the consumer stands before where it stood."""
+    """Writes a line for each partition whose position moved backwards (`--returns true`)."""
 
     def __init__(self, options, output):
-        self.output, self.places = output if options.get("returns") == "true" else None, {}
+        self.output = output if options.get("returns") == "true" else None
+        self.positions = {}
 
-    def look(self, consumer):
+    def check(self, consumer):
         for partition in consumer.assignment() if self.output else ():
-            place = consumer.position(partition, timeout_ms=100)
-            if place is not None and place < self.places.get(partition, 0):
-                self.output.write({"topic": partition.topic, "partition": partition.partition, "returned_to": place})
-                self.places[partition] = place
+            position = consumer.position(partition, timeout_ms=100)
+            if position is not None and position < self.positions.get(partition, 0):
+                self.output.write({
+                    "topic": partition.topic,
+                    "partition": partition.partition,
+                    "returned_to": position,
+                })
+                self.positions[partition] = position
 
 
 def consume(options):
@@ -119,23 +135,26 @@ def consume(options):
     consumer, heard = subscriber(options), time.monotonic()
     seen, places, returns = 0, lines.Places(options), Returns(options, output)
     while seen < count and time.monotonic() < deadline:
-        # A consumer of kafka-python 3.0 may fall out of its group and never notice: once in ten times at its beginning, also
-        # straight from the broker, and when its topic goes, which was seen through the sidecar only. Another one goes on from what was committed.
+        # A consumer of kafka-python 3.0 may lose its group membership without noticing: in one
+        # start of ten, with or without a sidecar, and after its topic was deleted (seen through
+        # the sidecar only). A new consumer continues from the committed offsets.
         if time.monotonic() - heard > 10:
             consumer.close()
             consumer, heard = subscriber(options), time.monotonic()
         handled = {}
-        returns.look(consumer)
+        returns.check(consumer)
         for records in consumer.poll(100, max_records=min(50, count - seen)).values():
             for record in records:
                 heard = time.monotonic()
                 output.write(lines.record(
-                    record.topic, record.partition, record.offset, record.timestamp, record.key, record.value, record.headers,
+                    record.topic, record.partition, record.offset, record.timestamp,
+                    record.key, record.value, record.headers,
                 ))
-                handled[TopicPartition(record.topic, record.partition)] = OffsetAndMetadata(record.offset + 1, "", -1)
+                partition = TopicPartition(record.topic, record.partition)
+                handled[partition] = OffsetAndMetadata(record.offset + 1, "", -1)
                 seen += places.count(record.topic, record.partition, record.offset)
-        # Partitions come and go while polling, so what was handled is committed before that: nothing comes twice.
-        returns.places |= {partition: place.offset for partition, place in handled.items()}
+        # `poll` rebalances: handled records are committed before it, so that none is read twice.
+        returns.positions |= {partition: next.offset for partition, next in handled.items()}
         if handled:
             consumer.commit(handled)
     consumer.close()

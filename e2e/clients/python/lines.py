@@ -1,4 +1,4 @@
-"""The command line and the lines of JSON, alike for both Python clients; the contract is in ../README.md."""
+"""Command line and JSON lines of both Python clients; the contract is in ../README.md."""
 
 import base64
 import json
@@ -8,7 +8,7 @@ import time
 
 
 def options(arguments):
-    """`--name value`, always in pairs."""
+    """Parses pairs of `--name value`."""
     names, values = arguments[0::2], arguments[1::2]
     if len(names) != len(values) or not all(name.startswith("--") for name in names):
         raise SystemExit(f"options are --name value, not {arguments}")
@@ -16,11 +16,14 @@ def options(arguments):
 
 
 def read(path):
-    """The records of an input file."""
+    """Reads the records of an input file."""
     with open(path, encoding="utf-8") as lines:
         for line in lines:
             record = json.loads(line)
-            headers = [(decode(key).decode("utf-8"), decode(value)) for key, value in record.get("headers") or []]
+            headers = [
+                (decode(key).decode("utf-8"), decode(value))
+                for key, value in record.get("headers") or []
+            ]
             yield {
                 "partition": record.get("partition"),
                 "timestamp": record.get("timestamp"),
@@ -31,7 +34,7 @@ def read(path):
 
 
 def wait_at_gate(options, index, flush):
-    """Goes on when the gate's file is there; everything before is sent by then."""
+    """Flushes, then waits for the file of the gate."""
     if index == int(options.get("gate-at", "-1")):
         flush()
         while not os.path.exists(options["gate"]):
@@ -39,7 +42,7 @@ def wait_at_gate(options, index, flush):
 
 
 class Output:
-    """Every line is complete before the next one begins."""
+    """Writes lines; each is complete before the next begins."""
 
     def __init__(self, path):
         self.file = sys.stdout if path == "-" else open(path, "w", encoding="utf-8")
@@ -50,7 +53,7 @@ class Output:
 
 
 class Places:
-    """How much a record counts: one, and with `--distinct true` nothing when it came before."""
+    """Counts records; with `--distinct true` a repeated record counts zero."""
 
     def __init__(self, options):
         self.seen = set() if options.get("distinct") == "true" else None
@@ -64,7 +67,7 @@ class Places:
 
 
 def record(topic, partition, offset, timestamp, key, value, headers, **more):
-    """A consumed record as a line."""
+    """Formats a consumed record as a line."""
     return {
         "topic": topic,
         "partition": partition,
@@ -72,7 +75,9 @@ def record(topic, partition, offset, timestamp, key, value, headers, **more):
         "timestamp": timestamp,
         "key": encode(key),
         "value": encode(value),
-        "headers": [[encode(name.encode("utf-8")), encode(content)] for name, content in headers or []],
+        "headers": [
+            [encode(name.encode("utf-8")), encode(content)] for name, content in headers or []
+        ],
         **more,
     }
 

@@ -1,4 +1,4 @@
-//! The command line and the lines of JSON of the `rdkafka` client.
+//! Command line and JSON lines of the `rdkafka` client.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -11,11 +11,11 @@ use base64::engine::general_purpose::STANDARD;
 use rdkafka::message::{BorrowedMessage, Header, Headers, Message, OwnedHeaders};
 use serde_json::{Value, json};
 
-/// The command line: `--name value`, always in pairs.
+/// Options of the command line: pairs of `--name value`.
 pub(crate) struct Options(BTreeMap<String, String>);
 
-/// A record to send.
-pub(crate) struct Input {
+/// A record to produce.
+pub(crate) struct InputRecord {
     pub(crate) partition: Option<i32>,
     pub(crate) timestamp: Option<i64>,
     pub(crate) key: Option<Vec<u8>>,
@@ -23,16 +23,16 @@ pub(crate) struct Input {
     headers: Vec<(String, Option<Vec<u8>>)>,
 }
 
-/// Where a record went.
-pub(crate) struct Acknowledged {
+/// Acknowledgement of a record.
+pub(crate) struct AcknowledgementLine {
     index: usize,
     topic: String,
     partition: i32,
     offset: i64,
 }
 
-/// Where lines go. Each is complete before the next one begins.
-pub(crate) struct Lines(Mutex<Box<dyn Write + Send>>);
+/// Writer of output lines. Each line is complete before the next begins.
+pub(crate) struct LineWriter(Mutex<Box<dyn Write + Send>>);
 
 // === impl Options ===
 
@@ -43,7 +43,7 @@ impl Options {
             let bare = name.strip_prefix("--").map(str::to_owned);
             let (bare, value) = bare
                 .zip(arguments.next())
-                .ok_or_else(|| anyhow!("options are --name value: {name}"))?;
+                .ok_or_else(|| anyhow!("expected --name value: {name}"))?;
             options.insert(bare, value);
         }
         Ok(Self(options))
@@ -69,9 +69,9 @@ impl Options {
     }
 }
 
-// === impl Input ===
+// === impl InputRecord ===
 
-impl Input {
+impl InputRecord {
     fn read(line: &str) -> Result<Self> {
         let line: Value = serde_json::from_str(line)?;
         let member = |name: &str| line.get(name).cloned().unwrap_or_default();
@@ -103,18 +103,18 @@ impl Input {
     }
 }
 
-/// The records of an input file.
-pub(crate) fn read(path: &str) -> Result<Vec<Input>> {
+/// Reads the records of an input file.
+pub(crate) fn read(path: &str) -> Result<Vec<InputRecord>> {
     let file = File::open(path).with_context(|| format!("opening {path}"))?;
     BufReader::new(file)
         .lines()
-        .map(|line| Input::read(&line?))
+        .map(|line| InputRecord::read(&line?))
         .collect()
 }
 
-// === impl Acknowledged ===
+// === impl AcknowledgementLine ===
 
-impl Acknowledged {
+impl AcknowledgementLine {
     pub(crate) fn new(index: usize, message: &BorrowedMessage<'_>) -> Self {
         Self {
             index,
@@ -140,7 +140,7 @@ impl Acknowledged {
     }
 }
 
-/// A consumed record as a line.
+/// Formats a consumed record as a line.
 pub(crate) fn consumed(message: &BorrowedMessage<'_>) -> Value {
     let headers: Vec<Value> = message
         .headers()
@@ -159,9 +159,9 @@ pub(crate) fn consumed(message: &BorrowedMessage<'_>) -> Value {
     })
 }
 
-// === impl Lines ===
+// === impl LineWriter ===
 
-impl Lines {
+impl LineWriter {
     pub(crate) fn create(options: &Options) -> Result<Self> {
         let file: Box<dyn Write + Send> = match options.or("output", "-") {
             "-" => Box::new(stdout()),
@@ -172,7 +172,7 @@ impl Lines {
 
     pub(crate) fn write(&self, line: &Value) {
         let mut file = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // Nobody is left to tell; the reader misses the line.
+        // A closed output cannot be reported; the reader misses the line.
         file.write_all(format!("{line}\n").as_bytes())
             .unwrap_or_default();
         file.flush().unwrap_or_default();

@@ -1,9 +1,11 @@
-//! The `rdkafka` crate as a client under test: produce, consume; classic and KIP-848 groups. The contract is in `../README.md`.
+//! The `rdkafka` crate as a client under test: produce and consume; classic and KIP-848 groups. The
+//! contract is in `../README.md`.
 //!
-//! Knows neither TLS nor SCRAM: our build of librdkafka has no OpenSSL. The same library with it comes with `confluent.py`.
+//! No TLS and no SCRAM: this build of librdkafka has no OpenSSL. `confluent.py` uses the same
+//! library with it.
 #![expect(
     clippy::print_stderr,
-    reason = "a program: this is how it tells what went wrong"
+    reason = "a command line program reports errors on stderr"
 )]
 
 #[path = "lines.rs"]
@@ -20,18 +22,18 @@ use rdkafka::message::{DeliveryResult, Message};
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
 use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
 
-use self::lines::{Acknowledged, Input, Lines, Options};
+use self::lines::{AcknowledgementLine, InputRecord, LineWriter, Options};
 
-/// What a producer's acknowledgements become: lines at once, or lines of the transaction that is open.
-struct Acknowledgements {
-    lines: Lines,
-    transaction: Option<Mutex<Vec<Acknowledged>>>,
+/// Destination of acknowledgements: lines at once, or the lines of the open transaction.
+struct AcknowledgementSink {
+    lines: LineWriter,
+    transaction: Option<Mutex<Vec<AcknowledgementLine>>>,
     failed: Mutex<Vec<String>>,
 }
 
-/// Commits what was handled before somebody else gets the partition, so nothing comes twice.
+/// Offsets of handled records, committed before a rebalance so that nothing is read twice.
 #[derive(Default)]
-struct Handled(Mutex<BTreeMap<(String, i32), i64>>);
+struct HandledOffsets(Mutex<BTreeMap<(String, i32), i64>>);
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -42,7 +44,7 @@ fn main() -> Result<()> {
     match command.as_str() {
         "produce" => produce(&options),
         "consume" => consume(&options),
-        _ => bail!("the first argument is produce or consume"),
+        _ => bail!("unknown command: use produce or consume"),
     }
 }
 
@@ -80,12 +82,12 @@ fn produce(options: &Options) -> Result<()> {
             .set("acks", "all");
     }
     let records = lines::read(options.get("input")?)?;
-    let context = Acknowledgements {
-        lines: Lines::create(options)?,
+    let context = AcknowledgementSink {
+        lines: LineWriter::create(options)?,
         transaction: transactional.map(|_| Mutex::default()),
         failed: Mutex::default(),
     };
-    let producer: ThreadedProducer<Acknowledgements> = config.create_with_context(context)?;
+    let producer: ThreadedProducer<AcknowledgementSink> = config.create_with_context(context)?;
     let topic = options.get("topic")?;
     let pace = Duration::from_millis(options.number("pace", 0)?);
     if transactional.is_some() {
@@ -116,10 +118,10 @@ fn produce(options: &Options) -> Result<()> {
 }
 
 fn send(
-    producer: &ThreadedProducer<Acknowledgements>,
+    producer: &ThreadedProducer<AcknowledgementSink>,
     topic: &str,
     index: usize,
-    record: &Input,
+    record: &InputRecord,
 ) -> Result<()> {
     let mut message = BaseRecord::<[u8], [u8], Box<usize>>::with_opaque_to(topic, Box::new(index))
         .headers(record.headers());
@@ -134,14 +136,14 @@ fn send(
 }
 
 fn transactions(
-    producer: &ThreadedProducer<Acknowledgements>,
+    producer: &ThreadedProducer<AcknowledgementSink>,
     topic: &str,
-    records: &[Input],
+    records: &[InputRecord],
     options: &Options,
 ) -> Result<()> {
     let size = usize::try_from(options.number("transaction-size", 10)?)?;
     let abort_every = options.number("abort-every", 0)?;
-    let indexed: Vec<(usize, &Input)> = records.iter().enumerate().collect();
+    let indexed: Vec<(usize, &InputRecord)> = records.iter().enumerate().collect();
     producer.init_transactions(LIMIT)?;
     for (part, number) in indexed.chunks(size).zip(1..) {
         producer.begin_transaction()?;
@@ -189,8 +191,9 @@ fn consume(options: &Options) -> Result<()> {
     }
     let count = options.number("count", u64::MAX)?;
     let deadline = Instant::now() + Duration::from_secs(options.number("limit", 60)?);
-    let lines = Lines::create(options)?;
-    let consumer: BaseConsumer<Handled> = config.create_with_context(Handled::default())?;
+    let lines = LineWriter::create(options)?;
+    let consumer: BaseConsumer<HandledOffsets> =
+        config.create_with_context(HandledOffsets::default())?;
     consumer.subscribe(&options.get("topics")?.split(',').collect::<Vec<_>>())?;
     let (mut seen, mut places, distinct) = (
         0,
@@ -222,34 +225,34 @@ fn consume(options: &Options) -> Result<()> {
     Ok(())
 }
 
-// === impl Acknowledgements ===
+// === impl AcknowledgementSink ===
 
-impl ClientContext for Acknowledgements {}
+impl ClientContext for AcknowledgementSink {}
 
-impl ProducerContext for Acknowledgements {
+impl ProducerContext for AcknowledgementSink {
     type DeliveryOpaque = Box<usize>;
 
     fn delivery(&self, result: &DeliveryResult<'_>, index: Box<usize>) {
         match (result, &self.transaction) {
             (Err((error, _)), _) => lock(&self.failed).push(format!("record {index}: {error}")),
             (Ok(message), Some(transaction)) => {
-                lock(transaction).push(Acknowledged::new(*index, message))
+                lock(transaction).push(AcknowledgementLine::new(*index, message));
             }
             (Ok(message), None) => self
                 .lines
-                .write(&Acknowledged::new(*index, message).json(None)),
+                .write(&AcknowledgementLine::new(*index, message).json(None)),
         }
     }
 }
 
-// === impl Handled ===
+// === impl HandledOffsets ===
 
-impl Handled {
+impl HandledOffsets {
     fn note(&self, topic: &str, partition: i32, next: i64) {
         lock(&self.0).insert((topic.to_owned(), partition), next);
     }
 
-    /// What was handled of the partitions that are `wanted`, and is now forgotten.
+    /// Removes and returns the offsets of the partitions that are `wanted`.
     fn take(&self, wanted: impl Fn(&(String, i32)) -> bool) -> Result<TopicPartitionList> {
         let mut offsets = TopicPartitionList::new();
         let mut handled = lock(&self.0);
@@ -261,9 +264,9 @@ impl Handled {
     }
 }
 
-impl ClientContext for Handled {}
+impl ClientContext for HandledOffsets {}
 
-impl ConsumerContext for Handled {
+impl ConsumerContext for HandledOffsets {
     fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         let Rebalance::Revoke(partitions) = rebalance else {
             return;
@@ -286,10 +289,10 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// For a producer that is told to be slow, or to wait.
+/// Waits, for options that slow the producer down.
 fn wait(pace: Duration) {
     if !pace.is_zero() {
-        #[expect(clippy::disallowed_methods, reason = "waiting is what was asked for")]
+        #[expect(clippy::disallowed_methods, reason = "the options request the wait")]
         std::thread::sleep(pace);
     }
 }

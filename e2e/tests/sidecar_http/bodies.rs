@@ -1,4 +1,4 @@
-//! Bodies of any length pass, and what is held of them does not grow with it.
+//! Bodies of any length pass, and the buffered part does not grow with them.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -12,47 +12,50 @@ use hyper::{Request, Response};
 use throughline_testkit::wait;
 use tokio::runtime::Runtime;
 
-use crate::service::{self, Client, Spoken};
-use crate::side::{MIB, PATIENCE, Side, full};
+use crate::fixture::{MIB, SidecarFixture, TIMEOUT, full};
+use crate::service::{self, ServiceClient, ServiceProtocol};
 
-/// So many bytes of the pattern.
+/// A body of `length` bytes of the test pattern.
 #[derive(Debug)]
-struct Flow {
+struct PatternBody {
     length: usize,
     sent: usize,
 }
 
-/// No part of it is like the part behind, whatever their lengths: its period is a prime.
-static PATTERN: LazyLock<Bytes> =
-    LazyLock::new(|| (0..PERIOD + PIECE).map(|at| byte(at % PERIOD)).collect());
+/// The period is a prime, so that no two parts of the pattern are alike at power-of-two distances.
+static PATTERN: LazyLock<Bytes> = LazyLock::new(|| {
+    (0..PATTERN_PERIOD + CHUNK_BYTES)
+        .map(|at| byte(at % PATTERN_PERIOD))
+        .collect()
+});
 
-const PERIOD: usize = 65_521;
-const PIECE: usize = 64 * 1024;
+const PATTERN_PERIOD: usize = 65_521;
+const CHUNK_BYTES: usize = 64 * 1024;
 
-/// What may be held besides what is held anyway: the windows of HTTP/2 are the most of it.
-const ROOM: usize = 32 * MIB;
+/// Permitted growth of memory, mostly the flow control windows of HTTP/2.
+const MAX_GROWTH_BYTES: usize = 32 * MIB;
 
 #[test]
-fn long_bodies_pass_both_ways_in_bounded_memory() {
+fn long_bodies_pass_in_bounded_memory() {
     let length = if full() { 1024 * MIB } else { 64 * MIB };
-    for spoken in [Spoken::Http1, Spoken::Http2] {
+    for spoken in [ServiceProtocol::Http1, ServiceProtocol::Http2] {
         let runtime = Runtime::new().unwrap();
         let service = runtime.block_on(service::start(spoken, move |request| {
             answer(request, length)
         }));
-        let side = Side::start(service, &[]);
+        let side = SidecarFixture::start(service, &[]);
         let idle = side.resident();
         let begin = Instant::now();
         runtime.block_on(async {
-            let mut up = Client::open(spoken, side.inbound()).await;
-            let sent = up.ask(request("POST", length)).await.unwrap();
+            let mut up = ServiceClient::open(spoken, side.inbound()).await;
+            let sent = up.send(request("POST", length)).await.unwrap();
             assert_eq!(
                 sent.into_body().collect().await.unwrap().to_bytes(),
                 vec![byte(0)],
-                "all of it arrived"
+                "the body is incomplete"
             );
-            let mut down = Client::open(spoken, side.inbound()).await;
-            let came = down.ask(request("GET", 0)).await.unwrap();
+            let mut down = ServiceClient::open(spoken, side.inbound()).await;
+            let came = down.send(request("GET", 0)).await.unwrap();
             assert_eq!(read(came.into_body()).await, Some(length));
         });
         let (took, peak) = (begin.elapsed(), side.peak());
@@ -62,132 +65,146 @@ fn long_bodies_pass_both_ways_in_bounded_memory() {
             idle / MIB,
             peak / MIB
         );
-        assert!(peak < idle + ROOM, "{spoken:?}: {} MiB", peak / MIB);
-        side.assert_calm();
+        assert!(
+            peak < idle + MAX_GROWTH_BYTES,
+            "{spoken:?}: {} MiB",
+            peak / MIB
+        );
+        side.assert_no_panic();
     }
 }
 
 #[test]
-fn bodies_that_nobody_reads_are_not_read() {
-    for spoken in [Spoken::Http1, Spoken::Http2] {
+fn unread_bodies_are_not_read_ahead() {
+    for spoken in [ServiceProtocol::Http1, ServiceProtocol::Http2] {
         let runtime = Runtime::new().unwrap();
         let endless = 1024 * 1024 * MIB;
         let service = runtime.block_on(service::start(spoken, move |request| async move {
             if request.method() == "POST" {
                 std::future::pending::<()>().await;
             }
-            Response::new(Flow::of(if request.uri().path() == "/other" {
-                OTHER
+            Response::new(PatternBody::of(if request.uri().path() == "/other" {
+                READ_BODY_BYTES
             } else {
                 endless
             }))
         }));
-        let side = Side::start(service, &[]);
+        let side = SidecarFixture::start(service, &[]);
         let idle = side.resident();
         let held = runtime.block_on(async {
             let mut held = Vec::new();
-            for _ in 0..STALLED {
-                let mut up = Client::open(spoken, side.inbound()).await;
+            for _ in 0..STALLED_BODIES {
+                let mut up = ServiceClient::open(spoken, side.inbound()).await;
                 held.push(tokio::spawn(async move {
-                    let answer = up.ask(request("POST", endless)).await;
+                    let answer = up.send(request("POST", endless)).await;
                     (up, answer)
                 }));
-                let mut down = Client::open(spoken, side.inbound()).await;
+                let mut down = ServiceClient::open(spoken, side.inbound()).await;
                 held.push(tokio::spawn(async move {
-                    let answer = down.ask(request("GET", 0)).await;
-                    // Neither read nor let go, until the runtime ends.
+                    let answer = down.send(request("GET", 0)).await;
+                    // Kept unread until the runtime ends.
                     std::future::pending::<()>().await;
                     (down, answer)
                 }));
             }
             held
         });
-        stalled(&side);
+        wait_until_stalled(&side);
         runtime.block_on(async {
-            let mut other = Client::open(spoken, side.inbound()).await;
-            let mut asked = request("GET", 0);
-            *asked.uri_mut() = "http://a/other".parse().unwrap();
-            let answered = async { read(other.ask(asked).await.unwrap().into_body()).await };
-            let answered = tokio::time::timeout(PATIENCE, answered).await;
-            assert_eq!(answered, Ok(Some(OTHER)), "{spoken:?}: who reads is served");
+            let mut other = ServiceClient::open(spoken, side.inbound()).await;
+            let mut other_request = request("GET", 0);
+            *other_request.uri_mut() = "http://a/other".parse().unwrap();
+            let answered =
+                async { read(other.send(other_request).await.unwrap().into_body()).await };
+            let answered = tokio::time::timeout(TIMEOUT, answered).await;
+            assert_eq!(
+                answered,
+                Ok(Some(READ_BODY_BYTES)),
+                "{spoken:?}: who reads is served"
+            );
         });
         let peak = side.peak();
-        let (up, down) = (passed(&side, "request"), passed(&side, "answer"));
+        let (up, down) = (
+            passed_bytes(&side, "request"),
+            passed_bytes(&side, "answer"),
+        );
         eprintln!(
-            "{spoken:?}, {STALLED} bodies each way that nobody reads: {} and {} MiB passed, {} MiB resident before, {} MiB at most",
+            "{spoken:?}, {STALLED_BODIES} unread bodies each way: {} and {} MiB passed, \
+             {} MiB resident before, {} MiB at most",
             up / MIB,
             down / MIB,
             idle / MIB,
             peak / MIB
         );
         assert!(
-            peak < idle + STALLED * 2 * HELD,
+            peak < idle + STALLED_BODIES * 2 * MAX_BODY_MEMORY_BYTES,
             "{spoken:?}: {} MiB",
             peak / MIB
         );
         drop((held, runtime));
-        side.assert_calm();
+        side.assert_no_panic();
     }
 }
 
-const STALLED: usize = 50;
+const STALLED_BODIES: usize = 50;
 
-/// What is read meanwhile.
-const OTHER: usize = 4 * MIB;
+/// Size of the body that is read meanwhile.
+const READ_BODY_BYTES: usize = 4 * MIB;
 
-/// What may be held of one such body.
-const HELD: usize = 3 * MIB;
+/// Permitted memory per unread body.
+const MAX_BODY_MEMORY_BYTES: usize = 3 * MIB;
 
-/// Waits until no more of any body passes.
-fn stalled(side: &Side) {
+/// Waits until no body makes progress.
+fn wait_until_stalled(side: &SidecarFixture) {
     let (mut last, mut still) = (0, Instant::now());
     let rests = || {
-        let now = passed(side, "request") + passed(side, "answer");
+        let now = passed_bytes(side, "request") + passed_bytes(side, "answer");
         if now > last {
             (last, still) = (now, Instant::now());
         }
         (now > 0 && still.elapsed() > Duration::from_secs(1)).then_some(())
     };
-    wait::until(PATIENCE, rests).expect("who does not read stops the reading");
+    wait::until(TIMEOUT, rests).expect("reading stops for unread bodies");
 }
 
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
-    reason = "a counter of whole bytes"
+    reason = "the counter holds whole bytes"
 )]
-fn passed(side: &Side, part: &str) -> usize {
+fn passed_bytes(side: &SidecarFixture, part: &str) -> usize {
     side.metric(&format!(
         "body_bytes_total{{direction=\"inbound\",part=\"{part}\"}}"
     )) as usize
 }
 
-/// A POST is read to its end and answered with whether it was right, anything else with a body.
-async fn answer(request: Request<Incoming>, length: usize) -> Response<Flow> {
+/// Reads a POST to its end and reports whether its body was right; responds to other methods with a
+/// body.
+async fn answer(request: Request<Incoming>, length: usize) -> Response<PatternBody> {
     if request.method() != "POST" {
-        return Response::new(Flow::of(length));
+        return Response::new(PatternBody::of(length));
     }
     let is_right = read(request.into_body()).await == Some(length);
-    Response::new(Flow::of(usize::from(is_right)))
+    Response::new(PatternBody::of(usize::from(is_right)))
 }
 
-fn request(method: &str, length: usize) -> Request<Flow> {
-    // HTTP/1 has it as it is, HTTP/2 takes it apart.
+fn request(method: &str, length: usize) -> Request<PatternBody> {
+    // HTTP/1 sends the absolute URI as it is, HTTP/2 splits it into pseudo-headers.
     Request::builder()
         .method(method)
         .uri("http://a/")
         .header("host", "a")
-        .body(Flow::of(length))
+        .body(PatternBody::of(length))
         .unwrap()
 }
 
-/// How long a body is, if it is the pattern.
+/// Returns the length of a body if it is the pattern.
 async fn read(mut body: Incoming) -> Option<usize> {
     let mut length = 0;
     while let Some(frame) = body.frame().await {
         let data = frame.ok()?.into_data().ok()?;
-        for piece in data.chunks(PIECE) {
-            if *piece != PATTERN[length % PERIOD..][..piece.len()] {
+        for piece in data.chunks(CHUNK_BYTES) {
+            if *piece != PATTERN[length % PATTERN_PERIOD..][..piece.len()] {
                 return None;
             }
             length += piece.len();
@@ -200,15 +217,15 @@ fn byte(at: usize) -> u8 {
     u8::try_from(at.wrapping_mul(2_654_435_761) >> 7 & 0xff).unwrap()
 }
 
-// === impl Flow ===
+// === impl PatternBody ===
 
-impl Flow {
+impl PatternBody {
     const fn of(length: usize) -> Self {
         Self { length, sent: 0 }
     }
 }
 
-impl Body for Flow {
+impl Body for PatternBody {
     type Data = Bytes;
     type Error = Infallible;
 
@@ -217,8 +234,8 @@ impl Body for Flow {
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let own = self.get_mut();
-        let count = PIECE.min(own.length - own.sent);
-        let at = own.sent % PERIOD;
+        let count = CHUNK_BYTES.min(own.length - own.sent);
+        let at = own.sent % PATTERN_PERIOD;
         own.sent += count;
         Poll::Ready((count > 0).then(|| Ok(Frame::data(PATTERN.slice(at..at + count)))))
     }

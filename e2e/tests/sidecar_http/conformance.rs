@@ -1,4 +1,4 @@
-//! h2spec (github.com/summerwind/h2spec), every case of it, against the sidecar's port.
+//! Every case of h2spec (github.com/summerwind/h2spec) against the sidecar's port.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -7,84 +7,89 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::{Method, Request, Response};
 use throughline_testkit::clients;
-use throughline_testkit::process::Spec;
+use throughline_testkit::process::ProcessSpec;
 use throughline_testkit::wait;
 use tokio::runtime::Runtime;
 
-use crate::service::{self, Spoken};
-use crate::side::Side;
+use crate::fixture::SidecarFixture;
+use crate::service::{self, ServiceProtocol};
 
-/// What a run of h2spec gave.
+/// Summary of a run of h2spec.
 #[derive(Debug, PartialEq, Eq)]
-struct Verdict {
+struct H2specSummary {
     cases: usize,
     failed: Vec<String>,
 }
 
-/// One case, and why it is not kept: the port takes HTTP/1 too, and what begins as neither is told so in HTTP/1, with 400, before it
-/// is closed. The case wants it closed without a word, or a frame.
-const ANSWERED_IN_HTTP1: &str = "2: Sends invalid connection preface";
+/// The one case that fails by design: the port also accepts HTTP/1, so an invalid preface gets an
+/// HTTP/1 response with status 400 before the close. The case accepts only a close or a GOAWAY
+/// frame.
+const REJECTED_IN_HTTP1: &str = "2: Sends invalid connection preface";
 
-const CASES: usize = 146;
+const CASE_COUNT: usize = 146;
 
 #[test]
-fn http2_in_clear_text_is_as_h2spec_wants_it_whatever_the_service_speaks() {
-    for (spoken, protocol) in [(Spoken::Http1, "http1"), (Spoken::Http2, "same")] {
+fn h2c_conforms_to_h2spec_with_every_service_protocol() {
+    for (spoken, protocol) in [
+        (ServiceProtocol::Http1, "http1"),
+        (ServiceProtocol::Http2, "same"),
+    ] {
         let runtime = Runtime::new().unwrap();
-        let side = Side::start(
+        let side = SidecarFixture::start(
             runtime.block_on(service::start(spoken, answer)),
             &["--inbound-protocol", protocol],
         );
         let verdict = h2spec(side.inbound(), &[]);
         assert_eq!(
             verdict,
-            Verdict {
-                cases: CASES,
-                failed: vec![ANSWERED_IN_HTTP1.to_owned()]
+            H2specSummary {
+                cases: CASE_COUNT,
+                failed: vec![REJECTED_IN_HTTP1.to_owned()]
             },
             "{protocol}"
         );
-        side.assert_calm();
+        side.assert_no_panic();
     }
 }
 
 #[test]
-fn http2_in_tls_is_as_h2spec_wants_it() {
+fn http2_over_tls_conforms_to_h2spec() {
     let home = tempfile::tempdir().unwrap();
     let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let (cert, key) = (home.path().join("cert.pem"), home.path().join("key.pem"));
     std::fs::write(&cert, own.cert.pem()).unwrap();
     std::fs::write(&key, own.signing_key.serialize_pem()).unwrap();
     let runtime = Runtime::new().unwrap();
-    let service = runtime.block_on(service::start(Spoken::Http2, answer));
+    let service = runtime.block_on(service::start(ServiceProtocol::Http2, answer));
     let tls = [
         "--inbound-tls-cert",
         cert.to_str().unwrap(),
         "--inbound-tls-key",
         key.to_str().unwrap(),
     ];
-    let side = Side::start(
+    let side = SidecarFixture::start(
         service,
         &[&["--inbound-protocol", "http2"], &tls[..]].concat(),
     );
     let verdict = h2spec(side.inbound(), &["--tls", "--insecure"]);
-    // What is agreed on by TLS needs no guess.
+    // ALPN selects the protocol, so the preface is not guessed.
     assert_eq!(
         verdict,
-        Verdict {
-            cases: CASES,
+        H2specSummary {
+            cases: CASE_COUNT,
             failed: Vec::new()
         }
     );
-    side.assert_calm();
+    side.assert_no_panic();
 }
 
-fn h2spec(to: SocketAddr, args: &[&str]) -> Verdict {
+fn h2spec(to: SocketAddr, args: &[&str]) -> H2specSummary {
     let program = clients::h2spec(&mut |step| eprintln!("{step}")).unwrap();
     let port = to.port().to_string();
-    let spec = Spec::new("h2spec", program).args(["--strict", "--timeout", "5", "--port", &port]);
+    let spec =
+        ProcessSpec::new("h2spec", program).args(["--strict", "--timeout", "5", "--port", &port]);
     let run = spec.args(args.iter().copied()).spawn().unwrap();
-    wait::until(Duration::from_secs(300), || run.status()).expect("it ends");
+    wait::until(Duration::from_secs(300), || run.status()).expect("h2spec ends");
     let log = run.log();
     let summary = log.iter().find_map(|line| line.split_once(" tests, "));
     let cases = summary
@@ -97,11 +102,11 @@ fn h2spec(to: SocketAddr, args: &[&str]) -> Verdict {
         .filter_map(|line| line.trim_start().strip_prefix("× "))
         .map(str::to_owned)
         .collect();
-    Verdict { cases, failed }
+    H2specSummary { cases, failed }
 }
 
 async fn answer(request: Request<Incoming>) -> Response<Full<Bytes>> {
-    // hyper leaves it to the service to answer HEAD without a body in HTTP/2.
+    // In HTTP/2, hyper leaves it to the service to respond to HEAD without a body.
     let body = if request.method() == Method::HEAD {
         Bytes::new()
     } else {

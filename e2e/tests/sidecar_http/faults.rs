@@ -1,4 +1,4 @@
-//! Who is slow, idle, or breaks off costs nobody else anything, and no more memory than there is for it.
+//! Slow, idle and aborted connections affect no other connection, and their memory is bounded.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -9,22 +9,22 @@ use std::time::{Duration, Instant};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use throughline_testkit::wait;
 
-use crate::frames::{Outcome, Stream, get};
-use crate::recorder::{Recorder, Seen};
-use crate::side::{MIB, PATIENCE, Side, full, read_to_end};
+use crate::fixture::{MIB, SidecarFixture, TIMEOUT, full, read_to_end};
+use crate::frames::{Http2Stream, StreamOutcome, get};
+use crate::recorder::{RecordedInput, RequestRecorder};
 
-// --- slow ---
+// --- slow connections ---
 
-/// Of each kind.
-const DRIPPING: usize = 400;
+/// Connections of each kind.
+const SLOW_CONNECTIONS: usize = 400;
 
-/// A head has 30 seconds, and they are looked at four times in these.
+/// The head timeout is 30 seconds; it is checked four times in that time.
 const HEAD_DEADLINE: Duration = Duration::from_secs(30);
 
 #[test]
-fn heads_and_bodies_that_drip_hold_up_nobody_else() {
-    let service = Recorder::start();
-    let side = Side::start(service.address(), &[]);
+fn slow_heads_and_bodies_delay_no_other_request() {
+    let service = RequestRecorder::start();
+    let side = SidecarFixture::start(service.address(), &[]);
     side.assert_works();
     let idle = side.resident();
     let open = |head: &str| {
@@ -35,12 +35,12 @@ fn heads_and_bodies_that_drip_hold_up_nobody_else() {
     let head = "GET /slow HTTP/1.1\r\nhost: a\r\nx: ";
     let body =
         "POST /slow HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 1000000\r\n\r\n";
-    let heads: Vec<TcpStream> = (0..DRIPPING).map(|_| open(head)).collect();
-    let bodies: Vec<TcpStream> = (0..DRIPPING).map(|_| open(body)).collect();
+    let heads: Vec<TcpStream> = (0..SLOW_CONNECTIONS).map(|_| open(head)).collect();
+    let bodies: Vec<TcpStream> = (0..SLOW_CONNECTIONS).map(|_| open(body)).collect();
     let (stop, stopped) = sync_channel(0);
-    let dripping = thread::spawn(move || drip(heads, bodies, &stopped));
+    let dripping = thread::spawn(move || send_slowly(heads, bodies, &stopped));
 
-    // As long as the slow are let be: what others ask is answered.
+    // Other requests succeed while the slow ones last.
     let long = if full() {
         HEAD_DEADLINE * 5 / 4 + Duration::from_secs(2)
     } else {
@@ -48,16 +48,17 @@ fn heads_and_bodies_that_drip_hold_up_nobody_else() {
     };
     let (mut took, begin) = (Vec::new(), Instant::now());
     while begin.elapsed() < long {
-        let asked = Instant::now();
+        let begin = Instant::now();
         side.assert_works();
-        took.push(asked.elapsed());
+        took.push(begin.elapsed());
     }
     let peak = side.peak();
     drop(stop);
     let (mut heads, mut bodies) = dripping.join().unwrap();
     took.sort_unstable();
     eprintln!(
-        "{DRIPPING} heads and {DRIPPING} bodies that drip: {} requests of others, half of them within {:?}, 99 % within {:?}; \
+        "{SLOW_CONNECTIONS} heads and {SLOW_CONNECTIONS} slow bodies: \
+         {} other requests, p50 {:?}, p99 {:?}; \
         {} MiB resident before, {} MiB at most",
         took.len(),
         took[took.len() / 2],
@@ -70,20 +71,16 @@ fn heads_and_bodies_that_drip_hold_up_nobody_else() {
         "{took:?}"
     );
     assert!(
-        peak < idle + 2 * DRIPPING * 128 * 1024,
+        peak < idle + 2 * SLOW_CONNECTIONS * 128 * 1024,
         "{} MiB",
         peak / MIB
     );
     if full() {
         for stream in &mut heads {
-            assert_eq!(
-                read_to_end(stream),
-                "",
-                "a head that has not come in time is given up"
-            );
+            assert_eq!(read_to_end(stream), "", "a late head did not time out");
         }
     }
-    // A body that makes progress has all the time that it needs.
+    // A body that makes progress has no total timeout.
     let last = &mut bodies[0];
     last.write_all(&vec![b'x'; 1_000_000]).unwrap();
     assert!(read_to_end(last).starts_with("HTTP/1.1 200 "));
@@ -91,42 +88,48 @@ fn heads_and_bodies_that_drip_hold_up_nobody_else() {
     side.wait_for_metric("connections_open{direction=\"inbound\"}", |open| {
         open == 0.0
     });
-    let whole =
-        |seen: &Seen| matches!(seen, Seen::Request(request) if request.asks.ends_with("/slow"));
-    assert_eq!(service.take().iter().filter(|seen| whole(seen)).count(), 1);
-    side.assert_calm();
+    let inputs = service.take();
+    assert_eq!(inputs.iter().filter(is_slow_request).count(), 1);
+    side.assert_no_panic();
 }
 
-/// A byte on each every tenth of a second, until the other end of the channel is gone.
-fn drip(
+fn is_slow_request(input: &&RecordedInput) -> bool {
+    matches!(input, RecordedInput::Request(request) if request.line.ends_with("/slow"))
+}
+
+/// Sends a byte on each connection every 100 ms, until the other end of the channel is dropped.
+fn send_slowly(
     mut heads: Vec<TcpStream>,
     mut bodies: Vec<TcpStream>,
     stop: &Receiver<()>,
 ) -> (Vec<TcpStream>, Vec<TcpStream>) {
     while stop.recv_timeout(Duration::from_millis(100)) == Err(RecvTimeoutError::Timeout) {
         for stream in heads.iter_mut().chain(&mut bodies) {
-            // It may have been closed.
+            // The sidecar may have closed the connection.
             drop(stream.write_all(b"x"));
         }
     }
     (heads, bodies)
 }
 
-// --- idle ---
+// --- idle connections ---
 
-const IDLE: usize = 5_000;
+const IDLE_CONNECTIONS: usize = 5_000;
 
 #[test]
-fn five_thousand_idle_connections_take_little_memory() {
+fn five_thousand_idle_connections_use_little_memory() {
     let mut files = getrlimit(Resource::Nofile);
     files.current = files.maximum;
     setrlimit(Resource::Nofile, files).unwrap();
-    let service = Recorder::start();
-    let side = Side::start(service.address(), &[]);
+    let service = RequestRecorder::start();
+    let side = SidecarFixture::start(service.address(), &[]);
     side.assert_works();
     let before = side.resident();
-    let mut idle: Vec<TcpStream> = (0..IDLE).map(|_| side.connect()).collect();
-    wait::until(PATIENCE, || (side.open_files() >= IDLE).then_some(())).expect("all are accepted");
+    let mut idle: Vec<TcpStream> = (0..IDLE_CONNECTIONS).map(|_| side.connect()).collect();
+    wait::until(TIMEOUT, || {
+        (side.open_files() >= IDLE_CONNECTIONS).then_some(())
+    })
+    .expect("all connections are accepted");
     let silent = side.resident();
     for stream in &mut idle {
         stream
@@ -140,9 +143,10 @@ fn five_thousand_idle_connections_take_little_memory() {
         open >= 5_000.0
     });
     let asked = side.resident();
-    let each = |bytes: usize| bytes.saturating_sub(before) / IDLE;
+    let each = |bytes: usize| bytes.saturating_sub(before) / IDLE_CONNECTIONS;
     eprintln!(
-        "{IDLE} idle connections: {} MiB resident before, {} MiB while they are silent ({} bytes each), {} MiB after a \
+        "{IDLE_CONNECTIONS} idle connections: {} MiB resident before, \
+         {} MiB while they are silent ({} bytes each), {} MiB after a \
         request on each ({} bytes each)",
         before / MIB,
         silent / MIB,
@@ -161,37 +165,37 @@ fn five_thousand_idle_connections_take_little_memory() {
     side.wait_for_metric("connections_open{direction=\"inbound\"}", |open| {
         open == 0.0
     });
-    side.assert_calm();
+    side.assert_no_panic();
 }
 
-// --- broken off ---
+// --- aborted responses ---
 
-const HALF: usize = 10_000;
+const HALF_BODY_BYTES: usize = 10_000;
 
 #[test]
-fn an_answer_that_breaks_off_is_never_taken_for_a_whole_one() {
+fn aborted_response_is_never_taken_for_a_complete_one() {
     let (go_on, heard) = sync_channel(0);
-    let service = breaking(heard);
-    let side = Side::start(service, &[]);
+    let service = aborting_service(heard);
+    let side = SidecarFixture::start(service, &[]);
     for (kind, count) in [("length", 50), ("chunks", 50)] {
         for _ in 0..count {
             let mut stream = side.connect();
             stream
                 .write_all(format!("GET /{kind} HTTP/1.1\r\nhost: a\r\n\r\n").as_bytes())
                 .unwrap();
-            let mut half = vec![0; HALF];
+            let mut half = vec![0; HALF_BODY_BYTES];
             stream.read_exact(&mut half).unwrap();
             assert!(half.starts_with(b"HTTP/1.1 200 "));
             go_on.send(()).unwrap();
             let rest = read_to_end(&mut stream);
             assert!(
-                !rest.ends_with("0\r\n\r\n") && rest.len() < HALF,
+                !rest.ends_with("0\r\n\r\n") && rest.len() < HALF_BODY_BYTES,
                 "{kind}: {} bytes",
                 rest.len()
             );
         }
     }
-    // Before there is an answer, and in the middle of the request.
+    // Aborts before the response, and in the middle of the request.
     for (_, request) in (0..50).flat_map(|nth| [(nth, ""), (nth, "content-length: 100000\r\n")]) {
         let mut stream = side.connect();
         let head =
@@ -208,47 +212,51 @@ fn an_answer_that_breaks_off_is_never_taken_for_a_whole_one() {
         "failures_total{direction=\"inbound\",reason=\"reset\"}",
         |resets| resets == 200.0,
     );
-    side.assert_calm();
+    side.assert_no_panic();
 }
 
 #[test]
-fn an_answer_that_breaks_off_is_a_reset_in_http2() {
+fn aborted_response_is_a_reset_in_http2() {
     let (go_on, heard) = sync_channel(0);
-    let side = Side::start(breaking(heard), &["--inbound-protocol", "http1"]);
-    let mut stream = Stream::open(side.inbound());
+    let side = SidecarFixture::start(aborting_service(heard), &["--inbound-protocol", "http1"]);
+    let mut stream = Http2Stream::open(side.inbound());
     stream.send_request(&get("/length"), None);
-    assert_eq!(stream.outcome(), Outcome::Passed);
+    assert_eq!(stream.outcome(), StreamOutcome::Passed);
     go_on.send(()).unwrap();
     assert!(
-        matches!(stream.end(), Outcome::Ended(Some(_))),
-        "never an end of the stream"
+        matches!(stream.end(), StreamOutcome::Ended(Some(_))),
+        "the stream ended instead"
     );
     side.wait_for_metric(
         "failures_total{direction=\"inbound\",reason=\"reset\"}",
         |resets| resets == 1.0,
     );
-    side.assert_calm();
+    side.assert_no_panic();
 }
 
-/// A service that begins an answer, and breaks it off when it is told to.
-fn breaking(told: Receiver<()>) -> SocketAddr {
+/// Starts a service that begins a response and aborts it on a signal.
+fn aborting_service(signal: Receiver<()>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     thread::spawn(move || {
         for mut stream in listener.incoming().map_while(Result::ok) {
             let mut line = [0; 16];
-            // What is not read of the request makes the end a reset.
+            // Unread request bytes make the kernel send RST instead of FIN.
             stream.read_exact(&mut line).unwrap();
-            let body = vec![b'x'; 2 * HALF];
+            let body = vec![b'x'; 2 * HALF_BODY_BYTES];
             let sent = if line.starts_with(b"GET /length") {
                 stream.write_all(
-                    format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", 10 * HALF).as_bytes(),
+                    format!(
+                        "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n",
+                        10 * HALF_BODY_BYTES
+                    )
+                    .as_bytes(),
                 )
             } else if line.starts_with(b"GET /chunks") {
                 stream.write_all(
                     format!(
                         "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{:x}\r\n",
-                        10 * HALF
+                        10 * HALF_BODY_BYTES
                     )
                     .as_bytes(),
                 )
@@ -257,29 +265,29 @@ fn breaking(told: Receiver<()>) -> SocketAddr {
             };
             sent.unwrap();
             if line.starts_with(b"GET ") {
-                stream.write_all(&body[..HALF]).unwrap();
+                stream.write_all(&body[..HALF_BODY_BYTES]).unwrap();
             }
-            told.recv().unwrap();
+            signal.recv().unwrap();
         }
     });
     address
 }
 
-// --- too much ---
+// --- excess bytes ---
 
-/// An answer that is longer than it says must not become the next one's.
+/// Bytes behind a response's content-length must not become the next response.
 #[test]
-fn what_comes_behind_an_answer_is_nobody_s_answer() {
+fn bytes_behind_a_response_are_discarded() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let service = listener.local_addr().unwrap();
     let (asked, paths): (SyncSender<String>, _) = sync_channel(1000);
     thread::spawn(move || {
         for stream in listener.incoming().map_while(Result::ok) {
             let asked = asked.clone();
-            thread::spawn(move || poison(stream, &asked));
+            thread::spawn(move || respond_with_excess_bytes(stream, &asked));
         }
     });
-    let side = Side::start(service, &[]);
+    let side = SidecarFixture::start(service, &[]);
     for nth in 0..200 {
         let answer = side
             .raw(format!("GET /{nth} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").as_bytes());
@@ -294,17 +302,18 @@ fn what_comes_behind_an_answer_is_nobody_s_answer() {
             );
         }
     }
-    assert_eq!(paths.try_iter().count(), 200, "each was asked once");
-    side.assert_calm();
+    assert_eq!(paths.try_iter().count(), 200, "each path is requested once");
+    side.assert_no_panic();
 }
 
-fn poison(mut stream: TcpStream, asked: &SyncSender<String>) {
+fn respond_with_excess_bytes(mut stream: TcpStream, asked: &SyncSender<String>) {
     let mut buffer = [0; 4096];
     while let Ok(count @ 1..) = stream.read(&mut buffer) {
         let text = String::from_utf8_lossy(&buffer[..count]).into_owned();
         let path = text.split(' ').nth(1).unwrap_or_default().to_owned();
         let answer = format!(
-            "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{path}HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nPOISON",
+            "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{path}\
+             HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nPOISON",
             path.len()
         );
         asked.send(path).unwrap();

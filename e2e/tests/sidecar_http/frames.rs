@@ -1,21 +1,22 @@
-//! HTTP/2 by hand (RFC 9113), for requests that no client sends: fields are literals, so that any bytes can stand in them.
+//! Hand-made HTTP/2 (RFC 9113) for requests that no client sends: all fields are literals and may
+//! hold any bytes.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 
-use crate::side::PATIENCE;
+use crate::fixture::TIMEOUT;
 
-/// A connection on which one request is made.
-pub(crate) struct Stream(TcpStream);
+/// A client connection for one request.
+pub(crate) struct Http2Stream(TcpStream);
 
-/// What became of a request.
+/// Result of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    /// With 200, as the service answers.
+pub(crate) enum StreamOutcome {
+    /// Status 200, the service's response.
     Passed,
-    /// With another status.
+    /// Another status.
     Refused,
-    /// The stream was reset, or the connection ended, with this error or without any.
+    /// The stream was reset or the connection closed, with or without this error code.
     Ended(Option<u32>),
 }
 
@@ -25,13 +26,13 @@ const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const GOAWAY: u8 = 7;
 
-/// `:status: 200`, as the static table of RFC 7541 has it.
+/// `:status: 200` in the static table (RFC 7541, appendix A).
 const STATUS_200: u8 = 0x88;
 
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 
-/// The fields of an ordinary request.
+/// Returns the fields of an ordinary request.
 pub(crate) fn get(path: &str) -> Vec<(String, String)> {
     let fields = [
         (":method", "GET"),
@@ -44,12 +45,12 @@ pub(crate) fn get(path: &str) -> Vec<(String, String)> {
         .to_vec()
 }
 
-// === impl Stream ===
+// === impl Http2Stream ===
 
-impl Stream {
+impl Http2Stream {
     pub(crate) fn open(address: SocketAddr) -> Self {
         let mut stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         stream
             .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
             .unwrap();
@@ -58,8 +59,12 @@ impl Stream {
         own
     }
 
-    /// Sends a request and has what becomes of it.
-    pub(crate) fn ask(mut self, fields: &[(String, String)], data: Option<&[u8]>) -> Outcome {
+    /// Sends a request and returns its result.
+    pub(crate) fn exchange(
+        mut self,
+        fields: &[(String, String)],
+        data: Option<&[u8]>,
+    ) -> StreamOutcome {
         self.send_request(fields, data);
         self.outcome()
     }
@@ -83,30 +88,34 @@ impl Stream {
         }
     }
 
-    /// The head of the answer, or the end of it all.
-    pub(crate) fn outcome(&mut self) -> Outcome {
+    /// Reads the head of the response, or the end of the stream.
+    pub(crate) fn outcome(&mut self) -> StreamOutcome {
         loop {
             let Some((kind, _, stream, payload)) = self.receive() else {
-                return Outcome::Ended(None);
+                return StreamOutcome::Ended(None);
             };
             match (kind, stream) {
-                (HEADERS, 1) if payload.first() == Some(&STATUS_200) => return Outcome::Passed,
-                (HEADERS, 1) => return Outcome::Refused,
-                (RST_STREAM, 1) => return Outcome::Ended(Some(error(&payload[..4]))),
-                (GOAWAY, 0) => return Outcome::Ended(Some(error(&payload[4..8]))),
+                (HEADERS, 1) if payload.first() == Some(&STATUS_200) => {
+                    return StreamOutcome::Passed;
+                }
+                (HEADERS, 1) => return StreamOutcome::Refused,
+                (RST_STREAM, 1) => return StreamOutcome::Ended(Some(error(&payload[..4]))),
+                (GOAWAY, 0) => return StreamOutcome::Ended(Some(error(&payload[4..8]))),
                 _ => {}
             }
         }
     }
 
-    /// How the answer ends whose head has come.
-    pub(crate) fn end(&mut self) -> Outcome {
+    /// Reads the rest of the response behind its head.
+    pub(crate) fn end(&mut self) -> StreamOutcome {
         loop {
             match self.receive() {
-                None => return Outcome::Ended(None),
-                Some((DATA, flags, 1, _)) if flags & END_STREAM != 0 => return Outcome::Passed,
+                None => return StreamOutcome::Ended(None),
+                Some((DATA, flags, 1, _)) if flags & END_STREAM != 0 => {
+                    return StreamOutcome::Passed;
+                }
                 Some((RST_STREAM, _, 1, payload)) => {
-                    return Outcome::Ended(Some(error(&payload[..4])));
+                    return StreamOutcome::Ended(Some(error(&payload[..4])));
                 }
                 Some(_) => {}
             }
@@ -119,7 +128,7 @@ impl Stream {
         frame.extend([kind, flags]);
         frame.extend(stream.to_be_bytes());
         frame.extend(payload);
-        // The other side may have hung up: what is read tells.
+        // The peer may have closed the connection; the next read reports that.
         drop(self.0.write_all(&frame));
     }
 
@@ -138,9 +147,9 @@ impl Stream {
     }
 }
 
-// === impl Outcome ===
+// === impl StreamOutcome ===
 
-impl Outcome {
+impl StreamOutcome {
     pub(crate) const fn is_refusal(self) -> bool {
         !matches!(self, Self::Passed)
     }
@@ -150,7 +159,8 @@ fn error(bytes: &[u8]) -> u32 {
     u32::from_be_bytes(bytes.try_into().unwrap())
 }
 
-/// Its length in 7 bits and more (RFC 7541, section 5.1), and the bytes as they are.
+/// Appends a string literal without Huffman code: length in a 7-bit prefix (RFC 7541, section 5.1),
+/// then the bytes.
 fn literal(block: &mut Vec<u8>, bytes: &[u8]) {
     let mut length = bytes.len();
     if length < 127 {

@@ -1,4 +1,4 @@
-//! HTTP through the real `throughline sidecar`: the suites of others, requests made to deceive, and what goes wrong beside it.
+//! HTTP through `throughline sidecar`: conformance suites, request smuggling, and faults.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -6,16 +6,16 @@
     reason = "a test fails by panicking"
 )]
 #![expect(clippy::indexing_slicing, reason = "a test fails by panicking")]
-#![expect(clippy::print_stderr, reason = "figures are told")]
+#![expect(clippy::print_stderr, reason = "prints measured memory")]
 
 mod bodies;
 #[path = "../../../crates/throughline-intercept/tests/support/trace_context.rs"]
 mod cases;
 mod conformance;
 mod faults;
+mod fixture;
 mod frames;
 mod recorder;
 mod service;
-mod side;
 mod smuggling;
 mod trace_context;

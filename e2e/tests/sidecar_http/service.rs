@@ -1,4 +1,4 @@
-//! A service in this process, and a client of it.
+//! An HTTP service in this process, and a client for it.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -11,19 +11,19 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::{TcpListener, TcpStream};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Spoken {
+pub(crate) enum ServiceProtocol {
     Http1,
     Http2,
 }
 
-/// A connection on which one request is made.
-pub(crate) enum Client<B> {
+/// A client connection for one request.
+pub(crate) enum ServiceClient<B> {
     Http1(hyper::client::conn::http1::SendRequest<B>),
     Http2(hyper::client::conn::http2::SendRequest<B>),
 }
 
-/// Answers each request with this.
-pub(crate) async fn start<F, R, B>(spoken: Spoken, answer: F) -> SocketAddr
+/// Starts a service that responds to each request with `answer`.
+pub(crate) async fn start<F, R, B>(spoken: ServiceProtocol, answer: F) -> SocketAddr
 where
     F: Fn(Request<Incoming>) -> R + Clone + Send + 'static,
     R: Future<Output = Response<B>> + Send + 'static,
@@ -41,8 +41,10 @@ where
             let io = TokioIo::new(stream);
             tokio::spawn(async move {
                 drop(match spoken {
-                    Spoken::Http1 => http1::Builder::new().serve_connection(io, answer).await,
-                    Spoken::Http2 => {
+                    ServiceProtocol::Http1 => {
+                        http1::Builder::new().serve_connection(io, answer).await
+                    }
+                    ServiceProtocol::Http2 => {
                         http2::Builder::new(TokioExecutor::new())
                             .serve_connection(io, answer)
                             .await
@@ -54,21 +56,21 @@ where
     address
 }
 
-// === impl Client ===
+// === impl ServiceClient ===
 
-impl<B> Client<B>
+impl<B> ServiceClient<B>
 where
     B: Body<Data = Bytes, Error = Infallible> + Send + Unpin + 'static,
 {
-    pub(crate) async fn open(spoken: Spoken, to: SocketAddr) -> Self {
+    pub(crate) async fn open(spoken: ServiceProtocol, to: SocketAddr) -> Self {
         let io = TokioIo::new(TcpStream::connect(to).await.unwrap());
         match spoken {
-            Spoken::Http1 => {
+            ServiceProtocol::Http1 => {
                 let (sender, connection) = hyper::client::conn::http1::handshake(io).await.unwrap();
                 tokio::spawn(connection);
                 Self::Http1(sender)
             }
-            Spoken::Http2 => {
+            ServiceProtocol::Http2 => {
                 let executor = TokioExecutor::new();
                 let (sender, connection) = hyper::client::conn::http2::handshake(executor, io)
                     .await
@@ -79,7 +81,7 @@ where
         }
     }
 
-    pub(crate) async fn ask(&mut self, request: Request<B>) -> hyper::Result<Response<Incoming>> {
+    pub(crate) async fn send(&mut self, request: Request<B>) -> hyper::Result<Response<Incoming>> {
         match self {
             Self::Http1(sender) => sender.send_request(request).await,
             Self::Http2(sender) => sender.send_request(request).await,

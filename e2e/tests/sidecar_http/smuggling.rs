@@ -1,22 +1,23 @@
-//! Requests that are made to be read in two ways: refused, or passed so that there is one way to read them.
+//! Request smuggling: ambiguous requests are rejected, or normalized to one reading.
 //!
-//! Behind each case comes an honest request on the same connection. Where a case is refused neither is seen by the service; where
-//! it passes the service sees what was meant, then the honest one, and a body that is measured differently would swallow it.
+//! Each case is followed by an honest request on the same connection. The service sees neither if
+//! the case is rejected. Otherwise it sees the intended request, then the honest one, which a
+//! wrongly measured body would swallow.
 
 use std::fmt::Write as _;
 
-use crate::frames::{Outcome, Stream, get};
-use crate::recorder::{Recorder, Request, Seen};
-use crate::side::Side;
+use crate::fixture::SidecarFixture;
+use crate::frames::{Http2Stream, StreamOutcome, get};
+use crate::recorder::{RecordedInput, RequestRecorder, WholeRequest};
 
-/// What is behind each case.
+/// The request behind each case.
 const HONEST: &str = "GET /honest HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
 
-/// What stands for the smuggled request.
+/// The smuggled request.
 const POISON: &str = "GET /poison HTTP/1.1\r\nhost: a\r\n\r\n";
 
-/// How long a body is, as nobody may say it.
-const LENGTHS: [&str; 22] = [
+/// Invalid or ambiguous body lengths.
+const BAD_LENGTHS: [&str; 22] = [
     "content-length: 0\r\ncontent-length: 35",
     "content-length: 35\r\ncontent-length: 0",
     "content-length: 0, 35",
@@ -41,8 +42,8 @@ const LENGTHS: [&str; 22] = [
     " content-length: 35",
 ];
 
-/// How a body is coded, as nobody may say it.
-const CODINGS: [&str; 17] = [
+/// Invalid or ambiguous transfer codings.
+const BAD_CODINGS: [&str; 17] = [
     "transfer-encoding: chunked, gzip",
     "transfer-encoding: chunked, identity",
     "transfer-encoding: identity",
@@ -63,13 +64,13 @@ const CODINGS: [&str; 17] = [
 ];
 
 #[test]
-fn heads_that_can_be_read_in_two_ways_are_refused() {
-    let (service, side) = stage(&[]);
-    for lengths in LENGTHS {
-        refused(&side, &service, lengths, &post(lengths, POISON), &["400"]);
+fn ambiguous_heads_are_rejected() {
+    let (service, side) = start(&[]);
+    for lengths in BAD_LENGTHS {
+        assert_rejected(&side, &service, lengths, &post(lengths, POISON), &["400"]);
     }
-    for codings in CODINGS {
-        refused(
+    for codings in BAD_CODINGS {
+        assert_rejected(
             &side,
             &service,
             codings,
@@ -81,8 +82,8 @@ fn heads_that_can_be_read_in_two_ways_are_refused() {
 }
 
 #[test]
-fn heads_that_make_no_sense_are_refused() {
-    let (service, side) = stage(&[]);
+fn invalid_heads_are_rejected() {
+    let (service, side) = start(&[]);
     let line = |line: &str| format!("{line}\r\nhost: a\r\n\r\n");
     let post = |fields: &str| post(fields, "");
     for (name, text) in [
@@ -133,14 +134,14 @@ fn heads_that_make_no_sense_are_refused() {
         ),
         ("a method with a colon", line("GE:T /case HTTP/1.1")),
     ] {
-        refused(&side, &service, name, &text, &["400"]);
+        assert_rejected(&side, &service, name, &text, &["400"]);
     }
     finish(&side, &service);
 }
 
 #[test]
-fn heads_that_are_too_large_are_refused() {
-    let (service, side) = stage(&[]);
+fn oversized_heads_are_rejected() {
+    let (service, side) = start(&[]);
     let long = "x".repeat(70_000);
     let many = (0..200).fold(String::new(), |mut many, nth| {
         write!(many, "x-{nth}: 1\r\n").unwrap();
@@ -169,14 +170,14 @@ fn heads_that_are_too_large_are_refused() {
         ),
         ("no end", "A".repeat(1 << 20)),
     ] {
-        refused(&side, &service, name, &text, &["400", "414", "431"]);
+        assert_rejected(&side, &service, name, &text, &["400", "414", "431"]);
     }
     finish(&side, &service);
 }
 
 #[test]
-fn bad_chunks_come_to_no_whole_request() {
-    let (service, side) = stage(&[]);
+fn invalid_chunks_complete_no_request() {
+    let (service, side) = start(&[]);
     let extension = "x".repeat(20_000);
     let endless = "1;x\r\na\r\n".repeat(40_000);
     for chunks in [
@@ -215,7 +216,7 @@ fn bad_chunks_come_to_no_whole_request() {
         assert!(statuses(&answer).len() <= 1, "{name:?}: {answer:?}");
         for seen in service.take() {
             assert!(
-                matches!(&seen, Seen::Cut(text) if text.starts_with("POST /case ")),
+                matches!(&seen, RecordedInput::Cut(text) if text.starts_with("POST /case ")),
                 "{name:?}: {seen:?}"
             );
         }
@@ -224,11 +225,119 @@ fn bad_chunks_come_to_no_whole_request() {
 }
 
 #[test]
-fn what_passes_can_be_read_in_one_way_only() {
-    let (service, side) = stage(&[]);
+fn accepted_requests_have_one_reading() {
+    let (service, side) = start(&[]);
+    for (name, text, body) in unusual_framing().into_iter().chain(unusual_heads()) {
+        let answer = side.raw(format!("{text}{HONEST}").as_bytes());
+        assert_eq!(statuses(&answer), ["200", "200"], "{name}: {answer:?}");
+        let seen = complete_requests(&service, name);
+        let targets: Vec<&str> = seen
+            .iter()
+            .map(|request| request.line.split_once(' ').unwrap().1)
+            .collect();
+        assert_eq!(targets, ["/case", "/honest"], "{name}");
+        assert_eq!(seen[0].body, body, "{name}");
+        let host = if text.contains("http://") { "b" } else { "a" };
+        assert!(
+            seen[0]
+                .fields
+                .contains(&("host".to_owned(), host.to_owned())),
+            "{name}: {:?}",
+            seen[0]
+        );
+    }
+    finish(&side, &service);
+}
+
+/// The chunked coding wins, the length is removed, and the connection is closed (RFC 9112, section
+/// 6.3).
+#[test]
+fn chunked_coding_overrides_the_length_and_closes() {
+    let (service, side) = start(&[]);
+    for fields in [
+        "content-length: 6\r\ntransfer-encoding: chunked",
+        "transfer-encoding: chunked\r\ncontent-length: 6",
+        "content-length: 40\r\ntransfer-encoding: chunked",
+    ] {
+        let answer = side.raw(format!("{}{POISON}{HONEST}", post(fields, "0\r\n\r\n")).as_bytes());
+        assert_eq!(statuses(&answer), ["200"], "{fields}: {answer:?}");
+        let seen = complete_requests(&service, fields);
+        assert_eq!(seen.len(), 1, "{fields}: {seen:?}");
+        assert!(
+            !seen[0]
+                .fields
+                .iter()
+                .any(|(name, _)| name == "content-length"),
+            "{:?}",
+            seen[0]
+        );
+    }
+    finish(&side, &service);
+}
+
+/// HTTP/2 field values can contain line breaks; they must not become line ends in HTTP/1.
+#[test]
+fn http2_request_never_becomes_two_http1_requests() {
+    let (service, side) = start(&["--inbound-protocol", "http1"]);
+    for fields in invalid_http2_requests() {
+        let outcome = Http2Stream::open(side.inbound()).exchange(&fields, None);
+        assert!(outcome.is_refusal(), "{fields:?}: {outcome:?}");
+        assert_eq!(service.take(), [], "{fields:?}");
+    }
+    for (length, data) in [
+        ("3", "abcd"),
+        ("5", "abc"),
+        ("0", "GET /poison HTTP/1.1\r\nhost: a\r\n\r\n"),
+    ] {
+        let outcome = Http2Stream::open(side.inbound())
+            .exchange(&with("content-length", length), Some(data.as_bytes()));
+        assert!(outcome.is_refusal(), "{length}: {outcome:?}");
+        assert!(
+            service
+                .take()
+                .iter()
+                .all(|seen| matches!(seen, RecordedInput::Cut(_))),
+            "{length}"
+        );
+    }
+    // A valid request has one host, that of `:authority`, and one length.
+    let mut other_host = with("host", "evil");
+    other_host.push(("cookie".to_owned(), "a=1".to_owned()));
+    other_host.push(("cookie".to_owned(), "b=2".to_owned()));
+    assert_eq!(
+        Http2Stream::open(side.inbound()).exchange(&other_host, Some(b"abc")),
+        StreamOutcome::Passed
+    );
+    let seen = complete_requests(&service, "a host beside :authority");
+    let has = |name: &str, value: &str| {
+        seen[0]
+            .fields
+            .contains(&(name.to_owned(), value.to_owned()))
+    };
+    assert!(
+        has("host", "a") && has("cookie", "a=1; b=2") && has("transfer-encoding", "chunked"),
+        "{seen:?}"
+    );
+    assert_eq!((seen.len(), seen[0].body.as_str()), (1, "abc"));
+    finish(&side, &service);
+}
+
+// --- fixtures ---
+
+fn start(args: &[&str]) -> (RequestRecorder, SidecarFixture) {
+    let service = RequestRecorder::start();
+    let side = SidecarFixture::start(service.address(), args);
+    (service, side)
+}
+
+/// An unusual but valid request: name, bytes, and the body that the service must see.
+type AcceptedRequest = (&'static str, String, &'static str);
+
+/// Returns requests with unusual spellings of length and coding.
+fn unusual_framing() -> [AcceptedRequest; 8] {
     let chunked = "0\r\n\r\n";
     let both = "3;a=b;c=\"d\"\r\nabc\r\n000\r\n\r\n";
-    for (name, text, body) in [
+    [
         (
             "chunks with an extension",
             post("transfer-encoding: chunked", both),
@@ -272,6 +381,12 @@ fn what_passes_can_be_read_in_one_way_only() {
             ),
             "abc",
         ),
+    ]
+}
+
+/// Returns requests with unusual lines, targets, connection fields and trailers.
+fn unusual_heads() -> [AcceptedRequest; 7] {
+    [
         (
             "a body where none is usual",
             "GET /case HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\nabc".to_owned(),
@@ -313,63 +428,12 @@ fn what_passes_can_be_read_in_one_way_only() {
             ),
             "",
         ),
-    ] {
-        let answer = side.raw(format!("{text}{HONEST}").as_bytes());
-        assert_eq!(statuses(&answer), ["200", "200"], "{name}: {answer:?}");
-        let seen = whole(&service, name);
-        let asked: Vec<&str> = seen
-            .iter()
-            .map(|request| request.asks.split_once(' ').unwrap().1)
-            .collect();
-        assert_eq!(asked, ["/case", "/honest"], "{name}");
-        assert_eq!(seen[0].body, body, "{name}");
-        let host = if text.contains("http://") { "b" } else { "a" };
-        assert!(
-            seen[0]
-                .fields
-                .contains(&("host".to_owned(), host.to_owned())),
-            "{name}: {:?}",
-            seen[0]
-        );
-    }
-    finish(&side, &service);
+    ]
 }
 
-/// The chunks hold, the length goes no further, and what is behind is not read: RFC 9112, section 6.3.
-#[test]
-fn of_chunks_and_a_length_only_the_chunks_go_on_and_nothing_behind_them() {
-    let (service, side) = stage(&[]);
-    for fields in [
-        "content-length: 6\r\ntransfer-encoding: chunked",
-        "transfer-encoding: chunked\r\ncontent-length: 6",
-        "content-length: 40\r\ntransfer-encoding: chunked",
-    ] {
-        let answer = side.raw(format!("{}{POISON}{HONEST}", post(fields, "0\r\n\r\n")).as_bytes());
-        assert_eq!(statuses(&answer), ["200"], "{fields}: {answer:?}");
-        let seen = whole(&service, fields);
-        assert_eq!(seen.len(), 1, "{fields}: {seen:?}");
-        assert!(
-            !seen[0]
-                .fields
-                .iter()
-                .any(|(name, _)| name == "content-length"),
-            "{:?}",
-            seen[0]
-        );
-    }
-    finish(&side, &service);
-}
-
-/// HTTP/2 has no line ends, so what is said there must not become one.
-#[test]
-fn nothing_that_http2_can_say_becomes_two_requests_in_http1() {
-    let (service, side) = stage(&["--inbound-protocol", "http1"]);
+/// Returns HTTP/2 requests whose fields would be ambiguous in HTTP/1.
+fn invalid_http2_requests() -> Vec<Vec<(String, String)>> {
     let split = "b\r\n\r\nGET /poison HTTP/1.1\r\nhost: a\r\n\r\n";
-    let with = |name: &str, value: &str| {
-        let mut fields = get("/case");
-        fields.push((name.to_owned(), value.to_owned()));
-        fields
-    };
     let without = |name: &str, value: &str| {
         let mut fields = get("/case");
         fields
@@ -416,67 +480,32 @@ fn nothing_that_http2_can_say_becomes_two_requests_in_http1() {
     let mut twice = with("content-length", "0");
     twice.push(("content-length".to_owned(), "35".to_owned()));
     cases.push(twice);
-    for fields in cases {
-        let outcome = Stream::open(side.inbound()).ask(&fields, None);
-        assert!(outcome.is_refusal(), "{fields:?}: {outcome:?}");
-        assert_eq!(service.take(), [], "{fields:?}");
-    }
-    for (length, data) in [
-        ("3", "abcd"),
-        ("5", "abc"),
-        ("0", "GET /poison HTTP/1.1\r\nhost: a\r\n\r\n"),
-    ] {
-        let outcome = Stream::open(side.inbound())
-            .ask(&with("content-length", length), Some(data.as_bytes()));
-        assert!(outcome.is_refusal(), "{length}: {outcome:?}");
-        assert!(
-            service
-                .take()
-                .iter()
-                .all(|seen| matches!(seen, Seen::Cut(_))),
-            "{length}"
-        );
-    }
-    // What is a request all the same has one host, that of `:authority`, and one length.
-    let mut other_host = with("host", "evil");
-    other_host.push(("cookie".to_owned(), "a=1".to_owned()));
-    other_host.push(("cookie".to_owned(), "b=2".to_owned()));
-    assert_eq!(
-        Stream::open(side.inbound()).ask(&other_host, Some(b"abc")),
-        Outcome::Passed
-    );
-    let seen = whole(&service, "a host beside :authority");
-    let has = |name: &str, value: &str| {
-        seen[0]
-            .fields
-            .contains(&(name.to_owned(), value.to_owned()))
-    };
-    assert!(
-        has("host", "a") && has("cookie", "a=1; b=2") && has("transfer-encoding", "chunked"),
-        "{seen:?}"
-    );
-    assert_eq!((seen.len(), seen[0].body.as_str()), (1, "abc"));
-    finish(&side, &service);
+    cases
 }
 
-// --- parts ---
-
-fn stage(args: &[&str]) -> (Recorder, Side) {
-    let service = Recorder::start();
-    let side = Side::start(service.address(), args);
-    (service, side)
+/// Returns the fields of an ordinary request with one more.
+fn with(name: &str, value: &str) -> Vec<(String, String)> {
+    let mut fields = get("/case");
+    fields.push((name.to_owned(), value.to_owned()));
+    fields
 }
 
 fn post(fields: &str, body: &str) -> String {
     format!("POST /case HTTP/1.1\r\nhost: a\r\n{fields}\r\n\r\n{body}")
 }
 
-/// One refusal, the end, and nothing of it at the service.
+/// Checks for one rejection, a closed connection, and nothing at the service.
 #[track_caller]
-fn refused(side: &Side, service: &Recorder, name: &str, text: &str, with: &[&str]) {
+fn assert_rejected(
+    side: &SidecarFixture,
+    service: &RequestRecorder,
+    name: &str,
+    text: &str,
+    with: &[&str],
+) {
     let answer = side.raw(format!("{text}{HONEST}").as_bytes());
     let statuses = statuses(&answer);
-    // Who still sends when the connection is closed may lose the answer.
+    // A client that still sends when the connection is closed may lose the response to RST.
     assert!(
         statuses.len() <= 1 && (statuses.len() == 1 || text.len() > 60_000),
         "{name:?}: {answer:?}"
@@ -488,12 +517,12 @@ fn refused(side: &Side, service: &Recorder, name: &str, text: &str, with: &[&str
     assert_eq!(service.take(), [], "{name:?}");
 }
 
-/// What the service has seen, if all of it was whole.
+/// Returns the requests at the service, all of which must be complete.
 #[track_caller]
-fn whole(service: &Recorder, name: &str) -> Vec<Request> {
+fn complete_requests(service: &RequestRecorder, name: &str) -> Vec<WholeRequest> {
     let whole = service.take().into_iter().map(|seen| match seen {
-        Seen::Request(request) => request,
-        Seen::Cut(_) | Seen::Odd(_) => panic!("{name}: {seen:?}"),
+        RecordedInput::Request(request) => request,
+        RecordedInput::Cut(_) | RecordedInput::Odd(_) => panic!("{name}: {seen:?}"),
     });
     whole.collect()
 }
@@ -505,16 +534,16 @@ fn statuses(answer: &str) -> Vec<&str> {
         .collect()
 }
 
-/// Nothing came late, and it still works.
+/// Checks that no late request arrives and that the sidecar still works.
 #[track_caller]
-fn finish(side: &Side, service: &Recorder) {
+fn finish(side: &SidecarFixture, service: &RequestRecorder) {
     side.assert_works();
-    let last = whole(service, "the end");
+    let last = complete_requests(service, "the end");
     assert_eq!(
         last.iter()
-            .map(|request| request.asks.as_str())
+            .map(|request| request.line.as_str())
             .collect::<Vec<_>>(),
         ["GET /works"]
     );
-    side.assert_calm();
+    side.assert_no_panic();
 }

@@ -1,59 +1,60 @@
-//! A whole story: records are sent on one way, looked at in the broker itself, consumed on the same way; then their spans are.
+//! A round trip: records are produced through a sidecar, read from the broker directly, consumed
+//! through the sidecar; then the spans are checked.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
-use throughline_testkit::clients::Client;
-use throughline_testkit::sidecar::Sidecar;
+use throughline_testkit::clients::ClientLibrary;
+use throughline_testkit::sidecar::SidecarInstance;
 
-use super::check::{self, Context, Contexts, Order, Place};
-use super::kit::Kit;
-use super::record::{self, Record};
-use super::run::{self, Acknowledged, Consumed};
-use super::spans::Spans;
+use super::check::{self, ContextInjection, HeaderOrder, RecordContext, RecordPosition};
+use super::fixture::KafkaFixture;
+use super::record::{self, TestRecord};
+use super::run::{self, AckedRecord, ConsumedRecord};
+use super::spans::TopicSpans;
 
-/// How clients reach the broker.
-pub(crate) struct Way {
+/// Path from clients to the broker.
+pub(crate) struct BrokerPath {
     pub(crate) bootstrap: String,
-    /// What clients must be told besides: `--security` and what belongs to it.
+    /// Further client options: `--security` and its parameters.
     pub(crate) security: Vec<(String, String)>,
-    /// Nothing stands between when there is none.
-    pub(crate) sidecar: Option<Sidecar>,
+    /// Clients connect directly if there is no sidecar.
+    pub(crate) sidecar: Option<SidecarInstance>,
 }
 
-/// One story.
-pub(crate) struct Case<'a> {
-    pub(crate) kit: &'a Kit,
-    pub(crate) way: &'a Way,
-    /// Also the group, and the `client.id` of both clients.
+/// One round trip.
+pub(crate) struct RoundTripCase<'a> {
+    pub(crate) fixture: &'a KafkaFixture,
+    pub(crate) path: &'a BrokerPath,
+    /// Topic name, also the group and the `client.id` of both clients.
     pub(crate) topic: String,
-    pub(crate) producer: Client,
-    pub(crate) consumer: Client,
+    pub(crate) producer: ClientLibrary,
+    pub(crate) consumer: ClientLibrary,
     pub(crate) records: usize,
     pub(crate) produce: Vec<(&'a str, &'a str)>,
     pub(crate) consume: Vec<(&'a str, &'a str)>,
 }
 
-/// How often the producer sent each record.
+/// Number of times the producer sent each record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Sent {
+pub(crate) enum DeliveryGuarantee {
     Once,
     AtLeastOnce,
 }
 
-/// What was sent, and what is in the broker.
-pub(crate) struct Stored {
-    pub(crate) records: Vec<Record>,
-    pub(crate) acknowledged: Vec<Acknowledged>,
-    pub(crate) places: BTreeMap<Place, usize>,
-    pub(crate) contexts: BTreeMap<Place, Context>,
+/// Records that were sent, and their state in the broker.
+pub(crate) struct StoredRecords {
+    pub(crate) records: Vec<TestRecord>,
+    pub(crate) acknowledged: Vec<AckedRecord>,
+    pub(crate) positions: BTreeMap<RecordPosition, usize>,
+    pub(crate) contexts: BTreeMap<RecordPosition, RecordContext>,
 }
 
 pub(crate) const PARTITIONS: u16 = 3;
 
-// === impl Way ===
+// === impl BrokerPath ===
 
-impl Way {
+impl BrokerPath {
     fn options<'a>(
         &'a self,
         client: &'a str,
@@ -69,29 +70,29 @@ impl Way {
             .collect()
     }
 
-    pub(crate) fn contexts(&self) -> Contexts {
+    pub(crate) fn contexts(&self) -> ContextInjection {
         if self.sidecar.is_some() {
-            Contexts::Injected
+            ContextInjection::Injected
         } else {
-            Contexts::None
+            ContextInjection::None
         }
     }
 }
 
-// === impl Case ===
+// === impl RoundTripCase ===
 
-impl<'a> Case<'a> {
+impl<'a> RoundTripCase<'a> {
     pub(crate) fn new(
-        kit: &'a Kit,
-        way: &'a Way,
+        fixture: &'a KafkaFixture,
+        path: &'a BrokerPath,
         topic: impl Into<String>,
-        client: Client,
+        client: ClientLibrary,
     ) -> Self {
         let topic = topic.into();
         let (produce, consume) = (Vec::new(), Vec::new());
         Self {
-            kit,
-            way,
+            fixture,
+            path,
             topic,
             producer: client,
             consumer: client,
@@ -101,7 +102,7 @@ impl<'a> Case<'a> {
         }
     }
 
-    pub(crate) fn consumer(mut self, client: Client) -> Self {
+    pub(crate) fn consumer(mut self, client: ClientLibrary) -> Self {
         self.consumer = client;
         self
     }
@@ -121,46 +122,46 @@ impl<'a> Case<'a> {
         self
     }
 
-    /// All of it, when nothing happens in between.
+    /// Runs all steps without a disturbance.
     pub(crate) fn run(&self) {
-        self.kit.topic(&self.topic, PARTITIONS);
+        self.fixture.topic(&self.topic, PARTITIONS);
         let stored = self.send();
         let consumed = self.read(stored.committed().len());
         self.assert_traced(&stored, &consumed);
     }
 
-    pub(crate) fn start_producer(&self, records: &[Record]) -> run::Run {
-        let options = self.way.options(&self.topic, &self.produce);
+    pub(crate) fn start_producer(&self, records: &[TestRecord]) -> run::ClientRun {
+        let options = self.path.options(&self.topic, &self.produce);
         run::produce(
-            self.kit.client(self.producer),
-            &self.way.bootstrap,
+            self.fixture.client(self.producer),
+            &self.path.bootstrap,
             &self.topic,
             records,
             &options,
         )
     }
 
-    pub(crate) fn start_consumer(&self, count: usize, further: &[(&str, &str)]) -> run::Run {
-        let mut options = self.way.options(&self.topic, &self.consume);
+    pub(crate) fn start_consumer(&self, count: usize, further: &[(&str, &str)]) -> run::ClientRun {
+        let mut options = self.path.options(&self.topic, &self.consume);
         options.push(("group", &self.topic));
         options.extend(further);
         run::consume(
-            self.kit.client(self.consumer),
-            &self.way.bootstrap,
+            self.fixture.client(self.consumer),
+            &self.path.bootstrap,
             &self.topic,
             count,
             &options,
         )
     }
 
-    /// Produces, and looks at what the broker has.
-    pub(crate) fn send(&self) -> Stored {
+    /// Produces the records and reads them back from the broker.
+    pub(crate) fn send(&self) -> StoredRecords {
         let records = self.generate();
         let acknowledged = self.start_producer(&records).acknowledged();
         self.stored(records, acknowledged)
     }
 
-    pub(crate) fn generate(&self) -> Vec<Record> {
+    pub(crate) fn generate(&self) -> Vec<TestRecord> {
         let seed = self.topic.bytes().fold(1, |seed: u64, byte| {
             seed.wrapping_mul(31).wrapping_add(byte.into())
         });
@@ -172,54 +173,65 @@ impl<'a> Case<'a> {
         )
     }
 
-    /// Looks at what the broker has, past the sidecar: all of it, byte for byte, one context in each.
-    pub(crate) fn stored(&self, records: Vec<Record>, acknowledged: Vec<Acknowledged>) -> Stored {
-        let is_told = !self.produce.contains(&("acks", "0"));
-        let acknowledged = if is_told {
+    /// Reads the records from the broker directly and checks them: complete, byte-equal, one
+    /// context each.
+    pub(crate) fn stored(
+        &self,
+        records: Vec<TestRecord>,
+        acknowledged: Vec<AckedRecord>,
+    ) -> StoredRecords {
+        let has_acks = !self.produce.contains(&("acks", "0"));
+        let acknowledged = if has_acks {
             acknowledged
         } else {
-            check::counted(&records)
+            check::positions_without_acks(&records)
         };
         check::acknowledged_in_order(&records, &acknowledged);
-        let places = check::places(&acknowledged);
-        let eye = self.kit.client(Client::FranzGo);
+        let positions = check::positions_of(&acknowledged);
+        let reader = self.fixture.client(ClientLibrary::FranzGo);
         let found = run::consume(
-            eye,
-            self.kit.kafka.bootstrap(),
+            reader,
+            self.fixture.kafka.bootstrap(),
             &self.topic,
             records.len(),
             &[],
         )
         .consumed();
-        let contexts = check::arrived(&records, &places, &found, Order::Kept, self.way.contexts());
+        let contexts = check::arrived(
+            &records,
+            &positions,
+            &found,
+            HeaderOrder::Kept,
+            self.path.contexts(),
+        );
         if let Some((_, codec)) = self.produce.iter().find(|(name, _)| *name == "codec") {
             check::codec(&found, codec);
         }
-        Stored {
+        StoredRecords {
             records,
             acknowledged,
-            places,
+            positions,
             contexts,
         }
     }
 
-    pub(crate) fn read(&self, count: usize) -> Vec<Consumed> {
+    pub(crate) fn read(&self, count: usize) -> Vec<ConsumedRecord> {
         self.start_consumer(count, &[]).consumed()
     }
 
-    /// What a consumer had, against what was sent.
-    pub(crate) fn assert_arrived(&self, stored: &Stored, consumed: &[Consumed]) {
-        let order = if self.consumer == Client::Kafkajs {
-            Order::WithinName
+    /// Compares consumed records with sent records.
+    pub(crate) fn assert_arrived(&self, stored: &StoredRecords, consumed: &[ConsumedRecord]) {
+        let order = if self.consumer == ClientLibrary::Kafkajs {
+            HeaderOrder::WithinName
         } else {
-            Order::Kept
+            HeaderOrder::Kept
         };
         let contexts = check::arrived(
             &stored.records,
             &stored.committed(),
             consumed,
             order,
-            self.way.contexts(),
+            self.path.contexts(),
         );
         assert_eq!(
             contexts,
@@ -228,70 +240,76 @@ impl<'a> Case<'a> {
         );
     }
 
-    /// Records and spans, when each record was sent once and fetched once.
-    pub(crate) fn assert_traced(&self, stored: &Stored, consumed: &[Consumed]) {
+    /// Checks records and spans of an exactly-once round trip.
+    pub(crate) fn assert_traced(&self, stored: &StoredRecords, consumed: &[ConsumedRecord]) {
         self.assert_arrived(stored, consumed);
-        self.assert_spans(stored, Sent::Once, 1..=1);
+        self.assert_spans(stored, DeliveryGuarantee::Once, 1..=1);
     }
 
-    /// Every record has its producer span, and so many consumer spans, each with a commit or another's.
+    /// Checks that every record has its producer span, `processed` consumer spans, and a commit for
+    /// each.
     pub(crate) fn assert_spans(
         &self,
-        stored: &Stored,
-        sent: Sent,
+        stored: &StoredRecords,
+        guarantee: DeliveryGuarantee,
         processed: RangeInclusive<usize>,
     ) {
-        let Some(sidecar) = &self.way.sidecar else {
+        let Some(sidecar) = &self.path.sidecar else {
             return;
         };
         let committed = stored.committed_contexts();
-        let wanted = [
+        let expected = [
             ("send", stored.contexts.len()),
             ("process", committed.len()),
             ("commit", committed.len()),
         ];
-        let spans = Spans::wait_for(&self.kit.collector, sidecar.service(), &self.topic, &wanted);
-        match sent {
-            Sent::Once if self.produce.contains(&("acks", "0")) => {
+        let spans = TopicSpans::wait_for(
+            &self.fixture.collector,
+            sidecar.service(),
+            &self.topic,
+            &expected,
+        );
+        match guarantee {
+            DeliveryGuarantee::Once if self.produce.contains(&("acks", "0")) => {
                 spans.assert_sent_unacknowledged(&stored.contexts, &self.topic);
             }
-            Sent::Once => spans.assert_sent(&stored.contexts, &self.topic, 1..=1),
-            Sent::AtLeastOnce => spans.assert_sent_at_least_once(&stored.contexts),
+            DeliveryGuarantee::Once => spans.assert_sent(&stored.contexts, &self.topic, 1..=1),
+            DeliveryGuarantee::AtLeastOnce => spans.assert_sent_at_least_once(&stored.contexts),
         }
-        spans.assert_settled(&committed, &processed);
+        spans.assert_committed(&committed, &processed);
         spans.assert_processed(&committed, [&self.topic, &self.topic], processed);
         let aborted = stored
             .contexts
             .iter()
-            .filter(|(place, _)| !committed.contains_key(place));
+            .filter(|(position, _)| !committed.contains_key(position));
         spans.assert_not_processed(aborted.map(|(_, context)| context));
     }
 }
 
-// === impl Stored ===
+// === impl StoredRecords ===
 
-impl Stored {
-    /// The places of the records that were not taken back.
-    pub(crate) fn committed(&self) -> BTreeMap<Place, usize> {
-        let taken_back = |index: usize| {
+impl StoredRecords {
+    /// Returns the positions of records outside of aborted transactions.
+    pub(crate) fn committed(&self) -> BTreeMap<RecordPosition, usize> {
+        let is_aborted = |index: usize| {
             self.acknowledged
                 .iter()
                 .any(|ack| ack.index == index && !ack.committed)
         };
-        self.places
+        self.positions
             .iter()
-            .filter(|(_, index)| !taken_back(**index))
-            .map(|(place, index)| (*place, *index))
+            .filter(|(_, index)| !is_aborted(**index))
+            .map(|(position, index)| (*position, *index))
             .collect()
     }
 
-    pub(crate) fn committed_contexts(&self) -> BTreeMap<Place, Context> {
+    pub(crate) fn committed_contexts(&self) -> BTreeMap<RecordPosition, RecordContext> {
         let committed = self.committed();
         let kept = self
             .contexts
             .iter()
-            .filter(|(place, _)| committed.contains_key(place));
-        kept.map(|(place, context)| (*place, context.clone()))
+            .filter(|(position, _)| committed.contains_key(position));
+        kept.map(|(position, context)| (*position, context.clone()))
             .collect()
     }
 }

@@ -1,48 +1,48 @@
-//! What must hold of the records: each one there, once, in order, as it was sent.
+//! Checks of records: each one is there, once, in order, unchanged.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::record::{Headers, Record};
-use super::run::{Acknowledged, Consumed};
+use super::record::{RecordHeaders, TestRecord};
+use super::run::{AckedRecord, ConsumedRecord};
 
-/// The place of a record in its topic.
-pub(crate) type Place = (i32, i64);
+/// Partition and offset of a record.
+pub(crate) type RecordPosition = (i32, i64);
 
-/// What a record's `traceparent` says.
+/// Trace context of a record, from its `traceparent`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Context {
+pub(crate) struct RecordContext {
     pub(crate) trace: String,
     pub(crate) span: String,
-    /// It was in the record already when the producer sent it.
-    pub(crate) came_along: bool,
+    /// The producer sent this context itself.
+    pub(crate) from_producer: bool,
 }
 
-/// How strictly headers are compared.
+/// Strictness of the comparison of headers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Order {
+pub(crate) enum HeaderOrder {
     Kept,
-    /// The consumer keeps headers in a map: only values of one name have an order.
+    /// The consumer keeps headers in a map: only values of one name keep their order.
     WithinName,
 }
 
-/// Whether records came by way of the sidecar, which gave each a context.
+/// Whether a sidecar injected a context into each record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Contexts {
+pub(crate) enum ContextInjection {
     Injected,
     None,
 }
 
-/// Every record was acknowledged once, and in each partition in the order of the input.
-pub(crate) fn acknowledged_in_order(records: &[Record], acknowledged: &[Acknowledged]) {
+/// Checks that every record was acknowledged once, in input order within each partition.
+pub(crate) fn acknowledged_in_order(records: &[TestRecord], acknowledged: &[AckedRecord]) {
     let mut indices: Vec<usize> = acknowledged.iter().map(|ack| ack.index).collect();
     indices.sort_unstable();
     assert!(
         indices.iter().copied().eq(0..records.len()),
         "not acknowledged once each: {indices:?}"
     );
-    let mut by_place: Vec<&Acknowledged> = acknowledged.iter().collect();
-    by_place.sort_by_key(|ack| (ack.partition, ack.offset));
-    for pair in by_place.windows(2) {
+    let mut by_position: Vec<&AckedRecord> = acknowledged.iter().collect();
+    by_position.sort_by_key(|ack| (ack.partition, ack.offset));
+    for pair in by_position.windows(2) {
         if let [first, second] = pair
             && first.partition == second.partition
         {
@@ -65,24 +65,24 @@ pub(crate) fn acknowledged_in_order(records: &[Record], acknowledged: &[Acknowle
     }
 }
 
-/// What a producer without acknowledgements would have been told, when the topic was empty.
-pub(crate) fn counted(records: &[Record]) -> Vec<Acknowledged> {
+/// Returns the positions of records that were produced with acks=0 into an empty topic.
+pub(crate) fn positions_without_acks(records: &[TestRecord]) -> Vec<AckedRecord> {
     let mut next: BTreeMap<i32, i64> = BTreeMap::new();
-    let place = |(index, record): (usize, &Record)| {
+    let position = |(index, record): (usize, &TestRecord)| {
         let offset = next.entry(record.partition).or_default();
         *offset += 1;
-        Acknowledged {
+        AckedRecord {
             index,
             partition: record.partition,
             offset: *offset - 1,
             committed: true,
         }
     };
-    records.iter().enumerate().map(place).collect()
+    records.iter().enumerate().map(position).collect()
 }
 
-/// Where the records must be when nobody has told: as many as were consumed, in order, in one partition.
-pub(crate) fn in_order(consumed: &[Consumed]) -> BTreeMap<Place, usize> {
+/// Returns the expected positions without acknowledgements: one partition, in input order.
+pub(crate) fn in_order(consumed: &[ConsumedRecord]) -> BTreeMap<RecordPosition, usize> {
     consumed
         .iter()
         .enumerate()
@@ -90,53 +90,55 @@ pub(crate) fn in_order(consumed: &[Consumed]) -> BTreeMap<Place, usize> {
         .collect()
 }
 
-/// Where the records must be.
-pub(crate) fn places(acknowledged: &[Acknowledged]) -> BTreeMap<Place, usize> {
+/// Returns the expected positions of the records.
+pub(crate) fn positions_of(acknowledged: &[AckedRecord]) -> BTreeMap<RecordPosition, usize> {
     acknowledged
         .iter()
         .map(|ack| ((ack.partition, ack.offset), ack.index))
         .collect()
 }
 
-/// What was consumed is what was sent: each record once, in order, byte-equal. Gives the context that each has.
+/// Checks that consumed records equal sent records: each once, in order, byte-equal. Returns the
+/// context of each.
 pub(crate) fn arrived(
-    records: &[Record],
-    places: &BTreeMap<Place, usize>,
-    consumed: &[Consumed],
-    order: Order,
-    contexts: Contexts,
-) -> BTreeMap<Place, Context> {
+    records: &[TestRecord],
+    positions: &BTreeMap<RecordPosition, usize>,
+    consumed: &[ConsumedRecord],
+    order: HeaderOrder,
+    contexts: ContextInjection,
+) -> BTreeMap<RecordPosition, RecordContext> {
     let mut last: BTreeMap<i32, i64> = BTreeMap::new();
     let mut found = BTreeMap::new();
     for record in consumed {
-        let place = (record.partition, record.offset);
+        let position = (record.partition, record.offset);
         let before = last.insert(record.partition, record.offset);
         assert!(
             before.is_none_or(|before| before < record.offset),
-            "{place:?} came after {before:?}"
+            "{position:?} came after {before:?}"
         );
-        let index = places
-            .get(&place)
-            .unwrap_or_else(|| panic!("nobody sent what is at {place:?}"));
+        let index = positions
+            .get(&position)
+            .unwrap_or_else(|| panic!("unexpected record at {position:?}"));
         found.extend(
-            same(&records[*index], record, order, contexts).map(|context| (place, context)),
+            check_record(&records[*index], record, order, contexts)
+                .map(|context| (position, context)),
         );
     }
-    let missing: Vec<&Place> = places
+    let missing: Vec<&RecordPosition> = positions
         .keys()
         .filter(|(partition, offset)| !has(consumed, *partition, *offset))
         .collect();
     assert!(
         missing.is_empty(),
-        "{} records never came: {missing:?}",
+        "{} records are missing: {missing:?}",
         missing.len()
     );
     found
 }
 
-/// The first delivery of each record. A group whose coordinator died may have lost what it had not committed, and begins there again:
-/// Kafka promises it no more, with or without a sidecar.
-pub(crate) fn first_deliveries(consumed: Vec<Consumed>) -> Vec<Consumed> {
+/// Keeps the first delivery of each record. A group whose coordinator died may lose uncommitted
+/// progress and read again: Kafka does not guarantee more, with or without a sidecar.
+pub(crate) fn first_deliveries(consumed: Vec<ConsumedRecord>) -> Vec<ConsumedRecord> {
     let mut seen = BTreeSet::new();
     consumed
         .into_iter()
@@ -144,8 +146,9 @@ pub(crate) fn first_deliveries(consumed: Vec<Consumed>) -> Vec<Consumed> {
         .collect()
 }
 
-/// The batches were compressed so, but for those that would only have grown: librdkafka sends such as they are.
-pub(crate) fn codec(consumed: &[Consumed], codec: &str) {
+/// Checks that batches were compressed with `codec`, except for those that would have grown:
+/// librdkafka sends such batches uncompressed.
+pub(crate) fn codec(consumed: &[ConsumedRecord], codec: &str) {
     let others: Vec<&str> = consumed
         .iter()
         .map(|record| record.codec.as_str())
@@ -157,53 +160,59 @@ pub(crate) fn codec(consumed: &[Consumed], codec: &str) {
     );
 }
 
-fn has(consumed: &[Consumed], partition: i32, offset: i64) -> bool {
+fn has(consumed: &[ConsumedRecord], partition: i32, offset: i64) -> bool {
     consumed
         .iter()
         .any(|record| record.partition == partition && record.offset == offset)
 }
 
-/// The record is the same, but for one context if the sidecar gave it one. Gives the context.
-pub(crate) fn same(
-    sent: &Record,
-    got: &Consumed,
-    order: Order,
-    contexts: Contexts,
-) -> Option<Context> {
-    let place = (got.partition, got.offset);
-    assert_eq!(sent.key, got.key, "the key at {place:?}");
-    assert_eq!(sent.value, got.value, "the value at {place:?}");
+/// Checks that the record is unchanged, except for an injected context. Returns the context.
+pub(crate) fn check_record(
+    sent: &TestRecord,
+    got: &ConsumedRecord,
+    order: HeaderOrder,
+    contexts: ContextInjection,
+) -> Option<RecordContext> {
+    let position = (got.partition, got.offset);
+    assert_eq!(sent.key, got.key, "the key at {position:?}");
+    assert_eq!(sent.value, got.value, "the value at {position:?}");
     if let Some(timestamp) = sent.timestamp {
-        assert_eq!(timestamp, got.timestamp, "the timestamp at {place:?}");
+        assert_eq!(timestamp, got.timestamp, "the timestamp at {position:?}");
     }
     let (mut own, mut headers) = (sent.headers.clone(), got.headers.clone());
     let has_context = own.iter().any(|(name, _)| name == b"traceparent");
-    let context = find_context(&headers).map(|context| Context {
-        came_along: has_context,
+    let context = find_context(&headers).map(|context| RecordContext {
+        from_producer: has_context,
         ..context
     });
-    if contexts == Contexts::Injected && !has_context {
+    if contexts == ContextInjection::Injected && !has_context {
         let before = headers.len();
         headers.retain(|(name, _)| name != b"traceparent");
         assert_eq!(
             before - headers.len(),
             1,
-            "contexts in the record at {place:?}"
+            "contexts in the record at {position:?}"
         );
     }
-    if order == Order::WithinName {
+    if order == HeaderOrder::WithinName {
         sort(&mut own);
         sort(&mut headers);
     }
-    assert_eq!(legible(&own), legible(&headers), "the headers at {place:?}");
+    assert_eq!(
+        format_headers(&own),
+        format_headers(&headers),
+        "the headers at {position:?}"
+    );
     match contexts {
-        Contexts::Injected => Some(context.unwrap_or_else(|| panic!("no context at {place:?}"))),
-        Contexts::None => None,
+        ContextInjection::Injected => {
+            Some(context.unwrap_or_else(|| panic!("no context at {position:?}")))
+        }
+        ContextInjection::None => None,
     }
 }
 
-/// Headers as a person can compare them.
-fn legible(headers: &Headers) -> Vec<String> {
+/// Formats headers for a failure message.
+fn format_headers(headers: &RecordHeaders) -> Vec<String> {
     let text = |bytes: &[u8]| bytes.escape_ascii().to_string();
     let value = |value: &Option<Vec<u8>>| {
         value
@@ -216,13 +225,13 @@ fn legible(headers: &Headers) -> Vec<String> {
         .collect()
 }
 
-fn sort(headers: &mut Headers) {
-    // Stable: values of one name stay as they are.
+fn sort(headers: &mut RecordHeaders) {
+    // A stable sort keeps the order of values of one name.
     headers.sort_by(|(one, _), (other, _)| one.cmp(other));
 }
 
-/// Trace and span of the first `traceparent` (W3C Trace Context, version 00).
-fn find_context(headers: &Headers) -> Option<Context> {
+/// Parses the first `traceparent` (W3C Trace Context, version 00).
+fn find_context(headers: &RecordHeaders) -> Option<RecordContext> {
     let (_, value) = headers.iter().find(|(name, _)| name == b"traceparent")?;
     let text = String::from_utf8(value.clone()?).ok()?;
     let [version, trace, span, flags] = text.split('-').collect::<Vec<_>>()[..] else {
@@ -239,9 +248,9 @@ fn find_context(headers: &Headers) -> Option<Context> {
         trace.bytes().any(|byte| byte != b'0') && span.bytes().any(|byte| byte != b'0'),
         "{text}"
     );
-    Some(Context {
+    Some(RecordContext {
         trace: trace.to_owned(),
         span: span.to_owned(),
-        came_along: false,
+        from_producer: false,
     })
 }

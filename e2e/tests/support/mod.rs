@@ -1,8 +1,9 @@
-//! What the tests of the sidecar share: hostile records, clients that carry them, and what must hold of both records and spans.
+//! Shared by the sidecar's Kafka tests: generated records, clients that carry them, and checks of
+//! records and spans.
 
 pub(crate) mod case;
 pub(crate) mod check;
-pub(crate) mod kit;
+pub(crate) mod fixture;
 pub(crate) mod record;
 pub(crate) mod run;
 pub(crate) mod spans;

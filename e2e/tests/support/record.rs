@@ -1,27 +1,27 @@
-//! Records made from a seed: as hostile as the client that sends them allows.
+//! Generates records from a seed, as unusual as the producing client allows.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use fastrand::Rng;
 use serde_json::{Value, json};
-use throughline_testkit::clients::Client;
+use throughline_testkit::clients::ClientLibrary;
 
-use super::run::Consumed;
+use super::run::ConsumedRecord;
 
-/// What is sent.
+/// A record to produce.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Record {
+pub(crate) struct TestRecord {
     pub(crate) partition: i32,
     pub(crate) timestamp: Option<i64>,
     pub(crate) key: Option<Vec<u8>>,
     pub(crate) value: Option<Vec<u8>>,
-    pub(crate) headers: Headers,
+    pub(crate) headers: RecordHeaders,
 }
 
-/// What somebody consumed and sends on.
-impl From<Consumed> for Record {
-    fn from(consumed: Consumed) -> Self {
-        let Consumed {
+/// A consumed record that is produced again.
+impl From<ConsumedRecord> for TestRecord {
+    fn from(consumed: ConsumedRecord) -> Self {
+        let ConsumedRecord {
             partition,
             timestamp,
             key,
@@ -39,20 +39,20 @@ impl From<Consumed> for Record {
     }
 }
 
-/// Names and values in their order; a name may come again, a value may be null.
-pub(crate) type Headers = Vec<(Vec<u8>, Option<Vec<u8>>)>;
+/// Names and values in order; names may repeat, values may be null.
+pub(crate) type RecordHeaders = Vec<(Vec<u8>, Option<Vec<u8>>)>;
 
-/// What a client can send; the table is in `e2e/clients/README.md`.
+/// Abilities of a client; the table is in `e2e/clients/README.md`.
 #[derive(Debug, Clone, Copy)]
-struct Abilities {
+struct ClientCapabilities {
     null_values: bool,
     any_order: bool,
     any_names: bool,
-    nothing: bool,
+    empty_records: bool,
 }
 
-/// Names that somebody has somewhere.
-const NAMES: [&str; 14] = [
+/// Header names that occur in practice, and some that break naive code.
+const HEADER_NAMES: [&str; 14] = [
     "a",
     "dup",
     "dup",
@@ -69,29 +69,34 @@ const NAMES: [&str; 14] = [
     "quote\"back\\slash",
 ];
 
-/// `count` records for `partitions` partitions, as the first client can send and the second can show them; the same for the
-/// same seed.
+/// Generates `count` records for `partitions` partitions, limited to what the first client can send
+/// and the second can show. The same seed gives the same records.
 pub(crate) fn generate(
-    [client, reader]: [Client; 2],
+    [client, reader]: [ClientLibrary; 2],
     seed: u64,
     count: usize,
     partitions: i32,
-) -> Vec<Record> {
+) -> Vec<TestRecord> {
     let mut rng = Rng::with_seed(seed);
-    let abilities = Abilities {
-        null_values: !matches!(client, Client::KafkaPython | Client::Kafkajs),
-        any_order: client != Client::Kafkajs,
-        any_names: [client, reader] == [Client::FranzGo; 2],
-        nothing: client != Client::KafkaPython,
+    let capabilities = ClientCapabilities {
+        null_values: !matches!(client, ClientLibrary::KafkaPython | ClientLibrary::Kafkajs),
+        any_order: client != ClientLibrary::Kafkajs,
+        any_names: [client, reader] == [ClientLibrary::FranzGo; 2],
+        empty_records: client != ClientLibrary::KafkaPython,
     };
     (0..count)
-        .map(|index| one(&mut rng, index, partitions, abilities))
+        .map(|index| generate_one(&mut rng, index, partitions, capabilities))
         .collect()
 }
 
-fn one(rng: &mut Rng, index: usize, partitions: i32, abilities: Abilities) -> Record {
+fn generate_one(
+    rng: &mut Rng,
+    index: usize,
+    partitions: i32,
+    capabilities: ClientCapabilities,
+) -> TestRecord {
     let timestamp = 1_760_000_000_000_i64 + i64::try_from(index).unwrap() * 7;
-    let mut record = Record {
+    let mut record = TestRecord {
         partition: rng.i32(0..partitions),
         timestamp: rng.bool().then_some(timestamp),
         key: match rng.u8(0..6) {
@@ -107,49 +112,52 @@ fn one(rng: &mut Rng, index: usize, partitions: i32, abilities: Abilities) -> Re
             3 => Some(vec![b'z'; rng.usize(1000..20_000)]),
             _ => Some(bytes(rng, 200)),
         },
-        headers: headers(rng, abilities),
+        headers: headers(rng, capabilities),
     };
-    if !abilities.nothing && record.key.is_none() {
+    if !capabilities.empty_records && record.key.is_none() {
         record.value.get_or_insert_default();
     }
     record
 }
 
-fn headers(rng: &mut Rng, abilities: Abilities) -> Headers {
+fn headers(rng: &mut Rng, capabilities: ClientCapabilities) -> RecordHeaders {
+    // The count of headers in some records needs a varint of two bytes.
     let count = match rng.u8(0..12) {
         0..3 => 0,
         3..11 => rng.usize(1..7),
         _ => rng.usize(40..150),
     };
-    let mut headers: Headers = (0..count)
-        .map(|_| (name(rng, abilities), value(rng, abilities)))
+    let mut headers: RecordHeaders = (0..count)
+        .map(|_| (name(rng, capabilities), value(rng, capabilities)))
         .collect();
     if rng.u8(0..8) == 0 {
-        // The application's own trace, which is to be continued.
+        // A trace of the application itself, which the sidecar must continue.
         let own = format!("00-{:032x}-{:016x}-01", rng.u128(1..), rng.u64(1..));
         headers.insert(
             rng.usize(0..=headers.len()),
             (b"traceparent".to_vec(), Some(own.into_bytes())),
         );
     }
-    if !abilities.any_order {
+    if !capabilities.any_order {
         group_by_name(&mut headers);
     }
     headers
 }
 
-fn name(rng: &mut Rng, abilities: Abilities) -> Vec<u8> {
+fn name(rng: &mut Rng, capabilities: ClientCapabilities) -> Vec<u8> {
     match rng.u8(0..20) {
-        0 if abilities.any_names => vec![0xff, 0xfe, rng.u8(..)],
-        1 if abilities.any_order => b"7".to_vec(),
+        0 if capabilities.any_names => vec![0xff, 0xfe, rng.u8(..)],
+        1 if capabilities.any_order => b"7".to_vec(),
         2 => vec![b'n'; rng.usize(1..300)],
-        _ => NAMES[rng.usize(..NAMES.len())].as_bytes().to_vec(),
+        _ => HEADER_NAMES[rng.usize(..HEADER_NAMES.len())]
+            .as_bytes()
+            .to_vec(),
     }
 }
 
-fn value(rng: &mut Rng, abilities: Abilities) -> Option<Vec<u8>> {
+fn value(rng: &mut Rng, capabilities: ClientCapabilities) -> Option<Vec<u8>> {
     match rng.u8(0..8) {
-        0 if abilities.null_values => None,
+        0 if capabilities.null_values => None,
         1 => Some(Vec::new()),
         2 => Some(vec![0xc3, 0x28, 0x00, 0xff]),
         3 => Some(bytes(rng, 5000)),
@@ -157,15 +165,15 @@ fn value(rng: &mut Rng, abilities: Abilities) -> Option<Vec<u8>> {
     }
 }
 
-fn bytes(rng: &mut Rng, most: usize) -> Vec<u8> {
-    let mut bytes = vec![0; rng.usize(1..=most)];
+fn bytes(rng: &mut Rng, max_length: usize) -> Vec<u8> {
+    let mut bytes = vec![0; rng.usize(1..=max_length)];
     rng.fill(&mut bytes);
     bytes
 }
 
-/// Values of one name stand together, where the name came first.
-fn group_by_name(headers: &mut Headers) {
-    let mut grouped: Headers = Vec::new();
+/// Groups values of one name at the first position of the name.
+fn group_by_name(headers: &mut RecordHeaders) {
+    let mut grouped: RecordHeaders = Vec::new();
     for (name, value) in headers.drain(..) {
         let after = grouped
             .iter()
@@ -176,15 +184,15 @@ fn group_by_name(headers: &mut Headers) {
     *headers = grouped;
 }
 
-/// The lines that clients read.
-pub(crate) fn to_lines(records: &[Record]) -> String {
+/// Formats records as input lines of a client.
+pub(crate) fn to_lines(records: &[TestRecord]) -> String {
     records
         .iter()
         .map(|record| format!("{}\n", line(record)))
         .collect()
 }
 
-fn line(record: &Record) -> Value {
+fn line(record: &TestRecord) -> Value {
     let text = |bytes: Option<&Vec<u8>>| bytes.map(|bytes| STANDARD.encode(bytes));
     let headers: Vec<Value> = record
         .headers
@@ -200,7 +208,7 @@ fn line(record: &Record) -> Value {
     })
 }
 
-/// Bytes of a line, or null.
+/// Decodes bytes of a line, or null.
 pub(crate) fn decode(text: &Value) -> Option<Vec<u8>> {
     (!text.is_null()).then(|| {
         STANDARD

@@ -1,62 +1,62 @@
-//! One run of a client: started, waited for, its lines read.
+//! Starts a client, waits for it and reads its output lines.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
-use throughline_testkit::process::{Process, Spec};
+use throughline_testkit::process::{ChildProcess, ProcessSpec};
 use throughline_testkit::wait;
 
-use super::record::{self, Headers, Record};
+use super::record::{self, RecordHeaders, TestRecord};
 
-/// A client at work.
-pub(crate) struct Run {
-    process: Process,
-    /// What it does, and with which topic.
-    work: String,
+/// A running client.
+pub(crate) struct ClientRun {
+    process: ChildProcess,
+    /// Task and topic, for messages.
+    task: String,
     output: PathBuf,
-    // Last, so that the process is gone before its folder is removed.
+    // Dropped last: the process must be gone before its folder is removed.
     _folder: TempDir,
 }
 
-/// Where a record went.
+/// Acknowledgement of a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Acknowledged {
+pub(crate) struct AckedRecord {
     pub(crate) index: usize,
     pub(crate) partition: i32,
     pub(crate) offset: i64,
-    /// Outside of a transaction always.
+    /// Always true outside of a transaction.
     pub(crate) committed: bool,
 }
 
-/// What a consumer had.
+/// A consumed record.
 #[derive(Debug, Clone)]
-pub(crate) struct Consumed {
+pub(crate) struct ConsumedRecord {
     pub(crate) partition: i32,
     pub(crate) offset: i64,
     pub(crate) timestamp: i64,
     pub(crate) key: Option<Vec<u8>>,
     pub(crate) value: Option<Vec<u8>>,
-    pub(crate) headers: Headers,
-    /// Told by `franz-go` alone.
+    pub(crate) headers: RecordHeaders,
+    /// Reported by `franz-go` only.
     pub(crate) codec: String,
-    /// In a share group.
+    /// Share groups only.
     pub(crate) delivery_count: u64,
     pub(crate) released: bool,
 }
 
-/// Longest life of a client that is not told to be slow.
-const LIMIT: Duration = Duration::from_secs(90);
+/// Maximum run time of a client.
+const TIMEOUT: Duration = Duration::from_secs(90);
 
 /// Starts `spec` as a producer of these records.
 pub(crate) fn produce(
-    spec: Spec,
+    spec: ProcessSpec,
     bootstrap: &str,
     topic: &str,
-    records: &[Record],
+    records: &[TestRecord],
     options: &[(&str, &str)],
-) -> Run {
+) -> ClientRun {
     let folder = tempfile::tempdir().unwrap();
     let input = folder.path().join("input");
     std::fs::write(&input, record::to_lines(records)).unwrap();
@@ -80,12 +80,12 @@ pub(crate) fn produce(
 
 /// Starts `spec` as a consumer of `count` records.
 pub(crate) fn consume(
-    spec: Spec,
+    spec: ProcessSpec,
     bootstrap: &str,
     topics: &str,
     count: usize,
     options: &[(&str, &str)],
-) -> Run {
+) -> ClientRun {
     let spec = spec.args([
         "consume",
         "--bootstrap",
@@ -103,14 +103,14 @@ pub(crate) fn consume(
     )
 }
 
-/// Starts `spec` as a Streams application that carries `count` records from one topic to another.
+/// Starts `spec` as a Streams application that copies `count` records from one topic to another.
 pub(crate) fn streams(
-    spec: Spec,
+    spec: ProcessSpec,
     bootstrap: &str,
     topics: [&str; 2],
     count: usize,
     options: &[(&str, &str)],
-) -> Run {
+) -> ClientRun {
     let folder = tempfile::tempdir().unwrap();
     let [from, to] = topics;
     let spec = spec
@@ -125,16 +125,16 @@ pub(crate) fn streams(
             "--state",
         ])
         .arg(folder.path());
-    let work = format!("Streams from {from} to {to}");
+    let task = format!("Streams from {from} to {to}");
     start(
         spec.args(["--count", &count.to_string()]),
-        work,
+        task,
         folder,
         options,
     )
 }
 
-fn start(spec: Spec, work: String, folder: TempDir, options: &[(&str, &str)]) -> Run {
+fn start(spec: ProcessSpec, task: String, folder: TempDir, options: &[(&str, &str)]) -> ClientRun {
     let output = folder.path().join("output");
     let options = options
         .iter()
@@ -145,18 +145,18 @@ fn start(spec: Spec, work: String, folder: TempDir, options: &[(&str, &str)]) ->
         .args(options)
         .spawn()
         .unwrap();
-    Run {
+    ClientRun {
         process,
-        work,
+        task,
         output,
         _folder: folder,
     }
 }
 
-// === impl Run ===
+// === impl ClientRun ===
 
-impl Run {
-    /// Waits until it has written so many lines.
+impl ClientRun {
+    /// Waits until the client has written `count` lines.
     #[track_caller]
     pub(crate) fn wait_for_lines(&self, count: usize) {
         let written = || {
@@ -165,26 +165,26 @@ impl Run {
                 .then_some(Ok(()))
                 .or_else(|| self.process.crashed().map(Err))
         };
-        match wait::until(LIMIT, written) {
+        match wait::until(TIMEOUT, written) {
             Some(Ok(())) => {}
-            // It may have written them and ended between the two looks.
+            // The client may have written the lines and ended since the last poll.
             Some(Err(crash)) => assert!(
                 lines(&self.output).len() >= count,
                 "{}: {crash}",
                 self.state()
             ),
             None => panic!(
-                "{} has not written {count} lines within {LIMIT:?}:\n{}",
+                "{} did not write {count} lines within {TIMEOUT:?}:\n{}",
                 self.state(),
                 self.log()
             ),
         }
     }
 
-    /// Waits for its end, which must be a good one; gives its lines.
+    /// Waits until the client has ended successfully; returns its lines.
     #[track_caller]
     pub(crate) fn lines(self) -> Vec<Value> {
-        match self.process.wait(LIMIT) {
+        match self.process.wait(TIMEOUT) {
             Ok(status) => assert!(
                 status.success(),
                 "{} ended with {status}:\n{}",
@@ -192,7 +192,7 @@ impl Run {
                 self.log()
             ),
             Err(_) => panic!(
-                "{} has not ended within {LIMIT:?}:\n{}",
+                "{} did not end within {TIMEOUT:?}:\n{}",
                 self.state(),
                 self.log()
             ),
@@ -200,9 +200,9 @@ impl Run {
         lines(&self.output)
     }
 
-    /// The lines of a producer.
+    /// Returns the acknowledgements of a producer.
     #[track_caller]
-    pub(crate) fn acknowledged(self) -> Vec<Acknowledged> {
+    pub(crate) fn acknowledged(self) -> Vec<AckedRecord> {
         self.lines()
             .iter()
             .filter(|line| line.get("index").is_some())
@@ -210,9 +210,9 @@ impl Run {
             .collect()
     }
 
-    /// The lines of a consumer.
+    /// Returns the records of a consumer.
     #[track_caller]
-    pub(crate) fn consumed(self) -> Vec<Consumed> {
+    pub(crate) fn consumed(self) -> Vec<ConsumedRecord> {
         self.lines()
             .iter()
             .filter(|line| line.get("headers").is_some())
@@ -220,7 +220,7 @@ impl Run {
             .collect()
     }
 
-    /// Who it is and how far it has come, for one who asks why.
+    /// Describes client and progress for a failure message.
     fn state(&self) -> String {
         let lines = lines(&self.output);
         let last: String = lines
@@ -230,33 +230,34 @@ impl Run {
             .chars()
             .take(300)
             .collect();
-        let (name, work, count) = (self.process.name(), &self.work, lines.len());
-        format!("{name}, {work} ({count} lines so far, the last: {last})")
+        let (name, task, count) = (self.process.name(), &self.task, lines.len());
+        format!("{name}, {task} ({count} lines so far, the last: {last})")
     }
 
-    /// What it said.
+    /// Returns the end of the client's log.
     fn log(&self) -> String {
         let log = self.process.log();
         if log.is_empty() {
-            "it said nothing".to_owned()
+            "no output".to_owned()
         } else {
             log[log.len().saturating_sub(40)..].join("\n")
         }
     }
 }
 
-/// All lines that are whole.
+/// Parses all complete lines.
 fn lines(path: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(path).unwrap_or_default();
-    let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
-    whole
+    // The client may be writing its last line.
+    let complete = text.rsplit_once('\n').map_or("", |(complete, _)| complete);
+    complete
         .lines()
         .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {line}")))
         .collect()
 }
 
-fn acknowledged(line: &Value) -> Acknowledged {
-    Acknowledged {
+fn acknowledged(line: &Value) -> AckedRecord {
+    AckedRecord {
         index: usize::try_from(line["index"].as_u64().unwrap()).unwrap(),
         partition: partition(line),
         offset: line["offset"].as_i64().unwrap(),
@@ -264,9 +265,9 @@ fn acknowledged(line: &Value) -> Acknowledged {
     }
 }
 
-fn consumed(line: &Value) -> Consumed {
+fn consumed(line: &Value) -> ConsumedRecord {
     let headers = line["headers"].as_array().unwrap();
-    Consumed {
+    ConsumedRecord {
         partition: partition(line),
         offset: line["offset"].as_i64().unwrap(),
         timestamp: line["timestamp"].as_i64().unwrap(),

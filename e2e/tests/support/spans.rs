@@ -1,56 +1,61 @@
-//! What must hold of the spans: each record has its producer's and its consumers', in one trace, at the right place.
+//! Checks of spans: each record has its producer and consumer spans, in one trace, at its position.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use e2e::{Span, Traces};
+use e2e::{TraceSet, TraceSpan};
 use serde_json::json;
-use throughline_testkit::collector::Collector;
+use throughline_testkit::collector::CollectorInstance;
 use throughline_testkit::wait;
 
-use super::check::{Context, Place};
+use super::check::{RecordContext, RecordPosition};
 
-/// The spans that one sidecar made of one topic, by the place of their record.
-pub(crate) struct Spans {
+/// Spans of one sidecar and one topic, by the position of their record.
+pub(crate) struct TopicSpans {
     topic: String,
-    by_place: BTreeMap<(String, Place), Vec<Span>>,
-    all: Vec<Span>,
+    by_position: BTreeMap<(String, RecordPosition), Vec<TraceSpan>>,
+    all: Vec<TraceSpan>,
 }
 
-/// Spans are sent in batches, every few seconds.
-const SOON: Duration = Duration::from_secs(30);
+/// Spans are exported in batches, every few seconds.
+const EXPORT_TIMEOUT: Duration = Duration::from_secs(30);
 
-// === impl Spans ===
+// === impl TopicSpans ===
 
-impl Spans {
-    /// Waits until there are so many spans of each of these operations, such as `send`.
+impl TopicSpans {
+    /// Waits until each of these operations, such as `send`, has the expected number of spans.
     pub(crate) fn wait_for(
-        collector: &Collector,
+        collector: &CollectorInstance,
         service: &str,
         topic: &str,
-        wanted: &[(&str, usize)],
+        expected: &[(&str, usize)],
     ) -> Self {
-        let look = || {
-            let spans = Self::find(collector, service, topic, wanted);
-            wanted
+        let poll = || {
+            let spans = Self::find(collector, service, topic, expected);
+            expected
                 .iter()
                 .all(|(operation, count)| spans.named(operation).count() >= *count)
                 .then_some(spans)
         };
-        wait::until(SOON, look).unwrap_or_else(|| {
-            let spans = Self::find(collector, service, topic, wanted);
-            let found: Vec<String> = wanted
+        wait::until(EXPORT_TIMEOUT, poll).unwrap_or_else(|| {
+            let spans = Self::find(collector, service, topic, expected);
+            let found: Vec<String> = expected
                 .iter()
                 .map(|(operation, _)| format!("{operation} {}", spans.named(operation).count()))
                 .collect();
-            panic!("of {topic} by {service} there are {found:?} spans, of {wanted:?}")
+            panic!("{service} recorded {found:?} spans of {topic}, expected {expected:?}")
         })
     }
 
-    fn find(collector: &Collector, service: &str, topic: &str, wanted: &[(&str, usize)]) -> Self {
-        let mut all: BTreeMap<(String, String), Span> = BTreeMap::new();
-        for (operation, _) in wanted {
+    fn find(
+        collector: &CollectorInstance,
+        service: &str,
+        topic: &str,
+        expected: &[(&str, usize)],
+    ) -> Self {
+        let mut all: BTreeMap<(String, String), TraceSpan> = BTreeMap::new();
+        for (operation, _) in expected {
             let name = format!("{operation} {topic}");
             let traces = collector
                 .search(&[
@@ -59,104 +64,116 @@ impl Spans {
                     ("limit", "1500"),
                 ])
                 .unwrap();
-            let spans = Traces::from_json(&json!({ "data": traces })).spans;
+            let spans = TraceSet::from_json(&json!({ "data": traces })).spans;
             let ours = spans.into_iter().filter(|span| span.service == service);
             all.extend(ours.map(|span| ((span.trace.clone(), span.id.clone()), span)));
         }
-        let all: Vec<Span> = all
+        let all: Vec<TraceSpan> = all
             .into_values()
             .filter(|span| span.tag("messaging.destination.name") == topic)
             .collect();
-        let mut by_place: BTreeMap<_, Vec<Span>> = BTreeMap::new();
+        let mut by_position: BTreeMap<_, Vec<TraceSpan>> = BTreeMap::new();
         for span in &all {
-            if let Some(place) = place(span) {
+            if let Some(position) = position(span) {
                 let operation = span.name.split(' ').next().unwrap_or_default().to_owned();
-                by_place
-                    .entry((operation, place))
+                by_position
+                    .entry((operation, position))
                     .or_default()
                     .push(span.clone());
             }
         }
         Self {
             topic: topic.to_owned(),
-            by_place,
+            by_position,
             all,
         }
     }
 
-    /// Those of one operation.
-    pub(crate) fn of(&self, operation: &str) -> Vec<Span> {
+    /// Returns the spans of one operation.
+    pub(crate) fn with_operation(&self, operation: &str) -> Vec<TraceSpan> {
         self.named(operation).cloned().collect()
     }
 
-    fn named(&self, operation: &str) -> impl Iterator<Item = &Span> {
+    fn named(&self, operation: &str) -> impl Iterator<Item = &TraceSpan> {
         let name = format!("{operation} {}", self.topic);
         self.all.iter().filter(move |span| span.name == name)
     }
 
-    /// The spans of what is at this place; in this trace, for a topic may have been made anew.
-    fn at(&self, operation: &str, place: Place, context: &Context) -> Vec<&Span> {
+    /// Returns the spans at this position in this trace: a topic may have been recreated with the
+    /// same offsets.
+    fn at(
+        &self,
+        operation: &str,
+        position: RecordPosition,
+        context: &RecordContext,
+    ) -> Vec<&TraceSpan> {
         let spans = self
-            .by_place
-            .get(&(operation.to_owned(), place))
+            .by_position
+            .get(&(operation.to_owned(), position))
             .into_iter()
             .flatten();
         spans.filter(|span| span.trace == context.trace).collect()
     }
 
-    /// Each record has its producer span: it made the record's context, or is the child of the one that came with it.
+    /// Checks that each record has its producer span, which created the record's context or is the
+    /// child of the producer's own.
     pub(crate) fn assert_sent(
         &self,
-        contexts: &BTreeMap<Place, Context>,
+        contexts: &BTreeMap<RecordPosition, RecordContext>,
         client: &str,
         times: RangeInclusive<usize>,
     ) {
-        for (place, context) in contexts {
-            let spans = self.at("send", *place, context);
+        for (position, context) in contexts {
+            let spans = self.at("send", *position, context);
             assert!(
                 times.contains(&spans.len()),
-                "{} producer spans at {place:?}",
+                "{} producer spans at {position:?}",
                 spans.len()
             );
-            // When a request is sent again, each has its spans; the record has the context of the one that arrived.
+            // Each attempt of a retried request has its span; the record carries the context of the
+            // attempt that arrived.
             let span = spans
                 .iter()
-                .find(|span| context.came_along || span.id == context.span);
+                .find(|span| context.from_producer || span.id == context.span);
             let span =
                 span.unwrap_or_else(|| panic!("no producer span of {context:?}, but {spans:?}"));
             self.assert_sender(span, context, client);
         }
     }
 
-    /// The same for records without an acknowledgement: their spans do not know the offset.
+    /// Checks the same for records without acknowledgements: their spans have no offset.
     pub(crate) fn assert_sent_unacknowledged(
         &self,
-        contexts: &BTreeMap<Place, Context>,
+        contexts: &BTreeMap<RecordPosition, RecordContext>,
         client: &str,
     ) {
-        for (place, context) in contexts {
-            let spans: Vec<&Span> = self
+        for (position, context) in contexts {
+            let spans: Vec<&TraceSpan> = self
                 .named("send")
                 .filter(|span| is_sender(span, context))
                 .collect();
             let [span] = spans[..] else {
-                panic!("{} producer spans at {place:?}", spans.len())
+                panic!("{} producer spans at {position:?}", spans.len())
             };
             self.assert_sender(span, context, client);
         }
     }
 
-    /// The same for records that may have been sent more than once: when the answer to the first time is lost, the broker still has the
-    /// record of the first time, whose span knows no offset and tells of an error.
-    pub(crate) fn assert_sent_at_least_once(&self, contexts: &BTreeMap<Place, Context>) {
-        for (place, context) in contexts {
+    /// Checks the same for records that may have been sent more than once. If the first response is
+    /// lost, the broker still has the record of the first attempt, whose span has no offset and an
+    /// error.
+    pub(crate) fn assert_sent_at_least_once(
+        &self,
+        contexts: &BTreeMap<RecordPosition, RecordContext>,
+    ) {
+        for (position, context) in contexts {
             let found = self.named("send").any(|span| is_sender(span, context));
-            assert!(found, "no producer span of {context:?} at {place:?}");
+            assert!(found, "no producer span of {context:?} at {position:?}");
         }
     }
 
-    fn assert_sender(&self, span: &Span, context: &Context, client: &str) {
-        let references = if context.came_along {
+    fn assert_sender(&self, span: &TraceSpan, context: &RecordContext, client: &str) {
+        let references = if context.from_producer {
             vec![reference("CHILD_OF", context)]
         } else {
             Vec::new()
@@ -165,22 +182,23 @@ impl Spans {
         self.assert_tags(span, "producer", client);
     }
 
-    /// Each record has its consumer spans, children of its context and linked to it.
+    /// Checks that each record has its consumer spans, which are children of its context and link
+    /// to it.
     pub(crate) fn assert_processed(
         &self,
-        contexts: &BTreeMap<Place, Context>,
+        contexts: &BTreeMap<RecordPosition, RecordContext>,
         [client, group]: [&str; 2],
         times: RangeInclusive<usize>,
     ) {
-        for (place, context) in contexts {
-            let spans = self.at("process", *place, context);
+        for (position, context) in contexts {
+            let spans = self.at("process", *position, context);
             assert!(
                 times.contains(&spans.len()),
-                "{} consumer spans at {place:?}: {spans:?}",
+                "{} consumer spans at {position:?}: {spans:?}",
                 spans.len()
             );
             for span in spans {
-                // Parent and link, as one reference (docs/adr/0003).
+                // Parent and link are one reference in Jaeger's model (docs/adr/0003).
                 assert_eq!(
                     span.references,
                     [reference("FOLLOWS_FROM", context)],
@@ -192,50 +210,55 @@ impl Spans {
         }
     }
 
-    /// Each record has so many spans of this operation that are children of its context, whoever made them.
+    /// Checks that each record has `times` spans of this operation that continue its context, from
+    /// any service.
     pub(crate) fn assert_continued(
         &self,
         operation: &str,
-        contexts: &BTreeMap<Place, Context>,
+        contexts: &BTreeMap<RecordPosition, RecordContext>,
         times: RangeInclusive<usize>,
     ) {
-        for (place, context) in contexts {
-            let spans = self.at(operation, *place, context);
+        for (position, context) in contexts {
+            let spans = self.at(operation, *position, context);
             assert!(
                 times.contains(&spans.len()),
-                "{} {operation} spans at {place:?}",
+                "{} {operation} spans at {position:?}",
                 spans.len()
             );
-            let is_strange =
-                |span: &&&Span| span.trace != context.trace || parent(span) != Some(&context.span);
-            let strange = spans.iter().find(is_strange);
+            let is_unrelated = |span: &&&TraceSpan| {
+                span.trace != context.trace || parent(span) != Some(&context.span)
+            };
+            let unrelated = spans.iter().find(is_unrelated);
             assert!(
-                strange.is_none(),
-                "{strange:?} does not continue {context:?}"
+                unrelated.is_none(),
+                "{unrelated:?} does not continue {context:?}"
             );
         }
     }
 
-    /// The deliveries of each record are numbered so.
+    /// Checks the delivery counts of each record.
     pub(crate) fn assert_delivery_counts(
         &self,
-        contexts: &BTreeMap<Place, Context>,
+        contexts: &BTreeMap<RecordPosition, RecordContext>,
         counts: &[i64],
     ) {
-        for (place, context) in contexts {
-            let spans = self.at("process", *place, context);
+        for (position, context) in contexts {
+            let spans = self.at("process", *position, context);
             let mut found: Vec<i64> = spans
                 .iter()
                 .filter_map(|span| span.tags.get("throughline.kafka.delivery_count")?.as_i64())
                 .collect();
             found.sort_unstable();
-            assert_eq!(found, counts, "deliveries at {place:?}");
+            assert_eq!(found, counts, "deliveries at {position:?}");
         }
     }
 
-    /// Records that nobody was given have no consumer span.
-    pub(crate) fn assert_not_processed<'a>(&self, mut contexts: impl Iterator<Item = &'a Context>) {
-        let is_there = |context: &Context| {
+    /// Checks that these records have no consumer span.
+    pub(crate) fn assert_not_processed<'a>(
+        &self,
+        mut contexts: impl Iterator<Item = &'a RecordContext>,
+    ) {
+        let is_there = |context: &RecordContext| {
             self.named("process")
                 .any(|span| span.trace == context.trace)
         };
@@ -243,26 +266,26 @@ impl Spans {
         assert!(found.is_none(), "{found:?} was processed");
     }
 
-    /// Each record has so many commits that covered it, each the child of a consumer span.
-    pub(crate) fn assert_settled(
+    /// Checks that each record has `times` commits, each the child of a consumer span.
+    pub(crate) fn assert_committed(
         &self,
-        contexts: &BTreeMap<Place, Context>,
+        contexts: &BTreeMap<RecordPosition, RecordContext>,
         times: &RangeInclusive<usize>,
     ) {
-        for (place, context) in contexts {
-            let processed = self.at("process", *place, context);
-            let settled = self
+        for (position, context) in contexts {
+            let processed = self.at("process", *position, context);
+            let commits = self
                 .named("commit")
                 .filter(|span| processed.iter().any(|one| parent(span) == Some(&one.id)));
-            let settled = settled.count();
+            let commits = commits.count();
             assert!(
-                times.contains(&settled),
-                "{settled} commits of the record at {place:?}, with {processed:?}"
+                times.contains(&commits),
+                "{commits} commits of the record at {position:?}, with {processed:?}"
             );
         }
     }
 
-    fn assert_tags(&self, span: &Span, kind: &str, client: &str) {
+    fn assert_tags(&self, span: &TraceSpan, kind: &str, client: &str) {
         for (name, value) in [
             ("span.kind", kind),
             ("messaging.system", "kafka"),
@@ -275,7 +298,7 @@ impl Spans {
     }
 }
 
-fn place(span: &Span) -> Option<Place> {
+fn position(span: &TraceSpan) -> Option<RecordPosition> {
     let partition = span
         .tag("messaging.destination.partition.id")
         .parse()
@@ -284,16 +307,16 @@ fn place(span: &Span) -> Option<Place> {
     Some((partition, offset))
 }
 
-/// Whether the span made this context, or is the child of the one that came with the record.
-fn is_sender(span: &Span, context: &Context) -> bool {
-    let is_child = context.came_along && parent(span) == Some(context.span.as_str());
+/// Returns whether the span created this context, or is the child of the producer's own.
+fn is_sender(span: &TraceSpan, context: &RecordContext) -> bool {
+    let is_child = context.from_producer && parent(span) == Some(context.span.as_str());
     span.trace == context.trace && (span.id == context.span || is_child)
 }
 
-fn parent(span: &Span) -> Option<&str> {
+fn parent(span: &TraceSpan) -> Option<&str> {
     span.references.first().map(|(_, _, id)| id.as_str())
 }
 
-fn reference(kind: &str, context: &Context) -> (String, String, String) {
+fn reference(kind: &str, context: &RecordContext) -> (String, String, String) {
     (kind.to_owned(), context.trace.clone(), context.span.clone())
 }

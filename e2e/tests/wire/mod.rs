@@ -1,4 +1,5 @@
-//! Kafka by hand, for what no client does: half a frame, none at all, an answer that nobody reads; and a way that is cut.
+//! Hand-made Kafka traffic that no client sends: partial frames, garbage, unread responses; and a
+//! relay that cuts connections.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -7,30 +8,30 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-/// A connection without a client behind it.
-pub(crate) struct Raw(TcpStream);
+/// A raw TCP connection without a client library.
+pub(crate) struct RawConnection(TcpStream);
 
-/// A way to a broker that can be cut in the middle of what the broker says.
-pub(crate) struct Relay {
+/// A relay to a broker that can cut connections in the middle of a response.
+pub(crate) struct CuttableRelay {
     address: SocketAddr,
-    shared: Arc<Shared>,
+    shared: Arc<RelayState>,
 }
 
-struct Shared {
-    /// How much the brokers may still say before all connections end; `usize::MAX` for all they like.
+struct RelayState {
+    /// Bytes that brokers may still send before all connections are cut; `usize::MAX` for no limit.
     left: AtomicUsize,
     cuts: AtomicUsize,
     open: Mutex<Vec<TcpStream>>,
 }
 
-const ANSWER_LIMIT: Duration = Duration::from_secs(30);
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
-// === impl Raw ===
+// === impl RawConnection ===
 
-impl Raw {
+impl RawConnection {
     pub(crate) fn connect(address: &str) -> Self {
         let stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(ANSWER_LIMIT)).unwrap();
+        stream.set_read_timeout(Some(READ_TIMEOUT)).unwrap();
         Self(stream)
     }
 
@@ -38,12 +39,12 @@ impl Raw {
         self.0.write_all(bytes).unwrap();
     }
 
-    /// Sends as much as is taken; the other side may have hung up.
+    /// Sends bytes; returns false if the peer has closed the connection.
     pub(crate) fn try_send(&mut self, bytes: &[u8]) -> bool {
         self.0.write_all(bytes).is_ok()
     }
 
-    /// The next frame, without its length.
+    /// Receives the next frame, without its length.
     pub(crate) fn receive(&mut self) -> Vec<u8> {
         let mut length = [0; 4];
         self.0.read_exact(&mut length).unwrap();
@@ -52,25 +53,25 @@ impl Raw {
         frame
     }
 
-    /// Waits until the other side has hung up, however it did.
-    pub(crate) fn wait_for_end(&mut self) {
+    /// Waits until the peer has closed or reset the connection.
+    pub(crate) fn wait_for_close(&mut self) {
         let mut rest = [0; 4096];
         while matches!(self.0.read(&mut rest), Ok(1..)) {}
     }
 
-    /// Waits until something is there to be read, and leaves it there.
+    /// Waits until bytes can be read, and leaves them unread.
     pub(crate) fn wait_for_bytes(&self) {
         assert_eq!(self.0.peek(&mut [0]).unwrap(), 1);
     }
 
-    /// Hangs up so that what is on its way is thrown away.
+    /// Closes the connection so that pending data is discarded.
     pub(crate) fn abort(self) {
-        // What was received and not read makes the system say RST.
+        // Unread data makes the kernel send RST instead of FIN.
         self.0.shutdown(Shutdown::Both).unwrap_or_default();
     }
 }
 
-/// A request with its length in front: header version 1, no client id.
+/// Frames a request: header version 1, no client id.
 pub(crate) fn request(api: i16, version: i16, correlation: i32, body: &[u8]) -> Vec<u8> {
     let mut frame = Vec::new();
     frame.extend(i32::try_from(10 + body.len()).unwrap().to_be_bytes());
@@ -82,7 +83,7 @@ pub(crate) fn request(api: i16, version: i16, correlation: i32, body: &[u8]) -> 
     frame
 }
 
-/// `FetchRequest` version 4 of one partition from its beginning, as many bytes as there are.
+/// Builds `FetchRequest` version 4 of partition 0 from offset 0, at most `max_bytes`.
 pub(crate) fn fetch(topic: &str, max_bytes: i32) -> Vec<u8> {
     let mut body = Vec::new();
     // replica_id, max_wait_ms, min_bytes, max_bytes
@@ -102,22 +103,22 @@ pub(crate) fn fetch(topic: &str, max_bytes: i32) -> Vec<u8> {
     request(1, 4, 7, &body)
 }
 
-// === impl Relay ===
+// === impl CuttableRelay ===
 
-impl Relay {
-    /// From a free port to this one.
+impl CuttableRelay {
+    /// Relays connections of `listener` to the port `to`.
     pub(crate) fn start(listener: TcpListener, to: u16) -> Self {
         let address = listener.local_addr().unwrap();
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(RelayState {
             left: AtomicUsize::new(usize::MAX),
             cuts: AtomicUsize::new(0),
             open: Mutex::default(),
         });
         let own = Arc::clone(&shared);
-        // Ends with the program; it holds nothing that must be given back.
+        // The thread ends with the test program.
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
-                // A broker that is not there yet: the client tries again.
+                // The broker may be down; the client then connects again.
                 let Ok(broker) = TcpStream::connect(("127.0.0.1", to)) else {
                     continue;
                 };
@@ -131,35 +132,35 @@ impl Relay {
         self.address
     }
 
-    /// After so many more bytes of the brokers every connection ends, wherever in a frame that is.
+    /// Cuts every connection after `bytes` more bytes from the brokers, anywhere in a frame.
     pub(crate) fn cut_after(&self, bytes: usize) {
         self.shared.left.store(bytes, Ordering::SeqCst);
     }
 
-    /// How often that has happened.
+    /// Returns the number of cuts so far.
     pub(crate) fn cuts(&self) -> usize {
         self.shared.cuts.load(Ordering::SeqCst)
     }
 }
 
-// === impl Shared ===
+// === impl RelayState ===
 
-impl Shared {
+impl RelayState {
     fn join(self: &Arc<Self>, client: &TcpStream, broker: &TcpStream) {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.extend([client.try_clone().unwrap(), broker.try_clone().unwrap()]);
         drop(open);
         let (from, to) = (client.try_clone().unwrap(), broker.try_clone().unwrap());
-        thread::spawn(move || carry(from, to, |_| usize::MAX));
+        thread::spawn(move || copy_until(from, to, |_| usize::MAX));
         let (from, to, shared) = (
             broker.try_clone().unwrap(),
             client.try_clone().unwrap(),
             Arc::clone(self),
         );
-        thread::spawn(move || carry(from, to, |bytes| shared.allow(bytes)));
+        thread::spawn(move || copy_until(from, to, |bytes| shared.allow(bytes)));
     }
 
-    /// How many of these bytes may go on; fewer than asked for is the cut.
+    /// Returns how many of these bytes may pass; a smaller number means a cut.
     fn allow(&self, bytes: usize) -> usize {
         let before = self.left.load(Ordering::SeqCst);
         if before == usize::MAX {
@@ -183,7 +184,7 @@ impl Shared {
     }
 }
 
-fn carry(mut from: TcpStream, mut to: TcpStream, allow: impl Fn(usize) -> usize) {
+fn copy_until(mut from: TcpStream, mut to: TcpStream, allow: impl Fn(usize) -> usize) {
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(read @ 1..) = from.read(&mut buffer) {
         let allowed = allow(read).min(read);

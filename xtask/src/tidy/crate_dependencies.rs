@@ -175,7 +175,13 @@ mod tests {
     #[test]
     fn the_testkit_is_a_dev_dependency() {
         let testkit = "throughline-testkit";
-        let crates = |kind| json!({"packages": [package("throughline", &[(testkit, kind)]), package(testkit, &[])]});
+        let crates = |kind| {
+            let users = [
+                package("throughline", &[(testkit, kind)]),
+                package(testkit, &[]),
+            ];
+            json!({ "packages": users })
+        };
         assert_eq!(
             forbidden_dependencies(&crates(Some("dev"))),
             Vec::<String>::new()

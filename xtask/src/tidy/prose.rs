@@ -1,8 +1,8 @@
 //! Style and spelling of the prose: comments in code, documentation pages, and long texts in code.
 //!
 //! Style is a list of phrases with a remedy each, `prose/phrases.txt`. Spelling is the dictionary
-//! of misspellings of the `typos` project, less the words in `prose/spelling.txt`. Code in backticks
-//! and fences is not prose.
+//! of misspellings of the `typos` project, less the words in `prose/spelling.txt`. Code in
+//! backticks and fences is not prose.
 
 use std::collections::BTreeSet;
 use std::sync::LazyLock;

@@ -57,7 +57,7 @@ impl RawConfig {
             parse_arguments(arguments).map_err(|error| vec![error.to_string()])?;
         let mut config = Self {
             options,
-            // Defaults are no source, so that the file may replace them.
+            // A default is not a source, so that the file may replace them.
             sources: argument_sources(&matches),
             file: None,
             warnings: renamed_arguments(arguments),

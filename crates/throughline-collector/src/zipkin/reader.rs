@@ -22,7 +22,9 @@ impl FieldReader {
         match fields.swap_remove(name)? {
             Value::Null => None,
             Value::String(id) => Some(id),
-            other => Some(format!("malformed: {other}")),
+            other @ (Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
+                Some(format!("malformed: {other}"))
+            }
         }
     }
 
@@ -80,7 +82,7 @@ impl FieldReader {
         match fields.swap_remove(name)? {
             Value::Null => None,
             Value::Object(fields) => Some(fields),
-            _ => {
+            Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
                 self.repairs.add(RepairKind::Field, 1);
                 None
             }
@@ -92,15 +94,14 @@ impl FieldReader {
         let items = match fields.swap_remove(name) {
             None | Some(Value::Null) => Vec::new(),
             Some(Value::Array(items)) => items,
-            Some(other) => vec![other],
+            Some(
+                other @ (Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_)),
+            ) => vec![other],
         };
         let sent = items.len();
         let objects: Vec<Fields> = items
             .into_iter()
-            .filter_map(|item| match item {
-                Value::Object(fields) => Some(fields),
-                _ => None,
-            })
+            .filter_map(|mut item| item.as_object_mut().map(std::mem::take))
             .collect();
         let bad = u64::try_from(sent - objects.len()).unwrap_or_default();
         self.repairs.add(RepairKind::Field, bad);

@@ -7,7 +7,7 @@ use throughline_model::{Link, Span, SpanKind, Status};
 
 use super::call_signature::request_signature;
 use super::description::{SpanDescription, known_method};
-use super::headers::{RequestHeaders, replace_context};
+use super::headers::{RequestHeaderCarrier, replace_context};
 use super::outcome::{ExchangeFailure, ExchangeOutcome};
 use super::request::{Direction, HttpPeer, HttpRequestHead, RequestContent};
 use super::settings::Settings;
@@ -102,7 +102,7 @@ impl HttpExchange {
         if !matches!(self.state, State::Idle) {
             return;
         }
-        let received = RequestHeaders::new(&*headers);
+        let received = RequestHeaderCarrier::new(&*headers);
         let propagated = context::extract(&self.settings.read, &received);
         let present_formats = received.context_formats();
         self.rejected = propagated.rejected;

@@ -6,7 +6,7 @@ const TRACEPARENT: &str = "traceparent";
 
 /// Headers of a request as a carrier of contexts. White space around a value is not part of it
 /// (RFC 9110, section 5.5).
-pub(super) struct RequestHeaders<'a> {
+pub(super) struct RequestHeaderCarrier<'a> {
     headers: &'a dyn Carrier,
     /// Whether `traceparent` occurs more than once. None of them is valid then (W3C Trace Context
     /// level 2, section 3.2).
@@ -33,9 +33,9 @@ pub(super) fn replace_context(
     context::inject(&formats, context, &Baggage::default(), headers);
 }
 
-// === impl RequestHeaders ===
+// === impl RequestHeaderCarrier ===
 
-impl<'a> RequestHeaders<'a> {
+impl<'a> RequestHeaderCarrier<'a> {
     pub(super) fn new(headers: &'a dyn Carrier) -> Self {
         let mut count = 0_u32;
         headers.each(&mut |name, _| count += u32::from(is_traceparent(name)));
@@ -60,7 +60,7 @@ impl<'a> RequestHeaders<'a> {
     }
 }
 
-impl Carrier for RequestHeaders<'_> {
+impl Carrier for RequestHeaderCarrier<'_> {
     fn each<'a>(&'a self, visit: &mut dyn FnMut(&'a [u8], Option<&'a [u8]>)) {
         self.headers.each(&mut |name, value| {
             if !(self.is_ambiguous && is_traceparent(name)) {

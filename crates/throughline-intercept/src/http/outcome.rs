@@ -35,7 +35,7 @@ pub(super) struct ExchangeOutcome {
 }
 
 /// Value of `error.type`, and whether the span has the status ERROR.
-struct SpanError {
+struct HttpSpanError {
     error_type: String,
     is_span_error: bool,
 }
@@ -116,10 +116,10 @@ impl ExchangeOutcome {
 
     /// Returns the error of the exchange (HTTP conventions, "Status"; gRPC conventions, "Span
     /// status").
-    fn span_error(&self, direction: Direction) -> Option<SpanError> {
+    fn span_error(&self, direction: Direction) -> Option<HttpSpanError> {
         let is_client = direction == Direction::Outbound;
         if let Some(failure) = self.failure {
-            return Some(SpanError {
+            return Some(HttpSpanError {
                 error_type: failure.name().to_owned(),
                 // The client gave up on purpose: neither side failed.
                 is_span_error: failure != ExchangeFailure::Cancelled,
@@ -137,7 +137,7 @@ impl ExchangeOutcome {
             (None, Some(status)) => grpc::status_name(status).to_owned(),
             (None, None) => return None,
         };
-        Some(SpanError {
+        Some(HttpSpanError {
             error_type,
             is_span_error: true,
         })

@@ -1,4 +1,4 @@
-//! Commits and acknowledgements through a session: how long the handling took.
+//! Commits and acknowledgements: spans that show how long the handling took.
 
 use bytes::Bytes;
 use kafka_protocol::messages as km;
@@ -22,7 +22,7 @@ fn records(count: usize) -> Vec<RecordSpec> {
         .collect()
 }
 
-/// A consumer has fetched the records from offset 0 on, on a connection of its own.
+/// Returns the connection of a consumer that has fetched the records from offset 0 on.
 fn consumer(process: &Process, count: usize) -> Pair {
     let mut pair = Pair::of(process, Settings::default());
     let ask = FetchSpec::default();
@@ -69,7 +69,7 @@ fn commit_on_another_connection_settles_earlier_deliveries() {
         ),
         (0, 1)
     );
-    // The rest, once.
+    // A later commit settles only the rest.
     coordinator.client(commit(2, "g", 3));
     coordinator.broker(committed(2, 0));
     coordinator.client(commit(3, "g", 3));
@@ -115,7 +115,7 @@ fn group_is_known_to_later_fetches_until_another_group_makes_it_ambiguous() {
         pair.spans[2].attribute("messaging.consumer.group.name"),
         None
     );
-    // What was delivered to the one group is not settled by the other.
+    // Deliveries to one group are not settled by another.
     let mut other = Pair::of(&process, Settings::default());
     other.client(commit(1, "h", 2));
     other.broker(committed(1, 0));
@@ -124,7 +124,7 @@ fn group_is_known_to_later_fetches_until_another_group_makes_it_ambiguous() {
         settled,
         [Some(pair.spans[0].span_id), Some(pair.spans[2].span_id)]
     );
-    // It is still the one group's.
+    // The delivery still belongs to the first group.
     let mut first = Pair::of(&process, Settings::default());
     first.client(commit(1, "g", 2));
     first.broker(committed(1, 0));
@@ -280,7 +280,7 @@ fn share_group_receives_acquired_records_and_settles_each_of_them() {
     );
     assert_eq!(pair.spans[0].attribute("throughline.kafka.lag"), None);
     let delivered = pair.take_spans();
-    // Accepted, rejected, and one that is still being handled.
+    // Accepted, rejected, and one that is renewed.
     pair.now += SECOND;
     pair.client(share_fetch(2, Some((11, 13, vec![1, 3, 4]))));
     pair.broker(share_fetched(2, &BatchSpec::of(records(1)).at(15), &[]));
@@ -301,7 +301,7 @@ fn share_group_receives_acquired_records_and_settles_each_of_them() {
             (delivered[1].span_id, "reject".to_owned())
         ]
     );
-    // The last, by a request of its own, for its whole range.
+    // The last one is acknowledged by a ShareAcknowledge.
     let batch = km::share_acknowledge_request::AcknowledgementBatch::default()
         .with_first_offset(11)
         .with_last_offset(13)

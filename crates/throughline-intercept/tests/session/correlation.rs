@@ -1,4 +1,4 @@
-//! A process of which HTTP and Kafka are seen: what it sends belongs to what it was sent, over both.
+//! A process with HTTP and Kafka traffic: outbound messages are linked to inbound ones over both.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::support::wire::{
 
 const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
-/// A process that has been idle for two minutes.
+/// Returns a process that has been idle for two minutes.
 fn process(settings: correlate::Settings) -> Process {
     let correlator = SharedCorrelator::new(settings, BEGIN - 120 * SECOND);
     Process {
@@ -73,7 +73,7 @@ fn in_flight(process: &Process) -> usize {
         .with_correlator(|correlator| correlator.in_flight_count())
 }
 
-/// A record that was made at the beginning and is sent now; its span.
+/// Sends a record that was created at the beginning. Returns its span.
 fn send(pair: &mut Pair, record: RecordSpec) -> (Span, RecordSpec) {
     let batch = BatchSpec {
         timestamp: i64::try_from(BEGIN / MILLISECOND).unwrap(),
@@ -96,7 +96,7 @@ fn record_is_a_child_of_the_request_during_which_it_was_made() {
     );
     let server = end(&process, inbound, BEGIN + MILLISECOND);
     let mut pair = Pair::of(&process, Settings::default());
-    // The producer kept it back for longer than the answer took.
+    // The producer kept the record back until after the response.
     pair.now = BEGIN + 5 * MILLISECOND;
     let (span, record) = send(&mut pair, RecordSpec::of("a"));
     assert_eq!(
@@ -173,7 +173,7 @@ fn record_key_finds_its_request_among_many() {
 
 #[test]
 fn call_is_a_child_of_the_consumer_span_until_the_commit() {
-    // opentracing-kafka-client has no spans of commits: they are read all the same.
+    // opentracing-kafka-client has no commit spans; commits are read for the correlator.
     let naming = SpanNaming::OpenTracing;
     let settings = || Settings {
         naming,

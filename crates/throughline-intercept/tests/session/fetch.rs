@@ -1,4 +1,4 @@
-//! Fetch through a session: which records are delivered, and the spans of them.
+//! Fetch: delivered records and consumer spans.
 
 use throughline_intercept::kafka::{
     DeliveryMode, PartitionIndex, SessionEvent, SessionLimits, Settings, SkipReason, SpanNaming,
@@ -20,7 +20,7 @@ fn traced(value: &str) -> RecordSpec {
     RecordSpec::of(value).with("traceparent", TRACEPARENT)
 }
 
-/// Fetches once; the answer comes three milliseconds after the question, all at once.
+/// Fetches once; the response arrives three milliseconds after the request.
 fn fetch(
     pair: &mut Pair,
     ask: FetchSpec,
@@ -211,7 +211,7 @@ fn fetch_session_keeps_earlier_positions() {
         5,
         &[],
     );
-    // Nothing has changed, so the partition is not named again.
+    // KIP-227: an unchanged partition is not named again.
     fetch(
         &mut pair,
         FetchSpec {
@@ -237,7 +237,7 @@ fn fetch_session_keeps_earlier_positions() {
         &[],
     );
     assert_eq!(offsets(&pair), [5]);
-    // A new session forgets it all.
+    // A full request replaces all positions.
     fetch(
         &mut pair,
         FetchSpec {
@@ -517,7 +517,7 @@ fn topic_is_named_by_its_id_until_its_name_is_known() {
         &[],
     );
     assert_eq!(pair.spans[0].name, "process id:YW4taWQtb2Ytb3JkZXJzIQ");
-    // Another connection of the process asks.
+    // Another connection of the process learns the name.
     let mut other = Pair::of(&process, Settings::default());
     other.client(metadata(12, 1));
     other.broker(metadata_answer(12, 1));

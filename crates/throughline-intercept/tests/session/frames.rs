@@ -1,4 +1,4 @@
-//! Frames through a session: what answers what, what is rewritten, what passes.
+//! Frames: matched with their requests, rewritten, or passed.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -30,7 +30,7 @@ fn addressed() -> Process {
     }
 }
 
-/// The body of a response, by another implementation.
+/// Decodes the body of a response with another implementation.
 fn body<M: Decodable>(frame: &[u8], api: ApiKey, version: i16) -> M {
     let length = i32::from_be_bytes(frame[..4].try_into().unwrap());
     assert_eq!(
@@ -49,7 +49,7 @@ fn body<M: Decodable>(frame: &[u8], api: ApiKey, version: i16) -> M {
     message
 }
 
-/// Asks and answers; gives what the client got.
+/// Sends a request and its response. Returns the bytes that the client received.
 fn exchange(pair: &mut Pair, question: &Bytes, answer: &Bytes) -> Vec<u8> {
     pair.client(question);
     assert_eq!(pair.take_broker(), *question);
@@ -360,7 +360,7 @@ fn only_versions_of_apis_that_are_read_are_narrowed() {
         got.api_keys[1].max_version, 15,
         "no fetch has to be held for the addresses behind it"
     );
-    // A broker that does not know the version answers in version 0.
+    // KIP-511: a broker that does not support the version answers in version 0.
     let mut answer = bytes::BytesMut::new();
     let old = api_versions(&[(18, 0, 4)])
         .with_error_code(35)
@@ -414,7 +414,7 @@ fn sasl_tokens_without_headers_pass_and_later_frames_are_read() {
             "OAUTHBEARER",
             &[(client, b"n,,\x01auth=Bearer x\x01\x01"), (broker, b"")],
         ),
-        // The last token but one is empty, the last one has no answer.
+        // The client's second token is empty, its last one has no answer.
         (
             "GSSAPI",
             &[

@@ -1,4 +1,4 @@
-//! Produce through a session: contexts in records, and the spans of them.
+//! Produce: injected contexts and producer spans.
 
 use bytes::Bytes;
 use kafka_protocol::messages as km;
@@ -25,7 +25,7 @@ fn some_records(count: usize) -> Vec<RecordSpec> {
         .collect()
 }
 
-/// The context that a record carries.
+/// Returns the context that a record carries.
 fn context(record: &RecordSpec) -> throughline_model::context::SpanContext {
     let mut headers = HeaderList::default();
     for (key, value) in &record.headers {
@@ -36,7 +36,7 @@ fn context(record: &RecordSpec) -> throughline_model::context::SpanContext {
         .unwrap_or_else(|| panic!("no context in {record:?}"))
 }
 
-/// Sends one batch, and gives what went on.
+/// Sends one batch. Returns the records that were forwarded.
 fn send(pair: &mut Pair, version: i16, batch: &BatchSpec) -> Vec<RecordSpec> {
     pair.client(produce(version, 1, -1, batch.bytes()));
     read_records(&record_set(&pair.take_broker(), version))
@@ -183,7 +183,7 @@ fn similar_header_name_does_not_hide_the_context() {
 }
 
 #[test]
-fn batch_whose_records_all_have_contexts_passes_unmodified() {
+fn batch_of_records_with_contexts_passes_unmodified() {
     let mut pair = Pair::new(Settings::default());
     let frame = produce(
         9,
@@ -257,7 +257,7 @@ fn span_ends_with_the_request_when_acks_are_0() {
     pair.client(produce(9, 1, 0, BatchSpec::of(some_records(2)).bytes()));
     assert_eq!(pair.spans.len(), 2);
     assert_eq!(pair.spans[0].attribute("messaging.kafka.offset"), None);
-    // And no answer is waited for: the next one is of the next request.
+    // No response is awaited: the next one belongs to the next request.
     pair.client(produce(9, 2, 1, BatchSpec::of(some_records(1)).bytes()));
     pair.broker(produced(9, 2, 0, 7));
     assert_eq!(
@@ -313,7 +313,7 @@ fn disconnect_and_timeout_end_spans_with_errors() {
 fn batch_that_would_exceed_the_limit_passes_unmodified_and_is_traced() {
     let process = Process::default();
     let mut pair = Pair::of(&process, Settings::default());
-    // 12 bytes under the limit, as a Java client may fill it.
+    // 12 bytes under the limit: a Java client fills batches up to it.
     let room = 1_048_588 - 12 - BatchSpec::of(vec![RecordSpec::of("")]).bytes().len() - 4;
     let batch = BatchSpec::of(vec![RecordSpec::of(&"x".repeat(room))]);
     assert!((1_048_570..=1_048_576).contains(&batch.bytes().len()));
@@ -326,7 +326,7 @@ fn batch_that_would_exceed_the_limit_passes_unmodified_and_is_traced() {
         text(&pair.spans[0], "throughline.kafka.not_injected"),
         "batch_too_large"
     );
-    // Many small records, of which some had got a context before it was too much.
+    // Many small records, some of which got a context before the limit was reached.
     process
         .known
         .borrow_mut()
@@ -568,7 +568,7 @@ fn topic_that_may_be_excluded_is_not_injected_into() {
         text(&pair.spans[0], "throughline.kafka.not_injected"),
         "unknown_topic"
     );
-    // It is called otherwise.
+    // The topic has another name than the excluded one.
     pair.client(metadata(12, 2));
     pair.broker(metadata_answer(12, 2));
     pair.take_broker();
@@ -580,7 +580,8 @@ fn topic_that_may_be_excluded_is_not_injected_into() {
     );
 }
 
-/// A Produce of one record to each of so many partitions, and the answer to it, whose offsets are 100 and the partition.
+/// Returns a Produce of one record to each partition, and its response, with offsets 100 +
+/// partition.
 fn to_partitions(sent: &[i32], answered: &[i32]) -> (Bytes, Bytes) {
     use km::produce_request::{PartitionProduceData, TopicProduceData};
     use km::produce_response::{PartitionProduceResponse, TopicProduceResponse};

@@ -1,5 +1,5 @@
-//! Clients and a broker that answer each other, through sessions: nothing is lost, doubled, moved or untold, however the bytes
-//! come and whenever connections end.
+//! Simulated clients and a broker with sessions between them: no record is lost, duplicated,
+//! reordered or unaccounted for, however bytes are cut and whenever connections end.
 
 use std::collections::HashMap;
 
@@ -10,7 +10,7 @@ use crate::support::network::Network;
 use crate::support::pair::int;
 use crate::support::wire::RecordSpec;
 
-/// The record as its producer meant it, and the span that its context names.
+/// Returns the record without the injected context, and the span that the context names.
 fn split(record: &RecordSpec, expected: &RecordSpec) -> (RecordSpec, Option<SpanId>) {
     let context = record
         .header("traceparent")
@@ -34,7 +34,7 @@ fn counted(world: &Network, count: impl Fn(&SessionEvent) -> u32) -> usize {
     world.events.iter().map(count).sum::<u32>() as usize
 }
 
-/// Whether the producer said that nobody is to record this one.
+/// Returns whether the producer decided against recording.
 fn has_drop_decision(record: &RecordSpec) -> bool {
     record
         .header("traceparent")
@@ -42,7 +42,7 @@ fn has_drop_decision(record: &RecordSpec) -> bool {
         || record.header("b3").is_some()
 }
 
-/// Whether a malformed context is replaced in it.
+/// Returns whether a malformed context is replaced.
 fn is_replaced(record: &RecordSpec) -> bool {
     record
         .header("traceparent")
@@ -98,7 +98,7 @@ fn check(world: &Network) {
     account(world, sent.len(), processed.len());
 }
 
-/// Everything is a span, or is counted.
+/// Checks that every record has a span or is counted.
 fn account(world: &Network, sent: usize, processed: usize) {
     let unsampled = counted(world, |event| {
         if let SessionEvent::Unsampled { records } = event {

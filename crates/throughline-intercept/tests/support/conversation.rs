@@ -1,4 +1,4 @@
-//! What must hold for a connection on which anything at all is said. Shared by the tests and the fuzz target.
+//! Properties of any conversation, well-formed or not. Shared by the tests and the fuzz target.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -11,7 +11,7 @@ use throughline_intercept::kafka::{
 };
 use throughline_intercept::{Side, Timestamp};
 
-/// How large, and how many, when the input is short.
+/// Limits that short inputs can reach.
 const LIMITS: SessionLimits = SessionLimits {
     max_frame_bytes: 64 * 1024,
     max_inflated_bytes: 256 * 1024,
@@ -28,7 +28,7 @@ struct Process {
     is_addressed: bool,
 }
 
-/// A session, what went into it and what came out.
+/// Session with the bytes of both sides before and after it.
 struct Run {
     session: KafkaSession<Process>,
     process: Process,
@@ -36,7 +36,7 @@ struct Run {
     went_in: [Vec<u8>; 2],
     came_out: [Vec<u8>; 2],
     has_seen_versions: bool,
-    /// What the broker said changed what was done with the client's.
+    /// Whether bytes of the broker changed the treatment of the client's.
     has_broker_a_say: bool,
 }
 
@@ -148,7 +148,8 @@ impl Run {
     }
 }
 
-/// The first byte says how, the others what: a side or a pause, a length in two bytes, and so many bytes.
+/// Checks a conversation. The first byte selects settings; each step is a side or a pause, a length
+/// of two bytes, and bytes.
 pub(crate) fn check_conversation(input: &[u8]) {
     let Some((how, said)) = input.split_first() else {
         return;
@@ -186,11 +187,11 @@ pub(crate) fn check_conversation(input: &[u8]) {
     if run.has_broker_a_say {
         return;
     }
-    // Who finds contexts in all records changes nothing more.
+    // A second proxy finds contexts in all records and changes nothing.
     let mut again = Run::new(settings, is_addressed);
     again.say(Side::Client, &run.came_out[0]);
     again.close();
-    // Not assert_eq: nobody reads that many numbers.
+    // Not assert_eq: it would print thousands of numbers.
     assert!(
         again.came_out[0] == run.came_out[0],
         "a second proxy leaves what the first has written"

@@ -1,5 +1,6 @@
-//! A producer, a consumer and a broker that answer each other, with a session on each connection between them: what goes out of
-//! one comes in at the other later, in pieces, and connections are cut. Time is a number, chance is a seed.
+//! Simulated network: a producer, a consumer and a broker with a session on each connection. Bytes
+//! arrive later and in pieces, and connections are cut. Time is a number, randomness comes from a
+//! seed.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use super::pair::{BEGIN, MILLISECOND, Process, SECOND};
 use super::script::records;
 use super::wire::{self, BatchSpec, FetchSpec, RecordSpec, read_records};
 
-/// All there is.
+/// Simulated network with all its participants.
 pub(crate) struct Network {
     random: fastrand::Rng,
     settings: Arc<Settings>,
@@ -33,7 +34,7 @@ pub(crate) struct Network {
     pub(crate) consumer: Consumer,
     pub(crate) spans: Vec<Span>,
     pub(crate) events: Vec<SessionEvent>,
-    /// Records in produce requests that came to a session in whole.
+    /// Records in produce requests that reached a session in whole.
     pub(crate) offered: usize,
     /// Connections that may still be cut.
     cuts: usize,
@@ -41,11 +42,11 @@ pub(crate) struct Network {
 }
 
 enum Event {
-    /// A piece comes out of a pipe.
+    /// A piece of bytes leaves a pipe.
     Piece(usize, Pipe, Bytes),
     Chunking(usize),
     Connect(ClientRole),
-    /// A consumer has waited, and asks again.
+    /// A consumer polls again after a pause.
     Poll(usize),
 }
 
@@ -55,7 +56,7 @@ enum ClientRole {
     Consumer,
 }
 
-/// The four stretches of a connection.
+/// Direction and half of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Pipe {
     FromClient,
@@ -68,29 +69,29 @@ struct Connection {
     who: ClientRole,
     session: KafkaSession<Process>,
     is_open: bool,
-    /// When the last piece comes out of each pipe: none overtakes another.
+    /// Time at which the last piece leaves each pipe: pieces do not overtake each other.
     last: [Timestamp; 4],
     at_broker: Vec<u8>,
     at_client: Vec<u8>,
-    /// What the client has sent and the session has got, behind the last whole frame.
+    /// Bytes of an incomplete frame that the session has received.
     at_session: Vec<u8>,
 }
 
-/// One partition, kept by one idempotent producer's numbers.
+/// Broker with one partition and one idempotent producer.
 #[derive(Default)]
 pub(crate) struct Broker {
     log: Vec<(i64, Vec<u8>)>,
     end: i64,
-    /// Offsets by the first number in the sequence.
+    /// Offsets by the first sequence number of a batch.
     taken: BTreeMap<i32, i64>,
     pub(crate) committed: i64,
 }
 
-/// Sends again, in order, what was not answered when its connection ended.
+/// Producer that resends, in order, batches without a response.
 #[derive(Default)]
 pub(crate) struct Producer {
     batches: Vec<BatchSpec>,
-    /// What has been answered, and what has been sent on this connection.
+    /// Number of batches with a response.
     answered: usize,
     sent: usize,
 }
@@ -103,10 +104,10 @@ pub(crate) struct Consumer {
     is_done: bool,
 }
 
-/// Requests of the producer that wait for an answer at once.
+/// Maximum number of produce requests in flight.
 const IN_FLIGHT: usize = 3;
 
-// === impl World ===
+// === impl Network ===
 
 impl Network {
     pub(crate) fn new(seed: u64, settings: Settings, cuts: usize) -> Self {
@@ -146,7 +147,7 @@ impl Network {
         world
     }
 
-    /// Until everything that was to be sent has been committed.
+    /// Runs until all records have been committed.
     pub(crate) fn run(&mut self) {
         for _ in 0..100_000 {
             let Some(((at, _), event)) = self.schedule.pop_first() else {
@@ -168,7 +169,7 @@ impl Network {
         }
     }
 
-    /// All records that were to be sent, in order.
+    /// Returns all records of the producer, in order.
     pub(crate) fn expected(&self) -> Vec<RecordSpec> {
         self.producer
             .batches
@@ -182,7 +183,7 @@ impl Network {
         self.schedule.insert((self.now + pause, self.order), event);
     }
 
-    /// What is due in sessions before `until`.
+    /// Runs timeouts of sessions that are due before `until`.
     fn expire(&mut self, until: Timestamp) {
         for at in 0..self.connections.len() {
             let is_due = |due: &Timestamp| *due <= until;
@@ -232,9 +233,9 @@ impl Network {
         }
     }
 
-    /// Bytes go into a pipe, and come out of it later and in pieces.
+    /// Puts bytes into a pipe, which they leave later and in pieces.
     fn send(&mut self, at: usize, pipe: Pipe, mut bytes: Bytes) {
-        // Now and then somebody takes longer than a session has patience.
+        // Some bytes take longer than the request timeout.
         let stall = if self.random.u8(..) == 0 {
             70 * SECOND
         } else {
@@ -250,7 +251,7 @@ impl Network {
         }
     }
 
-    /// Takes what a session has for others.
+    /// Takes the output of a session.
     fn drain(&mut self, at: usize) {
         while let Some((to, bytes)) = self.connections[at].session.poll_transmit() {
             let pipe = if to == Side::Client {
@@ -301,7 +302,7 @@ impl Network {
         }
     }
 
-    /// The connection ends wherever it is. Of what the session lets go then, the broker still gets the bytes.
+    /// Cuts a connection. The broker still receives the bytes that the session releases then.
     fn cut(&mut self, at: usize) {
         let is_of_use = match self.connections[at].who {
             ClientRole::Producer => self.producer.answered < self.producer.batches.len(),
@@ -332,12 +333,12 @@ impl Network {
             }
             self.drain(at);
         }
-        // Half a frame is nothing to it; a whole one counts, although nobody hears of it.
+        // An incomplete frame is dropped; a whole one takes effect, although its response is lost.
         self.serve(at);
         self.connections[at].is_open = false;
     }
 
-    /// The broker does what has come to it.
+    /// Has the broker handle the requests that have arrived.
     fn serve(&mut self, at: usize) {
         while let Some(frame) = next_frame(&mut self.connections[at].at_broker) {
             let answer = self.broker.answer(&frame, &mut self.random);
@@ -379,7 +380,8 @@ impl Network {
         }
     }
 
-    /// A fetch is answered: what is new is taken and committed. A commit is answered: on with the next.
+    /// Handles a response: records of a fetch are committed, and a commit is followed by the next
+    /// fetch.
     fn consumed(&mut self, at: usize, frame: &[u8]) {
         let end = self
             .producer
@@ -457,7 +459,7 @@ impl Broker {
         }
     }
 
-    /// What has been taken is not taken again; its producer hears where it lies.
+    /// Appends a record set, unless it was appended before. Returns its offset.
     fn append(&mut self, mut set: Vec<u8>) -> i64 {
         let batch = RecordBatch::new(&set).unwrap();
         assert!(batch.has_valid_checksum(), "a broker would refuse it");
@@ -474,7 +476,7 @@ impl Broker {
         offset
     }
 
-    /// Whole batches from the one on that holds the offset, and perhaps a part of the next.
+    /// Returns whole batches from the one with the offset on, and perhaps a part of the next.
     fn read(&self, offset: i64, random: &mut fastrand::Rng) -> Vec<u8> {
         let first = self
             .log
@@ -494,7 +496,7 @@ impl Broker {
         out
     }
 
-    /// All that it keeps, in order.
+    /// Returns all records of the log, in order.
     pub(crate) fn records(&self) -> Vec<RecordSpec> {
         self.log
             .iter()
@@ -506,7 +508,7 @@ impl Broker {
 // === impl Consumer ===
 
 impl Consumer {
-    /// Takes the records from its position on. False when there are none.
+    /// Takes the records from its position on. Returns false when there are none.
     fn take(&mut self, frame: &[u8]) -> bool {
         let response = fetch::FetchResponse::parse(&frame[9..], 12)
             .unwrap()
@@ -537,13 +539,13 @@ impl Consumer {
     }
 }
 
-/// Takes a whole frame from the front.
+/// Takes a whole frame from the front of `bytes`.
 fn next_frame(bytes: &mut Vec<u8>) -> Option<Vec<u8>> {
     let length = u32::from_be_bytes(*bytes.first_chunk()?) as usize;
     (bytes.len() >= 4 + length).then(|| bytes.drain(..4 + length).collect())
 }
 
-/// How many records a request brings, if it is a Produce.
+/// Returns the number of records in a Produce request; 0 for others.
 fn record_count(frame: &[u8]) -> usize {
     if frame[4..6] == [0, 0] {
         read_records(&wire::record_set(frame, 9)).len()

@@ -1,4 +1,4 @@
-//! A client and a broker with a session between them: a clock that is only a number, bytes cut as a seed says.
+//! Client and broker with a session between them, a virtual clock, and bytes cut by a seed.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -16,38 +16,38 @@ use throughline_model::{Span, Value};
 
 use crate::support::shared_correlator::SharedCorrelator;
 
-/// When the simulation begins: 2023-11-14, in nanoseconds.
+/// Start of the simulation: 2023-11-14, in nanoseconds.
 pub(crate) const BEGIN: Timestamp = 1_700_000_000_000_000_000;
 pub(crate) const MILLISECOND: u64 = 1_000_000;
 pub(crate) const SECOND: u64 = 1_000 * MILLISECOND;
 
-/// What the connections of a simulated process know together.
+/// Simulated process: state that its connections share.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Process {
     pub(crate) known: Rc<RefCell<ClusterState>>,
-    /// Where brokers are to be reached, by their ports.
+    /// Local addresses by the ports of brokers.
     pub(crate) addresses: Rc<HashMap<i32, (Arc<str>, i32)>>,
-    /// Where it is one process that all clients are of.
+    /// Correlator, if all clients belong to one process.
     pub(crate) correlator: Option<Rc<SharedCorrelator>>,
-    /// Who looks next at what is known panics: an error of ours.
+    /// Makes the next access to the shared state panic: an internal error.
     pub(crate) panics_once: Rc<Cell<bool>>,
 }
 
-/// How bytes are cut.
+/// Division of bytes into pieces.
 #[derive(Debug, Clone)]
 pub(crate) enum Chunking {
-    /// As they come.
+    /// One piece.
     Whole,
     Each(usize),
     Random(fastrand::Rng),
 }
 
-/// A connection.
+/// Connection with everything that came out of its session.
 pub(crate) struct Pair {
     pub(crate) session: KafkaSession<Process>,
     pub(crate) now: Timestamp,
     pub(crate) cut: Chunking,
-    /// What has come out, for the client and for the broker.
+    /// Bytes for the client and for the broker.
     pub(crate) to_client: Vec<u8>,
     pub(crate) to_broker: Vec<u8>,
     pub(crate) spans: Vec<Span>,
@@ -95,7 +95,7 @@ impl Pair {
         Self::of(&Process::default(), settings)
     }
 
-    /// One more connection of a process.
+    /// Returns another connection of a process.
     pub(crate) fn of(process: &Process, settings: Settings) -> Self {
         let peer = ConnectionEndpoints {
             client: Some([10, 0, 0, 7].into()),
@@ -117,12 +117,12 @@ impl Pair {
         Self { cut, ..self }
     }
 
-    /// The client sends.
+    /// Sends bytes of the client.
     pub(crate) fn client(&mut self, bytes: impl AsRef<[u8]>) {
         self.send(Side::Client, bytes.as_ref());
     }
 
-    /// The broker sends.
+    /// Sends bytes of the broker.
     pub(crate) fn broker(&mut self, bytes: impl AsRef<[u8]>) {
         self.send(Side::Broker, bytes.as_ref());
     }
@@ -151,7 +151,7 @@ impl Pair {
         self.drain();
     }
 
-    /// Time goes by; what is due happens.
+    /// Advances the clock and runs timeouts that are due.
     pub(crate) fn wait(&mut self, nanoseconds: u64) {
         let until = self.now + nanoseconds;
         while let Some(due) = self.session.poll_timeout().filter(|due| *due <= until) {
@@ -180,7 +180,7 @@ impl Pair {
             .extend(std::iter::from_fn(|| self.session.poll_event()));
     }
 
-    /// What has come out for the broker since the last time.
+    /// Takes the bytes for the broker.
     pub(crate) fn take_broker(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.to_broker)
     }
@@ -193,7 +193,7 @@ impl Pair {
         std::mem::take(&mut self.spans)
     }
 
-    /// Reasons for which something passed.
+    /// Returns the reasons for which bytes passed unmodified.
     pub(crate) fn skipped(&self) -> Vec<SkipReason> {
         let reason = |event: &SessionEvent| match event {
             SessionEvent::Skipped { reason, .. } => Some(*reason),
@@ -202,7 +202,7 @@ impl Pair {
         self.events.iter().filter_map(reason).collect()
     }
 
-    /// Spans that were not made, and records that were not sampled.
+    /// Returns the number of dropped spans and unsampled records.
     pub(crate) fn dropped(&self) -> u32 {
         let count = |event: &SessionEvent| match event {
             SessionEvent::SpansDropped { spans, .. } => *spans,

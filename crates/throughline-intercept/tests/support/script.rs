@@ -1,4 +1,4 @@
-//! A conversation, made from a seed: what a client and a broker say to each other, and when.
+//! Random conversation of a client and a broker, made from a seed.
 
 use bytes::Bytes;
 use throughline_intercept::Side;
@@ -6,23 +6,23 @@ use throughline_intercept::Side;
 use super::pair::{MILLISECOND, Pair};
 use super::wire::{self, BatchSpec, FetchSpec, RecordSpec};
 
-/// A conversation.
+/// Conversation as a list of frames.
 #[derive(Debug)]
 pub(crate) struct Script {
     pub(crate) lines: Vec<ScriptedFrame>,
 }
 
-/// One frame.
+/// Frame of one side.
 #[derive(Debug)]
 pub(crate) struct ScriptedFrame {
     pub(crate) from: Side,
     pub(crate) frame: Bytes,
     pub(crate) step: FrameKind,
-    /// Milliseconds since the line before.
+    /// Milliseconds since the frame before.
     pause: u64,
 }
 
-/// What a frame is.
+/// Kind of a frame.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum FrameKind {
     Produce { records: usize },
@@ -34,7 +34,7 @@ pub(crate) enum FrameKind {
 // === impl Script ===
 
 impl Script {
-    /// Some requests of all kinds; answers come later, in order, some not at all.
+    /// Returns requests of all kinds; responses come later, in order, some not at all.
     pub(crate) fn random(seed: u64) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
         let mut script = Self { lines: Vec::new() };
@@ -74,7 +74,7 @@ impl Script {
         });
     }
 
-    /// Has it all said through a session.
+    /// Plays the conversation through a session.
     pub(crate) fn play(&self, mut pair: Pair) -> Pair {
         for line in &self.lines {
             pair.wait(line.pause * MILLISECOND);
@@ -86,7 +86,7 @@ impl Script {
         pair
     }
 
-    /// All that one side says.
+    /// Returns all bytes of one side.
     pub(crate) fn said(&self, side: Side) -> Vec<u8> {
         self.lines
             .iter()
@@ -95,7 +95,7 @@ impl Script {
             .collect()
     }
 
-    /// Records sent and delivered.
+    /// Returns the number of records sent and delivered.
     pub(crate) fn records(&self) -> usize {
         let count = |line: &ScriptedFrame| match line.step {
             FrameKind::Produce { records } => records,
@@ -105,7 +105,7 @@ impl Script {
         self.lines.iter().map(count).sum()
     }
 
-    /// Records delivered.
+    /// Returns the number of records delivered.
     pub(crate) fn deliveries(&self) -> usize {
         let count = |line: &ScriptedFrame| {
             if let FrameKind::Fetch { delivered } = line.step {
@@ -118,7 +118,7 @@ impl Script {
     }
 }
 
-/// A question, what it is, and its answer if there is to be one.
+/// Returns a request, its kind, and its response if it has one.
 fn exchange(
     random: &mut fastrand::Rng,
     correlation: i32,
@@ -184,7 +184,7 @@ fn exchange(
     }
 }
 
-/// Some records, some of them with contexts, decisions and nonsense in their headers.
+/// Returns records, some with contexts, decisions or nonsense in their headers.
 pub(crate) fn records(random: &mut fastrand::Rng) -> Vec<RecordSpec> {
     let count = random.usize(1..6);
     let one = |random: &mut fastrand::Rng| {

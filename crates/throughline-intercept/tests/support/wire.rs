@@ -1,4 +1,5 @@
-//! Frames and batches as clients and brokers write them, by another implementation and by hand.
+//! Frames and batches as clients and brokers write them, encoded by another implementation and by
+//! hand.
 
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages as km;
@@ -16,10 +17,10 @@ pub(crate) const TOPIC: &str = "orders";
 pub(crate) const TOPIC_ID: [u8; 16] = *b"an-id-of-orders!";
 pub(crate) const CLIENT: &str = "a-client";
 
-/// A header: any bytes.
+/// Header of any bytes.
 pub(crate) type Header = (Vec<u8>, Option<Vec<u8>>);
 
-/// A record as it is meant.
+/// Description of a record.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct RecordSpec {
     pub(crate) key: Option<Vec<u8>>,
@@ -27,13 +28,13 @@ pub(crate) struct RecordSpec {
     pub(crate) headers: Vec<Header>,
 }
 
-/// A batch as it is meant.
+/// Description of a batch.
 #[derive(Debug, Clone)]
 pub(crate) struct BatchSpec {
     pub(crate) base_offset: i64,
     pub(crate) attributes: i16,
     pub(crate) producer_id: i64,
-    /// The first record's number in the producer's sequence.
+    /// Sequence number of the first record.
     pub(crate) sequence: i32,
     /// Milliseconds since 1970.
     pub(crate) timestamp: i64,
@@ -186,7 +187,7 @@ fn castagnoli(bytes: &[u8]) -> u32 {
     })
 }
 
-/// What the batches of a record set say; all of them are intact.
+/// Reads the records of a record set, whose batches must be intact.
 pub(crate) fn read_records(record_set: &[u8]) -> Vec<RecordSpec> {
     let mut records = Vec::new();
     for entry in RecordBatches::new(record_set) {
@@ -270,7 +271,7 @@ pub(crate) fn response(
     framed(&head, body, version)
 }
 
-/// A Produce of one record set to partition 0.
+/// Returns a Produce of one record set to partition 0.
 pub(crate) fn produce(version: i16, correlation: i32, acks: i16, records: Vec<u8>) -> Bytes {
     use km::produce_request::{PartitionProduceData, TopicProduceData};
     let partition = PartitionProduceData::default()
@@ -289,7 +290,7 @@ pub(crate) fn produce(version: i16, correlation: i32, acks: i16, records: Vec<u8
     request(ApiKey::PRODUCE, version, correlation, &body)
 }
 
-/// The broker's answer to it.
+/// Returns the response to it.
 pub(crate) fn produced(version: i16, correlation: i32, error_code: i16, base_offset: i64) -> Bytes {
     use km::produce_response::{PartitionProduceResponse, TopicProduceResponse};
     let partition = PartitionProduceResponse::default()
@@ -311,7 +312,7 @@ pub(crate) fn produced(version: i16, correlation: i32, error_code: i16, base_off
     )
 }
 
-/// The record set of a Produce of one partition.
+/// Returns the record set of a Produce of one partition.
 pub(crate) fn record_set(frame: &[u8], version: i16) -> Vec<u8> {
     let header = throughline_kafka::frame::RequestHeader::parse(frame).unwrap();
     let length = i32::from_be_bytes(frame[..4].try_into().unwrap());
@@ -337,7 +338,7 @@ pub(crate) fn record_set(frame: &[u8], version: i16) -> Vec<u8> {
         .to_vec()
 }
 
-/// How a fetch asks.
+/// Description of a Fetch request.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct FetchSpec {
     pub(crate) version: i16,
@@ -384,7 +385,8 @@ impl FetchSpec {
         request(ApiKey::FETCH, self.version, self.correlation, &body)
     }
 
-    /// The answer: a record set, the high watermark, aborted transactions as (producer, first offset).
+    /// Returns the response with a record set, the high watermark, and aborted transactions as
+    /// (producer, first offset).
     pub(crate) fn answer(
         self,
         records: Vec<u8>,
@@ -453,7 +455,7 @@ pub(crate) fn metadata(version: i16, correlation: i32) -> Bytes {
     )
 }
 
-/// Metadata of the topic, its id, the cluster's and one broker's address.
+/// Returns Metadata with the topic, its id, the cluster's id and one broker.
 pub(crate) fn metadata_answer(version: i16, correlation: i32) -> Bytes {
     use km::metadata_response::{MetadataResponseBroker, MetadataResponseTopic};
     let broker = MetadataResponseBroker::default()
@@ -473,7 +475,7 @@ pub(crate) fn metadata_answer(version: i16, correlation: i32) -> Bytes {
     response(ApiKey::METADATA, version, correlation, &body)
 }
 
-/// A request of a key that nobody knows.
+/// Returns a request of an unknown API.
 pub(crate) fn unknown(correlation: i32, body: &[u8]) -> Bytes {
     let length = (10 + body.len() as i32).to_be_bytes();
     Bytes::from(
@@ -489,7 +491,7 @@ pub(crate) fn unknown(correlation: i32, body: &[u8]) -> Bytes {
     )
 }
 
-/// The answer to it.
+/// Returns the response to it.
 pub(crate) fn unknown_answer(correlation: i32, body: &[u8]) -> Bytes {
     let length = (4 + body.len() as i32).to_be_bytes();
     Bytes::from([&length[..], &correlation.to_be_bytes(), body].concat())

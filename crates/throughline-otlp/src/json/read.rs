@@ -42,10 +42,18 @@ pub(crate) struct JsonReader {
 
 impl JsonReader {
     /// Converts a document: a request, or a list of requests.
-    pub(crate) fn request(&mut self, document: Value) -> Result<ExportTraceServiceRequest, Error> {
+    pub(crate) fn request(
+        &mut self,
+        mut document: Value,
+    ) -> Result<ExportTraceServiceRequest, Error> {
         let documents = match document {
-            Value::Array(documents) if !documents.is_empty() => documents,
-            document => vec![document],
+            Value::Array(ref mut documents) if !documents.is_empty() => std::mem::take(documents),
+            Value::Null
+            | Value::Array(_)
+            | Value::Object(_)
+            | Value::Bool(_)
+            | Value::Number(_)
+            | Value::String(_) => vec![document],
         };
         let mut resource_spans = Vec::new();
         for document in documents {
@@ -58,7 +66,9 @@ impl JsonReader {
                     let groups = groups.into_iter().filter_map(|group| self.group(group));
                     resource_spans.extend(groups);
                 }
-                _ => return Err(malformed("resourceSpans must be a list")),
+                Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_) => {
+                    return Err(malformed("resourceSpans must be a list"));
+                }
             }
         }
         Ok(ExportTraceServiceRequest { resource_spans })
@@ -94,12 +104,17 @@ impl JsonReader {
     fn scope(&mut self, group: Value) -> Option<ScopeSpans> {
         let mut group = self.object(group)?;
         let scope = match take(&mut group, "scope", "scope") {
+            // The name before version 1.0 of the protocol.
             Value::Null => take(
                 &mut group,
                 "instrumentationLibrary",
                 "instrumentation_library",
             ),
-            scope => scope,
+            scope @ (Value::Bool(_)
+            | Value::Number(_)
+            | Value::String(_)
+            | Value::Array(_)
+            | Value::Object(_)) => scope,
         };
         let mut scope = self.object(scope).unwrap_or_default();
         let mut dropped = 0;
@@ -180,10 +195,10 @@ impl JsonReader {
     fn status(&mut self, status: Value) -> Status {
         // Some senders write the code in place of the message that holds it.
         let mut fields = match status {
-            code @ (Value::String(_) | Value::Number(_)) => {
-                Map::from_iter([("code".to_owned(), code)])
+            Value::String(_) | Value::Number(_) => Map::from_iter([("code".to_owned(), status)]),
+            Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => {
+                self.object(status).unwrap_or_default()
             }
-            status => self.object(status).unwrap_or_default(),
         };
         let code = take(&mut fields, "code", "code");
         Status {
@@ -229,7 +244,9 @@ impl JsonReader {
         let items = match list {
             Value::Null => return Vec::new(),
             Value::Array(items) => items,
-            _ => vec![Value::Null],
+            Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_) => {
+                vec![Value::Null]
+            }
         };
         let mut attributes = Vec::with_capacity(items.len());
         for item in items {
@@ -276,9 +293,9 @@ impl JsonReader {
             }
             Value::Array(_) => return None,
         };
-        let mut field = |camel, snake| match take(&mut fields, camel, snake) {
-            Value::Null => None,
-            value => Some(value),
+        let mut field = |camel, snake| {
+            let value = take(&mut fields, camel, snake);
+            (!value.is_null()).then_some(value)
         };
         // A oneof: when a sender sets several fields, the first one counts.
         let value = if let Some(text) = field("stringValue", "string_value") {
@@ -339,7 +356,7 @@ impl JsonReader {
         match value {
             Value::Null => Vec::new(),
             Value::Array(items) => items,
-            _ => {
+            Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_) => {
                 self.repairs.add(RepairKind::Field, 1);
                 Vec::new()
             }
@@ -350,7 +367,7 @@ impl JsonReader {
         match value {
             Value::Null => Some(Fields::new()),
             Value::Object(fields) => Some(fields),
-            _ => {
+            Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
                 self.repairs.add(RepairKind::Field, 1);
                 None
             }

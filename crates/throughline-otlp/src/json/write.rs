@@ -9,7 +9,7 @@ use throughline_model::{Event, KeyValue, Link, Scope, Span, SpanKind, Status, Va
 /// The spans of one resource: an entry of OTLP's `resourceSpans`.
 #[derive(Debug, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct ResourceSpansJson<'a> {
+pub struct OtlpResourceSpansJson<'a> {
     resource: OtlpResourceJson<'a>,
     scope_spans: Vec<OtlpScopeSpansJson<'a>>,
 }
@@ -38,19 +38,19 @@ struct OtlpScopeJson<'a> {
 #[derive(Debug, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 struct OtlpSpanJson<'a> {
-    trace_id: DisplayText<throughline_model::TraceId>,
-    span_id: DisplayText<throughline_model::SpanId>,
+    trace_id: StringEncoded<throughline_model::TraceId>,
+    span_id: StringEncoded<throughline_model::SpanId>,
     #[serde(skip_serializing_if = "str::is_empty")]
     trace_state: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    parent_span_id: Option<DisplayText<throughline_model::SpanId>>,
+    parent_span_id: Option<StringEncoded<throughline_model::SpanId>>,
     #[serde(skip_serializing_if = "is_zero")]
     flags: u32,
     name: &'a str,
     #[serde(skip_serializing_if = "is_zero")]
     kind: u32,
-    start_time_unix_nano: DisplayText<u64>,
-    end_time_unix_nano: DisplayText<u64>,
+    start_time_unix_nano: StringEncoded<u64>,
+    end_time_unix_nano: StringEncoded<u64>,
     #[serde(skip_serializing_if = "AttributeList::is_empty")]
     attributes: AttributeList<'a>,
     #[serde(skip_serializing_if = "is_zero")]
@@ -65,7 +65,7 @@ struct OtlpSpanJson<'a> {
 #[derive(Debug, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 struct OtlpEventJson<'a> {
-    time_unix_nano: DisplayText<u64>,
+    time_unix_nano: StringEncoded<u64>,
     name: &'a str,
     #[serde(skip_serializing_if = "AttributeList::is_empty")]
     attributes: AttributeList<'a>,
@@ -74,8 +74,8 @@ struct OtlpEventJson<'a> {
 #[derive(Debug, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 struct OtlpLinkJson<'a> {
-    trace_id: DisplayText<throughline_model::TraceId>,
-    span_id: DisplayText<throughline_model::SpanId>,
+    trace_id: StringEncoded<throughline_model::TraceId>,
+    span_id: StringEncoded<throughline_model::SpanId>,
     #[serde(skip_serializing_if = "str::is_empty")]
     trace_state: &'a str,
     #[serde(skip_serializing_if = "AttributeList::is_empty")]
@@ -101,11 +101,11 @@ struct AnyValueJson<'a>(&'a Value);
 
 /// A value that is printed as text: ids, and 64-bit numbers, which JSON parsers would round.
 #[derive(Debug)]
-struct DisplayText<T>(T);
+struct StringEncoded<T>(T);
 
 // === conversion from the model ===
 
-impl<'a> ResourceSpansJson<'a> {
+impl<'a> OtlpResourceSpansJson<'a> {
     /// Converts the spans of one resource, grouped by scope; `None` without spans.
     pub(crate) fn of(scopes: &[Vec<&'a Span>]) -> Option<Self> {
         let resource = &scopes.iter().flatten().next()?.resource;
@@ -141,15 +141,15 @@ impl<'a> From<&'a Scope> for OtlpScopeJson<'a> {
 impl<'a> From<&'a Span> for OtlpSpanJson<'a> {
     fn from(span: &'a Span) -> Self {
         Self {
-            trace_id: DisplayText(span.trace_id),
-            span_id: DisplayText(span.span_id),
+            trace_id: StringEncoded(span.trace_id),
+            span_id: StringEncoded(span.span_id),
             trace_state: &span.trace_state,
-            parent_span_id: span.parent_span_id.map(DisplayText),
+            parent_span_id: span.parent_span_id.map(StringEncoded),
             flags: span.flags,
             name: &span.name,
             kind: kind_number(span.kind),
-            start_time_unix_nano: DisplayText(span.start),
-            end_time_unix_nano: DisplayText(span.end),
+            start_time_unix_nano: StringEncoded(span.start),
+            end_time_unix_nano: StringEncoded(span.end),
             attributes: AttributeList(&span.attributes),
             dropped_attributes_count: span.dropped,
             events: span.events.iter().map(OtlpEventJson::from).collect(),
@@ -162,7 +162,7 @@ impl<'a> From<&'a Span> for OtlpSpanJson<'a> {
 impl<'a> From<&'a Event> for OtlpEventJson<'a> {
     fn from(event: &'a Event) -> Self {
         Self {
-            time_unix_nano: DisplayText(event.time),
+            time_unix_nano: StringEncoded(event.time),
             name: &event.name,
             attributes: AttributeList(&event.attributes),
         }
@@ -172,8 +172,8 @@ impl<'a> From<&'a Event> for OtlpEventJson<'a> {
 impl<'a> From<&'a Link> for OtlpLinkJson<'a> {
     fn from(link: &'a Link) -> Self {
         Self {
-            trace_id: DisplayText(link.trace_id),
-            span_id: DisplayText(link.span_id),
+            trace_id: StringEncoded(link.trace_id),
+            span_id: StringEncoded(link.span_id),
             trace_state: &link.trace_state,
             attributes: AttributeList(&link.attributes),
             flags: link.flags,
@@ -245,7 +245,7 @@ impl Serialize for AnyValueJson<'_> {
             Value::Empty => {}
             Value::String(text) => map.serialize_entry("stringValue", text.as_str())?,
             Value::Bool(truth) => map.serialize_entry("boolValue", truth)?,
-            Value::Int(number) => map.serialize_entry("intValue", &DisplayText(number))?,
+            Value::Int(number) => map.serialize_entry("intValue", &StringEncoded(number))?,
             Value::Double(number) if number.is_finite() => {
                 map.serialize_entry("doubleValue", number)?;
             }
@@ -278,9 +278,9 @@ fn non_finite(number: f64) -> &'static str {
     }
 }
 
-// === impl DisplayText ===
+// === impl StringEncoded ===
 
-impl<T: std::fmt::Display> Serialize for DisplayText<T> {
+impl<T: std::fmt::Display> Serialize for StringEncoded<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&self.0)
     }

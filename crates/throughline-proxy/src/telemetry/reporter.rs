@@ -68,7 +68,7 @@ impl Reporter {
                 metrics.records_unsettled.inc_by(u64::from(*records));
             }
             SessionEvent::Held { nanoseconds } => {
-                metrics.frame_held(Duration::from_nanos(*nanoseconds))
+                metrics.frame_held(Duration::from_nanos(*nanoseconds));
             }
             SessionEvent::Lag {
                 group,

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use throughline_model::convention::{SERVICE_NAME, START_ASSUMED};
 use throughline_model::{KeyValue, Scope, Span, SpanKind, Status};
 
+use super::span_set::SpanSet;
+
 /// Values that may be copied for each fragment of a batch, on average.
 const VALUES_PER_FRAGMENT: usize = 64;
 
@@ -32,9 +34,29 @@ impl MergeBudget {
     }
 }
 
+/// Takes the fragments of a span out of the set and merges them with it. Returns the merged span
+/// and the spans taken; `None` beyond the budget, when the stored span stays without this fragment.
+pub(super) fn merge_into(
+    spans: &mut SpanSet,
+    mut span: Span,
+    budget: &mut MergeBudget,
+) -> Option<(Span, Vec<Arc<Span>>)> {
+    let mut replaced = Vec::new();
+    // The merged span may be the missing link between two fragments.
+    while let Some(stored) = spans.take_fragment(&span) {
+        if !budget.take(&stored) {
+            spans.insert(&stored);
+            return (!replaced.is_empty()).then_some((span, replaced));
+        }
+        span = merge(&stored, &span);
+        replaced.push(stored);
+    }
+    Some((span, replaced))
+}
+
 /// Merges two fragments field by field. The one that gives a kind describes the span; the other
 /// fills in what it leaves open.
-pub(super) fn merge(stored: &Span, new: &Span) -> Span {
+fn merge(stored: &Span, new: &Span) -> Span {
     let is_new_leading = stored.kind == SpanKind::Unspecified && new.kind != SpanKind::Unspecified;
     let (leading, other) = if is_new_leading {
         (new, stored)

@@ -189,26 +189,17 @@ impl TraceIndex {
     /// bounds of its trace must be refreshed.
     pub(super) fn insert_fragment(
         &mut self,
-        mut span: Span,
+        span: Span,
         revision: u64,
         budget: &mut MergeBudget,
     ) -> bool {
-        let mut replaced = Vec::new();
-        if let Some(entry) = self.traces.get_mut(&span.trace_id) {
-            // The merged span may be the missing link between two fragments.
-            while let Some(stored) = entry.spans.take_fragment(&span) {
-                if !budget.take(&stored) {
-                    // The stored span is kept as it is, without this fragment.
-                    entry.spans.insert(&stored);
-                    if replaced.is_empty() {
-                        return false;
-                    }
-                    break;
-                }
-                span = fragment::merge(&stored, &span);
-                replaced.push(stored);
-            }
-        }
+        let merged = match self.traces.get_mut(&span.trace_id) {
+            Some(entry) => fragment::merge_into(&mut entry.spans, span, budget),
+            None => Some((span, Vec::new())),
+        };
+        let Some((span, replaced)) = merged else {
+            return false;
+        };
         self.insert_in_place_of(replaced, &Arc::new(span), revision)
     }
 

@@ -1,4 +1,5 @@
-//! The load: wrk for as much as goes, and a client of our own for a pace, which wrk does not keep.
+//! Load generators: `wrk` for maximum throughput, and a client of our own for a fixed rate, which
+//! `wrk` cannot keep.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -7,24 +8,24 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
 
-/// Who is asked, by how many, for how long.
+/// Target, concurrency and duration of a measurement.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Load {
-    pub(crate) to: SocketAddr,
+pub(crate) struct HttpLoad {
+    pub(crate) address: SocketAddr,
     pub(crate) connections: u32,
-    pub(crate) lasts: Duration,
+    pub(crate) duration: Duration,
 }
 
-/// What came of it. Every answer was 200.
+/// Result of a measurement. Every response had status 200.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Outcome {
+pub(crate) struct LoadOutcome {
     pub(crate) requests: u64,
     pub(crate) per_second: f64,
     pub(crate) p50: Duration,
     pub(crate) p99: Duration,
 }
 
-/// What a browser or a library would say besides.
+/// Header fields that a browser or a library would send.
 const FIELDS: [&str; 3] = [
     "user-agent: bench/1.0",
     "accept: */*",
@@ -32,10 +33,10 @@ const FIELDS: [&str; 3] = [
 ];
 const PATH: &str = "/orders/4711?expand=items";
 
-// === impl Load ===
+// === impl HttpLoad ===
 
-impl Load {
-    pub(crate) fn wrk(self) -> Result<Outcome> {
+impl HttpLoad {
+    pub(crate) fn wrk(self) -> Result<LoadOutcome> {
         let mut wrk = Command::new("wrk");
         wrk.args([
             "--latency",
@@ -44,12 +45,12 @@ impl Load {
             "--connections",
             &self.connections.to_string(),
         ]);
-        wrk.arg(format!("--duration={}s", self.lasts.as_secs()));
+        wrk.arg(format!("--duration={}s", self.duration.as_secs()));
         for field in FIELDS {
             wrk.args(["--header", field]);
         }
         let output = wrk
-            .arg(format!("http://{}{PATH}", self.to))
+            .arg(format!("http://{}{PATH}", self.address))
             .output()
             .context("starting wrk")?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -58,74 +59,81 @@ impl Load {
             "wrk ended with {}: {text}",
             output.status
         );
-        Outcome::of_wrk(&text).with_context(|| format!("wrk said:\n{text}"))
+        LoadOutcome::of_wrk(&text).with_context(|| format!("output of wrk:\n{text}"))
     }
 
-    /// Each connection asks when its time has come, and counts from then: who answers late is late for those behind as well.
-    pub(crate) fn paced(self, rate: u32) -> Result<Outcome> {
+    /// Sends requests on schedule and measures from the scheduled time, so that a late response
+    /// also delays those behind it (no coordinated omission).
+    pub(crate) fn paced(self, rate: u32) -> Result<LoadOutcome> {
         let pace = Duration::from_secs(1) * self.connections / rate;
-        let times = u32::try_from(self.lasts.as_nanos() / pace.as_nanos())?;
+        let times = u32::try_from(self.duration.as_nanos() / pace.as_nanos())?;
         let begin = Instant::now() + Duration::from_millis(50);
-        let took = std::thread::scope(|scope| {
-            let asking = |nth| {
-                scope.spawn(move || self.ask(begin + pace * nth / self.connections, pace, times))
+        let latencies = std::thread::scope(|scope| {
+            let start_connection = |nth| {
+                scope.spawn(move || {
+                    self.send_requests(begin + pace * nth / self.connections, pace, times)
+                })
             };
-            let threads: Vec<_> = (0..self.connections).map(asking).collect();
+            let threads: Vec<_> = (0..self.connections).map(start_connection).collect();
             let joined = threads
                 .into_iter()
                 .map(|thread| thread.join().map_err(|_| anyhow!("a thread panicked"))?);
             joined.collect::<Result<Vec<_>>>()
         })?;
-        let lasted = begin.elapsed();
-        let mut took = took.concat();
-        took.sort_unstable();
+        let elapsed = begin.elapsed();
+        let mut latencies = latencies.concat();
+        latencies.sort_unstable();
         let at = |percent: usize| {
-            took.get(took.len() * percent / 100)
+            latencies
+                .get(latencies.len() * percent / 100)
                 .copied()
-                .context("no answer")
+                .context("no response")
         };
         #[expect(clippy::cast_precision_loss, reason = "a figure of a few digits")]
-        let per_second = took.len() as f64 / lasted.as_secs_f64();
-        Ok(Outcome {
-            requests: u64::try_from(took.len())?,
+        let per_second = latencies.len() as f64 / elapsed.as_secs_f64();
+        Ok(LoadOutcome {
+            requests: u64::try_from(latencies.len())?,
             per_second,
             p50: at(50)?,
             p99: at(99)?,
         })
     }
 
-    fn ask(self, begin: Instant, pace: Duration, times: u32) -> Result<Vec<Duration>> {
+    fn send_requests(self, begin: Instant, pace: Duration, times: u32) -> Result<Vec<Duration>> {
         let request = format!(
             "GET {PATH} HTTP/1.1\r\nhost: {}\r\n{}\r\n\r\n",
-            self.to,
+            self.address,
             FIELDS.join("\r\n")
         );
-        let mut stream = TcpStream::connect(self.to)?;
+        let mut stream = TcpStream::connect(self.address)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-        let mut took = Vec::new();
+        let mut latencies = Vec::new();
         for turn in 0..times {
             let due = begin + pace * turn;
             #[expect(
                 clippy::disallowed_methods,
-                reason = "a pace is made of waiting for the clock"
+                reason = "a fixed rate needs to wait for the clock"
             )]
             std::thread::sleep(due.saturating_duration_since(Instant::now()));
             stream.write_all(request.as_bytes())?;
-            answered(&mut stream)?;
-            took.push(due.elapsed());
+            read_response(&mut stream)?;
+            latencies.push(due.elapsed());
         }
-        Ok(took)
+        Ok(latencies)
     }
 }
 
-/// Reads one answer to its end.
-fn answered(stream: &mut TcpStream) -> Result<()> {
+/// Reads one response to its end.
+fn read_response(stream: &mut TcpStream) -> Result<()> {
     let mut buffer = [0; 8192];
     let mut filled = 0;
     loop {
         let count = stream.read(buffer.get_mut(filled..).unwrap_or_default())?;
-        ensure!(count > 0, "the connection ended, or the answer is too long");
+        ensure!(
+            count > 0,
+            "the connection closed, or the response is too long"
+        );
         filled += count;
         let bytes = buffer.get(..filled).unwrap_or_default();
         let Some(head) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else {
@@ -137,7 +145,7 @@ fn answered(stream: &mut TcpStream) -> Result<()> {
             .lines()
             .find_map(|line| line.strip_prefix("content-length:"));
         let length: usize = length
-            .context("an answer without a length")?
+            .context("a response without content-length")?
             .trim()
             .parse()?;
         if filled >= head + 4 + length {
@@ -146,42 +154,43 @@ fn answered(stream: &mut TcpStream) -> Result<()> {
     }
 }
 
-// === impl Outcome ===
+// === impl LoadOutcome ===
 
-impl Outcome {
+impl LoadOutcome {
     fn of_wrk(text: &str) -> Result<Self> {
         ensure!(
             !text.contains("Non-2xx") && !text.contains("Socket errors"),
-            "there were errors"
+            "wrk reported errors"
         );
-        let behind = |label: &str| {
+        let value_after = |label: &str| {
             let line = text
                 .lines()
                 .map(str::trim)
                 .find_map(|line| line.strip_prefix(label));
-            line.map(str::trim).with_context(|| format!("no {label}"))
+            line.map(str::trim)
+                .with_context(|| format!("no {label} in the output"))
         };
         let requests = text
             .lines()
             .find_map(|line| line.trim().split_once(" requests in "))
-            .context("no requests")?;
+            .context("no request count")?;
         Ok(Self {
             requests: requests.0.parse()?,
-            per_second: behind("Requests/sec:")?.parse()?,
-            p50: duration(behind("50%")?)?,
-            p99: duration(behind("99%")?)?,
+            per_second: value_after("Requests/sec:")?.parse()?,
+            p50: parse_duration(value_after("50%")?)?,
+            p99: parse_duration(value_after("99%")?)?,
         })
     }
 }
 
-/// As wrk writes it: `1.23ms`.
-fn duration(text: &str) -> Result<Duration> {
+/// Parses a duration in the output of `wrk`, such as `1.23ms`.
+fn parse_duration(text: &str) -> Result<Duration> {
     let digits = text.trim_end_matches(char::is_alphabetic);
     let seconds = match text.strip_prefix(digits) {
         Some("us") => 1e-6,
         Some("ms") => 1e-3,
         Some("s") => 1.0,
-        Some(_) | None => return Err(anyhow!("{text:?} is no time")),
+        Some(_) | None => return Err(anyhow!("{text:?} is not a duration")),
     };
     Ok(Duration::from_secs_f64(digits.parse::<f64>()? * seconds))
 }

@@ -1,11 +1,13 @@
-//! What tracing every request costs: HTTP/1.1 through `throughline sidecar` and through Envoy with its OpenTelemetry tracer, beside no
-//! proxy at all.
+//! Measures the cost of tracing every HTTP/1.1 request: through `throughline sidecar`, through
+//! Envoy with its OpenTelemetry tracer, and without a proxy.
 //!
-//! A service that answers with 1 KiB, wrk or a client of our own before it, everything on this machine. Both proxies make a span for
-//! each request and send them by OTLP over HTTP to the same collector, which counts them; both have as many worker
-//! threads. All run the whole time; in each round every target has its turn, in an order that shifts. A figure is the median of the
-//! rounds, a ratio is taken within a round. CPU time is that of the proxy's process alone, with what it does afterwards.
-//! Prints one line of JSON per case and target. Run by `cargo xtask bench http`, which fetches the other.
+//! A service responds with 1 KiB; `wrk` or a client of our own sends requests; everything runs on
+//! this machine. Both proxies record a span per request and export to the same collector by OTLP
+//! over HTTP, which counts them; both have the same number of worker threads. All run the whole
+//! time; in each round every target has its turn, in rotating order. A figure is the median over
+//! the rounds, a ratio is taken within a round. CPU time is that of the proxy's process, including
+//! its work after the load. Prints one line of JSON per case and target. Run by `cargo xtask bench
+//! http`, which fetches Envoy.
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -24,56 +26,56 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::Parser;
 
-use crate::load::Load;
-use crate::report::{Figures, Sample};
-use crate::sink::Sink;
-use crate::target::Target;
+use crate::load::HttpLoad;
+use crate::report::{HttpFigures, HttpSample};
+use crate::sink::CountingCollector;
+use crate::target::HttpTarget;
 
 #[derive(Debug, Parser)]
 struct Options {
-    /// The envoy binary
+    /// Path of the envoy binary; Envoy is left out without it
     #[arg(long)]
     envoy: Option<PathBuf>,
-    /// The throughline binary
+    /// Path of the throughline binary
     #[arg(long)]
     throughline: PathBuf,
-    /// Rounds that count
+    /// Measured rounds
     #[arg(long, default_value_t = 7)]
     rounds: u32,
-    /// Rounds before them
+    /// Warm-up rounds before the measured ones
     #[arg(long, default_value_t = 1)]
     warmups: u32,
-    /// Seconds of one measurement
+    /// Duration of one measurement in seconds
     #[arg(long, default_value_t = 5)]
     seconds: u64,
-    /// Requests a second where they come at a pace
+    /// Request rate of the paced case, per second
     #[arg(long, default_value_t = 2000)]
     rate: u32,
-    /// Connections at once
+    /// Concurrent connections
     #[arg(long, default_value_t = 32)]
     connections: u32,
-    /// Worker threads of each proxy; as many as there are cores without it
+    /// Worker threads of each proxy; the number of cores by default
     #[arg(long)]
     workers: Option<usize>,
-    /// Only cases whose names contain this
+    /// Runs only cases whose names contain this
     #[arg(long, default_value = "")]
     only: String,
-    /// What cargo tells every benchmark
+    /// Ignored; cargo passes it to every benchmark
     #[arg(long, hide = true)]
     bench: bool,
 }
 
-/// How requests come.
+/// Arrival pattern of requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Case {
-    /// The next as soon as the last is answered.
+enum LoadPattern {
+    /// Closed loop: the next request follows the last response.
     Saturated,
-    /// So many a second, whatever the answers.
+    /// Open loop: this many requests per second, independent of the responses.
     Paced(u32),
 }
 
-/// What is still to be done when a measurement is over, such as sending spans, belongs to it and must not disturb the next. Both
-/// proxies send what waits after half a second.
+/// Pause after a measurement. Work that follows the load, such as exporting spans, belongs to it
+/// and must not disturb the next. Both proxies export after half a second.
 const SETTLE: Duration = Duration::from_millis(1200);
 
 fn main() -> Result<()> {
@@ -81,29 +83,35 @@ fn main() -> Result<()> {
     let home = tempfile::Builder::new()
         .prefix("throughline-bench-")
         .tempdir()?;
-    let (service, sink) = (service::start()?, Sink::start()?);
+    let (service, sink) = (service::start()?, CountingCollector::start()?);
     let workers = options
         .workers
         .map_or_else(|| std::thread::available_parallelism().map(usize::from), Ok)?;
-    let mut targets = vec![Target::direct(service)];
+    let mut targets = vec![HttpTarget::direct(service)];
     if let Some(envoy) = &options.envoy {
-        targets.push(Target::envoy(envoy, service, &sink, workers, home.path())?);
+        targets.push(HttpTarget::envoy(
+            envoy,
+            service,
+            &sink,
+            workers,
+            home.path(),
+        )?);
     }
-    targets.push(Target::throughline(
+    targets.push(HttpTarget::throughline(
         &options.throughline,
         service,
         &sink,
         workers,
     )?);
-    let mut figures = Figures::default();
+    let mut figures = HttpFigures::default();
     for round in 0..options.warmups + options.rounds {
-        for case in [Case::Saturated, Case::Paced(options.rate)] {
+        for case in [LoadPattern::Saturated, LoadPattern::Paced(options.rate)] {
             if !case.name().contains(&options.only) {
                 continue;
             }
             eprintln!("round {round}: {}", case.name());
             for turn in 0..targets.len() {
-                // Everybody is first once.
+                // Rotates the order, so that no target always has the coldest or warmest turn.
                 let shifted = (turn + usize::try_from(round)?) % targets.len();
                 let Some(target) = targets.get(shifted) else {
                     continue;
@@ -123,36 +131,41 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-fn measure(case: Case, target: &Target, options: &Options, sink: &Sink) -> Result<Sample> {
-    let load = Load {
-        to: target.address(),
+fn measure(
+    case: LoadPattern,
+    target: &HttpTarget,
+    options: &Options,
+    sink: &CountingCollector,
+) -> Result<HttpSample> {
+    let load = HttpLoad {
+        address: target.address(),
         connections: options.connections,
-        lasts: Duration::from_secs(options.seconds),
+        duration: Duration::from_secs(options.seconds),
     };
     let (before, spans) = (target.cpu_seconds()?, sink.spans());
     let outcome = match case {
-        Case::Saturated => load.wrk()?,
-        Case::Paced(rate) => load.paced(rate)?,
+        LoadPattern::Saturated => load.wrk()?,
+        LoadPattern::Paced(rate) => load.paced(rate)?,
     };
     #[expect(
         clippy::disallowed_methods,
-        reason = "there is no condition to wait for: idle is when nothing happens"
+        reason = "idleness has no condition to poll"
     )]
     std::thread::sleep(SETTLE);
     let cpu_seconds = target
         .cpu_seconds()?
         .zip(before)
         .map(|(after, before)| after - before);
-    Ok(Sample {
+    Ok(HttpSample {
         outcome,
         cpu_seconds,
         spans: sink.spans() - spans,
     })
 }
 
-// === impl Case ===
+// === impl LoadPattern ===
 
-impl Case {
+impl LoadPattern {
     fn name(self) -> String {
         match self {
             Self::Saturated => "saturated".to_owned(),

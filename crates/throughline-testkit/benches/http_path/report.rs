@@ -1,29 +1,30 @@
-//! From samples to figures: ratios within a round, medians over the rounds, one line of JSON for each case and target.
+//! Turns samples into figures: ratios within a round, medians over the rounds, one line of JSON for
+//! each case and target.
 
 use serde_json::{Map, Value, json};
 
-use crate::load::Outcome;
-use crate::target::Target;
+use crate::load::LoadOutcome;
+use crate::target::HttpTarget;
 
-/// What one measurement gave.
+/// Result of one measurement.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Sample {
-    pub(crate) outcome: Outcome,
+pub(crate) struct HttpSample {
+    pub(crate) outcome: LoadOutcome,
     pub(crate) cpu_seconds: Option<f64>,
     pub(crate) spans: u64,
 }
 
-/// All samples of the rounds that count.
+/// Samples of all measured rounds.
 #[derive(Debug, Default)]
-pub(crate) struct Figures {
-    /// Case, place of the target, and samples by round.
-    rows: Vec<(String, usize, Vec<Sample>)>,
+pub(crate) struct HttpFigures {
+    /// Case, index of the target, and samples by round.
+    rows: Vec<(String, usize, Vec<HttpSample>)>,
 }
 
-// === impl Sample ===
+// === impl HttpSample ===
 
 #[expect(clippy::cast_precision_loss, reason = "a figure of a few digits")]
-impl Sample {
+impl HttpSample {
     fn cpu_microseconds_per_request(&self) -> Option<f64> {
         Some(self.cpu_seconds? / self.outcome.requests as f64 * 1e6)
     }
@@ -38,10 +39,10 @@ impl Sample {
     }
 }
 
-// === impl Figures ===
+// === impl HttpFigures ===
 
-impl Figures {
-    pub(crate) fn add(&mut self, case: &str, target: usize, sample: Sample) {
+impl HttpFigures {
+    pub(crate) fn add(&mut self, case: &str, target: usize, sample: HttpSample) {
         match self
             .rows
             .iter_mut()
@@ -52,8 +53,8 @@ impl Figures {
         }
     }
 
-    /// One line for each case and target.
-    pub(crate) fn lines(&self, targets: &[Target]) -> Vec<String> {
+    /// Returns one line for each case and target.
+    pub(crate) fn lines(&self, targets: &[HttpTarget]) -> Vec<String> {
         let mut rows: Vec<_> = self.rows.iter().collect();
         rows.sort_by_key(|(case, target, _)| {
             (
@@ -61,8 +62,8 @@ impl Figures {
                 *target,
             )
         });
-        let name = |place: usize| targets.get(place).map_or("", Target::name);
-        let line = |(case, target, samples): &(String, usize, Vec<Sample>)| {
+        let name = |place: usize| targets.get(place).map_or("", HttpTarget::name);
+        let line = |(case, target, samples): &(String, usize, Vec<HttpSample>)| {
             let envoy = self
                 .rows
                 .iter()
@@ -76,7 +77,7 @@ impl Figures {
                     .into_iter()
                     .map(|(name, figure)| (name.to_owned(), json!(figure))),
             );
-            let peak = targets.get(*target).and_then(Target::peak_megabytes);
+            let peak = targets.get(*target).and_then(HttpTarget::peak_megabytes);
             line.extend(peak.map(|peak| ("peak_mb".to_owned(), json!(peak))));
             line.insert("rounds".to_owned(), json!(samples.len()));
             Value::Object(line).to_string()
@@ -85,10 +86,11 @@ impl Figures {
     }
 }
 
-/// Those that there are, with their names. `beside` are Envoy's of the same rounds.
-fn figures(samples: &[Sample], beside: &[Sample]) -> Vec<(&'static str, f64)> {
-    let each = |figure: &dyn Fn(&Sample) -> Option<f64>| median(samples.iter().filter_map(figure));
-    let ratio = |figure: &dyn Fn(&Sample) -> Option<f64>| {
+/// Returns the available figures with their names. `beside` are Envoy's samples of the same rounds.
+fn figures(samples: &[HttpSample], beside: &[HttpSample]) -> Vec<(&'static str, f64)> {
+    let each =
+        |figure: &dyn Fn(&HttpSample) -> Option<f64>| median(samples.iter().filter_map(figure));
+    let ratio = |figure: &dyn Fn(&HttpSample) -> Option<f64>| {
         median(
             samples
                 .iter()
@@ -96,17 +98,20 @@ fn figures(samples: &[Sample], beside: &[Sample]) -> Vec<(&'static str, f64)> {
                 .filter_map(|(own, other)| Some(figure(own)? / figure(other)?)),
         )
     };
-    let p50 = |sample: &Sample| Some(sample.outcome.p50.as_secs_f64() * 1e6);
-    let p99 = |sample: &Sample| Some(sample.outcome.p99.as_secs_f64() * 1e6);
+    let p50 = |sample: &HttpSample| Some(sample.outcome.p50.as_secs_f64() * 1e6);
+    let p99 = |sample: &HttpSample| Some(sample.outcome.p99.as_secs_f64() * 1e6);
     let all = [
         (
             "requests_per_s",
             each(&|sample| Some(sample.outcome.per_second)),
         ),
-        ("requests_per_cpu_s", each(&Sample::requests_per_cpu_second)),
+        (
+            "requests_per_cpu_s",
+            each(&HttpSample::requests_per_cpu_second),
+        ),
         (
             "cpu_us_per_request",
-            each(&Sample::cpu_microseconds_per_request),
+            each(&HttpSample::cpu_microseconds_per_request),
         ),
         ("p50_us", each(&p50)),
         ("p99_us", each(&p99)),
@@ -116,7 +121,7 @@ fn figures(samples: &[Sample], beside: &[Sample]) -> Vec<(&'static str, f64)> {
         ),
         (
             "requests_per_cpu_s_to_envoy",
-            ratio(&Sample::requests_per_cpu_second),
+            ratio(&HttpSample::requests_per_cpu_second),
         ),
         (
             "requests_per_s_to_envoy",

@@ -1,11 +1,13 @@
-//! The service that is asked: it does as little as a service can, so that on few cores the proxy is what is measured.
+//! The upstream service: it does as little as possible, so that on few cores the proxy dominates
+//! the measurement.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 
 use anyhow::Result;
 
-/// Starts it on a free port: a thread for each connection, and no reading of requests beyond their end.
+/// Starts the service on a free port: a thread per connection; requests are read up to their end
+/// only.
 pub(crate) fn start() -> Result<SocketAddr> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let address = listener.local_addr()?;
@@ -19,9 +21,9 @@ pub(crate) fn start() -> Result<SocketAddr> {
 
 fn serve(mut stream: TcpStream) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
-    let answer = format!(
-        "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: {LENGTH}\r\n\r\n{}",
-        "x".repeat(LENGTH)
+    let response = format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: {BODY_BYTES}\r\n\r\n{}",
+        "x".repeat(BODY_BYTES)
     );
     let mut buffer = [0; 8192];
     let mut filled = 0;
@@ -31,16 +33,16 @@ fn serve(mut stream: TcpStream) -> std::io::Result<()> {
             return Ok(());
         }
         filled += count;
-        // Requests are GETs without a body, one at a time.
+        // Requests are GETs without a body and are not pipelined.
         if buffer
             .get(..filled)
             .is_some_and(|bytes| bytes.ends_with(b"\r\n\r\n"))
         {
-            stream.write_all(answer.as_bytes())?;
+            stream.write_all(response.as_bytes())?;
             filled = 0;
         }
     }
 }
 
-/// Of the answer's body.
-const LENGTH: usize = 1024;
+/// Length of the response body.
+const BODY_BYTES: usize = 1024;

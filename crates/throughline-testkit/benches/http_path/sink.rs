@@ -1,4 +1,4 @@
-//! A collector that counts spans and keeps nothing.
+//! A collector that counts spans and stores nothing.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -7,15 +7,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::Result;
 
-/// Takes OTLP over HTTP, in protobuf.
-pub(crate) struct Sink {
+/// Accepts OTLP over HTTP in protobuf.
+pub(crate) struct CountingCollector {
     address: SocketAddr,
     spans: Arc<AtomicU64>,
 }
 
-// === impl Sink ===
+// === impl CountingCollector ===
 
-impl Sink {
+impl CountingCollector {
     pub(crate) fn start() -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let (address, spans) = (listener.local_addr()?, Arc::<AtomicU64>::default());
@@ -33,13 +33,13 @@ impl Sink {
         self.address
     }
 
-    /// How many have come so far.
+    /// Returns the number of spans so far.
     pub(crate) fn spans(&self) -> u64 {
         self.spans.load(Ordering::SeqCst)
     }
 }
 
-/// Answers 200 to every request of a connection.
+/// Responds with 200 to every request of a connection.
 fn serve(stream: TcpStream, count: &AtomicU64) -> std::io::Result<()> {
     let mut stream = BufReader::new(stream);
     let mut body = Vec::new();
@@ -76,7 +76,7 @@ fn read_chunks(stream: &mut BufReader<TcpStream>, body: &mut Vec<u8>) -> std::io
         stream.read_line(&mut line)?;
         let size = u64::from_str_radix(line.trim(), 16).map_err(std::io::Error::other)?;
         stream.by_ref().take(size).read_to_end(body)?;
-        // The line end behind each, and behind the last.
+        // Each chunk, the last included, ends with CRLF.
         stream.read_line(&mut line)?;
         if size == 0 {
             return Ok(());
@@ -84,7 +84,7 @@ fn read_chunks(stream: &mut BufReader<TcpStream>, body: &mut Vec<u8>) -> std::io
     }
 }
 
-/// `resource_spans` (1) have `scope_spans` (2) have `spans` (2).
+/// Counts spans: `resource_spans` (1) contain `scope_spans` (2), which contain `spans` (2).
 fn spans_of(request: &[u8]) -> u64 {
     let spans = |scope: &&[u8]| u64::try_from(messages(scope, 2).len()).unwrap_or_default();
     messages(request, 1)
@@ -94,7 +94,8 @@ fn spans_of(request: &[u8]) -> u64 {
         .sum()
 }
 
-/// The fields of this number in a message of protobuf, as bytes; none where it makes no sense.
+/// Returns the length-delimited fields with this number of a protobuf message; stops at invalid
+/// data.
 fn messages(mut bytes: &[u8], number: u64) -> Vec<&[u8]> {
     let mut found = Vec::new();
     while let Some(key) = varint(&mut bytes) {

@@ -1,4 +1,4 @@
-//! What is measured: the service directly, and behind each proxy.
+//! The measured targets: the service directly, and behind each proxy.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -6,23 +6,23 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
-use throughline_testkit::process::{Process, Spec};
+use throughline_testkit::process::{ChildProcess, ProcessSpec};
 use throughline_testkit::wait;
 
-use crate::sink::Sink;
+use crate::sink::CountingCollector;
 
-pub(crate) struct Target {
+pub(crate) struct HttpTarget {
     name: &'static str,
     address: SocketAddr,
-    /// The proxy; nothing stands between without one.
-    process: Option<Process>,
+    /// The proxy process; none for the direct target.
+    process: Option<ChildProcess>,
 }
 
-const START_LIMIT: Duration = Duration::from_secs(60);
+const START_TIMEOUT: Duration = Duration::from_secs(60);
 
-// === impl Target ===
+// === impl HttpTarget ===
 
-impl Target {
+impl HttpTarget {
     pub(crate) const fn direct(service: SocketAddr) -> Self {
         Self {
             name: "direct",
@@ -31,22 +31,23 @@ impl Target {
         }
     }
 
-    /// Its HTTP connection manager with the OpenTelemetry tracer, which samples everything unless told otherwise.
+    /// Starts Envoy's HTTP connection manager with the OpenTelemetry tracer, which samples all
+    /// requests by default.
     pub(crate) fn envoy(
         envoy: &Path,
         service: SocketAddr,
-        sink: &Sink,
+        sink: &CountingCollector,
         workers: usize,
         home: &Path,
     ) -> Result<Self> {
-        let address = free()?;
+        let address = free_address()?;
         let config = include_str!("envoy.yaml")
             .replace("{port}", &address.port().to_string())
             .replace("{service_port}", &service.port().to_string())
             .replace("{sink_port}", &sink.address().port().to_string());
         let path = home.join("envoy.yaml");
         fs::write(&path, config)?;
-        let process = Spec::new("envoy", envoy)
+        let process = ProcessSpec::new("envoy", envoy)
             .args([
                 "--log-level",
                 "warn",
@@ -57,19 +58,19 @@ impl Target {
             ])
             .arg(path.as_os_str())
             .spawn()?;
-        Self::behind("envoy", address, process)
+        Self::when_ready("envoy", address, process)
     }
 
     pub(crate) fn throughline(
         binary: &Path,
         service: SocketAddr,
-        sink: &Sink,
+        sink: &CountingCollector,
         workers: usize,
     ) -> Result<Self> {
-        let address = free()?;
-        let process = Spec::new("throughline", binary)
-            .forget_env("OTEL_")
-            .forget_env("THROUGHLINE_")
+        let address = free_address()?;
+        let process = ProcessSpec::new("throughline", binary)
+            .clear_env("OTEL_")
+            .clear_env("THROUGHLINE_")
             .env("TOKIO_WORKER_THREADS", workers.to_string())
             .args([
                 "sidecar",
@@ -86,20 +87,20 @@ impl Target {
                 format!("http://{}", sink.address()),
             ])
             .spawn()?;
-        Self::behind("throughline", address, process)
+        Self::when_ready("throughline", address, process)
     }
 
-    /// A proxy at `address`, once it takes connections.
-    fn behind(name: &'static str, address: SocketAddr, process: Process) -> Result<Self> {
-        let up = wait::until(START_LIMIT, || {
+    /// Waits until the proxy at `address` accepts connections.
+    fn when_ready(name: &'static str, address: SocketAddr, process: ChildProcess) -> Result<Self> {
+        let up = wait::until(START_TIMEOUT, || {
             if let Some(crash) = process.crashed() {
                 return Some(Err(anyhow!("{crash}")));
             }
             TcpStream::connect(address).ok().map(Ok)
         });
-        drop(
-            up.with_context(|| format!("{name} did not come up:\n{}", process.log().join("\n")))??,
-        );
+        drop(up.with_context(|| {
+            format!("{name} did not become ready:\n{}", process.log().join("\n"))
+        })??);
         Ok(Self {
             name,
             address,
@@ -115,12 +116,15 @@ impl Target {
         self.address
     }
 
-    /// CPU seconds that the proxy has taken so far, of user and system.
+    /// Returns the CPU seconds of the proxy so far, user and system.
     pub(crate) fn cpu_seconds(&self) -> Result<Option<f64>> {
-        self.process.as_ref().map(Process::cpu_seconds).transpose()
+        self.process
+            .as_ref()
+            .map(ChildProcess::cpu_seconds)
+            .transpose()
     }
 
-    /// The most memory that it has had, in MB.
+    /// Returns the peak memory of the proxy, in MB.
     pub(crate) fn peak_megabytes(&self) -> Option<u64> {
         let status =
             fs::read_to_string(format!("/proc/{}/status", self.process.as_ref()?.id())).ok()?;
@@ -131,6 +135,6 @@ impl Target {
     }
 }
 
-fn free() -> Result<SocketAddr> {
+fn free_address() -> Result<SocketAddr> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }

@@ -5,7 +5,7 @@ import io.kroxylicious.proxy.KafkaProxy;
 import io.kroxylicious.proxy.config.ConfigParser;
 import io.kroxylicious.proxy.internal.config.Features;
 
-/** Runs the proxy of Kroxylicious with the configuration in the file that is its one argument. */
+/** Runs the Kroxylicious proxy with the configuration file that is its only argument. */
 public final class Kroxylicious {
     public static void main(String[] args) throws Exception {
         var parser = new ConfigParser();

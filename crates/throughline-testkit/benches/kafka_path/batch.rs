@@ -1,40 +1,42 @@
-//! Record batches as a producer would make them: made once, sent many times, so that the load costs next to nothing.
+//! Builds record batches once, to be sent many times, so that the load generator costs next to
+//! nothing.
 
 use std::io::Write as _;
 
 use anyhow::{Context, Result};
 use lz4_flex::frame::{BlockMode, BlockSize, FrameEncoder, FrameInfo};
 
-/// How the records of a batch are packed.
+/// Compression of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Codec {
+pub(crate) enum BatchCodec {
     None,
     Lz4,
 }
 
-/// What a batch holds.
+/// Format of a batch.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Shape {
+pub(crate) struct BatchShape {
     pub(crate) records: u32,
     pub(crate) value_bytes: usize,
-    pub(crate) codec: Codec,
-    /// The part of the records that carry a sampled context; the others carry one that is not sampled. None: no headers at all.
+    pub(crate) codec: BatchCodec,
+    /// Share of records with a sampled context; the others have an unsampled one. Without a share,
+    /// records have no headers.
     pub(crate) sampled: Option<f64>,
 }
 
-/// The bytes before the records of a batch.
-const HEADER: usize = 61;
-const LZ4: u16 = 3;
+/// Length of the batch header.
+const BATCH_HEADER_BYTES: usize = 61;
+const LZ4_ATTRIBUTE: u16 = 3;
 
-impl Shape {
-    /// Bytes of values in a batch: what an application sends.
+impl BatchShape {
+    /// Returns the bytes of all values of a batch.
     pub(crate) fn payload(&self) -> u64 {
         u64::from(self.records) * u64::try_from(self.value_bytes).unwrap_or(u64::MAX)
     }
 
-    /// The batch (KIP-98, "Message Format").
+    /// Builds the batch (KIP-98, "Message Format").
     pub(crate) fn batch(&self, timestamp: i64) -> Result<Vec<u8>> {
-        let mut random = Random(0x9e37_79b9_7f4a_7c15);
+        let mut random = SplitMix64(0x9e37_79b9_7f4a_7c15);
         let mut records = Vec::new();
         for offset in 0..self.records {
             let record = self.record(offset, &mut random)?;
@@ -42,11 +44,11 @@ impl Shape {
             records.extend(record);
         }
         let (attributes, records) = match self.codec {
-            Codec::None => (0, records),
-            Codec::Lz4 => (LZ4, lz4(&records)?),
+            BatchCodec::None => (0, records),
+            BatchCodec::Lz4 => (LZ4_ATTRIBUTE, lz4(&records)?),
         };
         let last = i32::try_from(self.records)? - 1;
-        let mut after_crc = Vec::with_capacity(records.len() + HEADER);
+        let mut after_crc = Vec::with_capacity(records.len() + BATCH_HEADER_BYTES);
         after_crc.extend(attributes.to_be_bytes());
         after_crc.extend(last.to_be_bytes());
         after_crc.extend(timestamp.to_be_bytes());
@@ -66,7 +68,7 @@ impl Shape {
         Ok(batch)
     }
 
-    fn record(&self, offset: u32, random: &mut Random) -> Result<Vec<u8>> {
+    fn record(&self, offset: u32, random: &mut SplitMix64) -> Result<Vec<u8>> {
         let mut record = vec![0];
         put_varint(&mut record, 0);
         put_varint(&mut record, i64::from(offset));
@@ -74,7 +76,7 @@ impl Shape {
         record.extend(random.next().to_be_bytes());
         put_varint(&mut record, i64::try_from(self.value_bytes)?);
         let end = record.len() + self.value_bytes;
-        // Half of it repeats, as in JSON: lz4 has something to do, and not too much.
+        // Half of the value repeats, as in JSON, so that lz4 has a realistic amount of work.
         while record.len() < end {
             record.extend(b"\"order\":\"");
             record.extend(&random.next().to_be_bytes());
@@ -104,7 +106,7 @@ impl Shape {
     }
 }
 
-/// In frames of independent blocks, the only ones that Java reads.
+/// Compresses into independent blocks, the only LZ4 frames that Kafka's Java classes read.
 fn lz4(records: &[u8]) -> Result<Vec<u8>> {
     let info = FrameInfo::new()
         .block_mode(BlockMode::Independent)
@@ -114,11 +116,11 @@ fn lz4(records: &[u8]) -> Result<Vec<u8>> {
     encoder.finish().context("compressing")
 }
 
-/// Zigzag, then seven bits a byte.
+/// Writes a zigzag varint.
 #[expect(
     clippy::cast_sign_loss,
     clippy::cast_possible_truncation,
-    reason = "the encoding is made of just that"
+    reason = "the encoding is defined by these casts"
 )]
 fn put_varint(out: &mut Vec<u8>, value: i64) {
     let mut rest = ((value << 1) ^ (value >> 63)) as u64;
@@ -129,10 +131,10 @@ fn put_varint(out: &mut Vec<u8>, value: i64) {
     out.push(rest as u8);
 }
 
-/// The same numbers in every run (splitmix64).
-struct Random(u64);
+/// A deterministic random generator (splitmix64).
+struct SplitMix64(u64);
 
-impl Random {
+impl SplitMix64 {
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -141,7 +143,7 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// From 0 to 1.
+    /// Returns a number from 0 to 1.
     fn chance(&mut self) -> f64 {
         f64::from(u32::try_from(self.next() >> 32).unwrap_or_default()) / f64::from(u32::MAX)
     }

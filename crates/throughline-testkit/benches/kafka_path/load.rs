@@ -1,37 +1,40 @@
-//! The load: produce and consume as fast as it goes, and produce at a pace to see how long an answer takes.
+//! Load generators: produce and consume at maximum throughput, and produce at a fixed rate to
+//! measure latency.
 
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::wire::{Connection, ProduceFrame};
+use crate::wire::{BrokerConnection, ProduceFrame};
 
-/// Requests under way at once, as Java's producer has them.
+/// Requests in flight, the default of Kafka's Java producer.
 const IN_FLIGHT: u32 = 5;
 
-/// Sends a frame so many times, the next as soon as there is room; gives the time from the first byte to the last answer.
+/// Sends a frame `times` times with [`IN_FLIGHT`] requests in flight; returns the time until the
+/// last response.
 pub(crate) fn produce(
-    connection: &mut Connection,
+    connection: &mut BrokerConnection,
     frame: &ProduceFrame,
     times: u32,
 ) -> Result<Duration> {
     let begin = Instant::now();
     for sent in 0..times {
         if sent >= IN_FLIGHT {
-            connection.produced()?;
+            connection.receive_produce_response()?;
         }
         connection.send(frame)?;
     }
     for _ in 0..times.min(IN_FLIGHT) {
-        connection.produced()?;
+        connection.receive_produce_response()?;
     }
     Ok(begin.elapsed())
 }
 
-/// Reads the topic from its beginning until so many bytes of batches have come; gives how many did, and the time.
+/// Reads the topic from its beginning until `bytes` bytes of batches have arrived; returns the
+/// number of bytes and the time.
 pub(crate) fn consume(
-    connection: &mut Connection,
+    connection: &mut BrokerConnection,
     topic: &str,
     bytes: u64,
 ) -> Result<(u64, Duration)> {
@@ -50,10 +53,11 @@ pub(crate) fn consume(
     Ok((read, begin.elapsed()))
 }
 
-/// Sends a frame every `pace`, whether the last was answered or not; gives how long each answer took, counted from when
-/// the request should have been sent (who is late is late for those behind as well), and the time of all together.
+/// Sends a frame every `pace`, independent of the responses. Returns the total time, and the
+/// latency of each request from its scheduled time, so that a late response also delays those
+/// behind it.
 pub(crate) fn paced(
-    connection: &mut Connection,
+    connection: &mut BrokerConnection,
     frame: &ProduceFrame,
     pace: Duration,
     times: u32,
@@ -67,21 +71,21 @@ pub(crate) fn paced(
                 let due = begin + pace * turn;
                 #[expect(
                     clippy::disallowed_methods,
-                    reason = "a pace is made of waiting for the clock"
+                    reason = "a fixed rate needs to wait for the clock"
                 )]
                 std::thread::sleep(due.saturating_duration_since(Instant::now()));
                 stream.write_all(bytes).context("sending")?;
             }
             Ok(())
         });
-        let mut took = Vec::new();
+        let mut latencies = Vec::new();
         for turn in 0..times {
-            connection.produced()?;
-            took.push((begin + pace * turn).elapsed());
+            connection.receive_produce_response()?;
+            latencies.push((begin + pace * turn).elapsed());
         }
         sending
             .join()
-            .map_err(|_| anyhow::anyhow!("the sending thread panicked"))??;
-        Ok((took, begin.elapsed()))
+            .map_err(|_| anyhow::anyhow!("the sender thread panicked"))??;
+        Ok((latencies, begin.elapsed()))
     })
 }

@@ -1,10 +1,13 @@
-//! What a proxy before Kafka costs: throughput, latency and CPU time through ours and others, beside no proxy at all.
+//! Measures the cost of a proxy in front of Kafka: throughput, latency and CPU time through ours
+//! and others, and without a proxy.
 //!
-//! One Apache Kafka with one broker, one client, one connection, everything on this machine. All proxies run the whole time;
-//! in each round every target has its turn, in an order that shifts. A ratio is taken within a round, a figure is the median of the
-//! rounds; the best of them stands beside it where other programs on the machine can only make it worse. The client replays
-//! prepared frames ([`load`]): it costs little, so that on few cores the proxy is what is measured.
-//! Prints one line of JSON per case and target. Run by `cargo xtask bench kafka`, which fetches the others.
+//! One Apache Kafka broker, one client, one connection, everything on this machine. All proxies run
+//! the whole time; in each round every target has its turn, in rotating order. A ratio is taken
+//! within a round, a figure is the median over the rounds; some figures also have their best value,
+//! because other programs on the machine can only make it worse. The client replays prepared frames
+//! ([`load`]): it costs little, so that on few cores the proxy dominates the measurement. Prints
+//! one line of JSON per case and target. Run by `cargo xtask bench kafka`, which fetches the other
+//! proxies.
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -24,93 +27,94 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result};
 use clap::Parser;
 use tempfile::TempDir;
-use throughline_testkit::kafka::{Apache, Topic};
+use throughline_testkit::kafka::{ApacheBroker, TopicSpec};
 
-use crate::batch::{Codec, Shape};
-use crate::report::{Figures, Sample};
-use crate::target::{Programs, Target};
-use crate::wire::{Connection, ProduceFrame};
+use crate::batch::{BatchCodec, BatchShape};
+use crate::report::{KafkaFigures, KafkaSample};
+use crate::target::{KafkaTarget, ProxyPrograms};
+use crate::wire::{BrokerConnection, ProduceFrame};
 
 #[derive(Debug, Parser)]
 struct Options {
     #[command(flatten)]
-    programs: Programs,
-    /// Rounds that count
+    programs: ProxyPrograms,
+    /// Measured rounds
     #[arg(long, default_value_t = 7)]
     rounds: u32,
-    /// Rounds before them, for JVMs to compile what is hot
+    /// Warm-up rounds, in which JVMs compile hot code
     #[arg(long, default_value_t = 2)]
     warmups: u32,
-    /// Megabytes of values that one measurement moves
+    /// Megabytes of record values per measurement
     #[arg(long, default_value_t = 400)]
     megabytes: u64,
-    /// Requests of one measurement of latency
+    /// Requests per latency measurement
     #[arg(long, default_value_t = 2000)]
     requests: u32,
-    /// Only cases whose names contain this
+    /// Runs only cases whose names contain this
     #[arg(long, default_value = "")]
     only: String,
-    /// What cargo tells every benchmark
+    /// Ignored; cargo passes it to every benchmark
     #[arg(long, hide = true)]
     bench: bool,
 }
 
-/// What is done with a target.
+/// A workload with its batch format.
 #[derive(Debug, Clone, Copy)]
-struct Case {
+struct BenchCase {
     name: &'static str,
-    work: Work,
-    codec: Codec,
+    workload: WorkloadKind,
+    codec: BatchCodec,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Work {
+enum WorkloadKind {
     Produce,
     Consume,
-    /// Whole batches at this pace: nobody lacks CPU time.
+    /// Full batches at this interval, below the CPU limit.
     Steady(Duration),
-    /// One record a request, at this pace.
+    /// One record per request, at this interval.
     Paced(Duration),
 }
 
-const CASES: [Case; 6] = [
-    Case {
+const CASES: [BenchCase; 6] = [
+    BenchCase {
         name: "produce, none",
-        work: Work::Produce,
-        codec: Codec::None,
+        workload: WorkloadKind::Produce,
+        codec: BatchCodec::None,
     },
-    Case {
+    BenchCase {
         name: "produce, lz4",
-        work: Work::Produce,
-        codec: Codec::Lz4,
+        workload: WorkloadKind::Produce,
+        codec: BatchCodec::Lz4,
     },
-    Case {
+    BenchCase {
         name: "consume, none",
-        work: Work::Consume,
-        codec: Codec::None,
+        workload: WorkloadKind::Consume,
+        codec: BatchCodec::None,
     },
-    Case {
+    BenchCase {
         name: "consume, lz4",
-        work: Work::Consume,
-        codec: Codec::Lz4,
+        workload: WorkloadKind::Consume,
+        codec: BatchCodec::Lz4,
     },
-    Case {
+    BenchCase {
         name: "produce 100 MB/s, none",
-        work: Work::Steady(Duration::from_micros(1024)),
-        codec: Codec::None,
+        workload: WorkloadKind::Steady(Duration::from_micros(1024)),
+        codec: BatchCodec::None,
     },
-    Case {
+    BenchCase {
         name: "acknowledge, 500 requests/s",
-        work: Work::Paced(Duration::from_millis(2)),
-        codec: Codec::None,
+        workload: WorkloadKind::Paced(Duration::from_millis(2)),
+        codec: BatchCodec::None,
     },
 ];
 
-/// Records of a batch: 100 KiB, between what Java and what librdkafka send under load.
-const RECORDS: u32 = 100;
-const VALUE: usize = 1024;
+/// Records per batch: 100 KiB, between the batches of Java and of librdkafka under load.
+const BATCH_RECORDS: u32 = 100;
+const VALUE_BYTES: usize = 1024;
 
-/// What is still to be done when a measurement is over, such as sending spans, belongs to it and must not disturb the next.
+/// Pause after a measurement. Work that follows the load, such as exporting spans, belongs to it
+/// and must not disturb the next.
 const SETTLE: Duration = Duration::from_millis(800);
 
 fn main() -> Result<()> {
@@ -120,7 +124,7 @@ fn main() -> Result<()> {
         .tempdir()?;
     let collector = sink::start()?;
     let (kafka, _logs) = start_kafka()?;
-    let cases: Vec<Case> = CASES
+    let cases: Vec<BenchCase> = CASES
         .into_iter()
         .filter(|case| case.name.contains(&options.only))
         .collect();
@@ -133,12 +137,12 @@ fn main() -> Result<()> {
         &collector,
         home.path(),
     )?;
-    let mut figures = Figures::of(&targets);
+    let mut figures = KafkaFigures::of(&targets);
     for round in 0..options.warmups + options.rounds {
         for case in &cases {
             eprintln!("round {round}: {}", case.name);
             for turn in 0..targets.len() {
-                // Everybody is first once.
+                // Rotates the order, so that no target always has the coldest or warmest turn.
                 let shifted = (turn + usize::try_from(round)?) % targets.len();
                 let Some(target) = targets.get(shifted) else {
                     continue;
@@ -158,8 +162,9 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// As a broker is run for longer: with the second compiler, and with logs that do not fill the disk.
-fn start_kafka() -> Result<(Apache, TempDir)> {
+/// Starts a broker as for a longer life: with the C2 compiler, and with retention that bounds the
+/// disk usage.
+fn start_kafka() -> Result<(ApacheBroker, TempDir)> {
     let retention = [
         ("retention.bytes", "268435456"),
         ("segment.bytes", "67108864"),
@@ -167,11 +172,11 @@ fn start_kafka() -> Result<(Apache, TempDir)> {
     let limited = |name: String| {
         retention
             .into_iter()
-            .fold(Topic::new(name, 1), |topic, (key, value)| {
+            .fold(TopicSpec::new(name, 1), |topic, (key, value)| {
                 topic.config(key, value)
             })
     };
-    // In memory where there is a place for it: the disk is not what is measured.
+    // The logs are in memory if possible: the disk is not part of the measurement.
     let memory = Path::new("/dev/shm");
     let logs = if memory.is_dir() {
         memory
@@ -181,7 +186,7 @@ fn start_kafka() -> Result<(Apache, TempDir)> {
     let logs = tempfile::Builder::new()
         .prefix("throughline-bench-logs-")
         .tempdir_in(logs)?;
-    let kafka = Apache::builder()
+    let kafka = ApacheBroker::builder()
         .property("log.dirs", logs.path().display().to_string())
         .jvm("-XX:TieredStopAtLevel=4")
         .jvm("-Xmx1g")
@@ -189,21 +194,21 @@ fn start_kafka() -> Result<(Apache, TempDir)> {
         .property("log.segment.delete.delay.ms", "1000");
     let kafka = CASES
         .into_iter()
-        .fold(kafka, |kafka, case| match case.work {
-            Work::Consume => SUFFIXES.into_iter().fold(kafka, |kafka, suffix| {
-                kafka.topic(Topic::new(topic(&case, suffix), 1))
+        .fold(kafka, |kafka, case| match case.workload {
+            WorkloadKind::Consume => CONSUMED_SUFFIXES.into_iter().fold(kafka, |kafka, suffix| {
+                kafka.topic(TopicSpec::new(topic(&case, suffix), 1))
             }),
-            Work::Produce | Work::Steady(_) | Work::Paced(_) => {
+            WorkloadKind::Produce | WorkloadKind::Steady(_) | WorkloadKind::Paced(_) => {
                 kafka.topic(limited(topic(&case, "")))
             }
         });
-    Ok((kafka.start(&mut |what| eprintln!("{what}"))?, logs))
+    Ok((kafka.start(&mut |step| eprintln!("{step}"))?, logs))
 }
 
-/// Topics that are read: one whose records carry a sampled context, one where a hundredth of them do.
-const SUFFIXES: [&str; 2] = ["-all", "-one"];
+/// Suffixes of the consumed topics: all records carry a sampled context, or one in a hundred.
+const CONSUMED_SUFFIXES: [&str; 2] = ["-all", "-one"];
 
-fn topic(case: &Case, suffix: &str) -> String {
+fn topic(case: &BenchCase, suffix: &str) -> String {
     let name: String = case
         .name
         .chars()
@@ -212,8 +217,9 @@ fn topic(case: &Case, suffix: &str) -> String {
     format!("{name}{suffix}")
 }
 
-/// Which of the topics a target reads: who follows the decision of the producers is given those that decided as it is set up.
-fn suffix(target: &Target) -> &'static str {
+/// Returns the topic suffix for a target: consumers follow the sampling decision of producers, so
+/// each target reads records with its own sampling rate.
+fn suffix(target: &KafkaTarget) -> &'static str {
     if target.name.contains("all sampled") {
         "-all"
     } else {
@@ -221,70 +227,70 @@ fn suffix(target: &Target) -> &'static str {
     }
 }
 
-fn fill(bootstrap: &str, case: &Case, options: &Options) -> Result<()> {
-    if case.work != Work::Consume {
+fn fill(bootstrap: &str, case: &BenchCase, options: &Options) -> Result<()> {
+    if case.workload != WorkloadKind::Consume {
         return Ok(());
     }
-    for (suffix, sampled) in SUFFIXES.into_iter().zip([1.0, 0.01]) {
-        let shape = Shape {
-            records: RECORDS,
-            value_bytes: VALUE,
+    for (suffix, sampled) in CONSUMED_SUFFIXES.into_iter().zip([1.0, 0.01]) {
+        let shape = BatchShape {
+            records: BATCH_RECORDS,
+            value_bytes: VALUE_BYTES,
             codec: case.codec,
             sampled: Some(sampled),
         };
         let frame = ProduceFrame::new(&topic(case, suffix), &shape.batch(now()?)?)?;
-        // A little more than is read, which may end inside a batch.
+        // A margin: the consumer may end inside of a batch.
         let times = times(options, &shape)? + 20;
-        load::produce(&mut Connection::open(bootstrap)?, &frame, times)?;
+        load::produce(&mut BrokerConnection::open(bootstrap)?, &frame, times)?;
     }
     Ok(())
 }
 
-fn measure(case: &Case, target: &Target, options: &Options) -> Result<Sample> {
-    let mut connection = Connection::open(&target.broker)?;
-    let records = if matches!(case.work, Work::Paced(_)) {
+fn measure(case: &BenchCase, target: &KafkaTarget, options: &Options) -> Result<KafkaSample> {
+    let mut connection = BrokerConnection::open(&target.broker)?;
+    let records = if matches!(case.workload, WorkloadKind::Paced(_)) {
         1
     } else {
-        RECORDS
+        BATCH_RECORDS
     };
-    let shape = Shape {
+    let shape = BatchShape {
         records,
-        value_bytes: VALUE,
+        value_bytes: VALUE_BYTES,
         codec: case.codec,
         sampled: None,
     };
     let frame = ProduceFrame::new(&topic(case, ""), &shape.batch(now()?)?)?;
     let before = target.cpu_seconds()?;
-    let mut sample = match case.work {
-        Work::Produce => {
+    let mut sample = match case.workload {
+        WorkloadKind::Produce => {
             let times = times(options, &shape)?;
             let took = load::produce(&mut connection, &frame, times)?;
-            Sample::throughput(shape.payload() * u64::from(times), took)
+            KafkaSample::throughput(shape.payload() * u64::from(times), took)
         }
-        Work::Consume => {
+        WorkloadKind::Consume => {
             let times = times(options, &shape)?;
             let bytes = u64::try_from(frame.bytes().len())? * u64::from(times);
             let (read, took) = load::consume(&mut connection, &topic(case, suffix(target)), bytes)?;
-            // What counts is what the application gets, whatever it is packed in.
-            Sample::throughput(
+            // Counts the payload that the application receives, independent of its encoding.
+            KafkaSample::throughput(
                 shape.payload() * read / u64::try_from(frame.bytes().len())?,
                 took,
             )
         }
-        Work::Steady(pace) => {
+        WorkloadKind::Steady(pace) => {
             let times = times(options, &shape)? / 2;
             let (answers, took) = load::paced(&mut connection, &frame, pace, times)?;
-            Sample::throughput(shape.payload() * u64::from(times), took).with_latency(answers)
+            KafkaSample::throughput(shape.payload() * u64::from(times), took).with_latency(answers)
         }
-        Work::Paced(pace) => {
+        WorkloadKind::Paced(pace) => {
             let (answers, _) = load::paced(&mut connection, &frame, pace, options.requests)?;
-            Sample::default().with_latency(answers)
+            KafkaSample::default().with_latency(answers)
         }
     };
     drop(connection);
     #[expect(
         clippy::disallowed_methods,
-        reason = "there is no condition to wait for: idle is when nothing happens"
+        reason = "idleness has no condition to poll"
     )]
     std::thread::sleep(SETTLE);
     if let (Some(before), Some(after)) = (before, target.cpu_seconds()?) {
@@ -293,7 +299,7 @@ fn measure(case: &Case, target: &Target, options: &Options) -> Result<Sample> {
     Ok(sample)
 }
 
-fn times(options: &Options, shape: &Shape) -> Result<u32> {
+fn times(options: &Options, shape: &BatchShape) -> Result<u32> {
     Ok(u32::try_from(
         (options.megabytes * 1_000_000).div_ceil(shape.payload()),
     )?)

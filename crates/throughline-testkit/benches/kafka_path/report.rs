@@ -1,14 +1,15 @@
-//! From samples to figures: ratios within a round, medians over the rounds, one line of JSON for each case and target.
+//! Turns samples into figures: ratios within a round, medians over the rounds, one line of JSON for
+//! each case and target.
 
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use crate::target::Target;
+use crate::target::KafkaTarget;
 
-/// What one measurement gave.
+/// Result of one measurement.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Sample {
+pub(crate) struct KafkaSample {
     megabytes: Option<f64>,
     megabytes_per_second: Option<f64>,
     p50: Option<Duration>,
@@ -17,30 +18,30 @@ pub(crate) struct Sample {
     pub(crate) cpu_seconds: Option<f64>,
 }
 
-/// All samples of the rounds that count.
+/// Samples of all measured rounds.
 #[derive(Debug)]
-pub(crate) struct Figures {
-    /// The targets in the order in which they are reported.
+pub(crate) struct KafkaFigures {
+    /// Target names in report order.
     targets: Vec<String>,
-    rows: Vec<Row>,
+    rows: Vec<FigureRow>,
 }
 
 #[derive(Debug)]
-struct Row {
+struct FigureRow {
     case: &'static str,
     target: String,
     peak_megabytes: Option<u64>,
-    /// By round.
-    samples: Vec<Sample>,
+    /// Samples by round.
+    samples: Vec<KafkaSample>,
 }
 
-// === impl Sample ===
+// === impl KafkaSample ===
 
-impl Sample {
+impl KafkaSample {
     #[expect(clippy::cast_precision_loss, reason = "a figure of a few digits")]
-    pub(crate) fn throughput(bytes: u64, took: Duration) -> Self {
+    pub(crate) fn throughput(bytes: u64, elapsed: Duration) -> Self {
         let megabytes = bytes as f64 / 1e6;
-        let rate = megabytes / took.as_secs_f64();
+        let rate = megabytes / elapsed.as_secs_f64();
         Self {
             megabytes: Some(megabytes),
             megabytes_per_second: Some(rate),
@@ -48,13 +49,13 @@ impl Sample {
         }
     }
 
-    pub(crate) fn with_latency(self, mut took: Vec<Duration>) -> Self {
-        took.sort_unstable();
-        let at = |percent: usize| took.get(took.len() * percent / 100).copied();
+    pub(crate) fn with_latency(self, mut latencies: Vec<Duration>) -> Self {
+        latencies.sort_unstable();
+        let at = |percent: usize| latencies.get(latencies.len() * percent / 100).copied();
         Self {
             p50: at(50),
             p99: at(99),
-            requests: took.len(),
+            requests: latencies.len(),
             ..self
         }
     }
@@ -69,23 +70,23 @@ impl Sample {
     }
 }
 
-// === impl Figures ===
+// === impl KafkaFigures ===
 
-impl Figures {
-    pub(crate) fn of(targets: &[Target]) -> Self {
+impl KafkaFigures {
+    pub(crate) fn of(targets: &[KafkaTarget]) -> Self {
         Self {
             targets: targets.iter().map(|target| target.name.clone()).collect(),
             rows: Vec::new(),
         }
     }
 
-    /// Adds a sample; one without a round does not count.
+    /// Adds a sample. A warm-up sample has no round and is dropped.
     pub(crate) fn add(
         &mut self,
         round: Option<u32>,
         case: &'static str,
-        target: &Target,
-        sample: Sample,
+        target: &KafkaTarget,
+        sample: KafkaSample,
     ) {
         if round.is_none() {
             return;
@@ -95,7 +96,7 @@ impl Figures {
             .iter_mut()
             .position(|row| row.case == case && row.target == target.name);
         let place = found.unwrap_or_else(|| {
-            self.rows.push(Row {
+            self.rows.push(FigureRow {
                 case,
                 target: target.name.clone(),
                 peak_megabytes: None,
@@ -109,11 +110,11 @@ impl Figures {
         }
     }
 
-    /// One line for each case and target.
+    /// Returns one line for each case and target.
     pub(crate) fn lines(&self) -> Vec<String> {
-        let mut rows: Vec<&Row> = self.rows.iter().collect();
-        // Rounds begin with different targets.
-        let place = |row: &Row| self.targets.iter().position(|target| *target == row.target);
+        let mut rows: Vec<&FigureRow> = self.rows.iter().collect();
+        // Rounds begin with different targets, so the rows are not in report order.
+        let place = |row: &FigureRow| self.targets.iter().position(|target| *target == row.target);
         rows.sort_by_key(|row| {
             (
                 self.rows.iter().position(|first| first.case == row.case),
@@ -123,22 +124,21 @@ impl Figures {
         rows.into_iter().map(|row| self.line(row)).collect()
     }
 
-    fn line(&self, row: &Row) -> String {
+    fn line(&self, row: &FigureRow) -> String {
         let direct = self
             .rows
             .iter()
             .find(|other| other.case == row.case && other.target == "direct");
-        let beside = |figure: &dyn Fn(&Sample, &Sample) -> Option<f64>| {
+        let beside = |figure: &dyn Fn(&KafkaSample, &KafkaSample) -> Option<f64>| {
             let pairs = row
                 .samples
                 .iter()
                 .zip(direct.map_or(&[][..], |direct| &direct.samples));
             median(pairs.filter_map(|(own, direct)| figure(own, direct)))
         };
-        let each =
-            |figure: &dyn Fn(&Sample) -> Option<f64>| median(row.samples.iter().filter_map(figure));
-        let best = |figures: &mut dyn Iterator<Item = f64>| figures.min_by(f64::total_cmp);
-        let micros = |time: Duration| time.as_secs_f64() * 1e6;
+        let each = |figure: &dyn Fn(&KafkaSample) -> Option<f64>| {
+            median(row.samples.iter().filter_map(figure))
+        };
         let figures = [
             ("mb_per_s", each(&|sample| sample.megabytes_per_second)),
             (
@@ -147,14 +147,14 @@ impl Figures {
                     Some(own.megabytes_per_second? / direct.megabytes_per_second?)
                 }),
             ),
-            ("cpu_s_per_gb", each(&Sample::cpu_seconds_per_gigabyte)),
+            ("cpu_s_per_gb", each(&KafkaSample::cpu_seconds_per_gigabyte)),
             (
                 "cpu_s_per_gb_best",
                 best(
                     &mut row
                         .samples
                         .iter()
-                        .filter_map(Sample::cpu_seconds_per_gigabyte),
+                        .filter_map(KafkaSample::cpu_seconds_per_gigabyte),
                 ),
             ),
             ("p50_us", each(&|sample| sample.p50.map(micros))),
@@ -178,7 +178,7 @@ impl Figures {
             ),
             (
                 "cpu_us_per_request",
-                each(&Sample::cpu_microseconds_per_request),
+                each(&KafkaSample::cpu_microseconds_per_request),
             ),
         ];
         let mut line = Map::new();
@@ -198,13 +198,21 @@ impl Figures {
     }
 }
 
+fn best(figures: &mut dyn Iterator<Item = f64>) -> Option<f64> {
+    figures.min_by(f64::total_cmp)
+}
+
+fn micros(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e6
+}
+
 fn median(figures: impl Iterator<Item = f64>) -> Option<f64> {
     let mut figures: Vec<f64> = figures.collect();
     figures.sort_by(f64::total_cmp);
     figures.get(figures.len() / 2).copied()
 }
 
-/// To three digits behind the point.
+/// Rounds to three decimals.
 fn rounded(figure: f64) -> f64 {
     (figure * 1000.0).round() / 1000.0
 }

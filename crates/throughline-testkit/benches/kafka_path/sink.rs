@@ -1,12 +1,12 @@
-//! A collector that takes everything and keeps nothing: what a sidecar spends on sending spans counts, what a collector does
-//! with them does not.
+//! A collector that accepts and discards everything: the measurement includes the cost of exporting
+//! spans, not of storing them.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 
 use anyhow::Result;
 
-/// Starts it on a free port; gives its URL.
+/// Starts the collector on a free port and returns its URL.
 pub(crate) fn start() -> Result<String> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let url = format!("http://{}", listener.local_addr()?);
@@ -18,7 +18,7 @@ pub(crate) fn start() -> Result<String> {
     Ok(url)
 }
 
-/// Answers 200 to every request of a connection.
+/// Responds with 200 to every request of a connection.
 fn serve(stream: TcpStream) -> std::io::Result<()> {
     let mut stream = BufReader::new(stream);
     loop {

@@ -1,4 +1,4 @@
-//! What is measured: Kafka directly, and Kafka behind each proxy.
+//! The measured targets: Kafka directly, and behind each proxy.
 
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
@@ -6,43 +6,44 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
-use throughline_testkit::process::{Process, Spec};
+use throughline_testkit::process::{ChildProcess, ProcessSpec};
 use throughline_testkit::wait;
 
-use crate::wire::Connection;
+use crate::wire::BrokerConnection;
 
-/// A way to the broker.
+/// A path to the broker.
 #[derive(Debug)]
-pub(crate) struct Target {
+pub(crate) struct KafkaTarget {
     pub(crate) name: String,
-    /// Where a client is sent by the metadata, or, when nobody rewrites those, where the proxy listens.
+    /// Address for the client: the one in the metadata, or the listener of a proxy that does not
+    /// rewrite metadata.
     pub(crate) broker: String,
-    /// None when there is no proxy.
-    process: Option<Process>,
+    /// The proxy process; none for the direct target.
+    process: Option<ChildProcess>,
 }
 
-/// Where the programs are; what is missing is not measured.
+/// Paths of the proxies; one without a path is left out.
 #[derive(Debug, Clone, Default, clap::Args)]
-pub(crate) struct Programs {
-    /// The binary of Envoy
+pub(crate) struct ProxyPrograms {
+    /// Path of the Envoy binary
     #[arg(long)]
     envoy: Option<PathBuf>,
-    /// The binary of kafka-proxy
+    /// Path of the kafka-proxy binary
     #[arg(long)]
     kafka_proxy: Option<PathBuf>,
-    /// The folder with the jars of Kroxylicious
+    /// Folder with the jars of Kroxylicious
     #[arg(long)]
     kroxylicious: Option<PathBuf>,
-    /// The throughline binary
+    /// Path of the throughline binary
     #[arg(long)]
     throughline: Option<PathBuf>,
 }
 
-const START_LIMIT: Duration = Duration::from_secs(60);
+const START_TIMEOUT: Duration = Duration::from_secs(60);
 
-// === impl Target ===
+// === impl KafkaTarget ===
 
-impl Target {
+impl KafkaTarget {
     fn direct(bootstrap: &str) -> Self {
         Self {
             name: "direct".to_owned(),
@@ -51,20 +52,26 @@ impl Target {
         }
     }
 
-    /// A proxy at `bootstrap`, once it answers for the broker.
-    fn behind(name: &str, bootstrap: &str, process: Process, follows: Follows) -> Result<Self> {
-        let broker = wait::until(START_LIMIT, || {
+    /// Waits until the proxy at `bootstrap` forwards requests to the broker.
+    fn when_ready(
+        name: &str,
+        bootstrap: &str,
+        process: ChildProcess,
+        discovery: BrokerDiscovery,
+    ) -> Result<Self> {
+        let broker = wait::until(START_TIMEOUT, || {
             if let Some(crash) = process.crashed() {
                 return Some(Err(anyhow!("{crash}")));
             }
-            Connection::open(bootstrap)
+            BrokerConnection::open(bootstrap)
                 .and_then(|mut connection| connection.broker())
                 .ok()
                 .map(Ok)
         });
-        let broker = broker
-            .with_context(|| format!("{name} did not come up:\n{}", process.log().join("\n")))??;
-        let broker = if follows == Follows::Metadata {
+        let broker = broker.with_context(|| {
+            format!("{name} did not become ready:\n{}", process.log().join("\n"))
+        })??;
+        let broker = if discovery == BrokerDiscovery::Metadata {
             broker
         } else {
             bootstrap.to_owned()
@@ -76,12 +83,15 @@ impl Target {
         })
     }
 
-    /// CPU seconds that the proxy has taken so far, of user and system.
+    /// Returns the CPU seconds of the proxy so far, user and system.
     pub(crate) fn cpu_seconds(&self) -> Result<Option<f64>> {
-        self.process.as_ref().map(Process::cpu_seconds).transpose()
+        self.process
+            .as_ref()
+            .map(ChildProcess::cpu_seconds)
+            .transpose()
     }
 
-    /// The most memory that it has had, in MB.
+    /// Returns the peak memory of the proxy, in MB.
     pub(crate) fn peak_megabytes(&self) -> Option<u64> {
         let status =
             fs::read_to_string(format!("/proc/{}/status", self.process.as_ref()?.id())).ok()?;
@@ -92,23 +102,23 @@ impl Target {
     }
 }
 
-/// How a client finds the broker behind a proxy.
+/// Address that a client uses behind a proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Follows {
-    /// The proxy puts its own address into the metadata.
+enum BrokerDiscovery {
+    /// The proxy advertises its own address in the metadata.
     Metadata,
-    /// The proxy knows nothing of Kafka; the client goes where it went.
+    /// The proxy is unaware of Kafka; the client stays at the bootstrap address.
     Bootstrap,
 }
 
-/// Starts everything that is there.
+/// Starts all available targets.
 pub(crate) fn start_all(
-    programs: &Programs,
+    programs: &ProxyPrograms,
     bootstrap: &str,
     collector: &str,
     home: &Path,
-) -> Result<Vec<Target>> {
-    let mut targets = vec![Target::direct(bootstrap)];
+) -> Result<Vec<KafkaTarget>> {
+    let mut targets = vec![KafkaTarget::direct(bootstrap)];
     if let Some(envoy) = &programs.envoy {
         targets.push(start_envoy(envoy, bootstrap, home)?);
     }
@@ -119,7 +129,7 @@ pub(crate) fn start_all(
         targets.push(start_kroxylicious(jars, bootstrap, home)?);
     }
     if let Some(throughline) = &programs.throughline {
-        for (name, settings) in OURS {
+        for (name, settings) in THROUGHLINE_SETTINGS {
             targets.push(start_throughline(
                 throughline,
                 name,
@@ -132,17 +142,19 @@ pub(crate) fn start_all(
     Ok(targets)
 }
 
-/// A plain TCP proxy, with nothing of Kafka.
-fn start_envoy(envoy: &Path, bootstrap: &str, home: &Path) -> Result<Target> {
+/// Starts Envoy as a plain TCP proxy, unaware of Kafka.
+fn start_envoy(envoy: &Path, bootstrap: &str, home: &Path) -> Result<KafkaTarget> {
     let port = free_port()?;
-    let (host, broker_port) = bootstrap.rsplit_once(':').context("the broker's address")?;
+    let (host, broker_port) = bootstrap
+        .rsplit_once(':')
+        .context("invalid broker address")?;
     let config = include_str!("envoy.yaml")
         .replace("{port}", &port.to_string())
         .replace("{broker_host}", host)
         .replace("{broker_port}", broker_port);
     let path = home.join("envoy.yaml");
     fs::write(&path, config)?;
-    let process = Spec::new("envoy", envoy)
+    let process = ProcessSpec::new("envoy", envoy)
         .args([
             "--log-level",
             "warn",
@@ -153,21 +165,32 @@ fn start_envoy(envoy: &Path, bootstrap: &str, home: &Path) -> Result<Target> {
         ])
         .arg(path.as_os_str())
         .spawn()?;
-    Target::behind("envoy tcp_proxy", &local(port), process, Follows::Bootstrap)
+    KafkaTarget::when_ready(
+        "envoy tcp_proxy",
+        &local(port),
+        process,
+        BrokerDiscovery::Bootstrap,
+    )
 }
 
-fn start_kafka_proxy(kafka_proxy: &Path, bootstrap: &str) -> Result<Target> {
+fn start_kafka_proxy(kafka_proxy: &Path, bootstrap: &str) -> Result<KafkaTarget> {
     let port = free_port()?;
-    let process = Spec::new("kafka-proxy", kafka_proxy)
+    let process = ProcessSpec::new("kafka-proxy", kafka_proxy)
         .args(["server", "--log-level", "warning", "--http-disable"])
         .arg("--bootstrap-server-mapping")
         .arg(format!("{bootstrap},{}", local(port)))
         .spawn()?;
-    Target::behind("kafka-proxy", &local(port), process, Follows::Metadata)
+    KafkaTarget::when_ready(
+        "kafka-proxy",
+        &local(port),
+        process,
+        BrokerDiscovery::Metadata,
+    )
 }
 
-/// Without a filter. Its release has no program in Maven Central, so ten lines of Java call its runtime as that program does.
-fn start_kroxylicious(jars: &Path, bootstrap: &str, home: &Path) -> Result<Target> {
+/// Starts Kroxylicious without filters. Its release has no main program on Maven Central, so ten
+/// lines of Java call its runtime in the same way.
+fn start_kroxylicious(jars: &Path, bootstrap: &str, home: &Path) -> Result<KafkaTarget> {
     let port = free_port()?;
     let config = include_str!("kroxylicious.yaml")
         .replace("{bootstrap}", bootstrap)
@@ -178,7 +201,7 @@ fn start_kroxylicious(jars: &Path, bootstrap: &str, home: &Path) -> Result<Targe
     );
     fs::write(&path, config)?;
     fs::write(&program, include_str!("Kroxylicious.java"))?;
-    let process = Spec::new("kroxylicious", "java")
+    let process = ProcessSpec::new("kroxylicious", "java")
         .args([
             "-Dlog4j2.level=WARN".to_owned(),
             "-cp".to_owned(),
@@ -186,12 +209,17 @@ fn start_kroxylicious(jars: &Path, bootstrap: &str, home: &Path) -> Result<Targe
         ])
         .args([program.as_os_str(), path.as_os_str()])
         .spawn()?;
-    Target::behind("kroxylicious", &local(port), process, Follows::Metadata)
+    KafkaTarget::when_ready(
+        "kroxylicious",
+        &local(port),
+        process,
+        BrokerDiscovery::Metadata,
+    )
 }
 
-/// How ours is set up. The second makes a span for each record, however many there are; the first as many in a second as it does
-/// unless told otherwise.
-const OURS: [(&str, &[&str]); 4] = [
+/// Configurations of our sidecar. The second records a span per record without a cap; the first has
+/// the default cap per second.
+const THROUGHLINE_SETTINGS: [(&str, &[&str]); 4] = [
     ("throughline, all sampled", &["--sample", "1"]),
     (
         "throughline, all sampled, no cap",
@@ -210,10 +238,10 @@ fn start_throughline(
     settings: &[&str],
     bootstrap: &str,
     collector: &str,
-) -> Result<Target> {
-    let process = Spec::new("throughline", throughline)
-        .forget_env("OTEL_")
-        .forget_env("THROUGHLINE_")
+) -> Result<KafkaTarget> {
+    let process = ProcessSpec::new("throughline", throughline)
+        .clear_env("OTEL_")
+        .clear_env("THROUGHLINE_")
         .args([
             "sidecar",
             "--kafka",
@@ -231,8 +259,8 @@ fn start_throughline(
             .find(|part| part.starts_with("127.0.0.1:"))
             .map(str::to_owned)
     };
-    let bootstrap = process.wait_for_line("its address", START_LIMIT, address)?;
-    Target::behind(name, &bootstrap, process, Follows::Metadata)
+    let bootstrap = process.wait_for_line("its listen address", START_TIMEOUT, address)?;
+    KafkaTarget::when_ready(name, &bootstrap, process, BrokerDiscovery::Metadata)
 }
 
 fn local(port: u16) -> String {

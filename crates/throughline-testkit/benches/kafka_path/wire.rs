@@ -1,5 +1,5 @@
-//! Just enough of Kafka's protocol to move batches: written by hand, so that a request costs two system calls and no parsing of
-//! what nobody looks at.
+//! A minimal, hand-written Kafka client that moves batches: a request costs two system calls, and
+//! responses are parsed only as far as needed.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -7,23 +7,23 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
-/// A connection to a broker, or to what stands before it.
+/// A connection to a broker or a proxy.
 #[derive(Debug)]
-pub(crate) struct Connection {
+pub(crate) struct BrokerConnection {
     stream: TcpStream,
-    answer: Vec<u8>,
+    response: Vec<u8>,
 }
 
-/// A produce request, ready to be sent again and again.
+/// A produce request that can be sent repeatedly.
 #[derive(Debug, Clone)]
 pub(crate) struct ProduceFrame(Vec<u8>);
 
-/// What came of a fetch.
+/// Result of a fetch.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Fetched {
+pub(crate) struct FetchResult {
     /// Bytes of record batches.
     pub(crate) bytes: usize,
-    /// Where the next fetch begins.
+    /// Offset of the next fetch.
     pub(crate) next_offset: i64,
     pub(crate) high_watermark: i64,
 }
@@ -31,26 +31,26 @@ pub(crate) struct Fetched {
 const PRODUCE: i16 = 0;
 const FETCH: i16 = 1;
 const METADATA: i16 = 3;
-const LIMIT: Duration = Duration::from_secs(30);
-/// The most that a broker answers with: one partition's default of a consumer.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// Maximum bytes per fetch: the default per partition of a consumer.
 const PARTITION_BYTES: i32 = 1 << 20;
 
-// === impl Connection ===
+// === impl BrokerConnection ===
 
-impl Connection {
+impl BrokerConnection {
     pub(crate) fn open(address: &str) -> Result<Self> {
         let stream =
             TcpStream::connect(address).with_context(|| format!("connecting to {address}"))?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(LIMIT))?;
-        stream.set_write_timeout(Some(LIMIT))?;
+        stream.set_read_timeout(Some(TIMEOUT))?;
+        stream.set_write_timeout(Some(TIMEOUT))?;
         Ok(Self {
             stream,
-            answer: Vec::new(),
+            response: Vec::new(),
         })
     }
 
-    /// A second handle of the connection, for who only sends.
+    /// Returns a second handle of the connection for the sender thread.
     pub(crate) fn sender(&self) -> Result<TcpStream> {
         Ok(self.stream.try_clone()?)
     }
@@ -59,80 +59,80 @@ impl Connection {
         self.stream.write_all(&frame.0).context("sending")
     }
 
-    /// Waits for the answer to one produce request; an error code is an error.
-    pub(crate) fn produced(&mut self) -> Result<()> {
+    /// Waits for the response to one produce request; an error code is an error.
+    pub(crate) fn receive_produce_response(&mut self) -> Result<()> {
         self.receive()?;
-        let mut answer = Reader(&self.answer);
-        answer.skip(4 + 1)?; // correlation, tags
-        answer.compact_array_of_one()?;
-        answer.compact_bytes()?; // topic
-        answer.compact_array_of_one()?;
-        answer.skip(4)?; // partition
-        let code = answer.i16()?;
-        ensure!(code == 0, "the broker answered produce with error {code}");
+        let mut response = ResponseReader(&self.response);
+        response.skip(4 + 1)?; // correlation, tags
+        response.compact_array_of_one()?;
+        response.compact_bytes()?; // topic
+        response.compact_array_of_one()?;
+        response.skip(4)?; // partition
+        let code = response.i16()?;
+        ensure!(code == 0, "the broker returned produce error {code}");
         Ok(())
     }
 
-    /// Fetches what there is of partition 0 from `offset` on (Fetch 12, without a session).
-    pub(crate) fn fetch(&mut self, topic: &str, offset: i64) -> Result<Fetched> {
+    /// Fetches from partition 0 at `offset` (Fetch 12, without a fetch session).
+    pub(crate) fn fetch(&mut self, topic: &str, offset: i64) -> Result<FetchResult> {
         self.stream
             .write_all(&fetch_request(topic, offset)?)
             .context("sending")?;
         self.receive()?;
-        let mut answer = Reader(&self.answer);
-        answer.skip(4 + 1 + 4)?; // correlation, tags, throttle time
-        let code = answer.i16()?;
-        ensure!(code == 0, "the broker answered fetch with error {code}");
-        answer.skip(4)?; // session
-        answer.compact_array_of_one()?;
-        answer.compact_bytes()?; // topic
-        answer.compact_array_of_one()?;
-        answer.skip(4)?; // partition
-        let code = answer.i16()?;
+        let mut response = ResponseReader(&self.response);
+        response.skip(4 + 1 + 4)?; // correlation, tags, throttle time
+        let code = response.i16()?;
+        ensure!(code == 0, "the broker returned fetch error {code}");
+        response.skip(4)?; // session
+        response.compact_array_of_one()?;
+        response.compact_bytes()?; // topic
+        response.compact_array_of_one()?;
+        response.skip(4)?; // partition
+        let code = response.i16()?;
         ensure!(
             code == 0,
-            "the broker answered fetch with error {code} for the partition"
+            "the broker returned fetch error {code} for the partition"
         );
-        let high_watermark = answer.i64()?;
-        answer.skip(8 + 8)?; // last stable offset, log start
-        ensure!(
-            answer.uvarint()? <= 1,
-            "aborted transactions where there are none"
-        );
-        answer.skip(4)?; // preferred replica
-        let records = answer.compact_bytes()?;
-        Ok(Fetched {
+        let high_watermark = response.i64()?;
+        response.skip(8 + 8)?; // last stable offset, log start
+        ensure!(response.uvarint()? <= 1, "unexpected aborted transactions");
+        response.skip(4)?; // preferred replica
+        let records = response.compact_bytes()?;
+        Ok(FetchResult {
             bytes: records.len(),
-            next_offset: end_of(records)?.unwrap_or(offset),
+            next_offset: end_offset(records)?.unwrap_or(offset),
             high_watermark,
         })
     }
 
-    /// Where the first broker of the cluster says that it is (Metadata 4).
+    /// Returns the advertised address of the only broker (Metadata 4).
     pub(crate) fn broker(&mut self) -> Result<String> {
         let mut body = header(METADATA, 4, false);
         body.extend(0_i32.to_be_bytes()); // no topics
-        body.push(0); // and none to be created
+        body.push(0); // no auto-creation
         self.stream.write_all(&framed(&body)?)?;
         self.receive()?;
-        let mut answer = Reader(&self.answer);
-        answer.skip(4 + 4)?; // correlation, throttle time
-        let brokers = answer.i32()?;
-        ensure!(brokers == 1, "one broker was expected, not {brokers}");
-        answer.skip(4)?; // node id
-        let length = usize::try_from(answer.i16()?)?;
-        let host = String::from_utf8(answer.take(length)?.to_vec())?;
-        Ok(format!("{host}:{}", answer.i32()?))
+        let mut response = ResponseReader(&self.response);
+        response.skip(4 + 4)?; // correlation, throttle time
+        let brokers = response.i32()?;
+        ensure!(brokers == 1, "expected one broker, not {brokers}");
+        response.skip(4)?; // node id
+        let length = usize::try_from(response.i16()?)?;
+        let host = String::from_utf8(response.take(length)?.to_vec())?;
+        Ok(format!("{host}:{}", response.i32()?))
     }
 
     fn receive(&mut self) -> Result<()> {
         let mut length = [0; 4];
         self.stream.read_exact(&mut length).context("receiving")?;
         let length = usize::try_from(u32::from_be_bytes(length))?;
-        ensure!(length <= 64 << 20, "an answer of {length} bytes");
-        self.answer.resize(length, 0);
+        ensure!(
+            length <= 64 << 20,
+            "the response of {length} bytes is too long"
+        );
+        self.response.resize(length, 0);
         self.stream
-            .read_exact(&mut self.answer)
+            .read_exact(&mut self.response)
             .context("receiving")
     }
 }
@@ -140,7 +140,7 @@ impl Connection {
 // === impl ProduceFrame ===
 
 impl ProduceFrame {
-    /// Produce 9 of one batch to partition 0, to be acknowledged by the leader.
+    /// Builds Produce 9 of one batch to partition 0, acknowledged by the leader.
     pub(crate) fn new(topic: &str, batch: &[u8]) -> Result<Self> {
         let mut body = header(PRODUCE, 9, true);
         put_uvarint(&mut body, 0); // no transaction
@@ -164,8 +164,8 @@ impl ProduceFrame {
 fn fetch_request(topic: &str, offset: i64) -> Result<Vec<u8>> {
     let mut body = header(FETCH, 12, true);
     body.extend((-1_i32).to_be_bytes()); // a consumer
-    body.extend(500_i32.to_be_bytes()); // longest wait
-    body.extend(1_i32.to_be_bytes()); // fewest bytes
+    body.extend(500_i32.to_be_bytes()); // max_wait_ms
+    body.extend(1_i32.to_be_bytes()); // min_bytes
     body.extend((50_i32 << 20).to_be_bytes());
     body.push(0); // read uncommitted
     body.extend(0_i32.to_be_bytes()); // no session
@@ -188,7 +188,7 @@ fn header(api: i16, version: i16, flexible: bool) -> Vec<u8> {
     let mut head = Vec::new();
     head.extend(api.to_be_bytes());
     head.extend(version.to_be_bytes());
-    head.extend(7_i32.to_be_bytes()); // the same every time: answers come in order
+    head.extend(7_i32.to_be_bytes()); // constant: responses arrive in order
     head.extend(4_i16.to_be_bytes());
     head.extend(b"load");
     if flexible {
@@ -214,30 +214,30 @@ fn put_compact_string(out: &mut Vec<u8>, text: &str) {
     out.extend(text.as_bytes());
 }
 
-/// The offset behind the last whole batch.
-fn end_of(records: &[u8]) -> Result<Option<i64>> {
-    let mut rest = Reader(records);
+/// Returns the offset behind the last complete batch.
+fn end_offset(records: &[u8]) -> Result<Option<i64>> {
+    let mut rest = ResponseReader(records);
     let mut end = None;
     while rest.0.len() >= 61 {
         let base = rest.i64()?;
         let length = usize::try_from(rest.i32()?)?;
         let Ok(batch) = rest.take(length) else { break };
-        let mut batch = Reader(batch);
+        let mut batch = ResponseReader(batch);
         batch.skip(4 + 1 + 4 + 2)?; // leader epoch, magic, crc, attributes
         end = Some(base + i64::from(batch.i32()?) + 1);
     }
     Ok(end)
 }
 
-/// Reads from the front.
-struct Reader<'a>(&'a [u8]);
+/// Reads a response from the front.
+struct ResponseReader<'a>(&'a [u8]);
 
-impl<'a> Reader<'a> {
+impl<'a> ResponseReader<'a> {
     fn take(&mut self, length: usize) -> Result<&'a [u8]> {
         let (taken, rest) = self
             .0
             .split_at_checked(length)
-            .context("an answer ends too soon")?;
+            .context("the response is truncated")?;
         self.0 = rest;
         Ok(taken)
     }
@@ -271,7 +271,7 @@ impl<'a> Reader<'a> {
                 return Ok(value);
             }
         }
-        bail!("a length that never ends")
+        bail!("a varint is longer than five bytes")
     }
 
     fn compact_bytes(&mut self) -> Result<&'a [u8]> {
@@ -281,7 +281,7 @@ impl<'a> Reader<'a> {
 
     fn compact_array_of_one(&mut self) -> Result<()> {
         let length = self.uvarint()?;
-        ensure!(length == 2, "one topic and one partition were expected");
+        ensure!(length == 2, "expected one topic and one partition");
         Ok(())
     }
 }

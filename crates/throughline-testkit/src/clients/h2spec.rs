@@ -1,4 +1,4 @@
-//! h2spec, which asks as no client does: compiled by the same Go as the Go client.
+//! h2spec, an HTTP/2 conformance tester, compiled by the same Go as the Go client.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,15 +6,16 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use super::{go, run};
+use super::go;
+use super::install::{install, run};
 
-/// The binary.
-pub(super) fn provide(
+/// Returns the binary.
+pub(super) fn install_h2spec(
     sources: &Path,
     python: &Path,
     progress: &mut dyn FnMut(&str),
 ) -> Result<PathBuf> {
-    let folder = super::provide(
+    let folder = install(
         "h2spec",
         &["go.mod", "go.sum"].map(|name| sources.join(name)),
         |into| {
@@ -23,11 +24,12 @@ pub(super) fn provide(
             fs::create_dir_all(into)?;
             let mut build = Command::new(go);
             build
+                // `-mod=readonly` fails if go.mod and go.sum do not pin every dependency.
                 .args(["build", "-trimpath", "-mod=readonly", "-o"])
                 .arg(into.join("h2spec"))
                 .arg("github.com/summerwind/h2spec/cmd/h2spec")
                 .current_dir(sources);
-            run(&mut build, "it was there a moment ago")
+            run(&mut build, "go was removed during the build")
         },
     )?;
     Ok(folder.join("h2spec"))

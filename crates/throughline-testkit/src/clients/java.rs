@@ -1,4 +1,4 @@
-//! The Java client: compiled by Maven, which also fetches what it stands on.
+//! The Java client, compiled by Maven, which also fetches its dependencies.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,19 +6,20 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use super::run;
+use super::install::{install, run};
 
-/// The folder with `clients.jar` and `lib/`.
-pub(super) fn provide(sources: &Path, progress: &mut dyn FnMut(&str)) -> Result<PathBuf> {
+/// Returns the folder with `clients.jar` and `lib/`.
+pub(super) fn install_client(sources: &Path, progress: &mut dyn FnMut(&str)) -> Result<PathBuf> {
     let mut files = vec![sources.join("pom.xml")];
     let package = sources.join("src/main/java/clients");
     for file in fs::read_dir(&package).with_context(|| format!("reading {}", package.display()))? {
         files.push(file?.path());
     }
+    // The order of `read_dir` varies and would change the hash of the sources.
     files.sort();
-    super::provide("client-java", &files, |into| {
+    install("client-java", &files, |into| {
         progress("fetching and building the Java client (about 120 MB, once)");
-        // Maven writes where its sources are, so it is given a copy of them.
+        // Maven writes its output next to the sources, so it works on a copy.
         let copy = into.join("src/main/java/clients");
         fs::create_dir_all(&copy)?;
         for file in &files {
@@ -43,14 +44,14 @@ pub(super) fn provide(sources: &Path, progress: &mut dyn FnMut(&str)) -> Result<
     })
 }
 
-/// What stands after `-cp`.
+/// Returns the class path.
 pub(super) fn classes(built: &Path) -> String {
     let target = built.join("target");
     let of = |name: &str| target.join(name).display().to_string();
     format!("{}:{}", of("clients.jar"), of("lib/*"))
 }
 
-/// The same for Kafka Streams, which wants clients of its own version.
+/// Returns the class path for Kafka Streams, which needs clients of its own version.
 pub(super) fn streams_classes(built: &Path) -> String {
     format!(
         "{}:{}",
@@ -59,11 +60,11 @@ pub(super) fn streams_classes(built: &Path) -> String {
     )
 }
 
-/// The jar of OpenTelemetry's agent.
+/// Returns the jar of OpenTelemetry's agent.
 pub(super) fn agent(built: &Path) -> Result<PathBuf> {
     let folder = built.join("target/agent");
     let jars = fs::read_dir(&folder).with_context(|| format!("reading {}", folder.display()))?;
     jars.filter_map(|jar| Some(jar.ok()?.path()))
         .last()
-        .with_context(|| format!("no agent in {}", folder.display()))
+        .with_context(|| format!("no agent jar in {}", folder.display()))
 }

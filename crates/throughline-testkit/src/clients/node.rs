@@ -1,4 +1,4 @@
-//! kafkajs: npm's packages, as the lock file names them.
+//! kafkajs, with the npm packages of the lock file.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,12 +6,12 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use super::run;
+use super::install::{install, run};
 
-/// The folder with `node_modules`.
-pub(super) fn provide(sources: &Path, progress: &mut dyn FnMut(&str)) -> Result<PathBuf> {
+/// Returns the folder with `node_modules`.
+pub(super) fn install_client(sources: &Path, progress: &mut dyn FnMut(&str)) -> Result<PathBuf> {
     let names = ["package.json", "package-lock.json"];
-    super::provide(
+    install(
         "client-node",
         &names.map(|name| sources.join(name)),
         |into| {
@@ -21,9 +21,10 @@ pub(super) fn provide(sources: &Path, progress: &mut dyn FnMut(&str)) -> Result<
                 fs::copy(sources.join(name), into.join(name))?;
             }
             let mut npm = Command::new("npm");
+            // `--ignore-scripts`: a package must not run code at installation.
             npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"])
                 .current_dir(into);
-            run(&mut npm, "Node.js 20.19 or later is needed, and its npm")
+            run(&mut npm, "install Node.js 20.19 or later with npm")
         },
     )
 }

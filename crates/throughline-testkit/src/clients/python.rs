@@ -1,27 +1,32 @@
-//! The Python clients: a virtual environment with both of them.
+//! The Python clients, in one virtual environment.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Result;
 
-use super::run;
+use super::install::{install, run};
 
-/// The environment's folder.
-pub(super) fn provide(sources: &Path, progress: &mut dyn FnMut(&str)) -> Result<PathBuf> {
+/// Returns the folder of the virtual environment.
+pub(super) fn install_client(sources: &Path, progress: &mut dyn FnMut(&str)) -> Result<PathBuf> {
     let requirements = sources.join("requirements.txt");
-    super::provide(
+    install(
         "client-python",
         std::slice::from_ref(&requirements),
         |into| {
             progress("fetching the Python clients (about 30 MB, once)");
+            // The system's Python may forbid installations outside of a virtual environment (PEP
+            // 668).
             let mut venv = Command::new("python3");
             venv.args(["-m", "venv"]).arg(into);
             run(&mut venv, "on Debian: apt-get install python3-venv")?;
             let mut pip = Command::new(into.join("bin/python"));
             pip.args(["-m", "pip", "install", "--quiet", "--requirement"])
                 .arg(&requirements);
-            run(&mut pip, "the virtual environment lacks it")
+            run(
+                &mut pip,
+                "the virtual environment is incomplete: remove its folder in .tools/",
+            )
         },
     )
 }

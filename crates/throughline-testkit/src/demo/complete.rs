@@ -1,13 +1,13 @@
-//! Whether all spans of a checkout are in, told from the spans themselves.
+//! Checks whether all spans of a checkout have arrived.
 
 use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use crate::eshop::{Mode, TOPIC};
+use crate::eshop::{DemoMode, TOPIC};
 
-/// Who answers what in one checkout.
-const SERVERS: [(&str, &str); 5] = [
+/// Service and server span of each request of a checkout.
+const SERVER_SPANS: [(&str, &str); 5] = [
     ("eshop", "GET /checkout"),
     ("inventory", "GET /createOrder"),
     ("billing", "GET /payment"),
@@ -15,13 +15,14 @@ const SERVERS: [(&str, &str); 5] = [
     ("notification", "GET /sendEmail"),
 ];
 
-/// What is still missing from these traces (Jaeger's JSON) of one checkout; nothing when they are complete.
+/// Returns the spans that are missing from these traces (Jaeger's JSON) of one checkout; an empty
+/// list means complete.
 ///
-/// Complete means: every server of the story has ended its span, the message's spans are there if the mode makes them,
-/// and every parent that a span names is there. Each service sends its spans in its own time, so that the last server's
-/// may well come in before another's.
-pub(super) fn missing(mode: Mode, traces: &[Value]) -> Vec<String> {
-    let spans: Vec<Span<'_>> = traces.iter().flat_map(spans).collect();
+/// Complete means: every server span is there, the spans of the message are there if the mode
+/// records them, and every referenced parent is there. Each service exports at its own pace, so the
+/// last server's span may arrive before another's.
+pub(super) fn missing_spans(mode: DemoMode, traces: &[Value]) -> Vec<String> {
+    let spans: Vec<JaegerSpan<'_>> = traces.iter().flat_map(spans).collect();
     let mut missing = Vec::new();
     let mut expect = |service: &str, operation: &str| {
         if !spans
@@ -31,13 +32,15 @@ pub(super) fn missing(mode: Mode, traces: &[Value]) -> Vec<String> {
             missing.push(format!("no span {operation} of {service}"));
         }
     };
-    for (service, operation) in SERVERS {
+    for (service, operation) in SERVER_SPANS {
         expect(service, operation);
     }
-    if mode != Mode::Rest {
+    // Mode rest does not instrument Kafka.
+    if mode != DemoMode::Rest {
         expect("eshop", &format!("To_{TOPIC}"));
         expect("kafka-consumer", &format!("From_{TOPIC}"));
     }
+    // An unknown parent is still in transit: its service exports at its own pace.
     let known: BTreeSet<_> = spans.iter().map(|span| span.id).collect();
     for span in &spans {
         for parent in span
@@ -46,7 +49,7 @@ pub(super) fn missing(mode: Mode, traces: &[Value]) -> Vec<String> {
             .filter(|parent| !known.contains(*parent))
         {
             missing.push(format!(
-                "span {} of {} names a span {} that is not there",
+                "span {} of {} references span {}, which is missing",
                 span.operation, span.service, parent.1
             ));
         }
@@ -54,7 +57,7 @@ pub(super) fn missing(mode: Mode, traces: &[Value]) -> Vec<String> {
     missing
 }
 
-/// When the first span of a trace began, in microseconds since the epoch.
+/// Returns the start of the first span of a trace, in microseconds since the epoch.
 pub(super) fn begin(trace: &Value) -> Option<u64> {
     list(trace, "spans")
         .iter()
@@ -62,7 +65,7 @@ pub(super) fn begin(trace: &Value) -> Option<u64> {
         .min()
 }
 
-/// The ids of all spans, to see whether more came in between two looks.
+/// Returns the ids of all spans, to detect late arrivals between two polls.
 pub(super) fn span_ids(traces: &[Value]) -> BTreeSet<String> {
     traces
         .iter()
@@ -71,29 +74,30 @@ pub(super) fn span_ids(traces: &[Value]) -> BTreeSet<String> {
         .collect()
 }
 
-/// What is told of a checkout however it is traced: its requests and, both ways, its record.
+/// Returns service and span name of each part of a checkout in every mode: its requests and, in
+/// both directions, its record.
 pub(super) fn parts() -> impl Iterator<Item = (&'static str, &'static str)> {
-    SERVERS.into_iter().chain([
+    SERVER_SPANS.into_iter().chain([
         ("eshop", "To_eshop-topic"),
         ("kafka-consumer", "From_eshop-topic"),
     ])
 }
 
-/// What of a span matters here.
-pub(super) struct Span<'a> {
+/// The fields of a span in Jaeger's JSON that the checks use.
+pub(super) struct JaegerSpan<'a> {
     /// Trace id and span id.
     pub(super) id: (&'a str, &'a str),
     pub(super) service: &'a str,
     pub(super) operation: &'a str,
-    /// What it refers to, as trace id and span id.
+    /// Trace id and span id of each reference.
     pub(super) parents: Vec<(&'a str, &'a str)>,
     tags: &'a [Value],
 }
 
-// === impl Span ===
+// === impl JaegerSpan ===
 
-impl<'a> Span<'a> {
-    /// The text of a tag.
+impl<'a> JaegerSpan<'a> {
+    /// Returns the text of a tag.
     pub(super) fn tag(&self, key: &str) -> Option<&'a str> {
         self.tags
             .iter()
@@ -102,10 +106,11 @@ impl<'a> Span<'a> {
     }
 }
 
-pub(super) fn spans(trace: &Value) -> impl Iterator<Item = Span<'_>> {
+pub(super) fn spans(trace: &Value) -> impl Iterator<Item = JaegerSpan<'_>> {
     list(trace, "spans").iter().map(|span| {
+        // Jaeger's JSON keeps services in a table of processes per trace.
         let process = format!("/processes/{}/serviceName", text(span, "processID"));
-        Span {
+        JaegerSpan {
             id: (text(span, "traceID"), text(span, "spanID")),
             service: trace
                 .pointer(&process)
@@ -138,7 +143,7 @@ mod tests {
 
     use super::*;
 
-    /// A trace of spans given as (service, operation, id, parent's id or "").
+    /// Builds a trace from (service, operation, id, parent id or "").
     fn trace(id: &str, spans: &[(&str, &str, &str, &str)]) -> Value {
         let processes: serde_json::Map<String, Value> = spans
             .iter()
@@ -148,9 +153,14 @@ mod tests {
             .iter()
             .map(|(service, operation, span, parent)| {
                 let reference = json!({"refType": "CHILD_OF", "traceID": id, "spanID": parent});
-                let references = if parent.is_empty() { vec![] } else { vec![reference] };
-                json!({"traceID": id, "spanID": span, "operationName": operation, "processID": format!("p-{service}"),
-                       "references": references})
+                let references = if parent.is_empty() {
+                    vec![]
+                } else {
+                    vec![reference]
+                };
+                let process = format!("p-{service}");
+                json!({"traceID": id, "spanID": span, "operationName": operation,
+                       "processID": process, "references": references})
             })
             .collect();
         json!({"traceID": id, "spans": spans, "processes": processes})
@@ -167,19 +177,19 @@ mod tests {
     ];
 
     #[test]
-    fn nothing_is_missing_from_a_whole_trace() {
+    fn complete_trace_has_no_missing_spans() {
         assert_eq!(
-            missing(Mode::Linked, &[trace("a", &LINKED)]),
+            missing_spans(DemoMode::Linked, &[trace("a", &LINKED)]),
             Vec::<String>::new()
         );
     }
 
     #[test]
-    fn each_part_of_the_story_is_missed() {
+    fn each_missing_span_is_reported() {
         for (index, (service, operation, ..)) in LINKED.iter().enumerate() {
             let mut spans = LINKED.to_vec();
             spans.remove(index);
-            let missing = missing(Mode::Linked, &[trace("a", &spans)]);
+            let missing = missing_spans(DemoMode::Linked, &[trace("a", &spans)]);
             assert!(
                 missing.contains(&format!("no span {operation} of {service}")),
                 "{missing:?}"
@@ -188,22 +198,25 @@ mod tests {
     }
 
     #[test]
-    fn a_parent_that_is_not_in_yet_is_missed() {
+    fn missing_parent_is_reported() {
         let mut spans = LINKED.to_vec();
         spans.push(("billing", "DBAccess.save2db", "9", "8"));
-        let expected = ["span DBAccess.save2db of billing names a span 8 that is not there"];
-        assert_eq!(missing(Mode::Linked, &[trace("a", &spans)]), expected);
+        let expected = ["span DBAccess.save2db of billing references span 8, which is missing"];
+        assert_eq!(
+            missing_spans(DemoMode::Linked, &[trace("a", &spans)]),
+            expected
+        );
     }
 
     #[test]
-    fn without_kafka_spans_two_traces_are_a_whole_story() {
+    fn mode_rest_is_complete_with_two_traces() {
         let second = [("notification", "GET /sendEmail", "4", "")];
         let traces = [trace("a", &LINKED[..4]), trace("b", &second)];
-        assert_eq!(missing(Mode::Rest, &traces), Vec::<String>::new());
+        assert_eq!(missing_spans(DemoMode::Rest, &traces), Vec::<String>::new());
         assert_eq!(
-            missing(Mode::Kafka, &traces).len(),
+            missing_spans(DemoMode::Kafka, &traces).len(),
             2,
-            "To_ and From_ are missed in mode kafka"
+            "mode kafka requires the To_ and From_ spans"
         );
     }
 }

@@ -1,7 +1,8 @@
-//! Checkouts at a steady rate, and what became of their traces.
+//! Sends checkouts at a steady rate and evaluates their traces.
 //!
-//! Each checkout has a number, which every request and record of it carries where nothing that makes traces looks: in queries and in
-//! record keys. So each span tells which checkout it is of, and it can be told whether a trace holds what belongs together.
+//! Each checkout has a number, which its requests and records carry where tracing ignores it: in
+//! URL queries and record keys. So each span shows its checkout, and the report can verify that a
+//! trace holds the spans of one checkout.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::thread::{park_timeout, scope};
@@ -9,47 +10,48 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::complete::{Span, parts, spans};
+use super::complete::{JaegerSpan, parts, spans};
 use crate::http;
 
-/// How fast, and for how long.
+/// Rate and duration of a load.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Load {
-    /// Checkouts in a second.
+pub struct CheckoutLoad {
+    /// Checkouts per second.
     pub rate: f64,
     pub duration: Duration,
 }
 
-/// What became of it.
+/// Evaluation of the traces of a load.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Report {
-    /// Checkouts that were sent, and of them those that were answered as they should be.
+pub struct LoadReport {
+    /// Checkouts that were sent, and those that succeeded.
     pub sent: usize,
     pub answered: usize,
-    /// Of the answered ones, those all of whose spans are in one trace.
+    /// Successful checkouts with all spans in one trace.
     pub whole: usize,
-    /// Those whose spans are in several, because the parent of one was not found.
+    /// Successful checkouts whose spans are in several traces, because a parent was not found.
     pub open: usize,
-    /// Those of which spans are missing.
+    /// Successful checkouts with missing spans.
     pub incomplete: usize,
-    /// Spans in all.
+    /// Number of spans.
     pub spans: usize,
     /// Spans in the trace of another checkout.
     pub wrong: usize,
-    /// How parents were found.
+    /// Number of parents by evidence.
     pub evidence: BTreeMap<String, usize>,
-    /// How long answers took at the median and at the 99th percentile.
+    /// Response time: median and 99th percentile.
     pub p50: Duration,
     pub p99: Duration,
 }
 
-const PROGRESS: Duration = Duration::from_secs(5);
-const ANSWER_LIMIT: Duration = Duration::from_secs(30);
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
 
-// === impl Load ===
+// === impl CheckoutLoad ===
 
-impl Load {
-    /// Sends checkouts at their times, whether or not those before have been answered; gives how long the answered ones took, by number.
+impl CheckoutLoad {
+    /// Sends checkouts on schedule, whether or not earlier ones have completed. Returns the number
+    /// sent, and the duration of each successful one by number.
     pub(super) fn run(
         &self,
         url: &str,
@@ -57,20 +59,22 @@ impl Load {
     ) -> (usize, BTreeMap<usize, Duration>) {
         let begin = Instant::now();
         let mut sent = 0;
-        let (mut told, answered) = (begin, std::sync::Mutex::new(BTreeMap::new()));
+        let (mut last_progress, answered) = (begin, std::sync::Mutex::new(BTreeMap::new()));
         scope(|scope| {
             while let Some(left) = self.until_next(sent, begin) {
                 if !left.is_zero() {
+                    // A parked thread may wake early, so the schedule is read again.
                     park_timeout(left);
                     continue;
                 }
                 sent += 1;
                 let (order, answered) = (sent, &answered);
+                // One thread per checkout: the load must not slow down with the responses.
                 scope.spawn(move || {
-                    ask(url, order).map(|lasted| lock(answered).insert(order, lasted))
+                    send_checkout(url, order).map(|duration| lock(answered).insert(order, duration))
                 });
-                if told.elapsed() > PROGRESS {
-                    told = Instant::now();
+                if last_progress.elapsed() > PROGRESS_INTERVAL {
+                    last_progress = Instant::now();
                     progress(&format!(
                         "{sent} checkouts sent, {} answered",
                         lock(answered).len()
@@ -81,21 +85,22 @@ impl Load {
         (sent, answered.into_inner().unwrap_or_default())
     }
 
-    /// How long it is until the next one's time; [`None`] when there is none.
+    /// Returns the time until the next checkout, or [`None`] at the end.
     fn until_next(&self, sent: usize, begin: Instant) -> Option<Duration> {
         let due = Duration::from_secs_f64(number(sent) / self.rate);
-        let goes_on = due < self.duration && !crate::wait::is_interrupted();
-        goes_on.then(|| due.saturating_sub(begin.elapsed()))
+        // An interrupt ends the load; the report covers the checkouts sent so far.
+        let continues = due < self.duration && !crate::wait::is_interrupted();
+        continues.then(|| due.saturating_sub(begin.elapsed()))
     }
 }
 
-/// How long a checkout took, if it was answered as it should be.
-fn ask(url: &str, order: usize) -> Option<Duration> {
-    let asked = Instant::now();
-    let answer = http::get(&format!("{url}?order={order}"), ANSWER_LIMIT);
-    answer
-        .is_ok_and(|answer| answer.status == 200)
-        .then(|| asked.elapsed())
+/// Sends one checkout; returns its duration if it succeeded.
+fn send_checkout(url: &str, order: usize) -> Option<Duration> {
+    let begin = Instant::now();
+    let reply = http::get(&format!("{url}?order={order}"), RESPONSE_TIMEOUT);
+    reply
+        .is_ok_and(|reply| reply.status == 200)
+        .then(|| begin.elapsed())
 }
 
 fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -104,10 +109,10 @@ fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
         .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-// === impl Report ===
+// === impl LoadReport ===
 
-impl Report {
-    /// What these traces (Jaeger's JSON) show of the checkouts that were answered.
+impl LoadReport {
+    /// Evaluates the traces (Jaeger's JSON) of the successful checkouts.
     pub(super) fn of(sent: usize, answered: &BTreeMap<usize, Duration>, traces: &[Value]) -> Self {
         let mut report = Self {
             sent,
@@ -116,7 +121,7 @@ impl Report {
         };
         let mut found: BTreeMap<usize, BTreeMap<usize, &str>> = BTreeMap::new();
         for trace in traces {
-            let spans: Vec<Span<'_>> = spans(trace).collect();
+            let spans: Vec<JaegerSpan<'_>> = spans(trace).collect();
             let of = spans
                 .iter()
                 .find(|span| span.parents.is_empty())
@@ -124,6 +129,8 @@ impl Report {
             for span in &spans {
                 report.spans += 1;
                 let order = order(span);
+                // The root names the checkout of its trace; a span with another number was
+                // attributed wrongly.
                 report.wrong += usize::from(order != of);
                 if let Some(evidence) = span.tag("throughline.parent.evidence") {
                     *report.evidence.entry(evidence.to_owned()).or_default() += 1;
@@ -136,16 +143,17 @@ impl Report {
             }
         }
         for order in answered.keys() {
-            let places = found.get(order);
-            let traces: BTreeSet<&str> = places
+            let parts_found = found.get(order);
+            let traces: BTreeSet<&str> = parts_found
                 .into_iter()
                 .flat_map(BTreeMap::values)
                 .copied()
                 .collect();
             match (
-                places.map_or(0, BTreeMap::len) == parts().count(),
+                parts_found.map_or(0, BTreeMap::len) == parts().count(),
                 traces.len(),
             ) {
+                // Missing spans outrank split traces: a missing span may be the link between them.
                 (true, 1) => report.whole += 1,
                 (true, _) => report.open += 1,
                 (false, _) => report.incomplete += 1,
@@ -164,10 +172,10 @@ impl Report {
     }
 }
 
-impl Report {
-    /// For programs: counts, and times in milliseconds.
+impl LoadReport {
+    /// Returns the report as JSON: counts, and times in milliseconds.
     #[must_use]
-    pub fn json(&self, load: &Load) -> Value {
+    pub fn json(&self, load: &CheckoutLoad) -> Value {
         json!({
             "rate": load.rate,
             "seconds": load.duration.as_secs_f64(),
@@ -185,7 +193,7 @@ impl Report {
     }
 }
 
-impl std::fmt::Display for Report {
+impl std::fmt::Display for LoadReport {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let share = |count: usize| {
             if self.answered == 0 {
@@ -212,12 +220,12 @@ impl std::fmt::Display for Report {
         )?;
         writeln!(
             f,
-            "  whole         {whole:>7}  {:>5.1} %   one trace with all that it caused",
+            "  whole         {whole:>7}  {:>5.1} %   all spans in one trace",
             share(*whole)
         )?;
         writeln!(
             f,
-            "  open          {open:>7}  {:>5.1} %   in parts: a parent could not be told",
+            "  open          {open:>7}  {:>5.1} %   in several traces: a parent was not found",
             share(*open)
         )?;
         writeln!(
@@ -235,16 +243,17 @@ impl std::fmt::Display for Report {
     }
 }
 
-/// The checkout that a span is of, as it says itself.
-fn order(span: &Span<'_>) -> Option<usize> {
+/// Returns the number of a span's checkout, from its query or record key.
+fn order(span: &JaegerSpan<'_>) -> Option<usize> {
     let query = |text: &str| {
         text.rsplit_once("order=")
             .map(|(_, order)| order.to_owned())
     };
-    let asked = ["url.query", "url.full"]
+    let from_query = ["url.query", "url.full"]
         .into_iter()
         .find_map(|key| query(span.tag(key)?));
-    let order = asked.or_else(|| span.tag("messaging.kafka.message.key").map(str::to_owned))?;
+    let order =
+        from_query.or_else(|| span.tag("messaging.kafka.message.key").map(str::to_owned))?;
     order.parse().ok()
 }
 
@@ -257,7 +266,7 @@ fn number(count: usize) -> f64 {
 mod tests {
     use super::*;
 
-    /// A trace of one server's spans: part of the story, its order, and whether it has a parent.
+    /// Builds a trace of (part of the checkout, checkout number); the first span is the root.
     fn trace(id: &str, of: &[(usize, usize)]) -> Value {
         let spans: Vec<Value> = of
             .iter()
@@ -265,9 +274,13 @@ mod tests {
             .map(|(number, (part, order))| {
                 let (service, name) = parts().nth(*part).unwrap();
                 let parent = json!([{"refType": "CHILD_OF", "traceID": id, "spanID": "0"}]);
-                let key = if name.contains('_') { "messaging.kafka.message.key" } else { "url.query" };
-                let value = if name.contains('_') { order.to_string() } else { format!("order={order}") };
-                json!({"traceID": id, "spanID": number.to_string(), "operationName": name, "processID": service,
+                let (key, value) = if name.contains('_') {
+                    ("messaging.kafka.message.key", order.to_string())
+                } else {
+                    ("url.query", format!("order={order}"))
+                };
+                json!({"traceID": id, "spanID": number.to_string(), "operationName": name,
+                       "processID": service,
                        "references": if number == 0 { json!([]) } else { parent },
                        "tags": [{"key": key, "value": value}]})
             })
@@ -286,18 +299,18 @@ mod tests {
         let answered = (1..=orders)
             .map(|order| (order, Duration::from_millis(1)))
             .collect();
-        let Report {
+        let LoadReport {
             whole,
             open,
             incomplete,
             wrong,
             ..
-        } = Report::of(orders, &answered, traces);
+        } = LoadReport::of(orders, &answered, traces);
         (whole, open, incomplete, wrong)
     }
 
     #[test]
-    fn whole_traces_open_ends_and_missing_spans_are_told_apart() {
+    fn report_separates_whole_open_and_incomplete() {
         let (one, two, three) = (all(1), all(2), all(3));
         let traces = [
             trace("a", &one),
@@ -310,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn a_span_in_the_trace_of_another_checkout_is_seen() {
+    fn span_in_the_trace_of_another_checkout_is_counted() {
         let (mut one, two) = (all(1), all(2));
         one.push(two[5]);
         let rest: Vec<_> = two.iter().copied().filter(|(part, _)| *part != 5).collect();

@@ -1,67 +1,82 @@
-//! How one service is started, and what is put beside it.
+//! Starts one service and its sidecar.
 
 use std::net::SocketAddr;
 
 use anyhow::{Context, Result};
 
-use super::{Config, Eshop, START_LIMIT, Service, Tracing};
+use super::{Config, Eshop, EshopService, START_TIMEOUT, SpanSource};
 use crate::kafka::free_ports;
-use crate::network::{EXEMPT, Network};
-use crate::process::Spec;
-use crate::sidecar::Sidecar;
+use crate::network::{EXEMPT_GID, PodNetwork};
+use crate::process::ProcessSpec;
+use crate::sidecar::SidecarInstance;
 
-/// Where services listen in a network of their own.
-const PORT: u16 = 8080;
+/// Port of the services in pods.
+const POD_PORT: u16 = 8080;
 
 // === impl Eshop ===
 
 impl Eshop {
-    /// Starts a service, and waits until it says that it listens.
-    pub(super) fn start_one(&self, name: &'static str, config: &Config<'_>) -> Result<Service> {
+    /// Starts a service and waits until it listens.
+    pub(super) fn start_one(
+        &self,
+        name: &'static str,
+        config: &Config<'_>,
+    ) -> Result<EshopService> {
         let spec = self.spec(name, config);
         let listen = |port: u16| ["--listen".to_owned(), format!("127.0.0.1:{port}")];
         let port = if name == "eshop" { config.port } else { 0 };
         match config.tracing {
-            Tracing::None | Tracing::Sdk(_) => {
-                let urls = calls(name)
+            SpanSource::None | SpanSource::Sdk(_) => {
+                let urls = called_services(name)
                     .iter()
                     .flat_map(|called| [format!("--{called}"), self.service(called).url.clone()]);
                 let spec = spec
                     .args(listen(port))
                     .args(urls)
                     .args(["--kafka", config.bootstrap]);
-                running(name, spec, None, None)
+                start_process(name, spec, None, None)
             }
-            Tracing::Sidecars(binary) => {
-                let behind = free_ports(1)?.first().copied().context("no port is free")?;
-                let args = self.beside(name, config, (port, behind));
-                let sidecar = Sidecar::start_with(&|spec| spec, binary, otlp(config)?, name, args)?;
-                let (url, asked) = sidecar
+            SpanSource::Sidecars(binary) => {
+                // The sidecar needs the service's port before the service starts.
+                let behind = free_ports(1)?.first().copied().context("no free port")?;
+                let args = self.sidecar_args(name, config, (port, behind));
+                let sidecar = SidecarInstance::start_with(
+                    &|spec| spec,
+                    binary,
+                    otlp_address(config)?,
+                    name,
+                    args,
+                )?;
+                let (url, outbound) = sidecar
                     .http()
                     .split_first()
-                    .context("a sidecar that takes no requests")?;
-                let urls = calls(name).iter().zip(asked);
-                let urls = urls.flat_map(|(called, outbound)| {
-                    [format!("--{called}"), format!("http://{outbound}")]
+                    .context("the sidecar has no HTTP listener")?;
+                let urls = called_services(name).iter().zip(outbound);
+                let urls = urls.flat_map(|(called, address)| {
+                    [format!("--{called}"), format!("http://{address}")]
                 });
+                // The service calls its peers through the sidecar's listeners, not their own
+                // addresses.
                 let mut spec = spec.args(listen(behind)).args(urls);
                 if uses_kafka(name) {
                     spec = spec.args(["--kafka", sidecar.bootstrap()]);
                 }
-                running(name, spec, Some(format!("http://{url}")), Some(sidecar))
+                start_process(name, spec, Some(format!("http://{url}")), Some(sidecar))
             }
-            Tracing::Pods(binary, network) => in_pod(name, spec, config, (binary, network)),
+            SpanSource::Pods(binary, network) => {
+                start_in_pod(name, spec, config, (binary, network))
+            }
         }
     }
 
-    /// What all have in common, however they are traced.
-    fn spec(&self, name: &'static str, config: &Config<'_>) -> Spec {
+    /// Returns the process spec that all span sources share.
+    fn spec(&self, name: &'static str, config: &Config<'_>) -> ProcessSpec {
         let delay = config.max_delay.as_millis().to_string();
-        let mut spec = Spec::new(name, config.binary)
-            .forget_env("OTEL_")
-            .forget_env("ESHOP_")
+        let mut spec = ProcessSpec::new(name, config.binary)
+            .clear_env("OTEL_")
+            .clear_env("ESHOP_")
             .args([name, "--max-delay-ms", &delay, "--topic", config.topic]);
-        if let Tracing::Sdk(mode) = config.tracing {
+        if let SpanSource::Sdk(mode) = config.tracing {
             spec = spec.args(["--mode".to_owned(), mode.to_string()]);
         }
         spec = match config.otlp_http {
@@ -72,7 +87,7 @@ impl Eshop {
         };
         spec = spec
             .env("OTEL_SERVICE_NAME", name)
-            .env("OTEL_BSP_SCHEDULE_DELAY", "100") // milliseconds; spans are waited for
+            .env("OTEL_BSP_SCHEDULE_DELAY", "100") // milliseconds: tests wait for spans
             .env("OTEL_METRICS_EXPORTER", "none");
         config
             .env
@@ -80,9 +95,15 @@ impl Eshop {
             .fold(spec, |spec, (name, value)| spec.env(name, value))
     }
 
-    /// The sidecar is asked in place of the service, and stands in place of all that the service asks.
-    fn beside(&self, name: &str, config: &Config<'_>, (port, behind): (u16, u16)) -> Vec<String> {
-        let outbound = calls(name)
+    /// Returns the arguments of a sidecar beside the service: it takes the inbound requests of the
+    /// service and proxies each of its outbound calls.
+    fn sidecar_args(
+        &self,
+        name: &str,
+        config: &Config<'_>,
+        (port, behind): (u16, u16),
+    ) -> Vec<String> {
+        let outbound = called_services(name)
             .iter()
             .map(|called| format!("127.0.0.1:0={}", self.service(called).url));
         let outbound = outbound.collect::<Vec<_>>().join(",");
@@ -92,7 +113,7 @@ impl Eshop {
         } else {
             &outbound
         };
-        let mut args = traced(name);
+        let mut args = tracing_args(name);
         args.extend(["--inbound", &inbound, "--outbound", outbound].map(str::to_owned));
         if uses_kafka(name) {
             let kafka = [
@@ -109,37 +130,39 @@ impl Eshop {
     }
 }
 
-/// The pod's connections go through its sidecar, whatever the service was told.
-fn in_pod(
+/// Starts a service in its pod; the sidecar handles its connections by redirection.
+fn start_in_pod(
     name: &'static str,
-    spec: Spec,
+    spec: ProcessSpec,
     config: &Config<'_>,
-    (binary, network): (&std::path::Path, &Network),
-) -> Result<Service> {
+    (binary, network): (&std::path::Path, &PodNetwork),
+) -> Result<EshopService> {
     let pod = network.pod(name)?;
-    let exempt = EXEMPT.to_string();
+    let exempt = EXEMPT_GID.to_string();
+    // The rules must be in place before the sidecar and the service connect.
     pod.run(&binary.to_string_lossy(), &["init", "--gid", &exempt])
         .with_context(|| format!("redirecting the connections of {name}"))?;
-    // Its metrics are asked for from outside of the pod.
+    // The metrics are read from outside of the pod.
     let own = [
         "--transparent".to_owned(),
         "--admin".to_owned(),
         format!("{}:19091", pod.address()),
     ];
-    let args = traced(name).into_iter().chain(own);
-    let sidecar = Sidecar::start_with(
-        &|spec| pod.place_exempt(spec),
+    let args = tracing_args(name).into_iter().chain(own);
+    let sidecar = SidecarInstance::start_with(
+        &|spec| pod.enter_exempt(spec),
         binary,
-        otlp(config)?,
+        otlp_address(config)?,
         name,
         args,
     )?;
-    let url = format!("http://{}:{PORT}", pod.address());
-    running(name, pod.place(spec), Some(url), Some(sidecar))
+    let url = format!("http://{}:{POD_PORT}", pod.address());
+    start_process(name, pod.enter(spec), Some(url), Some(sidecar))
 }
 
-/// How all sidecars of the eshop trace: with the article's names, and with the order on every span.
-fn traced(name: &str) -> Vec<String> {
+/// Returns the tracing options of all sidecars: span names of the article, and the checkout number
+/// on every span.
+fn tracing_args(name: &str) -> Vec<String> {
     let mut args = vec!["--naming", "opentracing", "--message-key", "true"];
     if let Some(route) = route(name) {
         args.extend(["--routes", route]);
@@ -147,29 +170,31 @@ fn traced(name: &str) -> Vec<String> {
     args.into_iter().map(str::to_owned).collect()
 }
 
-fn running(
+fn start_process(
     name: &'static str,
-    spec: Spec,
+    spec: ProcessSpec,
     url: Option<String>,
-    sidecar: Option<Sidecar>,
-) -> Result<Service> {
+    sidecar: Option<SidecarInstance>,
+) -> Result<EshopService> {
     let process = spec.spawn()?;
     let address = |line: &str| line.strip_prefix("listening on ").map(str::to_owned);
-    let said = process.wait_for_line("the address it listens on", START_LIMIT, address)?;
-    Ok(Service {
+    let announced = process.wait_for_line("the address it listens on", START_TIMEOUT, address)?;
+    Ok(EshopService {
         name,
-        url: url.unwrap_or(said),
+        url: url.unwrap_or(announced),
         process,
         sidecar,
     })
 }
 
-fn otlp(config: &Config<'_>) -> Result<SocketAddr> {
-    config.otlp_http.context("sidecars need a collector")
+fn otlp_address(config: &Config<'_>) -> Result<SocketAddr> {
+    config
+        .otlp_http
+        .context("sidecars need a collector address")
 }
 
-/// Whom a service asks by HTTP.
-fn calls(name: &str) -> &'static [&'static str] {
+/// Returns the services that a service calls by HTTP.
+fn called_services(name: &str) -> &'static [&'static str] {
     match name {
         "eshop" => &["inventory", "billing", "delivery"],
         "kafka-consumer" => &["notification"],
@@ -181,7 +206,7 @@ fn uses_kafka(name: &str) -> bool {
     matches!(name, "eshop" | "kafka-consumer")
 }
 
-/// What a service answers.
+/// Returns the route that a service serves.
 fn route(name: &str) -> Option<&'static str> {
     match name {
         "eshop" => Some("/checkout"),

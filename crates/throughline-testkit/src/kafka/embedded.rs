@@ -5,41 +5,44 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::Topic;
-use crate::process::{Process, Spec};
+use super::TopicSpec;
+use crate::process::{ChildProcess, ProcessSpec};
 
-/// librdkafka's mock cluster in a process of its own: ready in milliseconds, forgets everything when it ends.
+/// librdkafka's mock cluster in a separate process: ready in milliseconds, all data in memory.
 #[derive(Debug)]
-pub struct Embedded {
-    process: Process,
+pub struct EmbeddedBroker {
+    process: ChildProcess,
     bootstrap: String,
 }
 
-// === impl Embedded ===
+// === impl EmbeddedBroker ===
 
-impl Embedded {
+impl EmbeddedBroker {
     /// Starts the broker with these topics on a free port of the loopback.
     ///
     /// # Errors
-    /// When it does not come up.
-    pub fn start(binary: &Path, topics: &[Topic]) -> Result<Self> {
+    /// Fails if the broker does not become ready.
+    pub fn start(binary: &Path, topics: &[TopicSpec]) -> Result<Self> {
         let topics = topics
             .iter()
             .flat_map(|topic| ["--topic".to_owned(), topic.to_string()]);
-        let process = Spec::new("embedded-kafka", binary).args(topics).spawn()?;
+        let process = ProcessSpec::new("embedded-kafka", binary)
+            .args(topics)
+            .spawn()?;
+        // The address line is also the readiness signal: the cluster listens by then.
         let address = |line: &str| line.strip_prefix("bootstrap ").map(str::to_owned);
         let bootstrap =
             process.wait_for_line("its bootstrap address", Duration::from_secs(20), address)?;
         Ok(Self { process, bootstrap })
     }
 
-    /// The address for `bootstrap.servers`.
+    /// Returns the address for `bootstrap.servers`.
     pub fn bootstrap(&self) -> &str {
         &self.bootstrap
     }
 
-    /// The process.
-    pub const fn process(&self) -> &Process {
+    /// Returns the supervised process.
+    pub const fn process(&self) -> &ChildProcess {
         &self.process
     }
 }

@@ -1,4 +1,4 @@
-//! The jars of Apache Kafka, from Maven Central, fetched once into `.tools/` of the repository.
+//! The jars of Apache Kafka from Maven Central, fetched once into `.tools/` of the repository.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -9,18 +9,19 @@ use anyhow::{Context, Result, bail};
 
 use crate::build::repository_root;
 
-/// The version that `pom.xml` names.
+/// Version of Apache Kafka, the same as in `pom.xml`.
 pub const VERSION: &str = "4.4.0";
 
 const POM: &str = include_str!("pom.xml");
 
-/// The folder with the jars; when it is not there yet, Maven fills it (about 43 MB) and `progress` is told so.
+/// Returns the folder with the jars. If it does not exist, Maven fetches about 43 MB, and
+/// `progress` is called.
 ///
-/// The folder appears under its name only when it is complete, so a fetch that was interrupted is done again. Two fetches at
-/// the same time do the work twice and harm nothing.
+/// The folder gets its name only when it is complete, so an interrupted fetch is repeated. Two
+/// concurrent fetches do the work twice and harm nothing.
 ///
 /// # Errors
-/// When Maven is missing or fails; says how to mend it.
+/// Fails if Maven is missing or fails; the message names the remedy.
 pub fn fetch(progress: &mut dyn FnMut(&str)) -> Result<PathBuf> {
     let tools = repository_root().join(".tools");
     let jars = tools.join(format!("kafka-{VERSION}"));
@@ -38,11 +39,12 @@ pub fn fetch(progress: &mut dyn FnMut(&str)) -> Result<PathBuf> {
     let pom = unfinished.path().join("pom.xml");
     fs::write(&pom, POM)?;
     copy_dependencies(&pom, &unfinished.path().join("jars"))?;
+    // A rename is atomic: a concurrent fetch that finished first wins, and its result is the same.
     match fs::rename(unfinished.path().join("jars"), &jars) {
         Err(_) if jars.is_dir() => Ok(jars),
         renamed => renamed
             .map(|()| jars)
-            .context("putting the jars into their place"),
+            .context("renaming the folder of jars"),
     }
 }
 
@@ -55,16 +57,17 @@ fn copy_dependencies(pom: &Path, into: &Path) -> Result<()> {
         Ok(output) => output,
         Err(error) if error.kind() == ErrorKind::NotFound => {
             bail!(
-                "a real Kafka needs Java and Maven, and there is no `mvn` on this machine; \
-                 on Debian: apt-get install default-jre-headless maven (the embedded broker needs neither)"
+                "Apache Kafka needs Java and Maven, but `mvn` is not installed; \
+                 on Debian: apt-get install default-jre-headless maven \
+                 (the mock broker needs neither)"
             )
         }
         Err(error) => return Err(error).context("starting mvn"),
     };
     if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stdout);
+        let stdout = String::from_utf8_lossy(&output.stdout);
         bail!(
-            "Maven could not fetch the jars of Apache Kafka {VERSION} ({}):\n{said}",
+            "Maven could not fetch the jars of Apache Kafka {VERSION} ({}):\n{stdout}",
             output.status
         );
     }
@@ -76,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_pom_asks_for_the_version_that_the_code_names() {
+    fn pom_requests_the_version_of_the_code() {
         assert!(POM.contains(&format!("<kafka.version>{VERSION}</kafka.version>")));
     }
 }

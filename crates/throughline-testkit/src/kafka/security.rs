@@ -1,35 +1,36 @@
-//! The ways into a broker: with or without TLS, with or without a login; and what both sides need for them.
+//! Listeners with and without TLS and SASL, with the properties and certificates of both sides.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-/// A way into a broker, as Kafka calls it (`security.protocol`).
+/// Kafka's `security.protocol` of a listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Listener {
-    /// Neither TLS nor login.
+pub enum SecurityProtocol {
+    /// No TLS, no SASL.
     Plaintext,
-    /// A login in the clear.
+    /// SASL without TLS.
     SaslPlaintext,
-    /// TLS; a client's certificate is asked for and may be missing.
+    /// TLS; client certificates are optional.
     Ssl,
-    /// TLS and a login.
+    /// SASL over TLS.
     SaslSsl,
 }
 
-/// The one user that may log in, by PLAIN and by SCRAM.
+/// The only user, for PLAIN and SCRAM.
 pub const USER: &str = "alice";
-/// Her password.
+/// Password of [`USER`].
 pub const PASSWORD: &str = "wonderland";
 
-/// How a client logs in.
+/// SASL mechanisms of the brokers.
 pub const MECHANISMS: [&str; 3] = ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"];
 
-/// Certificates for `127.0.0.1` and `localhost` with their authority, as PEM files that go with the folder they are in.
+/// Paths of PEM files: certificates for `127.0.0.1` and `localhost`, and their authority. They live
+/// as long as their folder.
 #[derive(Debug, Clone)]
-pub struct Certificates {
-    /// The authority's certificate, which both sides trust.
+pub struct CertificateFiles {
+    /// The authority's certificate, trusted by both sides.
     pub ca: PathBuf,
     /// A server's certificate.
     pub server: PathBuf,
@@ -39,14 +40,14 @@ pub struct Certificates {
     pub client: PathBuf,
     /// Its key.
     pub client_key: PathBuf,
-    /// The server's key and certificate in one file, as Kafka wants its key store.
+    /// Server key and certificate in one file, the form of a PEM key store (KIP-651).
     server_store: PathBuf,
 }
 
-// === impl Listener ===
+// === impl SecurityProtocol ===
 
-impl Listener {
-    /// Every one.
+impl SecurityProtocol {
+    /// All protocols.
     pub const ALL: [Self; 4] = [
         Self::Plaintext,
         Self::SaslPlaintext,
@@ -54,21 +55,21 @@ impl Listener {
         Self::SaslSsl,
     ];
 
-    /// Whether it speaks TLS.
+    /// Returns whether the listener uses TLS.
     #[must_use]
-    pub const fn is_encrypted(self) -> bool {
+    pub const fn uses_tls(self) -> bool {
         matches!(self, Self::Ssl | Self::SaslSsl)
     }
 
-    /// Whether a client must log in.
+    /// Returns whether clients authenticate by SASL.
     #[must_use]
-    pub const fn has_login(self) -> bool {
+    pub const fn uses_sasl(self) -> bool {
         matches!(self, Self::SaslPlaintext | Self::SaslSsl)
     }
 }
 
-/// As Kafka writes it: `SASL_PLAINTEXT`.
-impl fmt::Display for Listener {
+/// Writes Kafka's spelling, such as `SASL_PLAINTEXT`.
+impl fmt::Display for SecurityProtocol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Plaintext => "PLAINTEXT",
@@ -79,7 +80,7 @@ impl fmt::Display for Listener {
     }
 }
 
-/// The arguments of the storage tool that give the user a password for SCRAM.
+/// Returns the arguments of the storage tool that create the user's SCRAM credentials.
 pub(super) fn scram_credentials() -> impl Iterator<Item = String> {
     let credential = |mechanism: &str| format!("{mechanism}=[name={USER},password={PASSWORD}]");
     let mechanisms = MECHANISMS
@@ -88,13 +89,14 @@ pub(super) fn scram_credentials() -> impl Iterator<Item = String> {
     mechanisms.flat_map(move |mechanism| ["--add-scram".to_owned(), credential(mechanism)])
 }
 
-/// The properties of a broker that listens in these ways.
+/// Returns the broker properties for these listeners.
 pub(super) fn properties(
-    listeners: impl Iterator<Item = Listener>,
-    certificates: Option<&Certificates>,
+    listeners: impl Iterator<Item = SecurityProtocol>,
+    certificates: Option<&CertificateFiles>,
 ) -> Vec<(String, String)> {
     let mut properties = Vec::new();
-    for listener in listeners.filter(|listener| listener.has_login()) {
+    for listener in listeners.filter(|listener| listener.uses_sasl()) {
+        // Properties with a listener prefix apply to this listener only.
         let prefix = format!("listener.name.{}", listener.to_string().to_lowercase());
         properties.push((
             format!("{prefix}.sasl.enabled.mechanisms"),
@@ -117,6 +119,7 @@ pub(super) fn properties(
         ),
         ("ssl.truststore.type".to_owned(), "PEM".to_owned()),
         ("ssl.truststore.location".to_owned(), path(&certificates.ca)),
+        // `requested`: clients with and without a certificate use the same listener.
         ("ssl.client.auth".to_owned(), "requested".to_owned()),
     ]);
     properties
@@ -125,19 +128,21 @@ pub(super) fn properties(
 fn login_module(mechanism: &str) -> String {
     let package = "org.apache.kafka.common.security";
     if mechanism == "PLAIN" {
+        // PLAIN keeps its users in the JAAS configuration; SCRAM credentials are in the cluster
+        // metadata.
         format!("{package}.plain.PlainLoginModule required user_{USER}=\"{PASSWORD}\";")
     } else {
         format!("{package}.scram.ScramLoginModule required;")
     }
 }
 
-// === impl Certificates ===
+// === impl CertificateFiles ===
 
-impl Certificates {
-    /// Makes an authority and its two certificates, new ones every time, and writes them into `folder`.
+impl CertificateFiles {
+    /// Creates a new authority and two certificates, and writes them into `folder`.
     ///
     /// # Errors
-    /// When the folder cannot be written, or this testkit was built without the feature `certificates`.
+    /// Fails if the folder cannot be written or the feature `certificates` is off.
     #[cfg(feature = "certificates")]
     pub fn create(folder: &Path) -> Result<Self> {
         use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
@@ -176,14 +181,12 @@ impl Certificates {
         })
     }
 
-    /// Says which feature is missing.
+    /// Fails with the name of the missing feature.
     ///
     /// # Errors
     /// Always.
     #[cfg(not(feature = "certificates"))]
     pub fn create(_: &Path) -> Result<Self> {
-        anyhow::bail!(
-            "an encrypted listener needs the feature `certificates` of throughline-testkit"
-        )
+        anyhow::bail!("a TLS listener needs the feature `certificates` of throughline-testkit")
     }
 }

@@ -1,7 +1,8 @@
-//! Creating and deleting a topic on a real broker: one request each, written by hand.
+//! Creates and deletes a topic on a real broker, with hand-written requests.
 //!
-//! The client library would bring a C build into every crate that uses the testkit, and Kafka's own tool is a JVM start away;
-//! a request is forty bytes. CreateTopics 4 and DeleteTopics 3: the last without tagged fields (KIP-482).
+//! The client library would add a C build to every crate that uses the testkit, and Kafka's own
+//! tool needs a JVM start; a request is forty bytes. CreateTopics 4 and DeleteTopics 3 are the last
+//! versions without tagged fields (KIP-482).
 
 use std::fmt;
 use std::io::{Read, Write};
@@ -13,19 +14,19 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 
 /// A topic to create.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Topic {
+pub struct TopicSpec {
     /// Its name.
     pub name: String,
-    /// How many partitions it gets.
+    /// Number of partitions.
     pub partitions: u16,
-    /// Its own settings, such as `max.message.bytes`.
+    /// Topic configuration, such as `max.message.bytes`.
     pub config: Vec<(String, String)>,
 }
 
-// === impl Topic ===
+// === impl TopicSpec ===
 
-impl Topic {
-    /// A topic with `partitions` partitions and the broker's settings.
+impl TopicSpec {
+    /// Creates the spec of a topic with the broker's default configuration.
     pub fn new(name: impl Into<String>, partitions: u16) -> Self {
         Self {
             name: name.into(),
@@ -34,7 +35,7 @@ impl Topic {
         }
     }
 
-    /// Sets one setting of the topic.
+    /// Sets one property of the topic.
     #[must_use]
     pub fn config(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.config.push((name.into(), value.into()));
@@ -42,15 +43,15 @@ impl Topic {
     }
 }
 
-/// `name:partitions`, as `embedded-kafka --topic` takes it.
-impl fmt::Display for Topic {
+/// Writes `name:partitions`, the form of `embedded-kafka --topic`.
+impl fmt::Display for TopicSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.name, self.partitions)
     }
 }
 
-/// Reads `name` (one partition) or `name:partitions`.
-impl FromStr for Topic {
+/// Parses `name` (one partition) or `name:partitions`.
+impl FromStr for TopicSpec {
     type Err = anyhow::Error;
 
     fn from_str(text: &str) -> Result<Self> {
@@ -59,43 +60,46 @@ impl FromStr for Topic {
             name,
             partitions
                 .parse()
-                .with_context(|| format!("the partitions of topic {text:?}"))?,
+                .with_context(|| format!("invalid partition count of topic {text:?}"))?,
         ))
     }
 }
 
-/// Creates `topic` on the cluster behind `bootstrap` (`host:port`); one that exists already is left as it is.
+/// Creates `topic` on the cluster at `bootstrap` (`host:port`). An existing topic is left
+/// unchanged.
 ///
 /// # Errors
-/// When the broker cannot be reached or refuses, with its words.
-pub fn create_topic(bootstrap: &str, topic: &Topic) -> Result<()> {
-    let answer = exchange(bootstrap, &creation(topic)).with_context(|| {
+/// Fails if the broker is unreachable or refuses; shows the broker's message.
+pub fn create_topic(bootstrap: &str, topic: &TopicSpec) -> Result<()> {
+    let response = exchange(bootstrap, &create_request(topic)).with_context(|| {
         format!(
-            "creating topic {} on {bootstrap} (a broker without TLS and login is needed)",
+            "creating topic {} on {bootstrap} (plaintext listener required)",
             topic.name
         )
     })?;
-    match parse_creation(&answer)
-        .ok_or_else(|| anyhow!("{bootstrap} gave an answer that is not one of CreateTopics"))?
+    match parse_create_response(&response)
+        .ok_or_else(|| anyhow!("{bootstrap} sent an invalid CreateTopics response"))?
     {
+        // Idempotent: a demo against a running broker finds its topic from the last time.
         (0 | TOPIC_ALREADY_EXISTS, _) => Ok(()),
-        (code, words) => bail!(
-            "{bootstrap} refused to create topic {}: error {code}, {words}",
+        (code, message) => bail!(
+            "{bootstrap} refused to create topic {}: error {code}, {message}",
             topic.name
         ),
     }
 }
 
-/// Deletes the topic `name` on the cluster behind `bootstrap` (`host:port`). One of the same name that is created later has another id.
+/// Deletes the topic `name` on the cluster at `bootstrap` (`host:port`). A later topic of the same
+/// name gets another topic id (KIP-516).
 ///
 /// # Errors
-/// When the broker cannot be reached or refuses.
+/// Fails if the broker is unreachable or refuses.
 pub fn delete_topic(bootstrap: &str, name: &str) -> Result<()> {
-    let answer = exchange(bootstrap, &deletion(name)).with_context(|| {
-        format!("deleting topic {name} on {bootstrap} (a broker without TLS and login is needed)")
+    let response = exchange(bootstrap, &delete_request(name)).with_context(|| {
+        format!("deleting topic {name} on {bootstrap} (plaintext listener required)")
     })?;
-    match parse_error(&answer)
-        .ok_or_else(|| anyhow!("{bootstrap} gave an answer that is not one of DeleteTopics"))?
+    match parse_error(&response)
+        .ok_or_else(|| anyhow!("{bootstrap} sent an invalid DeleteTopics response"))?
     {
         (0, _) => Ok(()),
         (code, _) => bail!("{bootstrap} refused to delete topic {name}: error {code}"),
@@ -104,41 +108,42 @@ pub fn delete_topic(bootstrap: &str, name: &str) -> Result<()> {
 
 const CREATE_TOPICS: [i16; 2] = [19, 4];
 const DELETE_TOPICS: [i16; 2] = [20, 3];
-const CORRELATION: i32 = 7;
+const CORRELATION_ID: i32 = 7;
 const TOPIC_ALREADY_EXISTS: i16 = 36;
-const LIMIT: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
-fn creation(topic: &Topic) -> Vec<u8> {
+fn create_request(topic: &TopicSpec) -> Vec<u8> {
     let mut body = Vec::new();
     put_count(&mut body, 1);
     put_string(&mut body, &topic.name);
     body.extend(i32::from(topic.partitions).to_be_bytes());
-    body.extend((-1_i16).to_be_bytes()); // the broker's default replication
-    put_count(&mut body, 0); // no manual assignment
+    body.extend((-1_i16).to_be_bytes()); // replication_factor: broker default
+    put_count(&mut body, 0); // assignments: automatic
     put_count(&mut body, topic.config.len());
     for (name, value) in &topic.config {
         put_string(&mut body, name);
         put_string(&mut body, value);
     }
-    body.extend(20_000_i32.to_be_bytes()); // milliseconds the broker may take
-    body.push(0); // really create, do not only validate
+    body.extend(20_000_i32.to_be_bytes()); // timeout_ms
+    body.push(0); // validate_only
     request(CREATE_TOPICS, &body)
 }
 
-fn deletion(name: &str) -> Vec<u8> {
+fn delete_request(name: &str) -> Vec<u8> {
     let mut body = Vec::new();
     put_count(&mut body, 1);
     put_string(&mut body, name);
-    body.extend(20_000_i32.to_be_bytes()); // milliseconds the broker may take
+    body.extend(20_000_i32.to_be_bytes()); // timeout_ms
     request(DELETE_TOPICS, &body)
 }
 
-/// The request with its length in front (Kafka protocol: request header version 1).
+/// Frames a request with request header version 1.
 fn request([key, version]: [i16; 2], body: &[u8]) -> Vec<u8> {
     let mut message = Vec::new();
     message.extend(key.to_be_bytes());
     message.extend(version.to_be_bytes());
-    message.extend(CORRELATION.to_be_bytes());
+    // One request per connection, so any constant id identifies the response.
+    message.extend(CORRELATION_ID.to_be_bytes());
     put_string(&mut message, "throughline-testkit");
     message.extend(body);
     let mut framed = Vec::with_capacity(message.len() + 4);
@@ -156,48 +161,52 @@ fn put_string(out: &mut Vec<u8>, text: &str) {
     out.extend(text.as_bytes());
 }
 
-/// Asks the first of the brokers; each passes on what only the controller can do.
+/// Sends the request to the first broker; brokers forward admin requests to the controller
+/// (KIP-590).
 fn exchange(bootstrap: &str, request: &[u8]) -> Result<Vec<u8>> {
     let address = bootstrap.split(',').next().unwrap_or_default();
     let address = address
         .to_socket_addrs()?
         .next()
-        .ok_or_else(|| anyhow!("{address} is no address"))?;
-    let mut stream = TcpStream::connect_timeout(&address, LIMIT)?;
-    stream.set_read_timeout(Some(LIMIT))?;
+        .ok_or_else(|| anyhow!("{address} is not an address"))?;
+    let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
     stream.write_all(request)?;
     let mut length = [0; 4];
     stream.read_exact(&mut length)?;
     let length = u32::from_be_bytes(length);
     ensure!(
+        // The length comes from the wire: without a cap a stray server could make us allocate 4
+        // GiB.
         length <= 64 * 1024,
-        "an answer of {length} bytes is not one about topics"
+        "the response of {length} bytes is too long"
     );
-    let mut answer = Vec::new();
-    stream.take(u64::from(length)).read_to_end(&mut answer)?;
-    Ok(answer)
+    let mut response = Vec::new();
+    stream.take(u64::from(length)).read_to_end(&mut response)?;
+    Ok(response)
 }
 
-/// The error code and message of the one topic.
-fn parse_creation(answer: &[u8]) -> Option<(i16, String)> {
-    let (code, rest) = parse_error(answer)?;
-    let (words_length, rest) = rest.split_first_chunk::<2>()?;
-    let words = match i16::from_be_bytes(*words_length) {
+/// Parses the error code and message of the only topic.
+fn parse_create_response(response: &[u8]) -> Option<(i16, String)> {
+    let (code, rest) = parse_error(response)?;
+    let (message_length, rest) = rest.split_first_chunk::<2>()?;
+    let message = match i16::from_be_bytes(*message_length) {
         length @ 0.. => rest.get(..usize::try_from(length).ok()?)?,
-        _ => b"and no words",
+        _ => b"no message",
     };
-    Some((code, String::from_utf8_lossy(words).into_owned()))
+    Some((code, String::from_utf8_lossy(message).into_owned()))
 }
 
-/// The error code of the one topic, and what follows it: correlation id, throttle time, count, name, code.
-fn parse_error(answer: &[u8]) -> Option<(i16, &[u8])> {
-    let (correlation, rest) = answer.split_first_chunk::<4>()?;
+/// Parses the error code of the only topic, and returns the rest. Before it come correlation id,
+/// throttle time, count and name.
+fn parse_error(response: &[u8]) -> Option<(i16, &[u8])> {
+    let (correlation, rest) = response.split_first_chunk::<4>()?;
     let (_throttle, rest) = rest.split_first_chunk::<4>()?;
     let (_count, rest) = rest.split_first_chunk::<4>()?;
     let (name_length, rest) = rest.split_first_chunk::<2>()?;
     let rest = rest.get(usize::from(u16::from_be_bytes(*name_length))..)?;
     let (code, rest) = rest.split_first_chunk::<2>()?;
-    let ours = i32::from_be_bytes(*correlation) == CORRELATION;
+    let ours = i32::from_be_bytes(*correlation) == CORRELATION_ID;
     ours.then(|| (i16::from_be_bytes(*code), rest))
 }
 
@@ -206,16 +215,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_topic_is_written_and_read_with_its_partitions() {
-        assert_eq!(Topic::new("t", 3).to_string(), "t:3");
-        assert_eq!("t:3".parse::<Topic>().unwrap(), Topic::new("t", 3));
-        assert_eq!("t".parse::<Topic>().unwrap(), Topic::new("t", 1));
-        assert!("t:many".parse::<Topic>().is_err());
+    fn topic_spec_round_trips_through_text() {
+        assert_eq!(TopicSpec::new("t", 3).to_string(), "t:3");
+        assert_eq!("t:3".parse::<TopicSpec>().unwrap(), TopicSpec::new("t", 3));
+        assert_eq!("t".parse::<TopicSpec>().unwrap(), TopicSpec::new("t", 1));
+        assert!("t:many".parse::<TopicSpec>().is_err());
     }
 
     #[test]
-    fn the_length_in_front_of_a_request_is_that_of_the_rest() {
-        let request = creation(&Topic::new("t", 1).config("max.message.bytes", "1000"));
+    fn frame_length_matches_the_request() {
+        let request = create_request(&TopicSpec::new("t", 1).config("max.message.bytes", "1000"));
         let (length, rest) = request.split_first_chunk::<4>().unwrap();
         assert_eq!(
             usize::try_from(u32::from_be_bytes(*length)).unwrap(),
@@ -224,13 +233,20 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_cut_anywhere_is_no_answer() {
-        let mut answer = Vec::new();
-        answer.extend([0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 1, 0, 1, b't', 0, 17, 0, 3]);
-        answer.extend(b"bad");
-        assert_eq!(parse_creation(&answer), Some((17, "bad".to_owned())));
-        for length in 0..answer.len() {
-            assert_eq!(parse_creation(&answer[..length]), None, "cut at {length}");
+    fn truncated_response_is_rejected() {
+        let mut response = Vec::new();
+        response.extend([0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 1, 0, 1, b't', 0, 17, 0, 3]);
+        response.extend(b"bad");
+        assert_eq!(
+            parse_create_response(&response),
+            Some((17, "bad".to_owned()))
+        );
+        for length in 0..response.len() {
+            assert_eq!(
+                parse_create_response(&response[..length]),
+                None,
+                "cut at {length}"
+            );
         }
     }
 }

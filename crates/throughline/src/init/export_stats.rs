@@ -29,7 +29,7 @@ pub struct ExportStats {
 
 /// The live counters.
 #[derive(Debug, Default)]
-pub(crate) struct SpanCounters {
+pub(crate) struct SpanExportCounters {
     ended: AtomicU64,
     exported: AtomicU64,
     failed: AtomicU64,
@@ -41,13 +41,13 @@ pub(crate) struct SpanCounters {
 #[derive(Debug)]
 pub(crate) struct CountingProcessor<P> {
     pub(crate) inner: P,
-    pub(crate) counters: Arc<SpanCounters>,
+    pub(crate) counters: Arc<SpanExportCounters>,
 }
 
 /// An exporter that counts exported spans, and logs the begin and end of an outage.
 pub(crate) struct CountingExporter<E> {
     pub(crate) inner: E,
-    pub(crate) counters: Arc<SpanCounters>,
+    pub(crate) counters: Arc<SpanExportCounters>,
     /// The runtime of the exporter's transport, when it needs one.
     pub(crate) runtime: Option<Handle>,
 }
@@ -69,9 +69,9 @@ impl ExportStats {
     }
 }
 
-// === impl SpanCounters ===
+// === impl SpanExportCounters ===
 
-impl SpanCounters {
+impl SpanExportCounters {
     pub(crate) fn stats(&self) -> ExportStats {
         // This order of reads can miss an export, but never shows more exported than ended spans.
         let exported = self.exported.load(Ordering::Acquire);

@@ -20,7 +20,7 @@ use throughline_model::environment::otlp::{BatchSizes, OtlpProtocol};
 use tokio::runtime::{self, Handle, Runtime};
 
 use super::config::{Config, ExportTarget};
-use super::export_stats::{CountingExporter, CountingProcessor, SpanCounters};
+use super::export_stats::{CountingExporter, CountingProcessor, SpanExportCounters};
 use super::sampler_choice::SamplerChoice;
 use crate::sampling::InboundSampler;
 
@@ -67,7 +67,7 @@ pub(crate) fn batch_processor(
     target: &ExportTarget,
     batch: BatchSizes,
     runtime: Option<&Handle>,
-    counters: &Arc<SpanCounters>,
+    counters: &Arc<SpanExportCounters>,
 ) -> Result<CountingProcessor<BatchSpanProcessor>, Error> {
     let _entered = runtime.map(Handle::enter);
     let inner = match target.protocol {

@@ -111,7 +111,7 @@ impl PendingCommit {
         sent_at: Timestamp,
     ) -> Self {
         let group = group.text().unwrap_or_default();
-        // A consumer that assigns partitions to itself never joins its group: it names it only here.
+        // A consumer that assigns partitions to itself never joins its group: only commits name it.
         context.learn_group(group);
         Self {
             group: group.into(),
@@ -165,7 +165,7 @@ impl<C: ClusterHandle> Handler<C> for CommitHandler {
             return None;
         };
         for (partition, offset) in &pending.offsets {
-            // A partition that the response leaves out counts as accepted: brokers answer all of them.
+            // A partition without a result counts as accepted: brokers answer all of them.
             if rejected.contains(partition) {
                 continue;
             }

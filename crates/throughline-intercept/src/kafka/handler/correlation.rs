@@ -37,8 +37,8 @@ pub(super) struct DeliveryReporter {
     pending: Vec<RecordDelivery>,
 }
 
-/// Headers of a record, for tokens.
-struct RecordHeaders<'r, 'a>(&'r Record<'a>);
+/// Headers of a record, from which tokens are extracted.
+struct TokenHeaders<'r, 'a>(&'r Record<'a>);
 
 /// Number of records for which the correlator is locked once.
 const CORRELATOR_CHUNK: usize = 256;
@@ -130,7 +130,7 @@ pub(super) fn to_nanoseconds(timestamp: TimestampMs) -> Option<Timestamp> {
 
 fn extract_tokens(extractor: &TokenExtractor, record: &Record<'_>) -> TokenSet {
     extractor.extract(TokenSource {
-        headers: &RecordHeaders(record),
+        headers: &TokenHeaders(record),
         key: record.key,
         body: record.value,
     })
@@ -237,9 +237,9 @@ impl DeliveryReporter {
     }
 }
 
-// === impl RecordHeaders ===
+// === impl TokenHeaders ===
 
-impl Carrier for RecordHeaders<'_, '_> {
+impl Carrier for TokenHeaders<'_, '_> {
     fn each<'b>(&'b self, visit: &mut dyn FnMut(&'b [u8], Option<&'b [u8]>)) {
         for header in self.0.headers() {
             visit(header.key, header.value);

@@ -45,7 +45,7 @@ struct AcknowledgedRange {
     acknowledgement: &'static str,
 }
 
-/// Returns the name of an `acknowledge_type` that ends a delivery. Gaps (0) are no records, and a
+/// Returns the name of an `acknowledge_type` that ends a delivery. A gap (0) is not a record, and a
 /// renewal (4, KIP-1222) leaves the record with its consumer.
 const fn acknowledgement_name(acknowledge_type: i8) -> Option<&'static str> {
     match acknowledge_type {

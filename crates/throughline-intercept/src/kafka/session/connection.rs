@@ -6,7 +6,7 @@ use bytes::Bytes;
 use throughline_kafka::frame::{FrameEvent, Framer, FramingError};
 
 use super::in_flight::{InFlightRequest, InFlightRequests, RequestHead};
-use super::sasl::SaslState;
+use super::sasl::SaslExchange;
 use super::stream::FrameStream;
 use crate::kafka::handler::{HandlerContext, Handlers, PendingRequest};
 use crate::kafka::{
@@ -22,7 +22,7 @@ pub(super) struct Connection<C: ClusterHandle> {
     pub(super) requests: FrameStream<RequestHead>,
     pub(super) responses: FrameStream<InFlightRequest>,
     pub(super) in_flight: InFlightRequests,
-    pub(super) sasl: SaslState,
+    pub(super) sasl: SaslExchange,
     /// The broker sends no more responses.
     broker_closed: bool,
     /// An internal error occurred: only frames that must be changed are read.
@@ -44,7 +44,7 @@ impl<C: ClusterHandle> Connection<C> {
             requests: FrameStream::new(Framer::requests()),
             responses: FrameStream::new(Framer::responses()),
             in_flight: InFlightRequests::default(),
-            sasl: SaslState::default(),
+            sasl: SaslExchange::default(),
             broker_closed: false,
             tracing_disabled: false,
         }

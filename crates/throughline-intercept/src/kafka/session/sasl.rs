@@ -1,16 +1,16 @@
 //! SASL tokens: after SaslHandshake v0 the client and the broker exchange tokens without headers,
 //! each with a length in front. They pass unmodified.
 
-/// Tokens of a connection.
+/// Exchange of SASL tokens on a connection.
 #[derive(Debug, Default)]
-pub(super) struct SaslState {
+pub(super) struct SaslExchange {
     /// Tokens of the client that the broker has not answered.
     unanswered: u32,
 }
 
-// === impl SaslState ===
+// === impl SaslExchange ===
 
-impl SaslState {
+impl SaslExchange {
     pub(super) const fn token_sent(&mut self) {
         self.unanswered = self.unanswered.saturating_add(1);
     }

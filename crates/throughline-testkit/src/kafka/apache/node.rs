@@ -9,52 +9,53 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
 
-use crate::kafka::security::{self, Listener};
-use crate::process::{Process, Spec};
+use crate::kafka::security::{self, SecurityProtocol};
+use crate::process::{ChildProcess, ProcessSpec};
 
-/// A broker that is also a controller.
+/// A node that is broker and controller.
 #[derive(Debug)]
-pub(super) struct Node {
-    plan: Plan,
+pub(super) struct BrokerNode {
+    config: NodeConfig,
     jars: PathBuf,
     home: PathBuf,
-    process: Option<Process>,
+    process: Option<ChildProcess>,
 }
 
-/// What one node is to be.
+/// Configuration of one node.
 #[derive(Debug, Clone)]
-pub(super) struct Plan {
+pub(super) struct NodeConfig {
     pub(super) id: u16,
-    /// What clients are told, by the way they come.
-    pub(super) addresses: BTreeMap<Listener, String>,
+    /// Advertised address of each listener.
+    pub(super) addresses: BTreeMap<SecurityProtocol, String>,
     pub(super) properties: BTreeMap<String, String>,
     pub(super) jvm: Vec<String>,
 }
 
-const START_LIMIT: Duration = Duration::from_secs(120);
-const STOP_LIMIT: Duration = Duration::from_secs(30);
+const START_TIMEOUT: Duration = Duration::from_secs(120);
+const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 const LOG4J: &str = include_str!("../log4j2.properties");
 
-// === impl Node ===
+// === impl BrokerNode ===
 
-impl Node {
-    /// Writes its files into `home` and formats its storage.
-    pub(super) fn create(mut plan: Plan, jars: &Path, home: PathBuf) -> Result<Self> {
-        plan.properties
+impl BrokerNode {
+    /// Writes the configuration files into `home` and formats the storage.
+    pub(super) fn create(mut config: NodeConfig, jars: &Path, home: PathBuf) -> Result<Self> {
+        config
+            .properties
             .entry("log.dirs".to_owned())
             .or_insert_with(|| home.join("data").display().to_string());
-        let lines = plan
+        let lines = config
             .properties
             .iter()
             .fold(String::new(), |mut lines, (name, value)| {
-                // Writing to a string does not fail.
+                // Writing to a string cannot fail.
                 writeln!(lines, "{name}={value}").unwrap_or_default();
                 lines
             });
         fs::write(home.join("server.properties"), lines)?;
         fs::write(home.join("log4j2.properties"), LOG4J)?;
         let node = Self {
-            plan,
+            config,
             jars: jars.to_owned(),
             home,
             process: None,
@@ -64,14 +65,14 @@ impl Node {
     }
 
     pub(super) const fn id(&self) -> u16 {
-        self.plan.id
+        self.config.id
     }
 
-    pub(super) fn address(&self, listener: Listener) -> Option<&str> {
-        self.plan.addresses.get(&listener).map(String::as_str)
+    pub(super) fn address(&self, listener: SecurityProtocol) -> Option<&str> {
+        self.config.addresses.get(&listener).map(String::as_str)
     }
 
-    pub(super) const fn process(&self) -> Option<&Process> {
+    pub(super) const fn process(&self) -> Option<&ChildProcess> {
         self.process.as_ref()
     }
 
@@ -84,7 +85,7 @@ impl Node {
     pub(super) fn stop(&mut self) -> Result<()> {
         self.process
             .take()
-            .map_or(Ok(()), |process| process.stop(STOP_LIMIT).map(drop))
+            .map_or(Ok(()), |process| process.stop(STOP_TIMEOUT).map(drop))
     }
 
     pub(super) fn spawn(&mut self) -> Result<()> {
@@ -103,13 +104,13 @@ impl Node {
             .as_ref()
             .context("the broker was not started")?;
         let started = |line: &str| line.contains("Kafka Server started").then_some(());
-        process.wait_for_line("that it has started", START_LIMIT, started)
+        process.wait_for_line("its readiness line", START_TIMEOUT, started)
     }
 
-    /// Writes the cluster's identity into the empty data folder, which a KRaft broker wants done before its first start; and
-    /// the passwords of SCRAM, which live in the cluster's metadata.
+    /// Formats the data folder, which KRaft requires before the first start (KIP-631), and adds the
+    /// SCRAM credentials to the cluster metadata (KIP-900).
     fn format(&self) -> Result<()> {
-        // Any 16 bytes in URL-safe base64 (org.apache.kafka.common.Uuid); nobody compares clusters here.
+        // Any 16 bytes in URL-safe base64 (org.apache.kafka.common.Uuid): the id is never compared.
         let cluster = "dGhyb3VnaGxpbmUta2Fmaw";
         let format = [
             "kafka.tools.StorageTool",
@@ -121,15 +122,15 @@ impl Node {
         ];
         let mut format = self.java("kafka-storage", "128m", &format)?;
         if self
-            .plan
+            .config
             .addresses
             .keys()
-            .any(|listener| listener.has_login())
+            .any(|listener| listener.uses_sasl())
         {
             format = format.args(security::scram_credentials());
         }
         let process = format.spawn()?;
-        let status = process.wait(START_LIMIT)?;
+        let status = process.wait(START_TIMEOUT)?;
         ensure!(
             status.success(),
             "formatting the storage of Kafka failed:\n{}",
@@ -138,17 +139,17 @@ impl Node {
         Ok(())
     }
 
-    fn java(&self, name: &str, heap: &str, args: &[&str]) -> Result<Spec> {
-        // A short life in little memory: the smallest collector, and no second round of compiling.
+    fn java(&self, name: &str, heap: &str, args: &[&str]) -> Result<ProcessSpec> {
+        // Short-lived processes in little memory: the smallest collector, and C1 alone.
         let tuning = [
             &format!("-Xmx{heap}"),
             "-XX:+UseSerialGC",
             "-XX:TieredStopAtLevel=1",
             "-Djava.awt.headless=true",
         ];
-        Ok(Spec::new(name, java()?)
+        Ok(ProcessSpec::new(name, java()?)
             .args(tuning)
-            .args(self.plan.jvm.iter().cloned())
+            .args(self.config.jvm.iter().cloned())
             .arg("-Dlog4j2.configurationFile=log4j2.properties")
             .args(["-cp".to_owned(), format!("{}/*", self.jars.display())])
             .args(args.iter().copied())
@@ -156,10 +157,10 @@ impl Node {
     }
 }
 
-/// The Java that is here.
+/// Returns the path of the installed Java.
 ///
 /// # Errors
-/// When there is none; says how to get one.
+/// Fails if Java is missing; the message names the remedy.
 pub(crate) fn java() -> Result<PathBuf> {
     let java = std::env::var_os("JAVA_HOME").map_or_else(
         || "java".into(),
@@ -167,8 +168,8 @@ pub(crate) fn java() -> Result<PathBuf> {
     );
     let missing = || {
         anyhow!(
-            "a real Kafka needs Java 17 or later, and there is no `{}` on this machine; \
-             on Debian: apt-get install default-jre-headless (the embedded broker needs none)",
+            "Apache Kafka needs Java 17 or later, but `{}` is not installed; \
+             on Debian: apt-get install default-jre-headless (the mock broker needs none)",
             java.display()
         )
     };

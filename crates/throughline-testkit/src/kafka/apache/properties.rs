@@ -1,52 +1,57 @@
-//! What each node is told in its `server.properties`.
+//! Builds the `server.properties` of each node.
 
 use std::collections::BTreeMap;
 
 use anyhow::Result;
 
-use super::node::Plan;
-use super::{Builder, free_ports};
-use crate::kafka::security::{self, Certificates, Listener};
+use super::node::NodeConfig;
+use super::settings::ClusterSettings;
+use crate::kafka::port::free_ports;
+use crate::kafka::security::{self, CertificateFiles, SecurityProtocol};
 
-/// Chooses the ports of all nodes and writes down their properties.
-pub(super) fn plan(builder: &Builder, certificates: Option<&Certificates>) -> Result<Vec<Plan>> {
-    let controllers = free_ports(builder.nodes.into())?;
-    let ids = 1..=builder.nodes;
+/// Chooses the ports of all nodes and builds their configurations.
+pub(super) fn configure_nodes(
+    settings: &ClusterSettings,
+    certificates: Option<&CertificateFiles>,
+) -> Result<Vec<NodeConfig>> {
+    let controllers = free_ports(settings.nodes.into())?;
+    let ids = 1..=settings.nodes;
     let voters: Vec<String> = ids
         .clone()
         .zip(&controllers)
         .map(|(id, port)| format!("{id}@127.0.0.1:{port}"))
         .collect();
     ids.zip(&controllers)
-        .map(|(id, port)| plan_one(builder, certificates, id, *port, &voters.join(",")))
+        .map(|(id, port)| configure_node(settings, certificates, id, *port, &voters.join(",")))
         .collect()
 }
 
-fn plan_one(
-    builder: &Builder,
-    certificates: Option<&Certificates>,
+fn configure_node(
+    settings: &ClusterSettings,
+    certificates: Option<&CertificateFiles>,
     id: u16,
     controller: u16,
     voters: &str,
-) -> Result<Plan> {
-    let mut ports: BTreeMap<Listener, u16> = builder
+) -> Result<NodeConfig> {
+    let mut ports: BTreeMap<SecurityProtocol, u16> = settings
         .listeners
         .iter()
         .copied()
-        .zip(free_ports(builder.listeners.len())?)
+        .zip(free_ports(settings.listeners.len())?)
         .collect();
-    if let Some(port) = builder.port {
-        ports.insert(Listener::Plaintext, port);
+    if let Some(port) = settings.port {
+        ports.insert(SecurityProtocol::Plaintext, port);
     }
-    let mut addresses: BTreeMap<Listener, String> = ports
+    let mut addresses: BTreeMap<SecurityProtocol, String> = ports
         .iter()
         .map(|(listener, port)| (*listener, format!("127.0.0.1:{port}")))
         .collect();
+    // The broker binds its own address, even if clients get that of a proxy.
     let listeners = urls(&addresses);
-    if let Some(advertised) = &builder.advertised {
-        addresses.insert(Listener::Plaintext, advertised.clone());
+    if let Some(advertised) = &settings.advertised {
+        addresses.insert(SecurityProtocol::Plaintext, advertised.clone());
     }
-    let mut properties = settings(builder.nodes);
+    let mut properties = default_properties(settings.nodes);
     let mut set = |name: &str, value: String| properties.insert(name.to_owned(), value);
     set("node.id", id.to_string());
     set("controller.quorum.voters", voters.to_owned());
@@ -67,16 +72,17 @@ fn plan_one(
         addresses.keys().copied(),
         certificates,
     ));
-    properties.extend(builder.properties.clone());
-    Ok(Plan {
+    // Last, so that properties of the test win over all defaults.
+    properties.extend(settings.properties.clone());
+    Ok(NodeConfig {
         id,
         addresses,
         properties,
-        jvm: builder.jvm.clone(),
+        jvm: settings.jvm.clone(),
     })
 }
 
-fn urls(addresses: &BTreeMap<Listener, String>) -> String {
+fn urls(addresses: &BTreeMap<SecurityProtocol, String>) -> String {
     addresses
         .iter()
         .map(|(listener, address)| format!("{listener}://{address}"))
@@ -84,8 +90,9 @@ fn urls(addresses: &BTreeMap<Listener, String>) -> String {
         .join(",")
 }
 
-/// Everything is replicated to every node, internal topics are small, and groups do not wait for members to come.
-fn settings(nodes: u16) -> BTreeMap<String, String> {
+/// Returns the defaults: all topics are replicated to every node, internal topics are small, and
+/// groups rebalance without delay.
+fn default_properties(nodes: u16) -> BTreeMap<String, String> {
     let (replicas, in_sync) = (nodes.to_string(), (nodes / 2 + 1).to_string());
     [
         ("process.roles", "broker,controller"),
@@ -99,9 +106,9 @@ fn settings(nodes: u16) -> BTreeMap<String, String> {
         ("group.consumer.heartbeat.interval.ms", "500"),
         ("group.share.min.heartbeat.interval.ms", "500"),
         ("group.share.heartbeat.interval.ms", "500"),
-        // Records stay, whatever timestamps a test gives them.
+        // Tests use old timestamps, which retention by time would delete.
         ("log.retention.ms", "-1"),
-        // A broker that was killed is given up soon.
+        // The controller fences a killed broker after three seconds.
         ("broker.heartbeat.interval.ms", "500"),
         ("broker.session.timeout.ms", "3000"),
         ("offsets.topic.num.partitions", "4"),

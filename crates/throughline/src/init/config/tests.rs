@@ -89,7 +89,7 @@ fn only_the_endpoint_of_all_signals_gets_a_path() {
 }
 
 #[test]
-fn what_is_said_of_traces_alone_goes_before_what_is_said_of_all() {
+fn variables_for_traces_override_general_ones() {
     let target = traces(&[
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4318"),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),

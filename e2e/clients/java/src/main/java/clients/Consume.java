@@ -24,7 +24,7 @@ import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.config.ConfigResource;
 import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 
-/** Reads until it has as many records as it was told, commits, and goes. */
+/** Reads the requested number of records, commits, and leaves the group. */
 final class Consume {
     private static final Duration POLL = Duration.ofMillis(100);
 
@@ -46,7 +46,8 @@ final class Consume {
     }
 
     private static void group(
-            Options options, Properties properties, List<String> topics, int count, long deadline, Lines lines) {
+            Options options, Properties properties, List<String> topics,
+            int count, long deadline, Lines lines) {
         String protocol = options.get("protocol", "classic");
         properties.put("group.protocol", protocol);
         if (protocol.equals("classic")) {
@@ -56,12 +57,13 @@ final class Consume {
         properties.put("enable.auto.commit", "false");
         properties.put("isolation.level", options.get("isolation", "read_uncommitted"));
         properties.put("metadata.max.age.ms", options.get("metadata-age", "300000"));
-        var plain = new KafkaConsumer<>(properties, new ByteArrayDeserializer(), new ByteArrayDeserializer());
+        var plain = new KafkaConsumer<>(
+            properties, new ByteArrayDeserializer(), new ByteArrayDeserializer());
         try (Consumer<byte[], byte[]> consumer = Tracing.of(options, lines).consumer(plain)) {
             Map<TopicPartition, OffsetAndMetadata> handled = new HashMap<>();
             consumer.subscribe(topics, new CommitBeforeLeaving(consumer, handled));
             boolean distinct = options.is("distinct");
-            Set<String> places = new HashSet<>();
+            Set<String> positions = new HashSet<>();
             int seen = 0;
             while (seen < count && System.nanoTime() < deadline) {
                 for (ConsumerRecord<byte[], byte[]> record : consumer.poll(POLL)) {
@@ -69,8 +71,11 @@ final class Consume {
                         break;
                     }
                     lines.write(Lines.line(record));
-                    handled.put(new TopicPartition(record.topic(), record.partition()), new OffsetAndMetadata(record.offset() + 1));
-                    boolean isNew = places.add(record.topic() + "/" + record.partition() + "/" + record.offset());
+                    handled.put(
+                        new TopicPartition(record.topic(), record.partition()),
+                        new OffsetAndMetadata(record.offset() + 1));
+                    boolean isNew = positions.add(
+                        record.topic() + "/" + record.partition() + "/" + record.offset());
                     seen += isNew || !distinct ? 1 : 0;
                 }
             }
@@ -78,8 +83,9 @@ final class Consume {
         }
     }
 
-    /** What was handled is committed before somebody else gets the partition, so nothing comes twice. */
-    private record CommitBeforeLeaving(Consumer<byte[], byte[]> consumer, Map<TopicPartition, OffsetAndMetadata> handled)
+    /** Commits handled records before a partition moves, so that none is read twice. */
+    private record CommitBeforeLeaving(
+            Consumer<byte[], byte[]> consumer, Map<TopicPartition, OffsetAndMetadata> handled)
             implements ConsumerRebalanceListener {
         @Override
         public void onPartitionsRevoked(Collection<TopicPartition> partitions) {
@@ -94,34 +100,40 @@ final class Consume {
     }
 
     private static void share(
-            Options options, Properties properties, List<String> topics, int count, long deadline, Lines lines)
+            Options options, Properties properties, List<String> topics,
+            int count, long deadline, Lines lines)
             throws Exception {
         readFromTheBeginning(options);
         properties.put("share.acknowledgement.mode", "explicit");
         int releaseEvery = options.number("release-every", 0);
-        try (var consumer = new KafkaShareConsumer<>(properties, new ByteArrayDeserializer(), new ByteArrayDeserializer())) {
+        try (var consumer = new KafkaShareConsumer<>(
+                properties, new ByteArrayDeserializer(), new ByteArrayDeserializer())) {
             consumer.subscribe(topics);
             int accepted = 0;
             while (accepted < count && System.nanoTime() < deadline) {
                 List<ConsumerRecord<byte[], byte[]>> records = new ArrayList<>();
                 consumer.poll(POLL).forEach(records::add);
                 for (ConsumerRecord<byte[], byte[]> record : records) {
-                    boolean again = releaseEvery > 0 && record.offset() % releaseEvery == 0 && record.deliveryCount().orElse((short) 1) == 1;
+                    boolean isFirst = record.deliveryCount().orElse((short) 1) == 1;
+                    boolean release =
+                        releaseEvery > 0 && record.offset() % releaseEvery == 0 && isFirst;
                     ObjectNode line = Lines.line(record);
-                    lines.write(line.put("released", again));
-                    consumer.acknowledge(record, again ? AcknowledgeType.RELEASE : AcknowledgeType.ACCEPT);
-                    accepted += again ? 0 : 1;
+                    lines.write(line.put("released", release));
+                    consumer.acknowledge(
+                        record, release ? AcknowledgeType.RELEASE : AcknowledgeType.ACCEPT);
+                    accepted += release ? 0 : 1;
                 }
                 consumer.commitSync();
             }
         }
     }
 
-    /** A share group begins at the end of a topic unless its own configuration says otherwise. */
+    /** Makes the share group begin at the beginning of a topic; the default is its end. */
     private static void readFromTheBeginning(Options options) throws Exception {
         try (Admin admin = Admin.create(options.connection())) {
             var group = new ConfigResource(ConfigResource.Type.GROUP, options.get("group"));
-            var earliest = new AlterConfigOp(new ConfigEntry("share.auto.offset.reset", "earliest"), AlterConfigOp.OpType.SET);
+            var entry = new ConfigEntry("share.auto.offset.reset", "earliest");
+            var earliest = new AlterConfigOp(entry, AlterConfigOp.OpType.SET);
             admin.incrementalAlterConfigs(Map.of(group, List.of(earliest))).all().get();
         }
     }

@@ -9,7 +9,7 @@ import org.apache.kafka.streams.StreamsBuilder;
 import org.apache.kafka.streams.kstream.Consumed;
 import org.apache.kafka.streams.kstream.Produced;
 
-/** A Streams application that carries every record of one topic to another, until it has seen as many as it was told. */
+/** A Streams application that copies the requested number of records to another topic. */
 final class Copy {
     private Copy() {}
 
@@ -29,7 +29,7 @@ final class Copy {
         try (KafkaStreams streams = new KafkaStreams(builder.build(), properties)) {
             streams.start();
             if (!left.await(options.number("limit", 60), TimeUnit.SECONDS)) {
-                throw new IllegalStateException(left.getCount() + " records did not come");
+                throw new IllegalStateException(left.getCount() + " records did not arrive");
             }
         }
     }

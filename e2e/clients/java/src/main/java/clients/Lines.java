@@ -17,14 +17,15 @@ import org.apache.kafka.clients.producer.ProducerRecord;
 import org.apache.kafka.common.header.Header;
 import org.apache.kafka.common.header.internals.RecordHeader;
 
-/** Records as lines of JSON, in and out. Every line is complete on the disk before the next one begins. */
+/** Reads and writes records as JSON lines. Each line is complete before the next begins. */
 final class Lines {
     static final ObjectMapper JSON = new ObjectMapper();
     private final PrintStream out;
 
     Lines(Options options) throws IOException {
         String output = options.get("output", "-");
-        out = output.equals("-") ? System.out : new PrintStream(Files.newOutputStream(Path.of(output)), true, StandardCharsets.UTF_8);
+        out = output.equals("-") ? System.out : new PrintStream(
+            Files.newOutputStream(Path.of(output)), true, StandardCharsets.UTF_8);
     }
 
     synchronized void write(ObjectNode line) {
@@ -45,9 +46,12 @@ final class Lines {
         Long timestamp = line.hasNonNull("timestamp") ? line.get("timestamp").asLong() : null;
         List<Header> headers = new ArrayList<>();
         for (JsonNode header : line.path("headers")) {
-            headers.add(new RecordHeader(new String(bytes(header.get(0)), StandardCharsets.UTF_8), bytes(header.get(1))));
+            String name = new String(bytes(header.get(0)), StandardCharsets.UTF_8);
+            headers.add(new RecordHeader(name, bytes(header.get(1))));
         }
-        return new ProducerRecord<>(topic, partition, timestamp, bytes(line.get("key")), bytes(line.get("value")), headers);
+        byte[] key = bytes(line.get("key"));
+        byte[] value = bytes(line.get("value"));
+        return new ProducerRecord<>(topic, partition, timestamp, key, value, headers);
     }
 
     static ObjectNode line(ConsumerRecord<byte[], byte[]> record) {
@@ -57,7 +61,8 @@ final class Lines {
         put(line, "value", record.value());
         ArrayNode headers = line.putArray("headers");
         for (Header header : record.headers()) {
-            ArrayNode pair = headers.addArray().add(text(header.key().getBytes(StandardCharsets.UTF_8)));
+            ArrayNode pair = headers.addArray();
+            pair.add(text(header.key().getBytes(StandardCharsets.UTF_8)));
             pair.add(header.value() == null ? null : text(header.value()));
         }
         record.deliveryCount().ifPresent(count -> line.put("delivery_count", count));
@@ -65,7 +70,8 @@ final class Lines {
     }
 
     static ObjectNode place(String topic, int partition, long offset) {
-        return JSON.createObjectNode().put("topic", topic).put("partition", partition).put("offset", offset);
+        return JSON.createObjectNode()
+            .put("topic", topic).put("partition", partition).put("offset", offset);
     }
 
     private static void put(ObjectNode line, String name, byte[] bytes) {

@@ -7,14 +7,16 @@ public final class Main {
     private Main() {}
 
     public static void main(String[] args) throws Exception {
-        Options options = Options.parse(Arrays.copyOfRange(args, Math.min(1, args.length), args.length));
+        int first = Math.min(1, args.length);
+        Options options = Options.parse(Arrays.copyOfRange(args, first, args.length));
         switch (args.length == 0 ? "" : args[0]) {
             case "produce" -> Produce.run(options);
             case "consume" -> Consume.run(options);
             case "streams" -> Copy.run(options);
-            default -> throw new IllegalArgumentException("the first argument is produce, consume or streams");
+            default -> throw new IllegalArgumentException(
+                "unknown command: use produce, consume or streams");
         }
-        // A tracer's or an agent's thread may still run; what matters is closed by now.
+        // Threads of a tracer or an agent may keep the JVM alive; all clients are closed by now.
         System.exit(0);
     }
 }

@@ -46,7 +46,7 @@ final class Options {
         return get(name, "false").equals("true");
     }
 
-    /** What every client is given: where the broker is and how to speak to it. */
+    /** Returns the connection properties of every client: brokers, security, client id. */
     Properties connection() throws IOException {
         Properties properties = new Properties();
         properties.put("bootstrap.servers", get("bootstrap"));
@@ -55,7 +55,8 @@ final class Options {
         properties.put("security.protocol", security);
         if (security.startsWith("SASL")) {
             String mechanism = get("mechanism");
-            String module = mechanism.equals("PLAIN") ? "plain.PlainLoginModule" : "scram.ScramLoginModule";
+            String module =
+                mechanism.equals("PLAIN") ? "plain.PlainLoginModule" : "scram.ScramLoginModule";
             properties.put("sasl.mechanism", mechanism);
             properties.put("sasl.jaas.config", String.format(
                 "org.apache.kafka.common.security.%s required username=\"%s\" password=\"%s\";",
@@ -66,7 +67,8 @@ final class Options {
             properties.put("ssl.truststore.location", get("ca"));
             if (values.containsKey("cert")) {
                 properties.put("ssl.keystore.type", "PEM");
-                properties.put("ssl.keystore.certificate.chain", Files.readString(Path.of(get("cert"))));
+                String chain = Files.readString(Path.of(get("cert")));
+                properties.put("ssl.keystore.certificate.chain", chain);
                 properties.put("ssl.keystore.key", Files.readString(Path.of(get("key"))));
             }
         }

@@ -13,7 +13,7 @@ import org.apache.kafka.clients.producer.ProducerRecord;
 import org.apache.kafka.clients.producer.RecordMetadata;
 import org.apache.kafka.common.serialization.ByteArraySerializer;
 
-/** Sends the records of a file, in order, and tells where each one went. */
+/** Sends the records of a file in order and reports the position of each. */
 final class Produce {
     private Produce() {}
 
@@ -33,7 +33,8 @@ final class Produce {
         }
         List<ProducerRecord<byte[], byte[]>> records = Lines.read(options);
         Lines lines = new Lines(options);
-        Producer<byte[], byte[]> plain = new KafkaProducer<>(properties, new ByteArraySerializer(), new ByteArraySerializer());
+        Producer<byte[], byte[]> plain = new KafkaProducer<>(
+            properties, new ByteArraySerializer(), new ByteArraySerializer());
         try (Producer<byte[], byte[]> producer = Tracing.of(options, lines).producer(plain)) {
             if (transactional.isEmpty()) {
                 send(producer, records, options, lines);
@@ -44,7 +45,8 @@ final class Produce {
     }
 
     private static void send(
-            Producer<byte[], byte[]> producer, List<ProducerRecord<byte[], byte[]>> records, Options options, Lines lines)
+            Producer<byte[], byte[]> producer, List<ProducerRecord<byte[], byte[]>> records,
+            Options options, Lines lines)
             throws Exception {
         int pace = options.number("pace", 0);
         int gateAt = options.number("gate-at", -1);
@@ -70,7 +72,8 @@ final class Produce {
     }
 
     private static void transactions(
-            Producer<byte[], byte[]> producer, List<ProducerRecord<byte[], byte[]>> records, Options options, Lines lines)
+            Producer<byte[], byte[]> producer, List<ProducerRecord<byte[], byte[]>> records,
+            Options options, Lines lines)
             throws Exception {
         int size = options.number("transaction-size", 10);
         int abortEvery = options.number("abort-every", 0);
@@ -97,6 +100,7 @@ final class Produce {
     }
 
     private static ObjectNode line(int index, RecordMetadata where) {
-        return Lines.place(where.topic(), where.partition(), where.hasOffset() ? where.offset() : -1).put("index", index);
+        long offset = where.hasOffset() ? where.offset() : -1;
+        return Lines.place(where.topic(), where.partition(), offset).put("index", index);
     }
 }

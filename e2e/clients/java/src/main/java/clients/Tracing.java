@@ -17,9 +17,10 @@ import org.apache.kafka.clients.consumer.Consumer;
 import org.apache.kafka.clients.producer.Producer;
 
 /**
- * The client as it is, or wrapped by opentracing-kafka-client over Jaeger's tracer (uber-trace-id) or Brave's (B3).
+ * Optionally wraps a client by opentracing-kafka-client, with Jaeger's tracer (uber-trace-id) or
+ * Brave's (B3).
  *
- * <p>With a tracer, each of its spans becomes one line of the output: trace, span, parent, name.
+ * <p>With a tracer, each span is written as one output line: trace, span, parent, name.
  */
 final class Tracing {
     private final Tracer tracer;
@@ -33,7 +34,8 @@ final class Tracing {
             case "jaeger" -> jaeger(lines);
             case "brave" -> brave(lines);
             case "none" -> null;
-            default -> throw new IllegalArgumentException("--tracer is none, jaeger or brave");
+            default -> throw new IllegalArgumentException(
+                "unknown --tracer: use none, jaeger or brave");
         });
     }
 
@@ -49,15 +51,22 @@ final class Tracing {
         Reporter reporter = new Reporter() {
             @Override
             public void report(JaegerSpan span) {
-                long parent = span.context().getParentId() != 0 ? span.context().getParentId()
-                    : span.getReferences().isEmpty() ? 0 : span.getReferences().get(0).getSpanContext().getSpanId();
-                lines.write(line(span.context().getTraceId(), hex(span.context().getSpanId()), hex(parent), span.getOperationName()));
+                var context = span.context();
+                var references = span.getReferences();
+                long parent = context.getParentId();
+                // FOLLOWS_FROM leaves the parent id at 0; the reference has the id.
+                if (parent == 0 && !references.isEmpty()) {
+                    parent = references.get(0).getSpanContext().getSpanId();
+                }
+                String id = hex(context.getSpanId());
+                lines.write(line(context.getTraceId(), id, hex(parent), span.getOperationName()));
             }
 
             @Override
             public void close() {}
         };
-        return new JaegerTracer.Builder("jaeger").withReporter(reporter).withSampler(new ConstSampler(true)).withTraceId128Bit().build();
+        return new JaegerTracer.Builder("jaeger").withReporter(reporter)
+            .withSampler(new ConstSampler(true)).withTraceId128Bit().build();
     }
 
     private static Tracer brave(Lines lines) {
@@ -69,13 +78,15 @@ final class Tracing {
             }
         };
         var tracing = brave.Tracing.newBuilder().localServiceName("brave").traceId128Bit(true)
-            .propagationFactory(B3Propagation.newFactoryBuilder().injectFormat(B3Propagation.Format.MULTI).build())
+            .propagationFactory(B3Propagation.newFactoryBuilder()
+                .injectFormat(B3Propagation.Format.MULTI).build())
             .addSpanHandler(handler).build();
         return BraveTracer.create(tracing);
     }
 
     private static ObjectNode line(String trace, String span, String parent, String name) {
-        return Lines.JSON.createObjectNode().put("trace", trace).put("span", span).put("parent", parent).put("name", name);
+        return Lines.JSON.createObjectNode()
+            .put("trace", trace).put("span", span).put("parent", parent).put("name", name);
     }
 
     private static String hex(long id) {

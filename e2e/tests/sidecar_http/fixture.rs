@@ -1,4 +1,4 @@
-//! A sidecar as a process, with what tests ask of it.
+//! A sidecar process, with the operations that the tests need.
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
@@ -6,68 +6,76 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::time::Duration;
 
-use throughline_testkit::build::Binaries;
-use throughline_testkit::sidecar::Sidecar;
+use throughline_testkit::build::ProjectBinaries;
+use throughline_testkit::sidecar::SidecarInstance;
 use throughline_testkit::wait;
 
-/// In front of a service.
-pub(crate) struct Side(Sidecar);
+/// A sidecar in front of a service.
+pub(crate) struct SidecarFixture(SidecarInstance);
 
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(60);
 pub(crate) const MIB: usize = 1024 * 1024;
 
-/// Whether the long proofs are asked for.
+/// Returns whether the full test run is requested.
 pub(crate) fn full() -> bool {
     std::env::var_os("THROUGHLINE_FULL").is_some_and(|full| full == "1")
 }
 
-// === impl Side ===
+// === impl SidecarFixture ===
 
-impl Side {
+impl SidecarFixture {
     pub(crate) fn start(service: SocketAddr, args: &[&str]) -> Self {
-        Self(Sidecar::start_http(throughline(), service, nobody(), "service", args).unwrap())
+        Self(
+            SidecarInstance::start_http(throughline(), service, closed_port(), "service", args)
+                .unwrap(),
+        )
     }
 
-    /// Where the service is asked.
+    /// Returns the inbound address of the service.
     pub(crate) fn inbound(&self) -> SocketAddr {
         self.0.http()[0]
     }
 
-    /// The proxy of the service.
+    /// Returns the outbound proxy address of the service.
     pub(crate) fn outbound(&self) -> SocketAddr {
         self.0.http()[1]
     }
 
-    /// Sends bytes and has all that comes until the end.
+    /// Sends bytes and returns everything received until the close.
     pub(crate) fn raw(&self, bytes: &[u8]) -> String {
         let mut stream = self.connect();
-        // Who is refused may not be read to the end.
+        // The sidecar may close a rejected connection before it has read everything.
         drop(stream.write_all(bytes));
         read_to_end(&mut stream)
     }
 
     pub(crate) fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(self.inbound()).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         stream
     }
 
-    /// The service answers through it.
+    /// Checks that a request through the sidecar succeeds.
     #[track_caller]
     pub(crate) fn assert_works(&self) {
         let answer = self.raw(b"GET /works HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     }
 
-    /// Nothing panicked, and it still runs.
+    /// Checks that the sidecar runs and has not panicked.
     #[track_caller]
-    pub(crate) fn assert_calm(&self) {
+    pub(crate) fn assert_no_panic(&self) {
         let log = self.0.process().log().join("\n");
         assert!(!log.contains("panicked"), "{log}");
-        assert_eq!(self.0.process().status(), None, "it still runs:\n{log}");
+        assert_eq!(
+            self.0.process().status(),
+            None,
+            "the sidecar has ended:\n{log}"
+        );
     }
 
-    /// A counter or gauge, by name and labels as `/metrics` writes them, without `throughline_http_`.
+    /// Returns a counter or gauge, by name and labels as in `/metrics`, without
+    /// `throughline_http_`.
     pub(crate) fn metric(&self, name: &str) -> f64 {
         let text = self.0.get("/metrics").unwrap().body;
         let lines = text
@@ -81,25 +89,25 @@ impl Side {
     }
 
     pub(crate) fn wait_for_metric(&self, name: &str, wanted: impl Fn(f64) -> bool) {
-        let found = wait::until(PATIENCE, || {
+        let found = wait::until(TIMEOUT, || {
             Some(self.metric(name)).filter(|value| wanted(*value))
         });
         assert!(found.is_some(), "{name} stays at {}", self.metric(name));
     }
 
-    /// How many files it has open, connections among them.
+    /// Returns the number of open files, connections included.
     pub(crate) fn open_files(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/fd", self.0.process().id()))
             .unwrap()
             .count()
     }
 
-    /// Bytes of memory that it has in use.
+    /// Returns the resident memory in bytes.
     pub(crate) fn resident(&self) -> usize {
         self.memory("VmRSS:")
     }
 
-    /// The most that it ever had.
+    /// Returns the peak resident memory in bytes.
     pub(crate) fn peak(&self) -> usize {
         self.memory("VmHWM:")
     }
@@ -120,14 +128,14 @@ impl Side {
     }
 }
 
-/// Everything until the other side has hung up, however it did.
+/// Reads everything until the peer closes or resets the connection.
 pub(crate) fn read_to_end(stream: &mut TcpStream) -> String {
     let mut answer = Vec::new();
     if let Err(error) = stream.read_to_end(&mut answer) {
         assert_ne!(
             error.kind(),
             std::io::ErrorKind::WouldBlock,
-            "no end after {:?}",
+            "connection still open after {:?}",
             String::from_utf8_lossy(&answer)
         );
     }
@@ -135,11 +143,11 @@ pub(crate) fn read_to_end(stream: &mut TcpStream) -> String {
 }
 
 fn throughline() -> &'static Path {
-    &Binaries::build().unwrap().throughline
+    &ProjectBinaries::build().unwrap().throughline
 }
 
-/// No collector: the port was free a moment ago.
-fn nobody() -> SocketAddr {
+/// Returns an address without a collector: the listener is dropped at once.
+fn closed_port() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()

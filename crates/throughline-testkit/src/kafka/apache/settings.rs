@@ -1,0 +1,37 @@
+//! Settings that all nodes of a cluster share.
+
+use std::collections::BTreeMap;
+
+use crate::kafka::security::SecurityProtocol;
+
+/// The settings of an Apache Kafka cluster.
+#[derive(Debug, Clone)]
+pub(super) struct ClusterSettings {
+    /// Broker properties of the test, which replace our defaults.
+    pub(super) properties: BTreeMap<String, String>,
+    /// Number of nodes.
+    pub(super) nodes: u16,
+    /// Protocols of the listeners, one listener each.
+    pub(super) listeners: Vec<SecurityProtocol>,
+    /// Advertised address of the plaintext listener, if a proxy is in front of it.
+    pub(super) advertised: Option<String>,
+    /// Port of the plaintext listener; a free one by default.
+    pub(super) port: Option<u16>,
+    /// Further JVM options.
+    pub(super) jvm: Vec<String>,
+}
+
+// === impl ClusterSettings ===
+
+impl Default for ClusterSettings {
+    fn default() -> Self {
+        Self {
+            properties: BTreeMap::new(),
+            nodes: 1,
+            listeners: vec![SecurityProtocol::Plaintext],
+            advertised: None,
+            port: None,
+            jvm: Vec::new(),
+        }
+    }
+}
