@@ -85,7 +85,7 @@ pub struct CollectorLimits {
     /// Maximum number of requests that are being read or decoded.
     pub max_requests: usize,
     /// Maximum number of bodies that are inflated and decoded at once; more wait. The worst case
-    /// takes about a gigabyte of memory (`throughline_otlp::check_json`).
+    /// takes about a gigabyte of memory (`throughline_otlp::read_json`).
     pub max_concurrent_decodes: usize,
     /// Time that a request waits for admission before it is rejected as retryable.
     pub admission_timeout: Duration,

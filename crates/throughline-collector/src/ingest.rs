@@ -240,7 +240,12 @@ impl IngestPipeline {
     {
         let decoded = decode(body)?;
         self.count(endpoint, &decoded);
-        self.store.insert(decoded.spans);
+        if endpoint == CollectorEndpoint::Zipkin {
+            // Only Zipkin's clients send a span in parts.
+            self.store.insert_fragments(decoded.spans);
+        } else {
+            self.store.insert(decoded.spans);
+        }
         self.log_first_eviction();
         Ok(decoded.rejected)
     }
@@ -270,6 +275,15 @@ impl IngestPipeline {
     fn count(&self, endpoint: CollectorEndpoint, decoded: &DecodedSpans) {
         let received = CounterKey::Received(endpoint);
         self.metrics.add(received, decoded.spans.len() as u64);
+        for (kind, count) in decoded.repairs.iter() {
+            let repaired = CounterKey::Repaired(endpoint, kind.label());
+            if self.metrics.add(repaired, count) {
+                tracing::warn!(
+                    endpoint = endpoint.label(),
+                    "value repaired: {kind}; further ones are only counted, see /metrics"
+                );
+            }
+        }
         for (reason, count) in decoded.rejected.iter() {
             let rejected = CounterKey::Rejected(endpoint, reason.label());
             if self.metrics.add(rejected, count) {

@@ -23,6 +23,8 @@ pub(crate) enum CounterKey {
     Received(CollectorEndpoint),
     /// Spans rejected, by reason.
     Rejected(CollectorEndpoint, &'static str),
+    /// Values that were replaced or left out, by kind.
+    Repaired(CollectorEndpoint, &'static str),
     /// Requests answered, by HTTP status; for the gRPC endpoint by gRPC status.
     Requests(CollectorEndpoint, u16),
     /// Requests of signals that are accepted and not stored.
@@ -70,6 +72,16 @@ impl Metrics {
                 let endpoint = endpoint.label();
                 let labels = format_args!("{{door=\"{endpoint}\",reason=\"{reason}\"}}");
                 write_line(&mut out, format_args!("{rejected}{labels} {count}"));
+            }
+        }
+        let repaired = "throughline_values_repaired_total";
+        let help = "Values of accepted spans that were replaced or left out, by kind.";
+        write_family(&mut out, repaired, "counter", help);
+        for (key, count) in &counters {
+            if let CounterKey::Repaired(endpoint, kind) = key {
+                let endpoint = endpoint.label();
+                let labels = format_args!("{{door=\"{endpoint}\",kind=\"{kind}\"}}");
+                write_line(&mut out, format_args!("{repaired}{labels} {count}"));
             }
         }
         let requests = "throughline_requests_total";

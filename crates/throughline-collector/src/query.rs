@@ -8,7 +8,6 @@
 mod jaeger;
 mod query_params;
 mod response_budget;
-mod shared_span;
 mod state;
 mod throughline;
 mod trace_id;

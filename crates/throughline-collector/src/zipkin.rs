@@ -1,6 +1,9 @@
-//! Zipkin v2 JSON: `POST /api/v2/spans` (openzipkin/zipkin-api, `zipkin2-api.yaml`).
+//! Zipkin's JSON: `POST /api/v2/spans` and `/api/v1/spans` (openzipkin/zipkin-api). Either path
+//! accepts spans of either version, because clients have separate settings for path and encoder.
 
+mod reader;
 mod span;
+mod v1;
 
 use std::sync::Arc;
 
@@ -11,9 +14,10 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
 use http::header::{self, CONTENT_TYPE, HeaderMap};
 use http::{HeaderValue, StatusCode};
-use throughline_otlp::{DecodedSpans, RejectedSpans, check_json};
+use serde_json::Value;
+use throughline_otlp::{DecodedSpans, RejectedSpans, RejectionReason, read_json};
 
-pub(crate) use self::span::SHARED_ID;
+use self::reader::FieldReader;
 use self::span::{ResourceCache, ZipkinSpan};
 use crate::config::CollectorEndpoint;
 use crate::ingest::{IngestError, IngestPipeline, RETRY_AFTER};
@@ -22,6 +26,7 @@ use crate::ingest::{IngestError, IngestPipeline, RETRY_AFTER};
 pub(crate) fn router(pipeline: Arc<IngestPipeline>) -> Router {
     Router::new()
         .route("/api/v2/spans", post(export))
+        .route("/api/v1/spans", post(export))
         .with_state(pipeline)
 }
 
@@ -30,10 +35,10 @@ async fn export(
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    if !is_json(&headers) {
+    if is_other_encoding(&headers) {
         pipeline.discard(body).await;
-        let message = "of Zipkin's encodings, only JSON is accepted; \
-                       send it as application/json\n";
+        let message = "of Zipkin's encodings, only JSON is accepted: \
+                       neither thrift nor protobuf\n";
         return (StatusCode::UNSUPPORTED_MEDIA_TYPE, message).into_response();
     }
     match ingest(&pipeline, &headers, body).await {
@@ -63,9 +68,9 @@ async fn ingest(
     pipeline.store(endpoint, body, codings, decode).await
 }
 
-/// Returns whether the body is JSON. As in Zipkin's own server, it is unless the content type names
-/// one of its binary encodings: browsers send `text/plain`, and some clients nothing.
-fn is_json(headers: &HeaderMap) -> bool {
+/// Returns whether the content type names another encoding. Any other type, or none, counts as
+/// JSON, as in Zipkin's own server.
+fn is_other_encoding(headers: &HeaderMap) -> bool {
     let media_type = headers
         .get(CONTENT_TYPE)
         .map(HeaderValue::as_bytes)
@@ -73,30 +78,47 @@ fn is_json(headers: &HeaderMap) -> bool {
     let media_type = media_type
         .split(|byte| *byte == b';')
         .next()
-        .unwrap_or_default();
-    !matches!(
-        media_type.trim_ascii().to_ascii_lowercase().as_slice(),
-        b"application/x-protobuf" | b"application/x-thrift"
-    )
+        .unwrap_or_default()
+        .trim_ascii();
+    ["application/x-thrift", "application/x-protobuf"]
+        .iter()
+        .any(|other| media_type.eq_ignore_ascii_case(other.as_bytes()))
 }
 
-/// Decodes a list of spans. Spans without usable ids are left out and counted.
+/// Decodes a list of spans. Spans without usable ids are left out and counted; values that are not
+/// of their types are too.
 fn decode(body: &[u8]) -> Result<DecodedSpans, IngestError> {
     let malformed = |message: &dyn std::fmt::Display| {
-        IngestError::Malformed(format!("not a list of Zipkin v2 spans: {message}"))
+        IngestError::Malformed(format!("not a list of Zipkin spans: {message}"))
     };
-    // Before serde builds anything: the check bounds the memory that the values will take.
-    check_json(body).map_err(|error| malformed(&error))?;
-    let spans: Vec<ZipkinSpan> = serde_json::from_slice(body).map_err(|error| malformed(&error))?;
+    let mut reader = FieldReader::default();
+    let documents = read_json(body, &mut reader.repairs).map_err(|error| malformed(&error))?;
     let mut decoded = DecodedSpans::default();
     let mut resources = ResourceCache::default();
-    for span in spans {
-        match span.into_span(&mut resources) {
-            Ok(span) => decoded.spans.push(span),
-            // One bad span must not cost the others of the request.
-            Err(reason) => decoded.rejected.add(reason),
+    for document in documents {
+        let Value::Array(spans) = document else {
+            return Err(malformed(&"expected a list"));
+        };
+        for span in spans {
+            let Value::Object(fields) = span else {
+                // One bad span must not cost the others of the request.
+                decoded.rejected.add(RejectionReason::Malformed);
+                continue;
+            };
+            let sides = if v1::is_v1(&fields) {
+                v1::read(fields, &mut reader)
+            } else {
+                vec![ZipkinSpan::read(fields, &mut reader)]
+            };
+            for side in sides {
+                match side.into_span(&mut resources) {
+                    Ok(span) => decoded.spans.push(span),
+                    Err(reason) => decoded.rejected.add(reason),
+                }
+            }
         }
     }
+    decoded.repairs = reader.repairs;
     Ok(decoded)
 }
 

@@ -20,6 +20,8 @@ pub const URL_SCHEME: &str = "url.scheme";
 pub const URL_TEMPLATE: &str = "url.template";
 pub const USER_AGENT_ORIGINAL: &str = "user_agent.original";
 
+pub const NETWORK_LOCAL_ADDRESS: &str = "network.local.address";
+pub const NETWORK_LOCAL_PORT: &str = "network.local.port";
 pub const NETWORK_PEER_ADDRESS: &str = "network.peer.address";
 pub const NETWORK_PEER_PORT: &str = "network.peer.port";
 pub const SERVICE_NAME: &str = "service.name";
@@ -42,6 +44,53 @@ pub const MESSAGING_KAFKA_MESSAGE_KEY: &str = "messaging.kafka.message.key";
 pub const MESSAGING_KAFKA_MESSAGE_TOMBSTONE: &str = "messaging.kafka.message.tombstone";
 pub const MESSAGING_KAFKA_CLUSTER_ID: &str = "messaging.kafka.cluster.id";
 
+/// The names of a message's topic, today's before earlier and other ones: OpenTelemetry before 1.17
+/// and 1.20, OpenTracing, Brave (Kafka, JMS, Spring Rabbit). Of several, the first one counts.
+pub const TOPIC_KEYS: &[&str] = &[
+    MESSAGING_DESTINATION_NAME,
+    "messaging.destination",
+    "messaging.destination_name",
+    "messaging.source.name",
+    "messaging.source",
+    "message_bus.destination",
+    "kafka.topic",
+    "jms.topic",
+    "jms.queue",
+    "rabbit.exchange",
+    "rabbit.routing_key",
+    "rabbit.queue",
+    "pulsar.topic",
+];
+/// The names of a message's consumer group, as [`TOPIC_KEYS`].
+pub const GROUP_KEYS: &[&str] = &[
+    MESSAGING_CONSUMER_GROUP_NAME,
+    "messaging.kafka.consumer.group",
+    "messaging.kafka.consumer_group",
+    "messaging.consumer_group",
+    "kafka.consumer_group",
+    "kafka.group",
+];
+/// The names of a message's partition, as [`TOPIC_KEYS`].
+pub const PARTITION_KEYS: &[&str] = &[
+    MESSAGING_DESTINATION_PARTITION_ID,
+    "messaging.kafka.destination.partition",
+    "messaging.kafka.source.partition",
+    "messaging.kafka.partition",
+    "kafka.partition",
+];
+/// The names of a message's offset, as [`TOPIC_KEYS`].
+pub const OFFSET_KEYS: &[&str] = &[
+    MESSAGING_KAFKA_OFFSET,
+    "messaging.kafka.message.offset",
+    "kafka.offset",
+];
+/// The name of a topic in Spring Cloud Sleuth; it means one only on producers and consumers.
+pub const SHORT_TOPIC_KEY: &str = "channel";
+/// The name of a partition in OpenTracing; as [`SHORT_TOPIC_KEY`].
+pub const SHORT_PARTITION_KEY: &str = "partition";
+/// The name of an offset in OpenTracing; as [`SHORT_TOPIC_KEY`].
+pub const SHORT_OFFSET_KEY: &str = "offset";
+
 /// The kind of an OpenTracing reference, on an OpenTelemetry link: [`CHILD_OF`] or [`FOLLOWS_FROM`]
 /// (OpenTracing compatibility, "Create a link").
 pub const OPENTRACING_REF_TYPE: &str = "opentracing.ref_type";
@@ -49,6 +98,17 @@ pub const OPENTRACING_REF_TYPE: &str = "opentracing.ref_type";
 pub const CHILD_OF: &str = "child_of";
 /// Value of [`OPENTRACING_REF_TYPE`]: the linked span caused this one and does not wait for it.
 pub const FOLLOWS_FROM: &str = "follows_from";
+
+/// The span id as it was sent, on a span that shares it with another and has a made-up id instead.
+pub const SHARED_ID: &str = "zipkin.shared_id";
+/// Marks a span whose sender gave no start; its start is the time of its arrival.
+pub const START_ASSUMED: &str = "throughline.start.assumed";
+
+/// The span's own address: today's name and the earlier ones.
+pub const LOCAL_ADDRESSES: &[&str] =
+    &["network.local.address", "net.sock.host.addr", "net.host.ip"];
+/// The span's own port: today's name and the earlier ones.
+pub const LOCAL_PORTS: &[&str] = &["network.local.port", "net.sock.host.port", "net.host.port"];
 
 /// Evidence for the parent of a span (`header`: the message carried it).
 pub const PARENT_EVIDENCE: &str = "throughline.parent.evidence";

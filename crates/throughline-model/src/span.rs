@@ -170,6 +170,12 @@ impl SpanKind {
 // === impl Resource ===
 
 impl Resource {
+    /// Returns the attribute of this name.
+    #[must_use]
+    pub fn attribute(&self, key: &str) -> Option<&Value> {
+        find(&self.attributes, key)
+    }
+
     /// Returns a resource that holds the service name only.
     #[must_use]
     pub fn of_service(name: &str) -> Self {

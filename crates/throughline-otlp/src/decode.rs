@@ -11,9 +11,12 @@ use opentelemetry_proto::tonic::trace::v1::span::{Event as ProtoEvent, Link as P
 use opentelemetry_proto::tonic::trace::v1::{
     ScopeSpans, Span as ProtoSpan, Status as ProtoStatus, status::StatusCode,
 };
+use throughline_model::convention::SERVICE_NAME;
 use throughline_model::{
     Event, KeyValue, Link, Resource, Scope, Span, SpanId, SpanKind, Status, TraceId, Value,
 };
+
+use crate::repair::RepairCounts;
 
 /// The valid spans of a request, and the count of the others.
 #[derive(Debug, Default, PartialEq)]
@@ -22,6 +25,8 @@ pub struct DecodedSpans {
     pub spans: Vec<Span>,
     /// The invalid spans.
     pub rejected: RejectedSpans,
+    /// The values that were replaced or left out.
+    pub repairs: RepairCounts,
 }
 
 /// The number of rejected spans, by reason.
@@ -38,6 +43,10 @@ pub enum RejectionReason {
     Span,
     /// There is a parent span id, and it is not 8 bytes.
     ParentSpan,
+    /// Start or end is not a time.
+    Time,
+    /// The span is not a message or object, or its fields are not of their types.
+    Malformed,
 }
 
 // === impl RejectedSpans ===
@@ -81,6 +90,8 @@ impl RejectionReason {
             Self::Trace => "trace_id",
             Self::Span => "span_id",
             Self::ParentSpan => "parent_span_id",
+            Self::Time => "time",
+            Self::Malformed => "malformed",
         }
     }
 }
@@ -91,17 +102,22 @@ impl fmt::Display for RejectionReason {
             Self::Trace => "the trace id must be 16 bytes, not all zero",
             Self::Span => "the span id must be 8 bytes, not all zero",
             Self::ParentSpan => "the parent span id must be 8 bytes or absent",
+            Self::Time => "start and end must be nanoseconds since 1970",
+            Self::Malformed => "the span is malformed",
         })
     }
 }
 
 /// Converts a parsed request.
-pub(crate) fn decode(request: ExportTraceServiceRequest) -> DecodedSpans {
-    let mut decoded = DecodedSpans::default();
+pub(crate) fn decode(
+    request: ExportTraceServiceRequest,
+    mut decoded: DecodedSpans,
+) -> DecodedSpans {
     for group in request.resource_spans {
-        let attributes = group
+        let mut attributes = group
             .resource
             .map_or_else(Vec::new, |resource| key_values(resource.attributes));
+        name_service(&mut attributes);
         let resource = Arc::new(Resource { attributes });
         for spans in group.scope_spans {
             decode_scope(spans, &resource, &mut decoded);
@@ -141,7 +157,8 @@ fn decode_span(
     };
     let sent_links = span.links.len();
     // An invalid link does not invalidate its span; it counts as dropped.
-    let links: Vec<Link> = span.links.into_iter().filter_map(decode_link).collect();
+    let mut links = Vec::with_capacity(sent_links);
+    links.extend(span.links.into_iter().filter_map(decode_link));
     let invalid_links = u32::try_from(sent_links - links.len()).unwrap_or(u32::MAX);
     // The three counters are summed up; the model keeps one.
     let dropped = span
@@ -167,6 +184,24 @@ fn decode_span(
         resource: Arc::clone(resource),
         scope: Arc::clone(scope),
     })
+}
+
+/// Turns a service name of another type into text, as it is nothing but a name.
+fn name_service(attributes: &mut [KeyValue]) {
+    for pair in attributes
+        .iter_mut()
+        .filter(|pair| pair.key == SERVICE_NAME)
+    {
+        let name = match &pair.value {
+            Value::Int(number) => number.to_string(),
+            Value::Double(number) => number.to_string(),
+            Value::Bool(truth) => truth.to_string(),
+            Value::Empty | Value::String(_) | Value::Bytes(_) | Value::Array(_) | Value::Map(_) => {
+                continue;
+            }
+        };
+        pair.value = Value::from(name);
+    }
 }
 
 fn trace_id(bytes: &[u8]) -> Option<TraceId> {

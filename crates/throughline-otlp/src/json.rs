@@ -3,13 +3,15 @@
 //!
 //! The serde implementation of the crate `opentelemetry-proto` is not used: it fails on unknown
 //! fields of a value, on `null`, on enums by name and on `NaN`, all of which a receiver must
-//! accept. `read` holds the types that are parsed, with `scalar` for the fields, and `write` those
-//! that are written.
+//! accept. `text` parses the JSON, `read` converts it, with `scalar` for the fields, and `write`
+//! holds the types that are written.
 
 mod read;
 mod scalar;
+mod text;
 mod write;
 
-pub(crate) use read::RequestInput;
+pub(crate) use read::JsonReader;
+pub use text::read_json;
 pub use write::OtlpResourceSpansJson;
 pub(crate) use write::kind_number;

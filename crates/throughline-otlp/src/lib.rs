@@ -3,6 +3,7 @@
 //! Source: opentelemetry-proto 1.x, `docs/specification.md`. Pure: bytes in, values out, no socket
 //! and no clock.
 //!
+//! * [`RepairCounts`] count the single values that were replaced or left out.
 //! * [`decode_protobuf`] and [`decode_json`] read an `ExportTraceServiceRequest`. Invalid spans are
 //!   counted in [`DecodedSpans::rejected`], so that the response can be a partial success; only a
 //!   body that is not a request at all is an [`Error`].
@@ -16,12 +17,14 @@ mod error;
 mod json;
 mod limit;
 mod protobuf;
+mod protobuf_repair;
+mod repair;
 mod request;
 pub mod response;
 
 pub use decode::{DecodedSpans, RejectedSpans, RejectionReason};
 pub use encode::{encode_protobuf, spans_to_json};
 pub use error::Error;
-pub use json::OtlpResourceSpansJson;
-pub use limit::check_json;
+pub use json::{OtlpResourceSpansJson, read_json};
+pub use repair::{RepairCounts, RepairKind};
 pub use request::{decode_json, decode_protobuf};

@@ -14,8 +14,11 @@ pub(crate) const MAX_MESSAGES: usize = 4_000_000;
 /// messages, in the body (twice) and in memory (580 at most): the worst decodes to about a gigabyte
 /// too.
 const MAX_JSON_BRACKETS: usize = 2_000_000;
+/// Maximum number of commas in one body of JSON. A value after a comma takes up to 180 bytes in
+/// memory, and two bytes in the body.
+const MAX_JSON_COMMAS: usize = 4_000_000;
 /// The nesting at which prost gives up.
-const MAX_DEPTH: u32 = 100;
+pub(crate) const MAX_DEPTH: u32 = 100;
 /// The longest varint.
 const MAX_VARINT_BYTES: usize = 10;
 
@@ -24,8 +27,13 @@ const MAX_VARINT_BYTES: usize = 10;
 /// # Errors
 ///
 /// [`Error::TooMany`].
-pub fn check_json(body: &[u8]) -> Result<(), Error> {
-    check_brackets(body, MAX_JSON_BRACKETS)
+pub(crate) fn check_json(body: &[u8]) -> Result<(), Error> {
+    check_brackets(body, MAX_JSON_BRACKETS)?;
+    let commas = body.iter().filter(|byte| **byte == b',').count();
+    if commas > MAX_JSON_COMMAS {
+        return Err(Error::TooMany);
+    }
+    Ok(())
 }
 
 /// Counts the messages nested in a protobuf request. Malformed bytes end the count without an
@@ -51,7 +59,7 @@ fn check_brackets(body: &[u8], max_brackets: usize) -> Result<(), Error> {
 
 /// The messages of a request that contain others.
 #[derive(Clone, Copy)]
-enum MessageKind {
+pub(crate) enum MessageKind {
     Request,
     ResourceSpans,
     Resource,
@@ -75,7 +83,7 @@ enum MessageKind {
 impl MessageKind {
     /// Returns the message in the field of this number, if it holds one (`trace.proto`,
     /// `common.proto`).
-    const fn child(self, field: u64) -> Option<Self> {
+    pub(crate) const fn child(self, field: u64) -> Option<Self> {
         match (self, field) {
             (Self::Request, 1) => Some(Self::ResourceSpans),
             (Self::ResourceSpans, 1) => Some(Self::Resource),
@@ -95,6 +103,22 @@ impl MessageKind {
             (Self::AnyValue, 6) => Some(Self::KeyValueList),
             // Fields with other numbers hold scalars or text, which cost no more than their bytes.
             _ => None,
+        }
+    }
+
+    /// Returns whether the field of this number holds text.
+    pub(crate) const fn is_text(self, field: u64) -> bool {
+        match self {
+            Self::ResourceSpans | Self::ScopeSpans => field == 3,
+            Self::Span => matches!(field, 3 | 5),
+            // A scope has a name and a version; an event has a name; a link has a state.
+            Self::WithAttributes { attributes: 3 } => matches!(field, 1 | 2),
+            Self::WithAttributes { .. } => field == 3,
+            Self::KeyValue | Self::AnyValue => field == 1,
+            Self::EntityRef => matches!(field, 1 | 2),
+            // The message of a status, or an item of a list of texts, which has no fields.
+            Self::Leaf => field == 2,
+            Self::Request | Self::Resource | Self::Array | Self::KeyValueList => false,
         }
     }
 }
@@ -127,7 +151,7 @@ fn count_messages(
 ///
 /// The marks around a group are fields without content: prost skips a group and reads on behind it.
 /// Its content counts here, which errs on the safe side.
-fn next_field(bytes: &[u8]) -> Option<(u64, Option<&[u8]>, &[u8])> {
+pub(crate) fn next_field(bytes: &[u8]) -> Option<(u64, Option<&[u8]>, &[u8])> {
     let (key, rest) = varint(bytes)?;
     let field = key >> 3;
     // Wire types (protobuf.dev, "Encoding"): varint, 64 bits, length-delimited, group, 32 bits.

@@ -98,7 +98,7 @@ impl MessageWriter {
     }
 }
 
-fn put_varint(bytes: &mut Vec<u8>, mut number: u64) {
+pub(crate) fn put_varint(bytes: &mut Vec<u8>, mut number: u64) {
     // Seven bits a byte, the lowest first; the high bit marks that more follow.
     while number >= 0x80 {
         bytes.push(number.to_le_bytes()[0] | 0x80);

@@ -171,14 +171,7 @@ fn ids_are_parsed_in_either_case_and_a_zero_parent_is_none() {
 
 #[test]
 fn malformed_request_is_an_error() {
-    for body in [
-        "",
-        "[]",
-        "null",
-        "{",
-        r#"{"resourceSpans":{}}"#,
-        r#"{"resourceSpans":[{"scopeSpans":[{"spans":[7]}]}]}"#,
-    ] {
+    for body in ["", "[]", "null", "{", r#"{"resourceSpans":{}}"#] {
         assert!(
             matches!(decode_json(body.as_bytes()), Err(Error::Json(_))),
             "{body}"

@@ -39,9 +39,14 @@ use throughline_model::{Link, Span, SpanId, SpanKind, TraceId};
 
 /// The interface that the collector needs of a store.
 pub trait Store: Send + Sync {
-    /// Keeps spans. A span replaces a stored one with the same key, because OTLP allows senders to
-    /// repeat a request.
+    /// Keeps spans. A span replaces a stored one of the same id, kind, service and local address,
+    /// because OTLP allows senders to repeat a request. Spans that share only the id, such as the
+    /// two sides of a call of Zipkin's clients, are kept side by side.
     fn insert(&self, spans: Vec<Span>);
+
+    /// Keeps spans that may be fragments, as Zipkin's clients send them. A fragment is merged into
+    /// the stored span of the same id whose kind and endpoint agree with its own.
+    fn insert_fragments(&self, fragments: Vec<Span>);
 
     /// Returns the trace with this id.
     fn trace(&self, id: TraceId) -> Option<StoredTrace>;
@@ -84,7 +89,8 @@ pub trait Store: Send + Sync {
     fn occupancy(&self) -> StoreOccupancy;
 }
 
-/// A trace: all stored spans of one id, ordered by start.
+/// A trace: all stored spans of one id, ordered by start. Of several spans that were sent with one
+/// id, the caller's keeps it; the others have ids made up from it and from their endpoints.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StoredTrace {
     /// Trace id of all the spans.

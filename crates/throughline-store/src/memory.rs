@@ -8,6 +8,7 @@ mod attribute_index;
 mod backlink_index;
 mod change_log;
 mod fingerprint;
+mod fragment;
 mod heap_size;
 mod name_pool;
 mod prefilter;
@@ -15,6 +16,8 @@ mod resource_index;
 mod search;
 mod service_graph;
 mod service_index;
+mod span_set;
+mod stored_identity;
 mod trace_entry;
 mod trace_index;
 
@@ -23,7 +26,8 @@ use std::sync::Arc;
 
 use throughline_model::{Span, SpanKind, TraceId};
 
-use self::trace_index::LockedIndex;
+use self::fragment::MergeBudget;
+use self::trace_index::{LockedIndex, TraceIndex};
 use crate::{
     CompletionKind, CompletionList, SearchPage, ServiceGraph, ServiceOperation, SpanKey, Store,
     StoreOccupancy, StoredTrace, TraceChanges, TraceQuery, TraceSummary,
@@ -48,17 +52,20 @@ impl MemoryStore {
             index: LockedIndex::default(),
         }
     }
-}
 
-impl Store for MemoryStore {
-    fn insert(&self, spans: Vec<Span>) {
+    /// Stores a batch with `insert`, which returns whether the bounds of the trace are stale.
+    fn insert_all(
+        &self,
+        spans: Vec<Span>,
+        mut insert: impl FnMut(&mut TraceIndex, Span, u64) -> bool,
+    ) {
         // One lock for the whole batch: a reader sees a request entirely or not at all.
         let mut index = self.index.write();
         let revision = index.begin_revision();
         let mut stale_bounds = BTreeSet::new();
         for span in spans {
             let id = span.trace_id;
-            if index.insert(&Arc::new(span), revision) {
+            if insert(&mut index, span, revision) {
                 stale_bounds.insert(id);
             }
             // After each span, not after the batch: a batch may be larger than the store.
@@ -68,6 +75,19 @@ impl Store for MemoryStore {
         for id in stale_bounds {
             index.refresh_bounds(id);
         }
+    }
+}
+
+impl Store for MemoryStore {
+    fn insert(&self, spans: Vec<Span>) {
+        self.insert_all(spans, TraceIndex::insert);
+    }
+
+    fn insert_fragments(&self, fragments: Vec<Span>) {
+        let mut budget = MergeBudget::of_batch(fragments.len());
+        self.insert_all(fragments, |index, span, revision| {
+            index.insert_fragment(span, revision, &mut budget)
+        });
     }
 
     fn trace(&self, id: TraceId) -> Option<StoredTrace> {

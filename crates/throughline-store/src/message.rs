@@ -1,11 +1,11 @@
 //! The attributes with which a span describes a message.
 //!
-//! Three conventions are read: OpenTelemetry's messaging conventions, their earlier versions, and
-//! the tags of opentracing-kafka-client.
+//! The names, those of today and of earlier conventions, are in
+//! [`throughline_model::convention`].
 
 use throughline_model::convention::{
-    KAFKA_LAG, KAFKA_QUEUE_TIME, KAFKA_QUEUE_TIME_SENT, MESSAGING_CONSUMER_GROUP_NAME,
-    MESSAGING_DESTINATION_NAME, MESSAGING_DESTINATION_PARTITION_ID, MESSAGING_KAFKA_OFFSET,
+    GROUP_KEYS, KAFKA_LAG, KAFKA_QUEUE_TIME, KAFKA_QUEUE_TIME_SENT, OFFSET_KEYS, PARTITION_KEYS,
+    SHORT_OFFSET_KEY, SHORT_PARTITION_KEY, SHORT_TOPIC_KEY, TOPIC_KEYS,
 };
 use throughline_model::{KeyValue, Span, SpanKind, Value};
 
@@ -49,31 +49,45 @@ impl<'a> MessageAttributes<'a> {
     #[must_use]
     pub fn of_attributes(attributes: &'a [KeyValue], accept_short_keys: bool) -> Self {
         let mut message = Self::default();
+        // The ranks of the names that were found: the first name of a table counts, whatever the
+        // order of the sender, and the last value where a sender repeats a name.
+        let mut ranks = [usize::MAX; 4];
+        let [topic_rank, group_rank, partition_rank, offset_rank] = &mut ranks;
         for KeyValue { key, value } in attributes {
-            match key.as_str() {
-                // `messaging.destination` before semconv 1.17; `message_bus.destination` is
-                // OpenTracing's.
-                MESSAGING_DESTINATION_NAME
-                | "messaging.destination"
-                | "message_bus.destination" => {
-                    message.topic = value.as_str().filter(|topic| !topic.is_empty());
-                }
-                MESSAGING_CONSUMER_GROUP_NAME
-                | "messaging.kafka.consumer.group"
-                | "messaging.kafka.consumer_group" => {
-                    message.group = value.as_str();
-                }
-                MESSAGING_DESTINATION_PARTITION_ID
-                | "messaging.kafka.destination.partition"
-                | "messaging.kafka.partition" => message.partition = integer(value),
-                MESSAGING_KAFKA_OFFSET | "messaging.kafka.message.offset" => {
-                    message.offset = integer(value);
-                }
-                KAFKA_LAG => message.lag = integer(value),
-                KAFKA_QUEUE_TIME => message.queue_time = nanoseconds(value),
-                "partition" if accept_short_keys => message.partition = integer(value),
-                "offset" if accept_short_keys => message.offset = integer(value),
-                _ => {}
+            let key = key.as_str();
+            // Nearly all attributes of other spans end here.
+            if !matches!(
+                key.as_bytes(),
+                [b'c' | b'j' | b'k' | b'm' | b'o' | b'p' | b'r' | b't', ..]
+            ) {
+                continue;
+            }
+            let short = |name| accept_short_keys && key == name;
+            let rank = |keys: &[&str], is_short: bool| {
+                let rank = keys.iter().position(|name| *name == key);
+                rank.or_else(|| is_short.then_some(keys.len()))
+            };
+            let better = |best: &mut usize, rank: Option<usize>| {
+                let is_better = rank.is_some_and(|rank| rank <= *best);
+                *best = rank.map_or(*best, |rank| rank.min(*best));
+                is_better
+            };
+            let text = value.as_str().filter(|text| !text.is_empty());
+            if text.is_some() && better(topic_rank, rank(TOPIC_KEYS, short(SHORT_TOPIC_KEY))) {
+                message.topic = text;
+            } else if text.is_some() && better(group_rank, rank(GROUP_KEYS, false)) {
+                message.group = text;
+            } else if better(
+                partition_rank,
+                rank(PARTITION_KEYS, short(SHORT_PARTITION_KEY)),
+            ) {
+                message.partition = integer(value);
+            } else if better(offset_rank, rank(OFFSET_KEYS, short(SHORT_OFFSET_KEY))) {
+                message.offset = integer(value);
+            } else if key == KAFKA_LAG {
+                message.lag = integer(value);
+            } else if key == KAFKA_QUEUE_TIME {
+                message.queue_time = nanoseconds(value);
             }
         }
         message

@@ -349,7 +349,10 @@ fn a_span_larger_than_the_store_is_evicted_at_once() {
 #[test]
 fn a_resource_counts_once_while_a_span_refers_to_it() {
     let resource = Arc::new(Resource {
-        attributes: vec![KeyValue::new("k", "v".repeat(10_000))],
+        attributes: vec![
+            KeyValue::new("service.name", "a"),
+            KeyValue::new("k", "v".repeat(10_000)),
+        ],
     });
     let holding = |trace| Span {
         resource: Arc::clone(&resource),
@@ -391,6 +394,7 @@ fn services_and_operations_are_listed_once_and_sorted() {
 
 #[test]
 fn services_and_operations_disappear_with_their_last_span() {
+    // A span is replaced by one of the same service, so names change and services do not.
     let store = store(vec![
         span(1, 1, "a", "old", (0, 1)),
         span(1, 2, "a", "old", (0, 1)),
@@ -402,19 +406,17 @@ fn services_and_operations_disappear_with_their_last_span() {
             .map(|operation| operation.name)
             .collect()
     };
-    store.insert(vec![span(1, 1, "b", "new", (0, 1))]);
-    assert_eq!(
-        (store.services(), names(&store)),
-        (
-            vec!["a".to_owned(), "b".to_owned()],
-            vec!["new".into(), "old".into()]
-        )
-    );
-    store.insert(vec![span(1, 2, "b", "new", (0, 1))]);
-    assert_eq!(
-        (store.services(), names(&store)),
-        (vec!["b".to_owned()], vec!["new".into()])
-    );
+    store.insert(vec![span(1, 1, "a", "new", (0, 1))]);
+    assert_eq!(names(&store), ["new", "old"]);
+    store.insert(vec![span(1, 2, "a", "new", (0, 1))]);
+    assert_eq!(names(&store), ["new"]);
+    // A fragment that learns its service replaces the one that had none.
+    let mut unnamed = span(2, 1, "b", "new", (0, 1));
+    unnamed.resource = Arc::default();
+    store.insert(vec![unnamed]);
+    assert_eq!(store.services(), ["a", "unknown_service"]);
+    store.insert_fragments(vec![span(2, 1, "b", "new", (0, 1))]);
+    assert_eq!(store.services(), ["a", "b"]);
     let mut large = span(9, 1, "c", "x", (0, 1));
     large
         .attributes
@@ -474,4 +476,221 @@ fn dependencies_follow_parents_or_the_links_of_spans_without_parent() {
         store.service_graph(20, 100).dependencies,
         [edge("eshop", "consumer", 1)]
     );
+}
+
+fn of_kind(mut span: Span, kind: SpanKind) -> Span {
+    span.kind = kind;
+    span
+}
+
+fn with_address(mut span: Span, address: &str) -> Span {
+    let pair = KeyValue::new("network.local.address", address.to_owned());
+    span.attributes.push(pair);
+    span
+}
+
+/// Returns name, id and parent of the spans of trace 1, in the order of the names.
+fn tree(store: &MemoryStore) -> Vec<(String, SpanId, Option<SpanId>)> {
+    let spans = store.trace(trace_id(1)).unwrap().spans;
+    let mut tree: Vec<_> = spans
+        .iter()
+        .map(|span| (span.name.clone(), span.span_id, span.parent_span_id))
+        .collect();
+    tree.sort();
+    tree
+}
+
+#[test]
+fn halves_with_one_id_are_both_kept_and_the_server_is_below_its_client_in_any_order() {
+    let client = of_kind(span(1, 7, "a", "client", (10, 40)), SpanKind::Client);
+    let server = span(1, 7, "b", "server", (20, 30));
+    let mut child = span(1, 8, "b", "work", (22, 28));
+    child.parent_span_id = Some(span_id(7));
+    let mut trees = Vec::new();
+    for order in [[0, 1, 2], [2, 1, 0], [1, 2, 0]] {
+        let spans = [client.clone(), server.clone(), child.clone()];
+        let sent = order.map(|index: usize| spans.get(index).unwrap().clone());
+        let store = store(sent.to_vec());
+        // What is sent twice stays one span.
+        store.insert(vec![server.clone(), client.clone()]);
+        assert_eq!(store.occupancy().spans, 3);
+        let summary = store.summary(trace_id(1)).unwrap();
+        assert_eq!(
+            (&*summary.service, summary.operation.as_str()),
+            ("a", "client")
+        );
+        trees.push(tree(&store));
+    }
+    assert!(trees.iter().all(|tree| *tree == trees[0]));
+    let [client, server, work] = trees[0].as_slice() else {
+        panic!("{trees:?}");
+    };
+    assert_eq!((client.1, client.2), (span_id(7), None));
+    assert_eq!(server.2, Some(client.1));
+    assert_ne!(server.1, client.1);
+    assert_eq!(work.2, Some(server.1));
+}
+
+#[test]
+fn receivers_with_one_id_are_told_apart_by_their_addresses() {
+    let mut spans = vec![of_kind(span(1, 7, "a", "send", (0, 1)), SpanKind::Client)];
+    for host in 0..5 {
+        let receiver = span(1, 7, "b", "receive", (2, 3));
+        spans.push(with_address(receiver, &format!("10.0.0.{host}")));
+    }
+    let store = store(spans.clone());
+    store.insert_fragments(spans);
+    let tree = tree(&store);
+    let ids: std::collections::HashSet<SpanId> = tree.iter().map(|(_, id, _)| *id).collect();
+    assert_eq!((tree.len(), ids.len()), (6, 6));
+    let receivers = tree.iter().filter(|(name, ..)| name == "receive");
+    assert!(
+        receivers
+            .clone()
+            .all(|(_, _, parent)| *parent == Some(span_id(7)))
+    );
+}
+
+#[test]
+fn a_server_half_without_a_client_keeps_the_parent_that_was_sent_until_the_client_arrives() {
+    let mut server = span(1, 7, "b", "server", (20, 30));
+    server.parent_span_id = Some(span_id(6));
+    let store = store(vec![server]);
+    assert_eq!(
+        tree(&store),
+        [("server".to_owned(), span_id(7), Some(span_id(6)))]
+    );
+    let mut client = of_kind(span(1, 7, "a", "client", (10, 40)), SpanKind::Client);
+    client.parent_span_id = Some(span_id(6));
+    store.insert(vec![client]);
+    let parents: Vec<_> = tree(&store)
+        .into_iter()
+        .map(|(_, _, parent)| parent)
+        .collect();
+    assert_eq!(parents, [Some(span_id(6)), Some(span_id(7))]);
+}
+
+#[test]
+fn fragments_of_one_side_merge_field_by_field_in_either_order() {
+    let mut start = of_kind(span(1, 7, "a", "get", (1000, 1000)), SpanKind::Client);
+    start.attributes.push(KeyValue::new("a", "1"));
+    // The finish gives no start, no name and no endpoint.
+    let mut finish = of_kind(span(1, 7, "a", "", (5000, 5400)), SpanKind::Client);
+    finish.attributes.push(KeyValue::new("b", "2"));
+    finish
+        .attributes
+        .push(KeyValue::new("throughline.start.assumed", true));
+    finish.resource = Arc::default();
+    finish.status = Status::Error("late".to_owned());
+    // A fragment without a kind adds tags, and overwrites nothing.
+    let mut tags = of_kind(
+        span(1, 7, "a", "other", (1100, 9000)),
+        SpanKind::Unspecified,
+    );
+    tags.attributes.push(KeyValue::new("c", "3"));
+    for order in [[0, 1, 2], [2, 1, 0], [1, 0, 2]] {
+        let store = MemoryStore::new(MAX_BYTES);
+        let fragments = [start.clone(), finish.clone(), tags.clone()];
+        for index in order {
+            let fragment: &Span = fragments.get::<usize>(index).unwrap();
+            store.insert_fragments(vec![fragment.clone()]);
+        }
+        let spans = store.trace(trace_id(1)).unwrap().spans;
+        assert_eq!((spans.len(), store.occupancy().spans), (1, 1));
+        let merged = &spans[0];
+        assert_eq!((merged.service(), merged.kind), ("a", SpanKind::Client));
+        assert_eq!(merged.start, 1000, "{order:?}");
+        assert_eq!(merged.status, Status::Error("late".to_owned()));
+        for (key, value) in [("a", "1"), ("b", "2"), ("c", "3")] {
+            assert_eq!(merged.attribute(key), Some(&Value::from(value)));
+        }
+        assert_eq!(merged.attribute("throughline.start.assumed"), None);
+        if order[0] == 0 {
+            assert_eq!((merged.name.as_str(), merged.duration()), ("get", 400));
+        }
+        assert_eq!(store.summary(trace_id(1)).unwrap().start, 1000);
+    }
+}
+
+#[test]
+fn a_link_costs_less_than_100_bytes() {
+    const LINKS: u128 = 200;
+    let mut receiver = of_kind(span(1, 1, "a", "receive", (0, 1)), SpanKind::Consumer);
+    let store = store(vec![receiver.clone()]);
+    let without = store.occupancy().bytes;
+    receiver.links = (0..LINKS)
+        .map(|number| Link {
+            trace_id: trace_id(1000 + number),
+            span_id: span_id(1),
+            trace_state: String::new(),
+            flags: 0x301,
+            attributes: Vec::new(),
+        })
+        .collect();
+    store.insert(vec![receiver]);
+    let added = u128::try_from(store.occupancy().bytes - without).unwrap();
+    assert!(added < 100 * LINKS, "{}", added / LINKS);
+    assert_eq!(store.links_to(trace_id(1000 + LINKS - 1), 10).len(), 1);
+    assert!(store.links_to(trace_id(1000 + LINKS), 10).is_empty());
+}
+
+#[test]
+fn links_of_replaced_spans_and_evicted_traces_are_forgotten() {
+    let link_to = |target: u128| {
+        let mut span = span(1, 1, "a", "x", (0, 1));
+        span.links = vec![Link {
+            trace_id: trace_id(target),
+            span_id: span_id(1),
+            trace_state: String::new(),
+            flags: 0,
+            attributes: Vec::new(),
+        }];
+        span
+    };
+    let store = MemoryStore::new(3000);
+    store.insert(vec![link_to(5)]);
+    store.insert(vec![link_to(6)]);
+    assert!(store.links_to(trace_id(5), 10).is_empty());
+    assert_eq!(store.links_to(trace_id(6), 10).len(), 1);
+    for number in 10..20 {
+        store.insert(vec![span(number, 1, "a", "x", (0, 1))]);
+    }
+    assert!(store.trace(trace_id(1)).is_none());
+    assert!(store.links_to(trace_id(6), 10).is_empty());
+}
+
+#[test]
+fn the_topic_is_read_by_every_name_that_senders_give_it() {
+    for key in [
+        "messaging.destination.name",
+        "messaging.destination",
+        "messaging.destination_name",
+        "message_bus.destination",
+        "kafka.topic",
+        "rabbit.exchange",
+        "jms.queue",
+        "channel",
+    ] {
+        let mut receiver = of_kind(span(1, 1, "a", "poll", (0, 1)), SpanKind::Consumer);
+        receiver.attributes.push(KeyValue::new(key, "orders"));
+        let graph = store(vec![receiver]).service_graph(0, 10);
+        assert_eq!(graph.topics.len(), 1, "{key}");
+        assert_eq!(&*graph.topics[0].name, "orders");
+    }
+}
+
+#[test]
+fn a_batch_that_grows_one_span_tag_by_tag_is_bounded() {
+    let tag = |number: usize| {
+        let mut fragment = of_kind(span(1, 7, "a", "get", (0, 1)), SpanKind::Client);
+        let key = format!("key {number}");
+        fragment.attributes.push(KeyValue::new(key, "v"));
+        fragment
+    };
+    let store = MemoryStore::new(64 << 20);
+    store.insert_fragments((0..2000).map(tag).collect());
+    let tags = store.trace(trace_id(1)).unwrap().spans[0].attributes.len();
+    // 10 000 and 64 for each fragment may be copied: 523 merges, each of one more.
+    assert!((500..600).contains(&tags), "{tags}");
+    assert_eq!(store.occupancy().spans, 1);
 }

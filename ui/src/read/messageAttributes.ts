@@ -1,6 +1,6 @@
 /**
  * Reads the message attributes of a span, in current and former OpenTelemetry names and in
- * OpenTracing's.
+ * OpenTracing's, Brave's and Spring's.
  */
 import type { AttributeRecord } from './records';
 
@@ -12,19 +12,44 @@ export interface MessageAttributes {
   readonly lag: number | null;
 }
 
-const TOPIC = ['messaging.destination.name', 'messaging.destination', 'message_bus.destination'];
+/** The same names in the same order as the collector's (`throughline-model`, `convention.rs`). */
+const TOPIC = [
+  'messaging.destination.name',
+  'messaging.destination',
+  'messaging.destination_name',
+  'messaging.source.name',
+  'messaging.source',
+  'message_bus.destination',
+  'kafka.topic',
+  'jms.topic',
+  'jms.queue',
+  'rabbit.exchange',
+  'rabbit.routing_key',
+  'rabbit.queue',
+  'pulsar.topic',
+];
 const GROUP = [
   'messaging.consumer.group.name',
   'messaging.kafka.consumer.group',
   'messaging.kafka.consumer_group',
+  'messaging.consumer_group',
+  'kafka.consumer_group',
+  'kafka.group',
 ];
 const PARTITION = [
   'messaging.destination.partition.id',
   'messaging.kafka.destination.partition',
+  'messaging.kafka.source.partition',
   'messaging.kafka.partition',
+  'kafka.partition',
   'partition',
 ];
-const OFFSET = ['messaging.kafka.offset', 'messaging.kafka.message.offset', 'offset'];
+const OFFSET = [
+  'messaging.kafka.offset',
+  'messaging.kafka.message.offset',
+  'kafka.offset',
+  'offset',
+];
 const LAG = ['throughline.kafka.lag', 'messaging.kafka.lag', 'kafka.lag'];
 
 export function readMessageAttributes(

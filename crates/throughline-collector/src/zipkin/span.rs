@@ -1,61 +1,74 @@
-//! A span in Zipkin v2 JSON, and its conversion.
+//! A span of Zipkin, read from v2 JSON, and its conversion.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use serde_json::Value;
+use throughline_model::convention::{
+    NETWORK_LOCAL_ADDRESS, NETWORK_LOCAL_PORT, NETWORK_PEER_ADDRESS, NETWORK_PEER_PORT,
+    START_ASSUMED,
+};
 use throughline_model::{
     Event, KeyValue, Resource, Scope, Span, SpanId, SpanKind, Status, TraceId,
 };
 use throughline_otlp::RejectionReason;
 
+use super::reader::{FieldReader, Fields};
 use crate::clock;
 
-/// Attribute that marks the server's half of a shared span; its value is the id that client and
-/// server share.
-pub(crate) const SHARED_ID: &str = "zipkin.shared_id";
-
-/// A span as Zipkin's clients send it. Times are in microseconds.
-#[derive(Debug, serde::Deserialize)]
-#[serde(rename_all = "camelCase")]
+/// A span as Zipkin's clients send it, in version 2. Times are in nanoseconds.
+#[derive(Debug, Default, Clone)]
 pub(super) struct ZipkinSpan {
     /// 16 or 32 hex digits; fewer from clients that omit leading zeros.
-    trace_id: String,
+    pub(super) trace_id: Option<String>,
     /// 16 hex digits.
-    id: String,
-    parent_id: Option<String>,
-    kind: Option<String>,
-    name: Option<String>,
-    timestamp: Option<u64>,
-    duration: Option<u64>,
-    /// True for the server's half of a span that the client began: both share the id.
-    shared: Option<bool>,
-    local_endpoint: Option<ZipkinEndpoint>,
-    remote_endpoint: Option<ZipkinEndpoint>,
-    annotations: Option<Vec<ZipkinAnnotation>>,
-    tags: Option<serde_json::Map<String, serde_json::Value>>,
+    pub(super) id: Option<String>,
+    pub(super) parent_id: Option<String>,
+    pub(super) kind: Option<String>,
+    pub(super) name: Option<String>,
+    pub(super) start: Option<u64>,
+    pub(super) duration: Option<u64>,
+    pub(super) local_endpoint: ZipkinEndpoint,
+    pub(super) remote_endpoint: ZipkinEndpoint,
+    pub(super) annotations: Vec<ZipkinAnnotation>,
+    pub(super) tags: Vec<(String, String)>,
 }
 
-#[derive(Debug, serde::Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct ZipkinEndpoint {
-    service_name: Option<String>,
-    ipv4: Option<String>,
-    ipv6: Option<String>,
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(super) struct ZipkinEndpoint {
+    pub(super) service_name: Option<String>,
+    ip: Option<String>,
     port: Option<u16>,
 }
 
-#[derive(Debug, serde::Deserialize)]
-struct ZipkinAnnotation {
-    timestamp: Option<u64>,
-    value: Option<String>,
+#[derive(Debug, Default, Clone)]
+pub(super) struct ZipkinAnnotation {
+    pub(super) time: Option<u64>,
+    pub(super) value: String,
 }
 
-/// The resources of one request, by service, so that its spans share them.
+/// The resources and scopes of one request, so that its spans share them.
 #[derive(Debug, Default)]
 pub(super) struct ResourceCache {
     by_service: HashMap<String, Arc<Resource>>,
-    scope: Arc<Scope>,
+    scopes: HashMap<(String, String), Arc<Scope>>,
 }
+
+/// The tags of OpenTelemetry's Zipkin exporter that are fields of a span (OpenTelemetry
+/// specification, "OpenTelemetry to Zipkin transformation").
+#[derive(Debug, Default)]
+struct ExporterTags {
+    status_code: Option<String>,
+    status_description: Option<String>,
+    error: Option<String>,
+    scope_name: String,
+    scope_version: String,
+    trace_state: String,
+    kind: Option<String>,
+    dropped: u32,
+}
+
+// === impl ResourceCache ===
 
 impl ResourceCache {
     fn resource(&mut self, service: Option<String>) -> Arc<Resource> {
@@ -72,141 +85,201 @@ impl ResourceCache {
             });
         Arc::clone(resource)
     }
+
+    fn scope(&mut self, name: String, version: String) -> Arc<Scope> {
+        let scope = self
+            .scopes
+            .entry((name, version))
+            .or_insert_with_key(|(name, version)| {
+                Arc::new(Scope {
+                    name: name.clone(),
+                    version: version.clone(),
+                    attributes: Vec::new(),
+                })
+            });
+        Arc::clone(scope)
+    }
 }
 
+// === impl ZipkinSpan ===
+
 impl ZipkinSpan {
-    /// Converts the span; its resource comes from the cache.
-    pub(super) fn into_span(
-        mut self,
-        resources: &mut ResourceCache,
-    ) -> Result<Span, RejectionReason> {
-        let trace_id = TraceId::from_hex(&self.trace_id).ok_or(RejectionReason::Trace)?;
-        let own_id = SpanId::from_hex(&self.id).ok_or(RejectionReason::Span)?;
+    /// Reads the fields of version 2.
+    pub(super) fn read(mut fields: Fields, reader: &mut FieldReader) -> Self {
+        let annotations = reader.objects(&mut fields, "annotations").into_iter();
+        let annotations = annotations
+            .map(|fields| ZipkinAnnotation::read(fields, reader))
+            .collect();
+        let tags = reader.object(&mut fields, "tags").unwrap_or_default();
+        Self {
+            trace_id: FieldReader::id(&mut fields, "traceId"),
+            id: FieldReader::id(&mut fields, "id"),
+            parent_id: FieldReader::id(&mut fields, "parentId"),
+            kind: reader.text(&mut fields, "kind"),
+            name: reader.text(&mut fields, "name"),
+            start: reader.microseconds(&mut fields, "timestamp"),
+            duration: reader.microseconds(&mut fields, "duration"),
+            local_endpoint: ZipkinEndpoint::read(&mut fields, "localEndpoint", reader),
+            remote_endpoint: ZipkinEndpoint::read(&mut fields, "remoteEndpoint", reader),
+            annotations,
+            tags: tags
+                .into_iter()
+                .map(|(key, value)| (key, tag_text(value)))
+                .collect(),
+        }
+    }
+
+    /// Converts the span; its resource and scope come from the cache.
+    pub(super) fn into_span(self, resources: &mut ResourceCache) -> Result<Span, RejectionReason> {
+        let hex = |id: Option<String>| id.unwrap_or_default();
+        let trace_id = TraceId::from_hex(&hex(self.trace_id)).ok_or(RejectionReason::Trace)?;
+        let span_id = SpanId::from_hex(&hex(self.id)).ok_or(RejectionReason::Span)?;
         // Zipkin's own rule: an id of zeros, or that of the span itself, means no parent.
         let parent = self
             .parent_id
-            .take()
-            .filter(|id| id.bytes().any(|digit| digit != b'0'));
-        let parent = parent
+            .filter(|id| id.bytes().any(|digit| digit != b'0'))
             .map(|id| SpanId::from_hex(&id).ok_or(RejectionReason::ParentSpan))
-            .transpose()?;
-        let parent = parent.filter(|parent| *parent != own_id);
-        let kind = self
-            .kind
-            .as_deref()
-            .and_then(SpanKind::from_name)
+            .transpose()?
+            .filter(|parent| *parent != span_id);
+        let mut attributes = Vec::new();
+        let special = ExporterTags::split_off(self.tags, &mut attributes);
+        let kind = [self.kind.as_deref(), special.kind.as_deref()]
+            .into_iter()
+            .flatten()
+            .find_map(SpanKind::from_name)
             .unwrap_or_default();
-        let start = self.start();
-        let service = self
-            .local_endpoint
-            .as_mut()
-            .and_then(|endpoint| endpoint.service_name.take());
-        let (mut attributes, status) = self.attributes();
-        // In our model a span id is unique: the server's half becomes a child of the client's.
-        let (span_id, parent_span_id) = if self.shared == Some(true) && kind == SpanKind::Server {
-            attributes.push(KeyValue::new(SHARED_ID, own_id.to_string()));
-            (server_half_id(own_id), Some(own_id))
-        } else {
-            (own_id, parent)
-        };
+        // A span without a timestamp is taken to start now, rather than in 1970, until a fragment
+        // arrives that has one.
+        let start = self.start.unwrap_or_else(clock::now);
+        let mut local = self.local_endpoint;
+        let service = local.service_name.take();
+        local.attributes(NETWORK_LOCAL_ADDRESS, NETWORK_LOCAL_PORT, &mut attributes);
+        let mut remote = self.remote_endpoint;
+        let peer = remote.service_name.take();
+        attributes.extend(peer.map(|name| KeyValue::new("peer.service", name)));
+        remote.attributes(NETWORK_PEER_ADDRESS, NETWORK_PEER_PORT, &mut attributes);
+        if self.start.is_none() {
+            attributes.push(KeyValue::new(START_ASSUMED, true));
+        }
+        let events = self.annotations.into_iter().map(|annotation| Event {
+            time: annotation.time.unwrap_or(start),
+            name: annotation.value,
+            attributes: Vec::new(),
+        });
         Ok(Span {
             trace_id,
             span_id,
-            parent_span_id,
+            parent_span_id: parent,
             // Zipkin's clients send sampled spans only.
             flags: 1,
-            trace_state: String::new(),
-            name: self.name.take().unwrap_or_default(),
+            name: self.name.unwrap_or_default(),
             kind,
             start,
             // A span without a duration ends where it starts.
-            end: start.saturating_add(nanoseconds(self.duration.unwrap_or_default())),
+            end: start.saturating_add(self.duration.unwrap_or_default()),
             attributes,
-            events: self.events(start),
+            events: events.collect(),
             links: Vec::new(),
-            status,
-            dropped: 0,
+            status: special.status(),
+            dropped: special.dropped,
             resource: resources.resource(service),
-            scope: Arc::clone(&resources.scope),
+            scope: resources.scope(special.scope_name, special.scope_version),
+            trace_state: special.trace_state,
         })
     }
+}
 
-    /// Returns the start. A span without a timestamp is taken to start now, rather than in 1970.
-    fn start(&self) -> u64 {
-        self.timestamp
-            .filter(|timestamp| *timestamp > 0)
-            .map_or_else(clock::now, nanoseconds)
-    }
+// === impl ExporterTags ===
 
-    /// Returns tags and endpoints as attributes, and the `error` tag as status.
-    fn attributes(&mut self) -> (Vec<KeyValue>, Status) {
-        let mut attributes = Vec::new();
-        let mut status = Status::Unset;
-        for (key, value) in self.tags.take().unwrap_or_default() {
-            let text = match value {
-                serde_json::Value::String(text) => text,
-                serde_json::Value::Null => String::new(),
-                // The specification allows strings only; some clients send other values.
-                other @ (serde_json::Value::Bool(_)
-                | serde_json::Value::Number(_)
-                | serde_json::Value::Array(_)
-                | serde_json::Value::Object(_)) => other.to_string(),
-            };
-            if key == "error" {
-                // The value is a message, or a bare `true`.
-                status = Status::Error(if text == "true" { String::new() } else { text });
-            } else {
-                attributes.push(KeyValue::new(key, text));
+impl ExporterTags {
+    /// Takes the tags that are fields out of a list; the others become attributes.
+    fn split_off(tags: Vec<(String, String)>, attributes: &mut Vec<KeyValue>) -> Self {
+        let mut special = Self::default();
+        for (key, text) in tags {
+            match key.as_str() {
+                "otel.status_code" => special.status_code = Some(text),
+                "otel.status_description" => special.status_description = Some(text),
+                // In Zipkin the tag means a failure whatever its value; "false" is what people
+                // write who know it from elsewhere.
+                "error" if text != "false" => special.error = Some(text),
+                // The scope's names before they were renamed repeat those of today.
+                "otel.scope.name" | "otel.library.name" => special.scope_name = text,
+                "otel.scope.version" | "otel.library.version" => special.scope_version = text,
+                "w3c.tracestate" => special.trace_state = text,
+                // The span has a kind of its own, which every view shows by this name.
+                "span.kind" => special.kind = Some(text),
+                "otel.dropped_attributes_count"
+                | "otel.dropped_events_count"
+                | "otel.dropped_links_count" => {
+                    let count = text.parse().unwrap_or_default();
+                    special.dropped = special.dropped.saturating_add(count);
+                }
+                _ => attributes.push(KeyValue::new(key, text)),
             }
         }
-        if let Some(local) = self.local_endpoint.take() {
-            local.attributes(
-                "network.local.address",
-                "network.local.port",
-                &mut attributes,
-            );
-        }
-        if let Some(mut remote) = self.remote_endpoint.take() {
-            attributes.extend(
-                remote
-                    .service_name
-                    .take()
-                    .map(|name| KeyValue::new("peer.service", name)),
-            );
-            remote.attributes("network.peer.address", "network.peer.port", &mut attributes);
-        }
-        (attributes, status)
+        special
     }
 
-    fn events(&mut self, start: u64) -> Vec<Event> {
-        let annotations = self.annotations.take().unwrap_or_default().into_iter();
-        let event = |annotation: ZipkinAnnotation| Event {
-            time: annotation.timestamp.map_or(start, nanoseconds),
-            name: annotation.value.unwrap_or_default(),
-            attributes: Vec::new(),
-        };
-        annotations.map(event).collect()
+    fn status(&self) -> Status {
+        let code = self.status_code.as_deref().unwrap_or_default();
+        if self.error.is_none() && code.eq_ignore_ascii_case("OK") {
+            return Status::Ok;
+        }
+        if self.error.is_none() && !code.eq_ignore_ascii_case("ERROR") {
+            return Status::Unset;
+        }
+        // The value is a message, or a bare `true`.
+        let error = self.error.as_deref().filter(|text| *text != "true");
+        let reason = error
+            .filter(|text| !text.is_empty())
+            .or(self.status_description.as_deref());
+        Status::Error(reason.unwrap_or_default().to_owned())
     }
 }
+
+// === impl ZipkinEndpoint ===
 
 impl ZipkinEndpoint {
+    pub(super) fn read(fields: &mut Fields, name: &str, reader: &mut FieldReader) -> Self {
+        let mut fields = reader.object(fields, name).unwrap_or_default();
+        let ipv4 = reader.text(&mut fields, "ipv4");
+        let ipv6 = reader.text(&mut fields, "ipv6");
+        let is_given = |text: &String| !text.is_empty();
+        Self {
+            service_name: reader.text(&mut fields, "serviceName").filter(is_given),
+            ip: ipv4.filter(is_given).or(ipv6).filter(is_given),
+            port: reader.port(&mut fields),
+        }
+    }
+
     fn attributes(self, address: &'static str, port: &'static str, attributes: &mut Vec<KeyValue>) {
-        attributes.extend(self.ipv4.or(self.ipv6).map(|ip| KeyValue::new(address, ip)));
-        attributes.extend(
-            self.port
-                .filter(|port| *port > 0)
-                .map(|number| KeyValue::new(port, i64::from(number))),
-        );
+        attributes.extend(self.ip.map(|ip| KeyValue::new(address, ip)));
+        let number = self
+            .port
+            .map(|number| KeyValue::new(port, i64::from(number)));
+        attributes.extend(number);
     }
 }
 
-/// Returns the id of the server's half of a shared span. It depends on the shared id alone, so a
-/// span that is sent again replaces itself.
-fn server_half_id(shared: SpanId) -> SpanId {
-    let mixed = u64::from_be_bytes(shared.to_bytes()).rotate_left(29) ^ 0x5a11_90c3_7d2b_e84f;
-    SpanId::from_bytes(mixed.to_be_bytes()).unwrap_or(shared)
+// === impl ZipkinAnnotation ===
+
+impl ZipkinAnnotation {
+    pub(super) fn read(mut fields: Fields, reader: &mut FieldReader) -> Self {
+        Self {
+            time: reader.microseconds(&mut fields, "timestamp"),
+            value: reader.text(&mut fields, "value").unwrap_or_default(),
+        }
+    }
 }
 
-const fn nanoseconds(microseconds: u64) -> u64 {
-    microseconds.saturating_mul(1000)
+/// Returns the text of a tag. The specification allows strings only; some clients send other
+/// values.
+pub(super) fn tag_text(value: Value) -> String {
+    match value {
+        Value::String(text) => text,
+        Value::Null => String::new(),
+        other @ (Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
+            other.to_string()
+        }
+    }
 }

@@ -155,3 +155,164 @@ fn other_content_than_a_list_of_spans_is_rejected() {
     );
     assert_eq!(collector.post(zipkin, PATH, &[JSON], b"[]").status, 202);
 }
+
+/// Posts a fixture, span by span or at once, and returns the only trace as name, service, id and
+/// parent of each span, in the order of the names.
+fn posted(fixture: &str, is_split: bool) -> Vec<(String, String, String, Option<String>)> {
+    let collector = RunningCollector::start();
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/zipkin");
+    let body = std::fs::read(path.join(fixture)).unwrap();
+    let spans: Vec<serde_json::Value> = serde_json::from_slice(&body).unwrap();
+    let id = spans[0]["traceId"].as_str().unwrap().to_owned();
+    let zipkin = collector.addresses.zipkin;
+    let batches: Vec<Vec<u8>> = if is_split {
+        let reversed = spans.iter().rev();
+        reversed
+            .map(|span| json!([span]).to_string().into_bytes())
+            .collect()
+    } else {
+        vec![body]
+    };
+    for batch in batches {
+        assert_eq!(collector.post(zipkin, PATH, &[JSON], &batch).status, 202);
+    }
+    let trace = collector.query(&format!("/api/traces/{id}"));
+    let trace = &trace["data"][0];
+    let mut spans: Vec<_> = trace["spans"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|span| {
+            let process = span["processID"].as_str().unwrap();
+            let service = trace["processes"][process]["serviceName"].as_str().unwrap();
+            (
+                span["operationName"].as_str().unwrap().to_owned(),
+                service.to_owned(),
+                span["spanID"].as_str().unwrap().to_owned(),
+                span["references"][0]["spanID"].as_str().map(str::to_owned),
+            )
+        })
+        .collect();
+    spans.sort();
+    spans
+}
+
+#[test]
+fn halves_and_receivers_with_one_id_are_whole_in_any_order() {
+    for is_split in [false, true] {
+        let spans = posted("client_server_no_shared_flag.json", is_split);
+        let [(_, caller, id, None), (_, callee, _, Some(parent))] = spans.as_slice() else {
+            panic!("{spans:?}");
+        };
+        assert_eq!((caller.as_str(), callee.as_str(), parent), ("a", "b", id));
+
+        let spans = posted("kafka_fanout_5_receivers_one_shared_id.json", is_split);
+        let below = |span: &&(String, String, String, Option<String>)| {
+            span.3.as_deref() == Some("00000000000000b1")
+        };
+        assert_eq!((spans.len(), spans.iter().filter(below).count()), (6, 5));
+
+        // Envoy marks its edge root as shared, although no client half exists.
+        let spans = posted("envoy_edge_root_shared.json", is_split);
+        let [(_, _, _, Some(parent)), (_, _, id, None)] = spans.as_slice() else {
+            panic!("{spans:?}");
+        };
+        assert_eq!(parent, id);
+
+        let spans = posted("istio_gateway_root_shared.json", is_split);
+        let [
+            (_, _, egress, Some(below_ingress)),
+            (_, _, ingress, None),
+            (_, _, _, Some(page)),
+        ] = spans.as_slice()
+        else {
+            panic!("{spans:?}");
+        };
+        assert_eq!((below_ingress, page), (ingress, egress));
+    }
+}
+
+#[test]
+fn start_and_finish_sent_apart_are_one_span() {
+    for is_split in [false, true] {
+        let spans = posted("start_then_finish.json", is_split);
+        assert_eq!(spans.len(), 1, "{spans:?}");
+    }
+    let collector = RunningCollector::start();
+    let body = include_bytes!("../fixtures/zipkin/start_then_finish.json");
+    collector.post(collector.addresses.zipkin, PATH, &[JSON], body);
+    let trace = collector.query("/api/traces/bead000000000009");
+    let span = &trace["data"][0]["spans"][0];
+    assert_eq!(span["startTime"], 1_764_394_000_000_000_u64);
+    assert_eq!(span["duration"], 5000);
+}
+
+#[test]
+fn braves_kafka_tags_name_the_topic() {
+    let collector = RunningCollector::start();
+    let body = include_bytes!("../fixtures/zipkin/brave_kafka_topic.json");
+    collector.post(collector.addresses.zipkin, PATH, &[JSON], body);
+    let found = collector.query("/api/throughline/search?q=%7B%20topic%20%3D%20%22orders%22%20%7D");
+    assert_eq!(found["traces"].as_array().unwrap().len(), 1, "{found}");
+}
+
+#[test]
+fn halves_of_zipkin_spans_are_both_kept_over_otlp() {
+    // What the Zipkin receiver of OpenTelemetry's collector makes of a shared span.
+    let collector = RunningCollector::start();
+    let body = include_bytes!("../fixtures/shared_ids.otlp.json");
+    for _ in 0..2 {
+        let otlp = collector.addresses.otlp_http;
+        assert_eq!(
+            collector.post(otlp, "/v1/traces", &[JSON], body).status,
+            200
+        );
+    }
+    let trace = collector.query("/api/traces/fade0000000000000000000000000001");
+    let spans = trace["data"][0]["spans"].as_array().unwrap();
+    let names: Vec<_> = spans.iter().map(|span| &span["operationName"]).collect();
+    assert_eq!(names, ["GET /cart", "GET /cart handler"]);
+    assert_eq!(spans[1]["references"][0]["spanID"], spans[0]["spanID"]);
+}
+
+#[test]
+fn version_1_is_read_at_both_paths_and_content_types_are_taken_loosely() {
+    let collector = RunningCollector::start();
+    let body = include_bytes!("../fixtures/zipkin/v1_on_v2_door.json");
+    for (path, header) in [
+        ("/api/v1/spans", JSON),
+        (PATH, ("content-type", "text/plain;charset=UTF-8")),
+    ] {
+        let response = collector.post(collector.addresses.zipkin, path, &[header], body);
+        assert_eq!(response.status, 202, "{path}");
+    }
+    assert_eq!(collector.query("/api/services")["data"], json!(["catalog"]));
+    let trace = collector.query("/api/traces/deadbeef00000001");
+    assert_eq!(trace["data"][0]["spans"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn a_bad_value_costs_itself_and_is_counted_by_kind() {
+    let collector = RunningCollector::start();
+    let body = include_bytes!("../fixtures/zipkin/port_too_big.json");
+    let response = collector.post(collector.addresses.zipkin, PATH, &[JSON], body);
+    assert_eq!(response.status, 202);
+    let body = b"[{\"traceId\":\"5\",\"id\":\"6\",\"name\":\"b\xffd\"}, 7]";
+    let response = collector.post(collector.addresses.zipkin, PATH, &[JSON], body);
+    assert_eq!(response.status, 202);
+    assert!(
+        response
+            .text()
+            .contains("1 span rejected: the span is malformed")
+    );
+    let trace = collector.query("/api/traces/5");
+    assert_eq!(trace["data"][0]["spans"][0]["operationName"], "b\u{fffd}d");
+    let response = collector.get("/metrics");
+    for line in [
+        r#"throughline_values_repaired_total{door="zipkin",kind="field"} 1"#,
+        r#"throughline_values_repaired_total{door="zipkin",kind="text"} 1"#,
+        r#"throughline_spans_rejected_total{door="zipkin",reason="malformed"} 1"#,
+    ] {
+        assert!(response.text().contains(line), "{}", response.text());
+    }
+}

@@ -1,50 +1,24 @@
 //! Scalar fields of proto3's JSON mapping, as leniently as senders require.
 
-use std::fmt;
-
-use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
-use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
-use serde::de::{Deserialize, Deserializer, Error as _, Visitor};
+use serde_json::{Number, Value};
 
 /// The hex digits of a trace id, the longest id.
 const MAX_ID_DIGITS: usize = 32;
 
-/// A field that may be `null`, which means the default (proto3's JSON mapping).
-#[derive(Default)]
-pub(super) struct NullableField<T>(pub(super) T);
+/// The bytes of a malformed id. Their number is wrong for every id, so the decoder rejects the
+/// span with the reason of that field.
+const MALFORMED_ID: &[u8] = &[0];
 
-/// Bytes in hex of either case. Malformed text yields no bytes, so that its span is rejected rather
-/// than the request.
-#[derive(Default)]
-pub(super) struct HexBytes(pub(super) Vec<u8>);
-
-/// A whole number, as a number or as text; wide enough for `u64` and `i64`.
-#[derive(Default, Clone, Copy)]
-pub(super) struct WholeNumber(i128);
-
-/// A number with a fraction, or `"NaN"`, `"Infinity"`, `"-Infinity"`, or any number as text.
-pub(super) struct FloatNumber(pub(super) f64);
-
-/// An enum's number, or the name of a value. Unknown names count as 0.
-#[derive(Default)]
-pub(super) struct EnumNumber(pub(super) i32);
-
-// === impl NullableField ===
-
-impl<'de, T: Default + Deserialize<'de>> Deserialize<'de> for NullableField<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(Self(
-            Option::<T>::deserialize(deserializer)?.unwrap_or_default(),
-        ))
-    }
-}
-
-// === impl HexBytes ===
-
-impl<'de> Deserialize<'de> for HexBytes {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        Ok(Self(parse_hex(text.as_bytes()).unwrap_or_default()))
+/// Reads an id in hex of either case; no bytes when it is absent.
+pub(super) fn id(value: Value) -> Vec<u8> {
+    match value {
+        Value::Null => Vec::new(),
+        Value::String(digits) => {
+            parse_hex(digits.as_bytes()).unwrap_or_else(|| MALFORMED_ID.to_vec())
+        }
+        Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+            MALFORMED_ID.to_vec()
+        }
     }
 }
 
@@ -68,85 +42,92 @@ fn parse_hex(digits: &[u8]) -> Option<Vec<u8>> {
         .collect()
 }
 
-// === impl WholeNumber ===
-
-impl<'de> Deserialize<'de> for WholeNumber {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct WholeNumberVisitor;
-        impl Visitor<'_> for WholeNumberVisitor {
-            type Value = WholeNumber;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a whole number, or a text that holds one")
-            }
-            fn visit_u64<E>(self, number: u64) -> Result<WholeNumber, E> {
-                Ok(WholeNumber(number.into()))
-            }
-            fn visit_i64<E>(self, number: i64) -> Result<WholeNumber, E> {
-                Ok(WholeNumber(number.into()))
-            }
-            fn visit_f64<E: serde::de::Error>(self, number: f64) -> Result<WholeNumber, E> {
-                // proto3 accepts 1.0 and 1e3 as whole numbers; a fraction is printed with a point,
-                // and rejected by the parser of text.
-                self.visit_str(&number.to_string())
-            }
-            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<WholeNumber, E> {
-                text.parse().map(WholeNumber).map_err(E::custom)
-            }
-        }
-        deserializer.deserialize_any(WholeNumberVisitor)
+/// Reads a text. A number or a truth in its place is a text for a reader, too.
+pub(super) fn text(value: Value) -> Option<String> {
+    match value {
+        Value::Null => Some(String::new()),
+        Value::String(text) => Some(text),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Bool(truth) => Some(truth.to_string()),
+        Value::Array(_) | Value::Object(_) => None,
     }
 }
 
-impl WholeNumber {
-    pub(super) fn to_u64(self) -> u64 {
-        // Out of range counts as absent, as a missing field does.
-        u64::try_from(self.0).unwrap_or_default()
-    }
-
-    pub(super) fn to_u32(self) -> u32 {
-        u32::try_from(self.0).unwrap_or_default()
-    }
-
-    pub(super) fn to_i64(self) -> i64 {
-        i64::try_from(self.0).unwrap_or_default()
+/// Reads a whole number, as a number or as text: `7`, `"7"`, `7.0`, `"7e3"`.
+pub(super) fn whole(value: &Value) -> Option<i128> {
+    match value {
+        Value::Number(number) => whole_number(number),
+        Value::String(text) => {
+            let text = text.trim();
+            text.parse()
+                .ok()
+                .or_else(|| whole_float(text.parse().ok()?))
+        }
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
     }
 }
 
-// === impl FloatNumber ===
+fn whole_number(number: &Number) -> Option<i128> {
+    let unsigned = number.as_u64().map(i128::from);
+    unsigned
+        .or_else(|| number.as_i64().map(i128::from))
+        .or_else(|| whole_float(number.as_f64()?))
+}
 
-impl<'de> Deserialize<'de> for FloatNumber {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(serde::Deserialize)]
-        #[serde(untagged)]
-        enum FloatForm {
-            Number(f64),
-            Text(String),
+/// Converts a double without a fraction.
+fn whole_float(number: f64) -> Option<i128> {
+    // Beyond, a double stands for many whole numbers, and the cast would saturate.
+    const LIMIT: f64 = 1e30;
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "whole and within the limit"
+    )]
+    (number.fract() == 0.0 && number.abs() < LIMIT).then_some(number as i128)
+}
+
+/// Reads a time; `None` when it is not one. Fractions of a nanosecond are cut off.
+pub(super) fn nanoseconds(value: &Value) -> Option<u64> {
+    let cut = match value {
+        Value::Null => return Some(0),
+        Value::String(text) => match text.split_once('.') {
+            Some((whole, fraction)) if fraction.bytes().all(|byte| byte.is_ascii_digit()) => {
+                whole.parse().ok()
+            }
+            Some(_) | None => whole(value),
+        },
+        Value::Number(number) => {
+            whole_number(number).or_else(|| whole_float(number.as_f64()?.trunc()))
         }
-        match FloatForm::deserialize(deserializer)? {
-            FloatForm::Number(number) => Ok(Self(number)),
-            // Rust parses NaN, Infinity and -Infinity in the spelling of proto3.
-            FloatForm::Text(text) => text.parse().map(Self).map_err(D::Error::custom),
-        }
+        Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+    };
+    u64::try_from(cut?).ok()
+}
+
+/// Reads a number with a fraction, or `"NaN"`, `"Infinity"`, `"-Infinity"`, or a number as text.
+pub(super) fn float(value: &Value) -> Option<f64> {
+    match value {
+        Value::Number(number) => number.as_f64(),
+        // Rust parses the names in the spelling of proto3.
+        Value::String(text) => text.parse().ok().filter(|number: &f64| {
+            // A number beyond the range of doubles is not infinite.
+            number.is_finite() || matches!(text.as_str(), "NaN" | "Infinity" | "-Infinity")
+        }),
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
     }
 }
 
-// === impl EnumNumber ===
-
-impl<'de> Deserialize<'de> for EnumNumber {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(serde::Deserialize)]
-        #[serde(untagged)]
-        enum EnumForm {
-            Number(i32),
-            Name(String),
-        }
-        Ok(Self(match EnumForm::deserialize(deserializer)? {
-            EnumForm::Number(number) => number,
-            EnumForm::Name(name) => SpanKind::from_str_name(&name)
-                .map(i32::from)
-                // One type serves both enums: their names are disjoint.
-                .or_else(|| StatusCode::from_str_name(&name).map(i32::from))
-                .unwrap_or_default(),
-        }))
+/// Reads a truth, as such or as text.
+pub(super) fn truth(value: &Value) -> Option<bool> {
+    match value {
+        Value::Bool(truth) => Some(*truth),
+        Value::String(text) => text.parse().ok(),
+        Value::Null | Value::Number(_) | Value::Array(_) | Value::Object(_) => None,
     }
+}
+
+/// Reads an enum's number, or the name of a value. Unknown ones count as 0 (proto3, open enums).
+pub(super) fn enum_number(value: &Value, by_name: impl Fn(&str) -> Option<i32>) -> i32 {
+    let name = value.as_str().and_then(by_name);
+    name.or_else(|| i32::try_from(whole(value)?).ok())
+        .unwrap_or_default()
 }

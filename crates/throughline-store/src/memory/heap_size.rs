@@ -9,7 +9,7 @@ use throughline_model::{Event, KeyValue, Link, Resource, Scope, Span, Status, Va
 const ARC_COUNTER_BYTES: usize = 16;
 
 /// Average slot of a map that is three quarters full.
-const MAP_SLOT_BYTES: usize = 32;
+const MAP_SLOT_BYTES: usize = 40;
 
 /// Smallest block of the allocator (glibc's `malloc` on 64-bit systems).
 const MIN_BLOCK_BYTES: usize = 32;

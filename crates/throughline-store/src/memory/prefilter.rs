@@ -51,7 +51,7 @@ impl Prefilter {
             Self::Hash(hash) => entry.fingerprint.may_contain(*hash),
             // A search for an id must not depend on the fingerprint, which has no ids.
             Self::Trace(own) => *own == id,
-            Self::Span(span) => entry.spans.contains_key(span),
+            Self::Span(span) => entry.spans.first_with_id(*span).is_some(),
             Self::StartedSince(time) => entry.last_start >= *time,
             Self::StartedUntil(time) => entry.first_start <= *time,
             Self::All(parts) => parts.iter().all(|part| part.accepts(id, entry)),

@@ -138,7 +138,7 @@ impl GraphBuilder {
         let counters = self.services.entry(service).or_default();
         counters.spans += 1;
         counters.errors += u64::from(span.failed());
-        let parent = SpanKey::of_parent(span).and_then(|parent| index.span(parent));
+        let parent = index.parent_of(span);
         let current = GraphSpan {
             span,
             service,

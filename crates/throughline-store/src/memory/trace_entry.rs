@@ -1,13 +1,15 @@
 //! A stored trace: its spans, and the sums that lists and orders need without a look at the spans.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use throughline_model::{Span, SpanId, TraceId};
+use throughline_model::{Span, TraceId};
 
 use super::fingerprint::TraceFingerprint;
 use super::heap_size;
 use super::name_pool::NamePool;
+use super::span_set::SpanSet;
+use super::stored_identity::StoredIdentity;
 use crate::{
     EvidenceAttributes, MessageAttributes, ServiceSpanCount, SortOrder, SortPosition, StoredTrace,
     TraceExpression, TraceProperties, TraceQuery, TraceSummary,
@@ -15,7 +17,10 @@ use crate::{
 
 /// Memory of a trace in the map, the queue and the order by start, with the smallest map of spans
 /// and a name of its own.
-pub(super) const TRACE_OVERHEAD_BYTES: usize = 576;
+pub(super) const TRACE_OVERHEAD_BYTES: usize = 704;
+
+/// Memory of a hash in a set that is half full on average.
+const STALE_TARGET_BYTES: usize = 12;
 
 /// Maximum number of services and of topics counted in one trace.
 const MAX_NAMES: usize = 64;
@@ -26,8 +31,12 @@ const MAX_MATCHED: usize = 20;
 /// A stored trace.
 #[derive(Debug)]
 pub(super) struct TraceEntry {
-    /// By id: a span that arrives again replaces itself.
-    pub(super) spans: BTreeMap<SpanId, Arc<Span>>,
+    /// By identity: a span that arrives again replaces itself.
+    pub(super) spans: SpanSet,
+    /// Number of the trace in the order of arrival.
+    pub(super) number: u32,
+    /// Hashes of link targets of spans that were replaced; the index of links still has them.
+    pub(super) stale_targets: BTreeSet<u32>,
     /// Start of the first span, as in the order by start.
     pub(super) first_start: u64,
     pub(super) last_start: u64,
@@ -51,16 +60,18 @@ struct RootRank {
     has_parent: bool,
     start: u64,
     /// Decides between spans that start at once, so that the root does not depend on arrival.
-    span_id: SpanId,
+    identity: StoredIdentity,
 }
 
 // === impl TraceEntry ===
 
 impl TraceEntry {
     /// Creates the entry for a trace whose first span arrives.
-    pub(super) const fn new(span: &Span) -> Self {
+    pub(super) fn new(span: &Span, number: u32) -> Self {
         Self {
-            spans: BTreeMap::new(),
+            spans: SpanSet::new(),
+            number,
+            stale_targets: BTreeSet::new(),
             first_start: span.start,
             last_start: span.start,
             last_end: span.end,
@@ -77,12 +88,13 @@ impl TraceEntry {
     }
 
     /// Returns the estimated memory, without what spans share.
-    pub(super) const fn bytes(&self) -> usize {
+    pub(super) fn bytes(&self) -> usize {
         TRACE_OVERHEAD_BYTES
             + self.span_bytes
             + self.fingerprint.bytes()
             + self.services.capacity() * size_of::<ServiceSpanCount>()
             + self.topics.capacity() * size_of::<(Arc<str>, u64)>()
+            + self.stale_targets.len() * STALE_TARGET_BYTES
     }
 
     /// Counts a span in.
@@ -162,7 +174,7 @@ impl TraceEntry {
         span.start == self.first_start
             || span.start == self.last_start
             || span.end == self.last_end
-            || span.span_id == self.root.span_id
+            || StoredIdentity::of(span) == self.root.identity
     }
 
     /// Computes the root and the time bounds from the spans.
@@ -228,11 +240,16 @@ impl TraceEntry {
     }
 
     fn root(&self) -> Option<&Span> {
-        self.spans.get(&self.root.span_id).map(|span| &**span)
+        // The receiver's half may have arrived first, or be ahead by its clock.
+        let caller = self.spans.caller_of(self.root.identity);
+        caller
+            .map(|(_, span)| span)
+            .or_else(|| self.spans.get(self.root.identity))
+            .map(|span| &**span)
     }
 
     pub(super) fn to_trace(&self, id: TraceId) -> StoredTrace {
-        let mut spans: Vec<Arc<Span>> = self.spans.values().map(Arc::clone).collect();
+        let mut spans = self.spans.resolved();
         // A stable sort: spans that start at once stay in the order of their ids.
         spans.sort_by_key(|span| span.start);
         StoredTrace { id, spans }
@@ -260,10 +277,11 @@ impl TraceEntry {
             .map_or_else(Vec::new, |expression| {
                 let matching = self
                     .spans
-                    .values()
-                    .filter(|span| expression.matches_span(span, &properties));
-                let mut matching: Vec<_> =
-                    matching.map(|span| (span.start, span.span_id)).collect();
+                    .iter()
+                    .filter(|(_, span)| expression.matches_span(span, &properties));
+                let mut matching: Vec<_> = matching
+                    .map(|(identity, span)| (span.start, self.spans.unique_id(identity)))
+                    .collect();
                 matching.sort_unstable();
                 matching
                     .into_iter()
@@ -276,7 +294,7 @@ impl TraceEntry {
             // The entry is never empty while it is stored, so there is always a root.
             service: root.map_or_else(|| Arc::from(""), |root| Arc::from(root.service())),
             operation: root.map(|root| root.name.clone()).unwrap_or_default(),
-            rooted: !self.root.has_parent,
+            rooted: root.is_some_and(|root| root.parent_span_id.is_none()),
             start: self.first_start,
             duration: self.duration(),
             spans: self.spans.len() as u64,
@@ -293,11 +311,11 @@ impl TraceEntry {
 // === impl RootRank ===
 
 impl RootRank {
-    const fn of(span: &Span) -> Self {
+    fn of(span: &Span) -> Self {
         Self {
             has_parent: span.parent_span_id.is_some(),
             start: span.start,
-            span_id: span.span_id,
+            identity: StoredIdentity::of(span),
         }
     }
 }

@@ -9,6 +9,7 @@ use throughline_model::{Span, SpanKind, TraceId};
 use super::attribute_index::{AttributeIndex, CountChange};
 use super::backlink_index::BacklinkIndex;
 use super::change_log::ChangeLog;
+use super::fragment::{self, MergeBudget};
 use super::name_pool::NamePool;
 use super::resource_index::{ResourceIndex, SoleReference};
 use super::service_index::ServiceIndex;
@@ -27,6 +28,8 @@ pub(super) struct TraceIndex {
     traces: HashMap<TraceId, TraceEntry>,
     /// Trace ids in order of arrival, the next to evict in front.
     arrivals: VecDeque<TraceId>,
+    /// Number of the trace in front; numbers count on from it, and wrap around.
+    first_number: u32,
     /// Trace ids by start of the first span.
     by_start: BTreeSet<(u64, TraceId)>,
     /// Resources and scopes, which spans share.
@@ -90,7 +93,15 @@ impl TraceIndex {
 
     pub(super) fn span(&self, key: SpanKey) -> Option<&Arc<Span>> {
         // Two lookups instead of one map of all spans: traces are evicted whole.
-        self.traces.get(&key.trace_id)?.spans.get(&key.span_id)
+        self.traces
+            .get(&key.trace_id)?
+            .spans
+            .first_with_id(key.span_id)
+    }
+
+    /// Returns the parent of a stored span.
+    pub(super) fn parent_of(&self, span: &Span) -> Option<&Arc<Span>> {
+        self.traces.get(&span.trace_id)?.spans.parent_of(span)
     }
 
     pub(super) const fn attribute_index(&self) -> &AttributeIndex {
@@ -111,18 +122,23 @@ impl TraceIndex {
 
     pub(super) fn links_from(&self, id: TraceId, limit: usize) -> Vec<Arc<Span>> {
         let entry = self.traces.get(&id);
-        let spans = entry.into_iter().flat_map(|entry| entry.spans.values());
-        spans
-            .filter(|span| span.links.iter().any(|link| link.trace_id != id))
-            .take(limit)
-            .map(Arc::clone)
-            .collect()
+        let spans = entry
+            .into_iter()
+            .flat_map(|entry| entry.spans.linking_to(move |target| target != id));
+        spans.take(limit).collect()
     }
 
     pub(super) fn links_to(&self, id: TraceId, limit: usize) -> Vec<Arc<Span>> {
         let sources = self.backlinks.sources(id);
-        let spans = sources.filter_map(|key| self.span(key));
-        spans.take(limit).map(Arc::clone).collect()
+        let entries = sources.filter_map(|number| {
+            let position = usize::try_from(number.wrapping_sub(self.first_number)).ok()?;
+            self.traces.get(self.arrivals.get(position)?)
+        });
+        let spans = entries.flat_map(|entry| entry.spans.linking_to(move |target| target == id));
+        spans
+            .filter(|span| span.trace_id != id)
+            .take(limit)
+            .collect()
     }
 
     pub(super) fn services(&self) -> Vec<String> {
@@ -165,7 +181,35 @@ impl TraceIndex {
     }
 
     /// Stores a span; returns true when the bounds of its trace must be refreshed.
-    pub(super) fn insert(&mut self, span: &Arc<Span>, revision: u64) -> bool {
+    pub(super) fn insert(&mut self, span: Span, revision: u64) -> bool {
+        self.insert_in_place_of(Vec::new(), &Arc::new(span), revision)
+    }
+
+    /// Stores a span that may be a fragment of a stored one, merged with it; returns true when the
+    /// bounds of its trace must be refreshed.
+    pub(super) fn insert_fragment(
+        &mut self,
+        span: Span,
+        revision: u64,
+        budget: &mut MergeBudget,
+    ) -> bool {
+        let merged = match self.traces.get_mut(&span.trace_id) {
+            Some(entry) => fragment::merge_into(&mut entry.spans, span, budget),
+            None => Some((span, Vec::new())),
+        };
+        let Some((span, replaced)) = merged else {
+            return false;
+        };
+        self.insert_in_place_of(replaced, &Arc::new(span), revision)
+    }
+
+    /// Stores a span in place of others that were taken out of its trace already.
+    fn insert_in_place_of(
+        &mut self,
+        mut replaced: Vec<Arc<Span>>,
+        span: &Arc<Span>,
+        revision: u64,
+    ) -> bool {
         let id = span.trace_id;
         let topic = trace_entry::topic(span);
         let sole = self.resources.acquire(span);
@@ -173,11 +217,14 @@ impl TraceIndex {
         // then never reaches zero in between.
         self.count(span, topic, sole, CountChange::Add);
         let (arrivals, by_start) = (&mut self.arrivals, &mut self.by_start);
+        let first_number = self.first_number;
         let total = &mut self.trace_bytes;
         let entry = self.traces.entry(id).or_insert_with(|| {
+            // Fewer traces than 2^32 fit into any memory, so the numbers in use differ.
+            let position = u32::try_from(arrivals.len()).unwrap_or_default();
             arrivals.push_back(id);
             by_start.insert((span.start, id));
-            let entry = TraceEntry::new(span);
+            let entry = TraceEntry::new(span, first_number.wrapping_add(position));
             *total += entry.bytes();
             entry
         });
@@ -192,25 +239,26 @@ impl TraceIndex {
         // correctness.
         entry.fingerprint.add(span, topic, resource, scope);
         entry.count_in(span, topic, &mut self.names);
-        let replaced = entry.spans.insert(span.span_id, Arc::clone(span));
-        let is_stale = match &replaced {
-            Some(old) => entry.count_out(old, trace_entry::topic(old), &mut self.names),
-            None => false,
-        };
+        self.backlinks.add(span, entry.number);
+        replaced.extend(entry.spans.insert(span));
+        let mut is_stale = false;
+        for old in &replaced {
+            is_stale |= entry.count_out(old, trace_entry::topic(old), &mut self.names);
+            // The entries of the old links stay in the index, because other spans may have the
+            // same targets; they leave it with the trace.
+            if old.links != span.links {
+                entry.stale_targets.extend(self.backlinks.targets(old));
+            }
+        }
         if entry.first_start < first_start {
             by_start.remove(&(first_start, id));
             by_start.insert((entry.first_start, id));
         }
         // The capacity of the lists of the entry may have grown, so the whole entry is measured.
         self.trace_bytes = self.trace_bytes - bytes + entry.bytes();
-        match replaced {
-            Some(old) => {
-                self.count_out(&old);
-                // Backlinks are a set of keys: counting the old span out removed the entry that
-                // the new span shares with it.
-                self.backlinks.add(span);
-            }
-            None => self.spans += 1,
+        self.spans = (self.spans + 1).saturating_sub(replaced.len());
+        for old in &replaced {
+            self.count_out(old);
         }
         is_stale
     }
@@ -224,14 +272,8 @@ impl TraceIndex {
         change: CountChange,
     ) {
         match change {
-            CountChange::Add => {
-                self.services.add(span);
-                self.backlinks.add(span);
-            }
-            CountChange::Remove => {
-                self.services.remove(span);
-                self.backlinks.remove(span);
-            }
+            CountChange::Add => self.services.add(span),
+            CountChange::Remove => self.services.remove(span),
         }
         self.attributes.count_span(span, topic, change);
         // The attributes of a resource count once, however many spans share it.
@@ -271,6 +313,7 @@ impl TraceIndex {
         let Some(id) = self.arrivals.pop_front() else {
             return false;
         };
+        self.first_number = self.first_number.wrapping_add(1);
         let Some(entry) = self.traces.remove(&id) else {
             return true;
         };
@@ -281,6 +324,12 @@ impl TraceIndex {
         self.evicted_spans += entry.spans.len() as u64;
         for span in entry.spans.values() {
             self.count_out(span);
+            for target in self.backlinks.targets(span).collect::<Vec<_>>() {
+                self.backlinks.remove(target, entry.number);
+            }
+        }
+        for target in &entry.stale_targets {
+            self.backlinks.remove(*target, entry.number);
         }
         for name in entry.into_names() {
             self.names.release(name);

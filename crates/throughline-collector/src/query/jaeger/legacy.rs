@@ -12,7 +12,6 @@ use throughline_store::{ServiceDependency, SpanSearch, Store, StoredTrace, TagCo
 use super::trace_json::JaegerTraceJson;
 use crate::clock;
 use crate::query::query_params::{self, QueryParams};
-use crate::query::shared_span::split_shared_spans;
 use crate::query::state::{
     MAX_SEARCH_SPANS, MAX_SEARCH_TRACES, QueryError, QueryState, json_response, to_json,
 };
@@ -116,11 +115,7 @@ async fn search(
         if !ids.is_empty() {
             return traces_by_id(store, &ids);
         }
-        let traces: Vec<StoredTrace> = store
-            .search_traces(&span_search(&params)?.into())
-            .into_iter()
-            .map(split_shared_spans)
-            .collect();
+        let traces: Vec<StoredTrace> = store.search_traces(&span_search(&params)?.into());
         traces_json(&traces, None)
     });
     respond(body.await)
@@ -132,7 +127,7 @@ fn traces_by_id(store: &dyn Store, ids: &[TraceId]) -> Result<Vec<u8>, QueryErro
     // A URL can hold thousands of ids.
     for id in ids.iter().take(MAX_SEARCH_TRACES) {
         match store.trace(*id) {
-            Some(trace) => traces.push(split_shared_spans(trace)),
+            Some(trace) => traces.push(trace),
             None => errors.push(JaegerErrorJson {
                 code: 404,
                 msg: NOT_FOUND.to_owned(),
@@ -188,7 +183,7 @@ async fn trace(State(state): State<QueryState>, Path(id): Path<String>) -> Respo
         let trace = store
             .trace(trace_id::parse(&id)?)
             .ok_or(QueryError::NotFound(NOT_FOUND))?;
-        traces_json(&[split_shared_spans(trace)], None)
+        traces_json(&[trace], None)
     });
     respond(body.await)
 }

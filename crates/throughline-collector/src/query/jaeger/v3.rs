@@ -14,7 +14,6 @@ use time::format_description::well_known::Rfc3339;
 
 use super::summary_json::JaegerSummaryJson;
 use crate::query::query_params::{self, QueryParams};
-use crate::query::shared_span::split_shared_spans;
 use crate::query::state::{MAX_SEARCH_SPANS, QueryError, QueryState, json_response, to_json};
 use crate::query::trace_id;
 
@@ -73,7 +72,7 @@ async fn trace(State(state): State<QueryState>, Path(id): Path<String>) -> Respo
         let trace = store
             .trace(trace_id::parse(&id)?)
             .ok_or(QueryError::NotFound(NOT_FOUND))?;
-        traces_json(&[split_shared_spans(trace)])
+        traces_json(&[trace])
     });
     respond(body.await)
 }
@@ -98,8 +97,7 @@ async fn summaries(
 
 fn search_traces(store: &dyn Store, params: &QueryParams) -> Result<Vec<StoredTrace>, QueryError> {
     // The same engine as the legacy API, and as our own search.
-    let traces = store.search_traces(&span_search(params)?.into());
-    Ok(traces.into_iter().map(split_shared_spans).collect())
+    Ok(store.search_traces(&span_search(params)?.into()))
 }
 
 fn span_search(params: &QueryParams) -> Result<SpanSearch, QueryError> {

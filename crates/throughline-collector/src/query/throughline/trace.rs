@@ -10,7 +10,6 @@ use utoipa::IntoParams;
 pub(crate) use self::response::TraceResponse;
 use super::api_error::{ApiError, NOT_STORED};
 use super::parameter;
-use crate::query::shared_span::split_shared_spans;
 use crate::query::state::{QueryError, to_json};
 use crate::query::trace_id;
 
@@ -37,7 +36,6 @@ pub(super) fn plan(
     let max_spans = spans.unwrap_or(MAX_SPANS);
     Ok(move |store: &dyn Store| {
         let trace = store.trace(id).ok_or(QueryError::NotFound(NOT_STORED))?;
-        let trace = split_shared_spans(trace);
         to_json(&column_builder::build(&trace, max_spans))
     })
 }
