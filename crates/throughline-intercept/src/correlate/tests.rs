@@ -322,6 +322,24 @@ fn record_belongs_to_the_request_in_flight_at_its_creation() {
 }
 
 #[test]
+fn request_that_just_ended_is_a_candidate_when_ends_arrive_out_of_order() {
+    let mut process = TestProcess::new();
+    let requests = [1, 2, 3].map(|id| process.begin(id));
+    process.wait(50);
+    let made = process.now;
+    process.end(requests[0], RequestOutcome::Completed);
+    // Another connection read the clock before, and waited for the lock since.
+    process.now -= 20 * MILLISECOND;
+    process.end(requests[1], RequestOutcome::Completed);
+    process.now = made;
+    assert_eq!(
+        process.send(made),
+        ParentDecision::open(),
+        "the first request ended at this moment, and the third is in flight"
+    );
+}
+
+#[test]
 fn call_soon_after_an_aborted_request_is_open() {
     let mut process = TestProcess::new();
     let left = process.begin(1);
