@@ -323,7 +323,10 @@ fn record_belongs_to_the_request_in_flight_at_its_creation() {
 
 #[test]
 fn request_that_just_ended_is_a_candidate_when_ends_arrive_out_of_order() {
-    let mut process = TestProcess::new();
+    let mut process = TestProcess::with(Settings {
+        single_in_flight: SingleInFlightPolicy::Assumed,
+        ..Settings::default()
+    });
     let requests = [1, 2, 3].map(|id| process.begin(id));
     process.wait(50);
     let made = process.now;
