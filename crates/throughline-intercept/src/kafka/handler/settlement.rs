@@ -49,6 +49,8 @@ impl Settlement<'_> {
         }
         let (topic, index) = (partition.topic, partition.partition);
         let operation = RecordOperation::Commit;
+        let spans = u32::try_from(deliveries.len()).unwrap_or(u32::MAX);
+        context.budget.expect_records(spans);
         let attributes = PartitionAttributes::new(operation, topic, index, group, cluster_id);
         for delivery in deliveries {
             self.emit_span(context, &attributes, delivery);

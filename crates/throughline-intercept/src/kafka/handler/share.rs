@@ -118,7 +118,6 @@ fn read_acknowledge_response<C: ClusterHandle>(
         }
         pending.settle(context, &rejected, response.last_byte);
     }
-    context.flush_budget();
 }
 
 /// Reads a ShareFetch response: the result of acknowledgements, and records.
@@ -161,7 +160,6 @@ fn read_fetch_response<C: ClusterHandle>(
             drop(delivery.finish(context));
         }
     }
-    context.flush_budget();
 }
 
 // === impl PendingShareAck ===
