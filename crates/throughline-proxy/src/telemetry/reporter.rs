@@ -75,7 +75,7 @@ impl Reporter {
                 topic,
                 partition,
                 lag,
-            } => metrics.consumer_lag(group.as_deref(), topic, partition.0, *lag),
+            } => metrics.consumer_lag(group.as_deref(), topic, *partition, *lag),
             SessionEvent::InjectionRejected { topic, error_code } => {
                 self.batch_refused(topic, *error_code);
             }
