@@ -154,7 +154,8 @@ fn assert_parent(parent: &ParentDecision, evidence: Evidence, id: u8) {
         (parent.evidence, parent.context.as_ref()),
         (evidence, Some(&context(id)))
     );
-    assert_eq!(parent.confidence.is_some(), !evidence.is_exact());
+    let is_inferred = matches!(evidence, Evidence::Sole | Evidence::Order);
+    assert_eq!(parent.confidence.is_some(), is_inferred);
 }
 
 #[test]
