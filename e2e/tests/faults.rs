@@ -87,7 +87,7 @@ fn broker_restart_delays_nothing_and_tracing_recovers() {
 fn invalid_header_is_ignored_and_the_record_is_handled() {
     let binaries = ProjectBinaries::build().unwrap();
     let demo = Demo::start(binaries, &Config::new(DemoMode::Linked), &mut |step| {
-        eprintln!("{step}")
+        eprintln!("{step}");
     })
     .unwrap();
 

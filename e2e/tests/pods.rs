@@ -26,7 +26,7 @@ fn pod_connections_pass_the_sidecar_unless_excluded() {
     if let Some(missing) = network::missing() {
         assert!(
             std::env::var_os("CI").is_none(),
-            "CI must be able to redirect: {missing}"
+            "CI must support network namespaces: {missing}"
         );
         eprintln!("skipped: {missing}");
         return;
@@ -35,26 +35,16 @@ fn pod_connections_pass_the_sidecar_unless_excluded() {
     let server = pods.network.pod("server").unwrap();
     let services = [8080, 9999].map(|port| pods.service(server, port));
     let (inbound, outbound) = (pods.redirect("server"), pods.redirect("client"));
-    let ways: [IpAddr; 2] = [server.address().into(), server.address_v6().into()];
-    for (number, destination) in ways.into_iter().enumerate() {
+    let addresses: [IpAddr; 2] = [server.address().into(), server.address_v6().into()];
+    let redirected = |direction| {
+        let labels = connection_labels(direction, "http1");
+        format!("throughline_redirected_connections_total{labels}")
+    };
+    for (number, destination) in addresses.into_iter().enumerate() {
         assert_eq!(pods.request(destination, 8080), "Email sent out!");
         let times = (number + 1).to_string();
-        until_metric(
-            &outbound,
-            &format!(
-                "throughline_redirected_connections_total{}",
-                connection_metric("outbound", "http1")
-            ),
-            &times,
-        );
-        until_metric(
-            &inbound,
-            &format!(
-                "throughline_redirected_connections_total{}",
-                connection_metric("inbound", "http1")
-            ),
-            &times,
-        );
+        until_metric(&outbound, &redirected("outbound"), &times);
+        until_metric(&inbound, &redirected("inbound"), &times);
     }
     // Client and server spans are joined: caller and callee.
     let traces = wait::until(LIMIT, || {
@@ -67,7 +57,7 @@ fn pod_connections_pass_the_sidecar_unless_excluded() {
     });
     assert!(traces.is_some(), "{:?}", pods.collector.traces("server"));
     // Excluded connections pass neither sidecar.
-    for destination in ways {
+    for destination in addresses {
         assert_eq!(pods.request(destination, 9999), "Email sent out!");
     }
     for (sidecar, direction) in [(&inbound, "inbound"), (&outbound, "outbound")] {
@@ -75,7 +65,7 @@ fn pod_connections_pass_the_sidecar_unless_excluded() {
         assert!(
             text.contains(&format!(
                 "connections_total{} 2\n",
-                connection_metric(direction, "http1")
+                connection_labels(direction, "http1")
             )),
             "{text}"
         );
@@ -97,7 +87,7 @@ fn pod_connections_pass_the_sidecar_unless_excluded() {
             .run(&pods.binary.to_string_lossy(), &["init", "--undo"])
             .unwrap();
     }
-    assert_eq!(pods.request(ways[1], 8080), "Email sent out!");
+    assert_eq!(pods.request(addresses[1], 8080), "Email sent out!");
     drop(services);
 }
 
@@ -191,7 +181,7 @@ impl PodFixture {
     }
 }
 
-fn connection_metric(direction: &str, protocol: &str) -> String {
+fn connection_labels(direction: &str, protocol: &str) -> String {
     format!("{{direction=\"{direction}\",protocol=\"{protocol}\"}}")
 }
 

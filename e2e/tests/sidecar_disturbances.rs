@@ -17,7 +17,7 @@ mod support;
 
 use std::collections::BTreeMap;
 
-use support::case::{DeliveryGuarantee, PARTITIONS, RoundTripCase, StoredRecords};
+use support::case::{BrokerPath, DeliveryGuarantee, PARTITIONS, RoundTripCase, StoredRecords};
 use support::check::{self, HeaderOrder, RecordContext, RecordPosition};
 use support::fixture::{KafkaFixture, full};
 use support::record::TestRecord;
@@ -26,6 +26,7 @@ use support::spans::TopicSpans;
 use tempfile::TempDir;
 use throughline_testkit::clients::ClientLibrary;
 use throughline_testkit::kafka::{ApacheBroker, delete_topic};
+use throughline_testkit::sidecar::SidecarInstance;
 
 #[test]
 fn broker_is_killed_and_restarts() {
@@ -310,79 +311,87 @@ fn streams_application_forwards_records_and_traces() {
     } else {
         &["at_least_once"]
     } {
-        let (from, to) = (
-            format!("streams-from-{guarantee}"),
-            format!("streams-to-{guarantee}"),
-        );
-        let first = RoundTripCase::new(&fixture, &path, &from, ClientLibrary::Java);
-        fixture.topic(&from, 1);
-        fixture.topic(&to, 1);
-        let records: Vec<TestRecord> = first
-            .generate()
-            .into_iter()
-            .map(|record| TestRecord {
-                partition: 0,
-                ..record
-            })
-            .collect();
-        let acknowledged = first.start_producer(&records).acknowledged();
-        let stored = first.stored(records, acknowledged);
-        let options = [
-            ("group", from.as_str()),
-            ("client-id", from.as_str()),
-            ("guarantee", guarantee),
-        ];
-        let topics = [from.as_str(), to.as_str()];
-        run::streams(
-            fixture.clients.streams().unwrap(),
-            &path.bootstrap,
-            topics,
-            stored.records.len(),
-            &options,
-        )
-        .lines();
-
-        // The application forwards the record with its headers, so the context is among them.
-        let isolation = [("isolation", "read_committed")];
-        let eye = run::consume(
-            fixture.client(ClientLibrary::FranzGo),
-            fixture.kafka.bootstrap(),
-            &from,
-            stored.records.len(),
-            &[],
-        );
-        let carried: Vec<TestRecord> = eye.consumed().into_iter().map(TestRecord::from).collect();
-        let second =
-            RoundTripCase::new(&fixture, &path, &to, ClientLibrary::Java).consume(&isolation);
-        let consumed = second.read(carried.len());
-        let next = check::in_order(&consumed);
-        let contexts = check::arrived(
-            &carried,
-            &next,
-            &consumed,
-            HeaderOrder::Kept,
-            path.contexts(),
-        );
-        if path.sidecar.is_none() {
-            continue;
-        }
-        assert!(contexts.values().all(|context| context.from_producer));
-        let spans = |topic: &str, wanted: &[(&str, usize)]| {
-            TopicSpans::wait_for(
-                &fixture.collector,
-                path.sidecar.as_ref().unwrap().service(),
-                topic,
-                wanted,
-            )
-        };
-        let count = carried.len();
-        let (here, there) = (
-            spans(&from, &[("send", count), ("process", count)]),
-            spans(&to, &[("send", count), ("process", count)]),
-        );
-        here.assert_sent(&stored.contexts, &from, 1..=1);
-        here.assert_continued("process", &stored.contexts, 1..=1);
-        there.assert_continued("send", &contexts, 1..=1);
-        there.assert_processed(&contexts, [&to, &to], 1..=1);
+        stream_records(&fixture, &path, guarantee);
     }
+}
+
+/// Runs the application once with this processing guarantee.
+fn stream_records(fixture: &KafkaFixture, path: &BrokerPath, guarantee: &str) {
+    let (from, to) = (
+        format!("streams-from-{guarantee}"),
+        format!("streams-to-{guarantee}"),
+    );
+    let first = RoundTripCase::new(fixture, path, &from, ClientLibrary::Java);
+    fixture.topic(&from, 1);
+    fixture.topic(&to, 1);
+    let records: Vec<TestRecord> = first
+        .generate()
+        .into_iter()
+        .map(|record| TestRecord {
+            partition: 0,
+            ..record
+        })
+        .collect();
+    let acknowledged = first.start_producer(&records).acknowledged();
+    let stored = first.stored(records, acknowledged);
+    let options = [
+        ("group", from.as_str()),
+        ("client-id", from.as_str()),
+        ("guarantee", guarantee),
+    ];
+    let topics = [from.as_str(), to.as_str()];
+    run::streams(
+        fixture.clients.streams().unwrap(),
+        &path.bootstrap,
+        topics,
+        stored.records.len(),
+        &options,
+    )
+    .lines();
+
+    // The application forwards the record with its headers, so the context is among them.
+    let isolation = [("isolation", "read_committed")];
+    let eye = run::consume(
+        fixture.client(ClientLibrary::FranzGo),
+        fixture.kafka.bootstrap(),
+        &from,
+        stored.records.len(),
+        &[],
+    );
+    let carried: Vec<TestRecord> = eye.consumed().into_iter().map(TestRecord::from).collect();
+    let second = RoundTripCase::new(fixture, path, &to, ClientLibrary::Java).consume(&isolation);
+    let consumed = second.read(carried.len());
+    let next = check::in_order(&consumed);
+    let contexts = check::arrived(
+        &carried,
+        &next,
+        &consumed,
+        HeaderOrder::Kept,
+        path.contexts(),
+    );
+    if let Some(sidecar) = &path.sidecar {
+        assert_stream_spans(fixture, sidecar, topics, [&stored.contexts, &contexts]);
+    }
+}
+
+/// Checks that the spans on both topics continue the contexts of their records.
+fn assert_stream_spans(
+    fixture: &KafkaFixture,
+    sidecar: &SidecarInstance,
+    [from, to]: [&str; 2],
+    [sent, contexts]: [&BTreeMap<RecordPosition, RecordContext>; 2],
+) {
+    assert!(contexts.values().all(|context| context.from_producer));
+    let spans = |topic: &str, wanted: &[(&str, usize)]| {
+        TopicSpans::wait_for(&fixture.collector, sidecar.service(), topic, wanted)
+    };
+    let count = sent.len();
+    let (here, there) = (
+        spans(from, &[("send", count), ("process", count)]),
+        spans(to, &[("send", count), ("process", count)]),
+    );
+    here.assert_sent(sent, from, 1..=1);
+    here.assert_continued("process", sent, 1..=1);
+    there.assert_continued("send", contexts, 1..=1);
+    there.assert_processed(contexts, [to, to], 1..=1);
 }

@@ -164,9 +164,9 @@ fn client_that_leaves_in_the_middle_of_a_frame_frees_its_memory() {
         let mut raw = RawConnection::connect(sidecar.bootstrap());
         raw.send(&announced[..part]);
         if part % 2 == 0 {
-            drop(raw)
+            drop(raw);
         } else {
-            raw.abort()
+            raw.abort();
         }
     }
     let all_gone =

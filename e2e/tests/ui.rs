@@ -1,4 +1,4 @@
-//! The web page in Chromium, with the real collector and real checkouts.
+//! The web UI in Chromium, with the real collector and real checkouts.
 
 use std::process::Command;
 
@@ -15,7 +15,7 @@ fn page_shows_a_checkout_in_chromium() {
     let with_checkout = |mode: &DemoMode| {
         let config = Config::new(*mode);
         let demo = Demo::start(ProjectBinaries::build().unwrap(), &config, &mut |step| {
-            eprintln!("{step}")
+            eprintln!("{step}");
         })
         .unwrap();
         demo.checkout_and_wait(SPANS_TIMEOUT).unwrap();

@@ -15,11 +15,11 @@ use crate::runner::cargo;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
     #[command(subcommand)]
-    subject: Subject,
+    subject: BenchSubject,
 }
 
 #[derive(Debug, clap::Subcommand)]
-enum Subject {
+enum BenchSubject {
     /// SDK producer beside plain rdkafka: ns per record, and the ratio
     #[command(after_help = "Prints one line of JSON per case on stdout and a table on stderr.")]
     Sdk,
@@ -42,20 +42,21 @@ enum Subject {
         cargo xtask bench http -- --rounds 3 --only saturated"
     )]
     Http(http::Options),
-    /// Web page in a real Chromium: open, scroll and search 100,000 spans and 500 traces
+    /// Web UI in a real Chromium: open, scroll and search 100,000 spans and 500 traces
     Ui,
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
     match &options.subject {
-        Subject::Sdk => sdk(),
-        Subject::Kafka(options) => kafka::run(options),
-        Subject::Http(options) => http::run(options),
-        Subject::Ui => browser::measure(),
+        BenchSubject::Sdk => sdk(),
+        BenchSubject::Kafka(options) => kafka::run(options),
+        BenchSubject::Http(options) => http::run(options),
+        BenchSubject::Ui => browser::measure(),
     }
 }
 
 fn sdk() -> Result<()> {
+    // Progress goes to stderr: stdout carries the lines of JSON.
     eprintln!("building in the release profile (the first time takes minutes)");
     let args = [
         "bench",
@@ -80,6 +81,7 @@ fn sdk_row(line: &BenchLine) -> Option<String> {
     let bare = line.number("ns_per_record_bare")?;
     let header = line.number("ns_per_record_header")?;
     let sdk = line.number("ns_per_record_sdk")?;
+    // Writing the header is part of what the SDK adds, so both are relative to the bare producer.
     let (added, ratio) = (sdk - bare, sdk / bare);
     Some(format!(
         "{case:<28} {bare:>6.0} ns {header:>6.0} ns {sdk:>6.0} ns {added:>6.0} ns {ratio:>6.2}x",

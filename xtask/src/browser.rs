@@ -1,4 +1,4 @@
-//! The web page in a real Chromium on a real collector: screenshots for the docs, and speed.
+//! The web UI in a real Chromium on a real collector: screenshots for the docs, and speed.
 
 use std::fs;
 
@@ -20,12 +20,14 @@ pub(crate) fn screenshots() -> Result<()> {
         eprintln!("{what}");
     })?;
     for _ in 0..CHECKOUTS {
+        // Each checkout is awaited, so that no picture shows half a trace.
         demo.checkout_and_wait(SPANS_TIMEOUT)?;
     }
     let folder = repository_root().join("docs/images/ui");
     fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
     let folder = folder.to_string_lossy().into_owned();
     let taken = run_in_browser("screenshots", demo.collector(), &[("SCREENSHOTS", &folder)]);
+    // The processes are stopped even if the browser failed, whose error is reported first.
     let stopped = demo.stop();
     taken.and(stopped)
 }
@@ -36,12 +38,14 @@ pub(crate) fn screenshots() -> Result<()> {
 /// When the page is slower than `docs/ui.md` promises.
 pub(crate) fn measure() -> Result<()> {
     let binaries = prepare()?;
+    // The script sends the traces that it measures, so no eshop is started.
     let collector = CollectorInstance::start(&binaries.throughline)?;
     run_in_browser("measure", &collector, &[])
 }
 
 fn prepare() -> Result<&'static ProjectBinaries> {
-    requirements::provide(&[
+    // The compiler and make are for librdkafka, which is part of the build.
+    requirements::install_missing(&[
         requirements::COMPILER,
         requirements::MAKE,
         requirements::CHROMIUM,

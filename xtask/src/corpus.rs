@@ -72,7 +72,7 @@ const MAX_TOTAL_BYTES: usize = 300 * 1024;
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(90);
 
 pub(crate) fn run() -> Result<()> {
-    requirements::provide(&[COMPILER, MAKE, JAVA, JDK, MAVEN, PYTHON])?;
+    requirements::install_missing(&[COMPILER, MAKE, JAVA, JDK, MAVEN, PYTHON])?;
     let mut progress = |step: &str| eprintln!("{step}");
     let mut built = build::build(&["e2e"], &[])?;
     let rdkafka = built
@@ -80,6 +80,8 @@ pub(crate) fn run() -> Result<()> {
         .context("cargo built no rdkafka-client")?;
     let clients = ClientPrograms::install(&rdkafka, &mut progress)?;
 
+    // The port is chosen first: the broker has to advertise the relay, which connects to the
+    // broker.
     let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
         .local_addr()?
         .port();
@@ -88,6 +90,7 @@ pub(crate) fn run() -> Result<()> {
     let kafka = ClientLibrary::ALL
         .iter()
         .fold(kafka, |kafka, client| {
+            // With a topic of its own, no client reads the records of another.
             kafka.topic(TopicSpec::new(client.name(), 2))
         })
         .start(&mut progress)?;
@@ -104,6 +107,7 @@ pub(crate) fn run() -> Result<()> {
             .filter(|conversation| !conversation.pieces.is_empty())
             .collect();
         ensure!(
+            // A client that bypassed the relay would leave no seeds without this check.
             conversations.len() > 1,
             "{} did not connect through the relay",
             client.name()
@@ -142,9 +146,11 @@ fn record(clients: &ClientPrograms, client: ClientLibrary, bootstrap: &str) -> R
         end(spec.args(["--group", &group, "--protocol", protocol, "--count", "6"]))
     };
     for codec in ["none", "zstd"] {
+        // Idempotent producers also send InitProducerId.
         produce(&["--codec", codec, "--idempotent", "true"])?;
     }
     produce(&[
+        // Aborted transactions add AddPartitionsToTxn, EndTxn and a list to Fetch responses.
         "--transactional",
         topic,
         "--transaction-size",
@@ -153,11 +159,13 @@ fn record(clients: &ClientPrograms, client: ClientLibrary, bootstrap: &str) -> R
         "3",
     ])?;
     consume("classic")?;
+    // These two lack the consumer protocol of KIP-848.
     if !matches!(client, ClientLibrary::KafkaPython | ClientLibrary::Kafkajs) {
         consume("consumer")?;
     }
     if matches!(
         client,
+        // These have share groups (KIP-932).
         ClientLibrary::Java | ClientLibrary::Confluent | ClientLibrary::FranzGo
     ) {
         consume("share")?;
@@ -194,13 +202,17 @@ fn seeds_of(client: &str, conversations: &[RecordedConversation]) -> Result<Seed
         let name = |kind: &str, frame: &RecordedFrame| (kind.to_owned(), frame.api.0, frame.api.1);
         let mut is_new = false;
         for (kind, frame) in &frames {
+            // The table names the seed; an API outside of it gets none.
             let Some((_, api, _)) = APIS.iter().find(|(key, _, _)| *key == frame.api.0) else {
                 continue;
             };
             let body = body(kind, frame)?;
+            // One body for each API, version and direction: more would add size and no coverage.
             if body.len() <= MAX_FRAME_BYTES && seen.insert(name(kind, frame)) {
                 is_new = true;
                 let (key, version) = frame.api;
+                // The target subtracts one from the version, so that it can try an invalid one as
+                // well.
                 let mut seed = vec![u8::try_from(key)?, u8::try_from(version + 1)?];
                 seed.extend(body);
                 seeds.insert(
@@ -218,11 +230,13 @@ fn seeds_of(client: &str, conversations: &[RecordedConversation]) -> Result<Seed
                 format!("session/{client}-{number}").into(),
                 session_script(conversation, u8::try_from(number)?),
             );
+            // One stream of each client is enough, because all are framed alike.
             if number == 0 {
                 for (speaker, kind) in [
                     (ConversationSide::Client, "request"),
                     (ConversationSide::Broker, "response"),
                 ] {
+                    // The target derives the size of its chunks from the first four bytes.
                     let mut stream = vec![1, 2, 3, 4];
                     stream.extend(
                         conversation
@@ -265,6 +279,7 @@ fn frames(conversation: &RecordedConversation) -> Result<Vec<(&'static str, Reco
     let mut requests = BTreeMap::new();
     let mut frames = Vec::new();
     for bytes in split(&conversation.said(ConversationSide::Client)) {
+        // A request begins with the API key, the version and the correlation id.
         let [key, version] = [number(&bytes, 0)?, number(&bytes, 2)?];
         requests.insert(
             bytes
@@ -282,6 +297,7 @@ fn frames(conversation: &RecordedConversation) -> Result<Vec<(&'static str, Reco
         ));
     }
     for bytes in split(&conversation.said(ConversationSide::Broker)) {
+        // A response names no API, only the correlation id of its request.
         let correlation = bytes.get(..4).context("a response has a correlation id")?;
         let api = *requests
             .get(correlation)
@@ -295,6 +311,7 @@ fn split(mut stream: &[u8]) -> Vec<Vec<u8>> {
     let mut frames = Vec::new();
     while let Some((length, rest)) = stream.split_first_chunk::<4>() {
         let length = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX);
+        // The recording can end inside a frame.
         let Some((frame, rest)) = rest.split_at_checked(length) else {
             break;
         };
@@ -314,9 +331,11 @@ fn body<'a>(kind: &str, frame: &'a RecordedFrame) -> Result<&'a [u8]> {
         .map_or(i16::MAX, |(_, _, from)| *from);
     let tags = usize::from(version >= flexible_from);
     let header = if kind == "request" {
+        // A null client id has the length -1.
         let client_id = usize::try_from(number(&frame.bytes, 8)?.max(0))?;
         10 + client_id + tags
     } else if key == API_VERSIONS {
+        // The header of this response never has tagged fields (KIP-511).
         4
     } else {
         4 + tags
@@ -341,6 +360,7 @@ fn write(folder: &Path, seeds: &Seeds) -> Result<()> {
                 .iter()
                 .any(|client| name.starts_with(&format!("{}-", client.name())))
             {
+                // Seeds without the name of a client were written by hand and stay.
                 fs::remove_file(entry.path())?;
             }
         }

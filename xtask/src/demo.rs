@@ -55,11 +55,11 @@ pub(crate) struct Options {
     load: Option<f64>,
     /// Duration of the load
     #[arg(long = "for", default_value = "30s", value_name = "DURATION", value_parser = duration)]
-    lasts: Duration,
+    duration: Duration,
     /// Port of the eshop; 0 for any free port
     #[arg(long, default_value_t = 0, value_name = "PORT")]
     port: u16,
-    /// Port of the web page; 0 for any free port
+    /// Port of the web UI; 0 for any free port
     #[arg(long, default_value_t = 0, value_name = "PORT")]
     ui_port: u16,
 }
@@ -156,12 +156,13 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 /// Builds the binaries and the page, if they are not up to date.
 fn prepare(options: &Options) -> Result<&'static ProjectBinaries> {
     if options.kafka.0 == BrokerChoice::Apache {
-        requirements::provide(&[requirements::JAVA, requirements::MAVEN])?;
+        requirements::install_missing(&[requirements::JAVA, requirements::MAVEN])?;
     }
-    requirements::provide(&[requirements::COMPILER, requirements::MAKE])?;
+    requirements::install_missing(&[requirements::COMPILER, requirements::MAKE])?;
+    // The collector embeds the web UI, so the UI is built before it.
     ui::build_if_stale()?;
     eprintln!(
-        "building the collector, the eshop and the embedded broker (the first time takes minutes)"
+        "building the collector, the eshop and the mock broker (the first time takes minutes)"
     );
     ProjectBinaries::build()
 }
@@ -170,7 +171,7 @@ fn prepare(options: &Options) -> Result<&'static ProjectBinaries> {
 fn load(demo: &Demo, options: &Options, rate: f64) -> Result<()> {
     let load = CheckoutLoad {
         rate,
-        duration: options.lasts,
+        duration: options.duration,
     };
     eprintln!("sending {rate} checkouts a second for {:?}", load.duration);
     let report = demo.load(&load, &mut |what| eprintln!("{what}"))?;
@@ -207,6 +208,7 @@ fn show(demo: &Demo, options: &Options, binaries: &ProjectBinaries) -> Result<()
     if options.once {
         return Ok(());
     }
+    // stdout has the traces; hints for a person go to stderr.
     eprintln!(
         "\nopen in a browser:      {}",
         trace_url(demo, traces.first())
@@ -221,6 +223,7 @@ fn show(demo: &Demo, options: &Options, binaries: &ProjectBinaries) -> Result<()
         demo.collector().addresses()
     );
     eprintln!("Ctrl-C stops everything");
+    // A process that crashed would otherwise be noticed only by the next checkout.
     match interrupt::wait_for_crash(|| demo.crashed()) {
         None => Ok(()),
         Some(crash) => bail!("{crash}"),
@@ -232,6 +235,7 @@ fn print_tree(demo: &Demo, trace: &Value, binaries: &ProjectBinaries) -> Result<
         .get("traceID")
         .and_then(Value::as_str)
         .context("reading the trace id")?;
+    // The tree is printed by the command that a user would run.
     let mut throughline = Command::new(&binaries.throughline);
     runner::run(throughline.args(["trace", id, "--collector", &demo.collector().url()]))?;
     println!();

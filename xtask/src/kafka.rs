@@ -28,8 +28,9 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
-    requirements::provide(&[requirements::JAVA, requirements::MAVEN])?;
+    requirements::install_missing(&[requirements::JAVA, requirements::MAVEN])?;
     interrupt::install_handlers()?;
+    // Checked here, because the broker would report a taken port with a Java stack trace.
     if let Err(error) = TcpListener::bind((Ipv4Addr::LOCALHOST, options.port)) {
         bail!(
             "cannot listen on 127.0.0.1:{}: {error}; choose another port with --port",
@@ -48,6 +49,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         broker = broker.topic(topic.clone());
     }
     let mut broker = broker.start(&mut |what| eprintln!("{what}"))?;
+    // This is the only line on stdout, for scripts.
     println!("bootstrap {}", broker.bootstrap());
     eprintln!("Ctrl-C stops it");
     match interrupt::wait_for_crash(|| broker.process().and_then(ChildProcess::crashed)) {

@@ -14,8 +14,9 @@ pub(crate) fn run() -> Result<()> {
         runner::run(&mut cargo(&["fmt", "--all", "--check"]))
     });
     steps.run("tidy", tidy::run);
-    steps.run("web page", ui::build_if_stale);
-    steps.run("web page lint", || {
+    // Clippy compiles the collector, which embeds the web UI.
+    steps.run("web UI", ui::build_if_stale);
+    steps.run("web UI lint", || {
         ui::install()?;
         ui::npm(&["run", "--silent", "lint"], &[])
     });
@@ -39,6 +40,7 @@ pub(crate) fn run() -> Result<()> {
             "--no-deps",
             "--quiet",
         ];
+        // By default a broken link is only a warning.
         runner::run(cargo(&flags).env("RUSTDOCFLAGS", "--deny=warnings"))
     });
     if has_wasm()? {
@@ -82,6 +84,7 @@ const WASM_CRATES: [&str; 3] = [
 ];
 
 fn has_wasm() -> Result<bool> {
+    // rustc knows the folder with or without rustup; it exists if the target is installed.
     let output = Command::new("rustc")
         .args(["--print", "target-libdir", "--target", WASM])
         .output();

@@ -38,14 +38,14 @@ use throughline_testkit::wait;
 )]
 struct Options {
     #[command(subcommand)]
-    task: Task,
+    task: TaskCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum Task {
+enum TaskCommand {
     /// Start a broker, the collector and the eshop; send a checkout and show its trace
     Demo(demo::Options),
-    /// Run every test (Rust, web page, real Kafka, real browser) after installing requirements
+    /// Run every test (Rust, web UI, real Kafka, real browser) after installing requirements
     Test(test::Options),
     /// Check formatting, clippy, docs, tidiness and licences
     Lint,
@@ -53,7 +53,7 @@ enum Task {
     Tidy,
     /// Print how the code reads, in figures: line length, comments, names, sentences
     Measure,
-    /// Build the web page into ui/dist
+    /// Build the web UI into ui/dist
     Ui,
     /// Take the screenshots of README and docs in a real browser, into docs/images/ui
     Screenshots,
@@ -67,19 +67,20 @@ enum Task {
 
 fn main() -> ExitCode {
     let result = match Options::parse().task {
-        Task::Demo(options) => demo::run(&options),
-        Task::Test(options) => test::run(&options),
-        Task::Lint => lint::run(),
-        Task::Tidy => tidy::run(),
-        Task::Measure => tidy::measures::run(),
-        Task::Ui => ui::build(),
-        Task::Screenshots => browser::screenshots(),
-        Task::Kafka(options) => kafka::run(&options),
-        Task::Corpus => corpus::run(),
-        Task::Bench(options) => bench::run(&options),
+        TaskCommand::Demo(options) => demo::run(&options),
+        TaskCommand::Test(options) => test::run(&options),
+        TaskCommand::Lint => lint::run(),
+        TaskCommand::Tidy => tidy::run(),
+        TaskCommand::Measure => tidy::measures::run(),
+        TaskCommand::Ui => ui::build(),
+        TaskCommand::Screenshots => browser::screenshots(),
+        TaskCommand::Kafka(options) => kafka::run(&options),
+        TaskCommand::Corpus => corpus::run(),
+        TaskCommand::Bench(options) => bench::run(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
+        // Ctrl-C fails the wait in progress, with an error that does not name the cause.
         Err(_) if wait::is_interrupted() => {
             eprintln!("interrupted; all started processes have been stopped");
             ExitCode::from(interrupt::EXIT_CODE)

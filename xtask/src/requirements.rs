@@ -16,7 +16,7 @@ pub(crate) struct Requirement {
     probe: &'static [&'static str],
     /// Debian package.
     package: &'static str,
-    /// Use of the program, as the end of "which ...".
+    /// Use of the program, beginning with a verb.
     purpose: &'static str,
 }
 
@@ -44,12 +44,12 @@ pub(crate) const MAVEN: Requirement = Requirement {
     purpose: "fetches the jars of Apache Kafka",
 };
 
-/// A browser for the tests of the web page.
+/// A browser for the tests of the web UI.
 pub(crate) const CHROMIUM: Requirement = Requirement {
     programs: &["chromium", "chromium-browser", "google-chrome"],
     probe: &[],
     package: "chromium",
-    purpose: "shows the web page to its tests",
+    purpose: "shows the web UI to its tests",
 };
 
 /// Python with virtual environments, for a stock OpenTelemetry SDK and Kafka clients.
@@ -88,7 +88,7 @@ pub(crate) const MAKE: Requirement = Requirement {
 ///
 /// # Errors
 /// Elsewhere, naming every missing program, its use, and the command that installs it on Debian.
-pub(crate) fn provide(requirements: &[Requirement]) -> Result<()> {
+pub(crate) fn install_missing(requirements: &[Requirement]) -> Result<()> {
     let missing: Vec<Requirement> = requirements
         .iter()
         .copied()
@@ -101,13 +101,15 @@ pub(crate) fn provide(requirements: &[Requirement]) -> Result<()> {
         .iter()
         .map(|requirement| requirement.package)
         .collect();
+    // Only the compiler and make share a package, and every list has them side by side.
     packages.dedup();
+    // Without root the command is named: a task must not ask for a password.
     if !rustix::process::geteuid().is_root() || find_program("apt-get").is_none() {
         let lines: Vec<String> = missing
             .iter()
             .map(|requirement| {
                 format!(
-                    "    {} ({}, which {})",
+                    "    {} ({}: {})",
                     requirement.programs.join(" or "),
                     requirement.package,
                     requirement.purpose
@@ -121,6 +123,7 @@ pub(crate) fn provide(requirements: &[Requirement]) -> Result<()> {
         );
     }
     eprintln!("installing {}", packages.join(" "));
+    // A fresh container has no package lists.
     apt_get(&["update", "-q"])?;
     apt_get(
         &[
@@ -136,6 +139,7 @@ fn apt_get(args: &[&str]) -> Result<()> {
     apt_get
         .args(args)
         .env("DEBIAN_FRONTEND", "noninteractive")
+        // stdout belongs to the task's own output.
         .stdout(std::io::stderr());
     runner::run(&mut apt_get).context("installing with apt-get")
 }
@@ -152,6 +156,7 @@ impl Requirement {
     }
 
     fn works(&self, program: &Path) -> bool {
+        // A program can be there without a part of it, such as venv of Python on Debian.
         self.probe.is_empty()
             || Command::new(program)
                 .args(self.probe)
@@ -192,7 +197,7 @@ mod tests {
 
     #[test]
     fn nothing_is_installed_when_nothing_is_missing() {
-        provide(&[requirement(
+        install_missing(&[requirement(
             &["no-such-program-here", "sh"],
             &["-c", "exit 0"],
         )])

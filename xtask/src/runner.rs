@@ -34,6 +34,7 @@ impl StepRunner {
         let begin = Instant::now();
         let outcome = step();
         if let Err(error) = &outcome {
+            // Printed here, because the steps that follow can take minutes.
             eprintln!("error: {error:#}");
         }
         let took = begin.elapsed();
@@ -119,6 +120,7 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
 
 /// Returns a command for the cargo that runs this task, in the root of the repository.
 pub(crate) fn cargo(args: &[&str]) -> Command {
+    // Cargo sets this variable for tasks; `cargo` on the PATH may be another version.
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo
         .current_dir(throughline_testkit::build::repository_root())

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
-use throughline_testkit::build::BUILT_IN;
+use throughline_testkit::build::BINARIES_DIR;
 use throughline_testkit::{clients, kafka};
 
 use crate::requirements::{self, CHROMIUM, COMPILER, JAVA, JDK, MAKE, MAVEN, PYTHON};
@@ -14,7 +14,7 @@ use crate::ui;
 /// Options of `cargo xtask test`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Installs missing requirements first: npm packages of the web page, the jars of \
+    after_help = "Installs missing requirements first: npm packages of the web UI, the jars of \
     Apache Kafka, Kafka clients of every language (about 200 MB into .tools/), and, as root on \
     Debian, Java, Maven, Chromium and Python.\n\n\
     Examples:\n  \
@@ -37,12 +37,13 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> Result<()> {
     let mut steps = StepRunner::default();
     let everything = options.filters.is_empty();
+    // Each of these steps needs the one before it; the ones below are independent.
     let ready = steps.run("install requirements", install)
-        && steps.run("build the web page", ui::build_if_stale)
+        && steps.run("build the web UI", ui::build_if_stale)
         && steps.run("build all binaries and tests", build);
     if ready {
         if everything {
-            steps.run("tests of the web page's code", || ui::npm(&["test"], &[]));
+            steps.run("tests of the web UI's code", || ui::npm(&["test"], &[]));
         }
         steps.run("Rust tests", || test(options));
         if everything && options.full {
@@ -53,7 +54,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 }
 
 fn install() -> Result<()> {
-    requirements::provide(&[COMPILER, MAKE, JAVA, JDK, MAVEN, PYTHON, CHROMIUM])?;
+    requirements::install_missing(&[COMPILER, MAKE, JAVA, JDK, MAVEN, PYTHON, CHROMIUM])?;
     kafka::fetch_apache(&mut |what| eprintln!("{what}"))?;
     clients::install_all(&mut |what| eprintln!("{what}"))?;
     ui::install()
@@ -69,7 +70,8 @@ fn build() -> Result<()> {
 fn test(options: &Options) -> Result<()> {
     let mut test = cargo(&["test", "--no-fail-fast"]);
     test.args(WHOLE)
-        .env(BUILT_IN, built_in())
+        .env(BINARIES_DIR, binaries_dir())
+        // Set in both cases, so that a value of the user's shell has no effect.
         .env("THROUGHLINE_FULL", if options.full { "1" } else { "0" });
     // A Rust test drives the browser: it starts the collector and sends a checkout to show.
     if let Some(browser) = CHROMIUM.find() {
@@ -78,6 +80,7 @@ fn test(options: &Options) -> Result<()> {
     // Cargo itself takes one filter; the test programs take several.
     if !options.filters.is_empty() {
         test.arg("--")
+            // The user may have typed the separator as well.
             .args(options.filters.iter().filter(|filter| *filter != "--"));
     }
     runner::run(&mut test)
@@ -90,6 +93,7 @@ fn fuzz() -> Result<()> {
         .context("looking for the fuzz targets")?
         .map(|entry| Ok(entry?.path()))
         .collect::<Result<_>>()?;
+    // The order of directory entries is arbitrary.
     targets.sort_unstable();
     for target in targets.iter().filter_map(|path| path.file_stem()) {
         let mut fuzz = Command::new(folder.join("run"));
@@ -104,7 +108,7 @@ fn fuzz() -> Result<()> {
 }
 
 /// Returns the folder of the binaries of the development profile.
-fn built_in() -> PathBuf {
+fn binaries_dir() -> PathBuf {
     let target =
         std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
     throughline_testkit::build::repository_root()

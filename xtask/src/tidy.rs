@@ -48,7 +48,7 @@ pub(crate) fn run() -> Result<()> {
 
 /// The checks that look at one text file at a time.
 fn check_texts(files: &[String]) -> Result<Vec<String>> {
-    let prose = prose::Checker::new()?;
+    let prose = prose::ProseChecker::new()?;
     let root = repository_root();
     let mut violations = Vec::new();
     for file in files {

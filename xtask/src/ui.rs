@@ -1,4 +1,4 @@
-//! The web page: npm packages, the build into `ui/dist`, and its tests.
+//! The web UI: npm packages, the build into `ui/dist`, and its tests.
 
 use std::fs;
 use std::io::{ErrorKind, stderr};
@@ -20,7 +20,7 @@ pub(crate) fn build_if_stale() -> Result<()> {
     if is_fresh(&folder())? {
         return Ok(());
     }
-    eprintln!("building the web page");
+    eprintln!("building the web UI");
     build()
 }
 
@@ -28,13 +28,15 @@ pub(crate) fn build_if_stale() -> Result<()> {
 pub(crate) fn install() -> Result<()> {
     let ui = folder();
     let (installed, locked) = (
+        // npm writes this file last, so an interrupted installation is repeated.
         modified(&ui.join("node_modules/.package-lock.json")),
         modified(&ui.join("package-lock.json")),
     );
     if installed? >= locked? {
         return Ok(());
     }
-    eprintln!("fetching the packages of the web page");
+    eprintln!("fetching the packages of the web UI");
+    // The audit would need the network and changes nothing.
     npm(&["ci", "--no-audit", "--no-fund"], &[])
 }
 
@@ -66,7 +68,7 @@ const NODE: [u32; 2] = [20, 19];
 
 fn check_node() -> Result<()> {
     let wanted = format!(
-        "building the web page needs Node.js {}.{} or later with npm",
+        "building the web UI needs Node.js {}.{} or later with npm",
         NODE[0], NODE[1]
     );
     let output = match Command::new("node").arg("--version").output() {
@@ -91,6 +93,7 @@ fn is_new_enough(version: &str) -> bool {
     let mut numbers = version
         .trim_start_matches('v')
         .split('.')
+        // The suffix of a nightly version ends the numbers.
         .map_while(|part| part.parse::<u32>().ok());
     [
         numbers.next().unwrap_or_default(),
@@ -104,6 +107,7 @@ fn folder() -> PathBuf {
 
 /// Whether the built page is newer than all of its sources.
 fn is_fresh(ui: &Path) -> Result<bool> {
+    // Each build writes this file.
     let Some(built) = modified(&ui.join("dist/index.html"))? else {
         return Ok(false);
     };
@@ -123,6 +127,7 @@ fn is_fresh(ui: &Path) -> Result<bool> {
 }
 
 fn newest_in(path: &Path) -> Result<Option<SystemTime>> {
+    // The time of a folder counts as well: a deletion changes nothing else.
     let mut newest = modified(path)?;
     if path.is_dir() {
         for entry in fs::read_dir(path)? {

@@ -10,8 +10,8 @@ use throughline_testkit::process::{ChildProcess, ProcessSpec};
 use throughline_testkit::wait;
 
 /// The first start may have to compile.
-const START_LIMIT: Duration = Duration::from_secs(1200);
-const END_LIMIT: Duration = Duration::from_secs(60);
+const START_TIMEOUT: Duration = Duration::from_secs(1200);
+const EXIT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A child of the demo, found in proc(5).
 #[derive(Debug)]
@@ -24,20 +24,20 @@ struct DemoProcess {
 fn ctrl_c_stops_every_process() {
     let (demo, parts) = start();
     signal(demo.id().try_into().unwrap(), Signal::INT);
-    let status = demo.wait(END_LIMIT).unwrap();
+    let status = demo.wait(EXIT_TIMEOUT).unwrap();
     assert!(status.success(), "{status}\n{}", demo.log().join("\n"));
     assert_gone(&parts);
 }
 
 #[test]
-fn a_crash_is_reported_with_its_last_lines_and_stops_the_rest() {
+fn crash_is_reported_with_its_last_lines_and_stops_the_rest() {
     let (demo, parts) = start();
     let billing = parts
         .iter()
         .find(|part| part.command.contains("eshop billing"))
         .unwrap();
     signal(billing.id, Signal::KILL);
-    let status = demo.wait(END_LIMIT).unwrap();
+    let status = demo.wait(EXIT_TIMEOUT).unwrap();
     let log = demo.log().join("\n");
     assert_eq!(status.code(), Some(1), "{log}");
     let (_, last_lines) = log
@@ -51,7 +51,7 @@ fn a_crash_is_reported_with_its_last_lines_and_stops_the_rest() {
 }
 
 #[test]
-fn a_killed_demo_takes_every_process_with_it() {
+fn killed_demo_leaves_no_process() {
     let (demo, parts) = start();
     demo.kill();
     assert_gone(&parts);
@@ -64,7 +64,7 @@ fn start() -> (ChildProcess, Vec<DemoProcess>) {
         .spawn()
         .unwrap();
     let traces = |line: &str| line.starts_with("{\"data\":[{").then_some(());
-    demo.wait_for_line("the traces of a checkout", START_LIMIT, traces)
+    demo.wait_for_line("the traces of a checkout", START_TIMEOUT, traces)
         .unwrap();
     let parts = children(demo.id());
     assert_eq!(parts.len(), 8, "{parts:#?}");
@@ -105,7 +105,7 @@ fn assert_gone(parts: &[DemoProcess]) {
             .filter(|part| parent_of(part.id).is_some())
             .collect::<Vec<_>>()
     };
-    let gone = wait::until(END_LIMIT, || left().is_empty().then_some(()));
+    let gone = wait::until(EXIT_TIMEOUT, || left().is_empty().then_some(()));
     assert!(gone.is_some(), "left behind: {:#?}", left());
 }
 

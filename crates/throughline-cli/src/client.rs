@@ -51,7 +51,7 @@ impl QueryClient {
     /// Sends a query and returns the status and body of the response.
     ///
     /// # Errors
-    /// When the collector cannot be reached or breaks off its response.
+    /// When the collector cannot be reached or its response ends before it is complete.
     pub(crate) fn get(
         &self,
         path: &str,
@@ -70,8 +70,12 @@ impl QueryClient {
             .with_config()
             .limit(MAX_RESPONSE_BYTES)
             .read_to_vec();
-        let body = body
-            .with_context(|| format!("the response of the collector at {} broke off", self.url))?;
+        let body = body.with_context(|| {
+            format!(
+                "the response of the collector at {} ended before it was complete",
+                self.url
+            )
+        })?;
         Ok((status, body))
     }
 

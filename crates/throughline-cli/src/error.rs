@@ -27,7 +27,7 @@ pub(crate) fn report(error: &CommandError) -> ExitCode {
         CommandError::Usage(errors) => {
             let count = errors.len();
             let noun = if count == 1 { "error" } else { "errors" };
-            eprintln!("throughline: {count} {noun} in the configuration:");
+            eprintln!("throughline: {count} {noun} in arguments or configuration:");
             for error in errors {
                 eprintln!("  - {error}");
             }

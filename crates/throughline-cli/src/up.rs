@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use anyhow::{Context as _, anyhow};
 use throughline_collector::{
     CollectorAddresses, CollectorBindError, CollectorEndpoint, CollectorServer, Config,
+    JaegerPorts, ListenerPort,
 };
 use tracing_subscriber::EnvFilter;
 
@@ -16,6 +17,9 @@ use crate::error::CommandError;
 
 /// Minimum of `--store-memory`: less would hardly hold a single trace.
 const MIN_STORE_MEMORY_BYTES: usize = 1 << 20;
+
+/// Value of an optional port that is to stay closed.
+const PORT_OFF: &str = "off";
 
 /// Runs a collector until SIGINT or SIGTERM.
 pub(crate) fn run(args: &UpArgs) -> Result<(), CommandError> {
@@ -58,6 +62,8 @@ fn parse(args: &UpArgs) -> Result<(Config, EnvFilter), Vec<String>> {
         )),
     }
     parse_ports(args, &mut config, &mut errors);
+    config.cors_origins = parse_origins(&args.cors_origin, &mut errors);
+    config.allowed_hosts = parse_hosts(&args.allowed_host, &mut errors);
     match parse_store_memory(&args.store_memory) {
         Ok(bytes) => config.max_store_bytes = bytes,
         Err(error) => errors.push(error),
@@ -73,16 +79,32 @@ fn parse(args: &UpArgs) -> Result<(Config, EnvFilter), Vec<String>> {
 
 fn parse_ports(args: &UpArgs, config: &mut Config, errors: &mut Vec<String>) {
     let mut ports: Vec<(CollectorEndpoint, u16)> = Vec::new();
-    for (listener, text) in port_arguments(args) {
+    config.jaeger = JaegerPorts::STANDARD;
+    for listener in CollectorEndpoint::ALL {
         let option = port_option(listener);
+        let is_optional = jaeger_port_mut(&mut config.jaeger, listener).is_some();
+        // Without an option, the standard ports of Jaeger's clients are opened as far as they are
+        // free.
+        let Some(text) = port_argument(args, listener) else {
+            continue;
+        };
+        if is_optional && text == PORT_OFF {
+            set_port(config, listener, None);
+            continue;
+        }
         let Ok(port) = text.parse::<u16>() else {
+            let off = if is_optional { ", or off for none" } else { "" };
             errors.push(format!(
-                "{option} {text:?} is not a port; use a number from 1 to 65535, or 0 for a free one"
+                "{option} {text:?} is not a port; use a number from 1 to 65535, or 0 for a free \
+                 one{off}"
             ));
             continue;
         };
-        // Port 0 may be used repeatedly: each time another free port is assigned.
-        let taken = ports.iter().find(|(_, other)| *other == port && port != 0);
+        // Port 0 may be used repeatedly: each time another free port is assigned. A port of UDP is
+        // another one than that of TCP with the same number.
+        let taken = ports.iter().find(|(other, number)| {
+            *number == port && port != 0 && other.is_udp() == listener.is_udp()
+        });
         if let Some((taken, _)) = taken {
             let taken = port_option(*taken);
             errors.push(format!(
@@ -90,28 +112,59 @@ fn parse_ports(args: &UpArgs, config: &mut Config, errors: &mut Vec<String>) {
             ));
         }
         ports.push((listener, port));
-    }
-    // Set at the end: until then a duplicate may still be found.
-    for (listener, port) in ports {
-        *port_mut(config, listener) = port;
+        set_port(config, listener, Some(port));
     }
 }
 
-const fn port_arguments(args: &UpArgs) -> [(CollectorEndpoint, &String); 4] {
-    [
-        (CollectorEndpoint::OtlpGrpc, &args.otlp_grpc_port),
-        (CollectorEndpoint::OtlpHttp, &args.otlp_http_port),
-        (CollectorEndpoint::Zipkin, &args.zipkin_port),
-        (CollectorEndpoint::Query, &args.query_port),
-    ]
-}
-
-const fn port_mut(config: &mut Config, listener: CollectorEndpoint) -> &mut u16 {
+const fn port_argument(args: &UpArgs, listener: CollectorEndpoint) -> Option<&String> {
     match listener {
-        CollectorEndpoint::OtlpGrpc => &mut config.otlp_grpc_port,
-        CollectorEndpoint::OtlpHttp => &mut config.otlp_http_port,
-        CollectorEndpoint::Zipkin => &mut config.zipkin_port,
-        CollectorEndpoint::Query => &mut config.query_port,
+        CollectorEndpoint::OtlpGrpc => Some(&args.otlp_grpc_port),
+        CollectorEndpoint::OtlpHttp => Some(&args.otlp_http_port),
+        CollectorEndpoint::Zipkin => Some(&args.zipkin_port),
+        CollectorEndpoint::Query => Some(&args.query_port),
+        CollectorEndpoint::JaegerHttp => args.jaeger_http_port.as_ref(),
+        CollectorEndpoint::JaegerCompact => args.jaeger_compact_port.as_ref(),
+        CollectorEndpoint::JaegerBinary => args.jaeger_binary_port.as_ref(),
+        CollectorEndpoint::JaegerSampling => args.jaeger_sampling_port.as_ref(),
+    }
+}
+
+/// Sets the port of a listener, which is then required; `None` closes it, if it is optional.
+const fn set_port(config: &mut Config, listener: CollectorEndpoint, port: Option<u16>) {
+    if let Some(own) = jaeger_port_mut(&mut config.jaeger, listener) {
+        *own = match port {
+            Some(port) => ListenerPort::Required(port),
+            None => ListenerPort::Closed,
+        };
+        return;
+    }
+    let Some(port) = port else { return };
+    match listener {
+        CollectorEndpoint::OtlpGrpc => config.otlp_grpc_port = port,
+        CollectorEndpoint::OtlpHttp => config.otlp_http_port = port,
+        CollectorEndpoint::Zipkin => config.zipkin_port = port,
+        CollectorEndpoint::Query
+        | CollectorEndpoint::JaegerHttp
+        | CollectorEndpoint::JaegerCompact
+        | CollectorEndpoint::JaegerBinary
+        | CollectorEndpoint::JaegerSampling => config.query_port = port,
+    }
+}
+
+/// Returns the port if it is one of Jaeger's clients, which is optional.
+const fn jaeger_port_mut(
+    ports: &mut JaegerPorts,
+    listener: CollectorEndpoint,
+) -> Option<&mut ListenerPort> {
+    match listener {
+        CollectorEndpoint::JaegerHttp => Some(&mut ports.http),
+        CollectorEndpoint::JaegerCompact => Some(&mut ports.compact),
+        CollectorEndpoint::JaegerBinary => Some(&mut ports.binary),
+        CollectorEndpoint::JaegerSampling => Some(&mut ports.sampling),
+        CollectorEndpoint::OtlpGrpc
+        | CollectorEndpoint::OtlpHttp
+        | CollectorEndpoint::Zipkin
+        | CollectorEndpoint::Query => None,
     }
 }
 
@@ -121,7 +174,53 @@ const fn port_option(listener: CollectorEndpoint) -> &'static str {
         CollectorEndpoint::OtlpHttp => "--otlp-http-port",
         CollectorEndpoint::Zipkin => "--zipkin-port",
         CollectorEndpoint::Query => "--query-port",
+        CollectorEndpoint::JaegerHttp => "--jaeger-http-port",
+        CollectorEndpoint::JaegerCompact => "--jaeger-compact-port",
+        CollectorEndpoint::JaegerBinary => "--jaeger-binary-port",
+        CollectorEndpoint::JaegerSampling => "--jaeger-sampling-port",
     }
+}
+
+/// Parses the origins of web pages: scheme and authority as a browser sends them, or `*`.
+fn parse_origins(origins: &[String], errors: &mut Vec<String>) -> Vec<String> {
+    let origins = non_empty(origins);
+    for origin in &origins {
+        let authority = origin
+            .strip_prefix("https://")
+            .or_else(|| origin.strip_prefix("http://"));
+        // A browser sends no path, not even a slash, so such an origin would never match.
+        let is_origin = authority.is_some_and(|text| !text.is_empty() && !text.contains('/'));
+        if origin != "*" && !is_origin {
+            errors.push(format!(
+                "--cors-origin {origin:?} is not an origin; write it as https://shop.example, \
+                 without a path, or as * for all"
+            ));
+        }
+    }
+    origins
+}
+
+/// Parses host names: names alone, without scheme and port.
+fn parse_hosts(hosts: &[String], errors: &mut Vec<String>) -> Vec<String> {
+    let hosts = non_empty(hosts);
+    for host in &hosts {
+        if host.contains(['/', ':', '*']) {
+            errors.push(format!(
+                "--allowed-host {host:?} is not a host name; write it as traces.example, without \
+                 scheme and port"
+            ));
+        }
+    }
+    hosts
+}
+
+/// Returns the values without empty ones: a variable that is set to nothing means none.
+fn non_empty(values: &[String]) -> Vec<String> {
+    values
+        .iter()
+        .filter(|value| !value.is_empty())
+        .cloned()
+        .collect()
 }
 
 fn parse_store_memory(text: &str) -> Result<usize, String> {
@@ -162,6 +261,10 @@ fn print_addresses(addresses: CollectorAddresses, json: bool) -> std::io::Result
         otlp_http,
         zipkin,
         query,
+        jaeger_http,
+        jaeger_compact,
+        jaeger_binary,
+        jaeger_sampling,
     } = addresses;
     let mut out = std::io::stdout().lock();
     if json {
@@ -171,6 +274,11 @@ fn print_addresses(addresses: CollectorAddresses, json: bool) -> std::io::Result
             CollectorEndpoint::OtlpHttp.label(): otlp_http,
             CollectorEndpoint::Zipkin.label(): zipkin,
             CollectorEndpoint::Query.label(): query,
+            // Null for a port that is closed.
+            CollectorEndpoint::JaegerHttp.label(): jaeger_http,
+            CollectorEndpoint::JaegerCompact.label(): jaeger_compact,
+            CollectorEndpoint::JaegerBinary.label(): jaeger_binary,
+            CollectorEndpoint::JaegerSampling.label(): jaeger_sampling,
         });
         writeln!(out, "{line}")?;
     } else {
@@ -179,6 +287,15 @@ fn print_addresses(addresses: CollectorAddresses, json: bool) -> std::io::Result
         writeln!(out, "  OTLP/HTTP  http://{otlp_http}/v1/traces")?;
         writeln!(out, "  OTLP/gRPC  http://{otlp_grpc}")?;
         writeln!(out, "  Zipkin     http://{zipkin}/api/v2/spans")?;
+        if let Some(address) = jaeger_http {
+            writeln!(out, "  Jaeger     http://{address}/api/traces")?;
+        }
+        for address in [jaeger_compact, jaeger_binary].into_iter().flatten() {
+            writeln!(out, "  Jaeger     udp://{address}")?;
+        }
+        if let Some(address) = jaeger_sampling {
+            writeln!(out, "  Sampling   http://{address}/sampling")?;
+        }
         writeln!(
             out,
             "Press Ctrl-C to stop. Traces are kept in memory only and are lost then."

@@ -53,6 +53,14 @@ impl UpProcess {
             "0",
             "--query-port",
             "0",
+            "--jaeger-http-port",
+            "0",
+            "--jaeger-compact-port",
+            "0",
+            "--jaeger-binary-port",
+            "off",
+            "--jaeger-sampling-port",
+            "off",
         ];
         let mut command = throughline(&["up", "--json"]);
         let mut child = command
@@ -131,6 +139,14 @@ fn all_errors_of_up_are_in_one_message_with_their_remedies() {
         "4318",
         "--zipkin-port",
         "99999",
+        "--jaeger-http-port",
+        "4318",
+        "--jaeger-compact-port",
+        "none",
+        "--cors-origin",
+        "shop.example",
+        "--allowed-host",
+        "http://traces.example",
         "--store-memory",
         "lots",
         "--log",
@@ -140,10 +156,15 @@ fn all_errors_of_up_are_in_one_message_with_their_remedies() {
     assert!(output.stdout.is_empty());
     let message = stderr(&output);
     for part in [
-        "5 errors in the configuration",
+        "9 errors in arguments or configuration",
         "--host \"nowhere\" is not an IP address; use 127.0.0.1",
         "--otlp-http-port 4318 is also the port of --otlp-grpc-port; use another one",
         "--zipkin-port \"99999\" is not a port; use a number",
+        "--jaeger-http-port 4318 is also the port of",
+        "--jaeger-compact-port \"none\" is not a port; use a number from 1 to 65535, or 0 for a \
+         free one, or off for none",
+        "--cors-origin \"shop.example\" is not an origin; write it as https://shop.example",
+        "--allowed-host \"http://traces.example\" is not a host name",
         "--store-memory \"lots\" is not a size; write it as 512MiB",
         "--log \"info=loud\" is not a log filter; write it as info",
     ] {

@@ -167,7 +167,7 @@ fn all_errors_of_arguments_variables_and_file_are_in_one_message() {
     assert_eq!(output.status.code(), Some(64));
     let message = stderr(&output);
     for part in [
-        "4 errors in the configuration".to_owned(),
+        "4 errors in arguments or configuration".to_owned(),
         "--kafka \"nowhere\" is".to_owned(),
         format!("drain in {} \"soon\" is not a duration", path.display()),
         format!(

@@ -1,11 +1,16 @@
 //! The accept loop of one listener: a bounded number of connections, each with its timeouts.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::response::Response;
+use http::Request;
+use hyper::body::Incoming;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
@@ -14,7 +19,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::CollectorLimits;
+use crate::config::{CollectorEndpoint, CollectorLimits};
+use crate::connection_table::{ConnectionTable, TrackedConnection};
+use crate::metrics::{CounterKey, Metrics};
 use crate::timeout_io::TimeoutIo;
 
 /// Maximum size of HTTP/1.1 headers, and of the buffer that reads bodies.
@@ -29,118 +36,225 @@ const MAX_HTTP2_STREAMS: u32 = 64;
 /// Pause after a failed accept.
 const ACCEPT_RETRY_INTERVAL: Duration = Duration::from_millis(50);
 
+/// Pause between two looks for a connection to close while all places are taken.
+const ADMISSION_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Length of the preface that opens an HTTP/2 connection (RFC 9113, section 3.4).
+const HTTP2_PREFACE_BYTES: usize = 24;
+
+/// Number of looks for late heads within their deadline.
+const HEAD_CHECKS_PER_TIMEOUT: u32 = 4;
+
+/// An accept loop, with the settings that all connections of its listener share.
+pub(crate) struct HttpAcceptLoop {
+    pub(crate) endpoint: CollectorEndpoint,
+    pub(crate) router: Router,
+    pub(crate) limits: CollectorLimits,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
 /// The protocol of a listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum HttpProtocol {
+enum HttpProtocol {
     /// HTTP/1.1.
     Http1,
     /// HTTP/2 without TLS, as gRPC uses it.
     Http2,
 }
 
-/// Serves connections until `stopping` is cancelled, drains them until the drain timeout, then
-/// closes those that remain.
-pub(crate) async fn serve(
-    listener: TcpListener,
-    router: Router,
-    protocol: HttpProtocol,
-    limits: CollectorLimits,
-    stopping: CancellationToken,
-) {
-    let permits = Arc::new(Semaphore::new(limits.max_connections));
-    let graceful = GracefulShutdown::new();
-    let mut connections = JoinSet::new();
-    loop {
-        let accepted = tokio::select! {
-            () = stopping.cancelled() => break,
-            // Reaps finished tasks, which would otherwise pile up in the set.
-            Some(_) = connections.join_next() => continue,
-            accepted = accept(&listener, &permits) => accepted,
-        };
-        match accepted {
-            Ok((stream, permit)) => {
-                // Cloning a router clones an `Arc`.
-                let connection = connection(stream, router.clone(), protocol, &limits, &graceful);
-                connections.spawn(async move {
-                    connection.await;
-                    drop(permit);
-                });
+impl HttpAcceptLoop {
+    /// Serves connections until `stopping` is cancelled, drains them until the drain timeout, then
+    /// closes those that remain.
+    pub(crate) async fn serve(self, listener: TcpListener, stopping: CancellationToken) {
+        let permits = Arc::new(Semaphore::new(self.limits.max_connections));
+        let table = Arc::new(ConnectionTable::default());
+        let graceful = GracefulShutdown::new();
+        let mut connections = JoinSet::new();
+        let mut head_checks = tokio::time::interval(self.head_check_interval());
+        head_checks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let accepted = tokio::select! {
+                () = stopping.cancelled() => break,
+                _ = head_checks.tick() => {
+                    self.close_late_heads(&table);
+                    continue;
+                }
+                // Reaps finished tasks, which would otherwise pile up in the set.
+                Some(_) = connections.join_next() => continue,
+                accepted = listener.accept() => accepted,
+            };
+            let stream = match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    // Usually the process is out of file descriptors: without a pause this loop
+                    // would spin until one is free.
+                    tracing::warn!(%error, "accept failed");
+                    tokio::time::sleep(ACCEPT_RETRY_INTERVAL).await;
+                    continue;
+                }
+            };
+            // One connection waits here for its permit, the others in the listen backlog.
+            let permit = tokio::select! {
+                () = stopping.cancelled() => break,
+                permit = self.admit(&permits, &table) => permit,
+            };
+            let (tracked, place) = table.add(self.protocol().preface_bytes());
+            let connection = self.connection(stream, &tracked, &graceful);
+            connections.spawn(async move {
+                tokio::select! {
+                    () = tracked.closed() => {}
+                    () = connection => {}
+                }
+                drop(place);
+                drop(permit);
+            });
+        }
+        // Closed before the drain, so that clients connect elsewhere meanwhile.
+        drop(listener);
+        if tokio::time::timeout(self.limits.drain_timeout, graceful.shutdown())
+            .await
+            .is_err()
+        {
+            tracing::warn!("drain timed out, closing the remaining connections");
+        }
+        // Aborts the tasks that are left and waits until they are gone.
+        connections.shutdown().await;
+    }
+
+    /// Waits for a permit. While there is none, the connections that have waited longest for a
+    /// request are closed.
+    async fn admit(
+        &self,
+        permits: &Arc<Semaphore>,
+        table: &ConnectionTable,
+    ) -> Option<OwnedSemaphorePermit> {
+        loop {
+            if let Ok(permit) = Arc::clone(permits).try_acquire_owned() {
+                return Some(permit);
             }
-            Err(error) => {
-                // Usually the process is out of file descriptors: without a pause this loop would
-                // spin until one is free.
-                tracing::warn!(%error, "accept failed");
-                tokio::time::sleep(ACCEPT_RETRY_INTERVAL).await;
+            self.close_late_heads(table);
+            if table.close_oldest(self.limits.min_waiting_time) {
+                self.count_closed("replaced", 1);
+            }
+            let permit = Arc::clone(permits).acquire_owned();
+            // The semaphore is never closed, so there is always a permit in the end.
+            if let Ok(permit) = tokio::time::timeout(ADMISSION_INTERVAL, permit).await {
+                return permit.ok();
             }
         }
     }
-    // Closed before the drain, so that clients connect elsewhere meanwhile.
-    drop(listener);
-    if tokio::time::timeout(limits.drain_timeout, graceful.shutdown())
-        .await
-        .is_err()
-    {
-        tracing::warn!("drain timed out, closing the remaining connections");
-    }
-    // Aborts the tasks that are left and waits until they are gone.
-    connections.shutdown().await;
-}
 
-async fn accept(
-    listener: &TcpListener,
-    permits: &Arc<Semaphore>,
-) -> std::io::Result<(TcpStream, Option<OwnedSemaphorePermit>)> {
-    // The permit comes first: connections beyond the limit stay in the listen backlog. The
-    // semaphore is never closed, so there is always a permit in the end.
-    let permit = Arc::clone(permits).acquire_owned().await.ok();
-    let (stream, _) = listener.accept().await?;
-    Ok((stream, permit))
-}
-
-/// Returns the future that serves one connection.
-fn connection(
-    stream: TcpStream,
-    router: Router,
-    protocol: HttpProtocol,
-    limits: &CollectorLimits,
-    graceful: &GracefulShutdown,
-) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "cannot set TCP_NODELAY");
+    fn close_late_heads(&self, table: &ConnectionTable) {
+        let closed = table.close_late_heads(self.limits.header_read_timeout);
+        self.count_closed("late_head", closed);
     }
-    let service = TowerToHyperService::new(router);
-    match protocol {
-        HttpProtocol::Http1 => {
-            // hyper's header timeout covers idle connections; bodies have their own timeout.
-            let io = TokioIo::new(TimeoutIo::new(stream, None, limits.write_stall_timeout));
-            let connection = hyper::server::conn::http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(limits.header_read_timeout)
-                // The default of 400 KiB for each connection would allow hundreds of megabytes.
-                .max_buf_size(MAX_HTTP1_BUFFER_BYTES)
-                .serve_connection(io, service);
-            Box::pin(log_result(graceful.watch(connection)))
+
+    fn count_closed(&self, reason: &'static str, count: u64) {
+        let key = CounterKey::Closed(self.endpoint, reason);
+        if self.metrics.add(key, count) {
+            tracing::info!(
+                endpoint = self.endpoint.label(),
+                reason,
+                "connection closed before its request was complete; further ones are only \
+                 counted, see /metrics"
+            );
         }
-        HttpProtocol::Http2 => {
-            // A live client answers our pings, so a silent connection has lost its client.
-            let io = TokioIo::new(TimeoutIo::new(
-                stream,
-                Some(limits.header_read_timeout),
-                limits.write_stall_timeout,
-            ));
-            // An unanswered ping closes the connection after two thirds of the read timeout.
-            let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
-                .timer(TokioTimer::new())
-                .keep_alive_interval(limits.header_read_timeout / 3)
-                .keep_alive_timeout(limits.header_read_timeout / 3)
-                .max_concurrent_streams(MAX_HTTP2_STREAMS)
-                .max_header_list_size(MAX_HTTP2_HEADER_BYTES)
-                // With the default of RFC 9113, 64 KiB, a large export would wait for many window
-                // updates.
-                .initial_stream_window_size(1 << 20)
-                .initial_connection_window_size(4 << 20)
-                .serve_connection(io, service);
-            Box::pin(log_result(graceful.watch(connection)))
+    }
+
+    fn head_check_interval(&self) -> Duration {
+        let interval = self.limits.header_read_timeout / HEAD_CHECKS_PER_TIMEOUT;
+        // An interval of zero is not allowed.
+        interval.max(Duration::from_millis(10))
+    }
+
+    const fn protocol(&self) -> HttpProtocol {
+        match self.endpoint {
+            CollectorEndpoint::OtlpGrpc => HttpProtocol::Http2,
+            CollectorEndpoint::OtlpHttp
+            | CollectorEndpoint::Zipkin
+            | CollectorEndpoint::Query
+            | CollectorEndpoint::JaegerHttp
+            | CollectorEndpoint::JaegerCompact
+            | CollectorEndpoint::JaegerBinary
+            | CollectorEndpoint::JaegerSampling => HttpProtocol::Http1,
+        }
+    }
+
+    /// Returns the future that serves one connection.
+    fn connection(
+        &self,
+        stream: TcpStream,
+        tracked: &Arc<TrackedConnection>,
+        graceful: &GracefulShutdown,
+    ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "cannot set TCP_NODELAY");
+        }
+        let limits = &self.limits;
+        // Cloning a router clones an `Arc`.
+        let router = TowerToHyperService::new(self.router.clone());
+        let requests = Arc::clone(tracked);
+        let service = service_fn(move |request: Request<Incoming>| {
+            let guard = requests.begin_request();
+            let response = router.call(request);
+            async move {
+                let response = response.await?;
+                Ok::<Response, Infallible>(response.map(|body| guard.attach(body)))
+            }
+        });
+        match self.protocol() {
+            HttpProtocol::Http1 => {
+                let stream = TimeoutIo::new(stream, None, limits.write_stall_timeout);
+                let connection = hyper::server::conn::http1::Builder::new()
+                    .timer(TokioTimer::new())
+                    // For idle connections; heads have a shorter deadline in the table, and bodies
+                    // have their own timeout.
+                    .header_read_timeout(limits.idle_timeout.max(limits.header_read_timeout))
+                    // The default of 400 KiB for each connection would allow hundreds of
+                    // megabytes.
+                    .max_buf_size(MAX_HTTP1_BUFFER_BYTES)
+                    .serve_connection(
+                        TokioIo::new(stream.tracked_by(Arc::clone(tracked))),
+                        service,
+                    );
+                Box::pin(log_result(graceful.watch(connection)))
+            }
+            HttpProtocol::Http2 => {
+                // A live client answers our pings, so a silent connection has lost its client.
+                let stream = TimeoutIo::new(
+                    stream,
+                    Some(limits.idle_timeout),
+                    limits.write_stall_timeout,
+                );
+                // An unanswered ping closes the connection after two thirds of the read timeout.
+                let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+                    .timer(TokioTimer::new())
+                    .keep_alive_interval(limits.idle_timeout / 3)
+                    .keep_alive_timeout(limits.idle_timeout / 3)
+                    .max_concurrent_streams(MAX_HTTP2_STREAMS)
+                    .max_header_list_size(MAX_HTTP2_HEADER_BYTES)
+                    // With the default of RFC 9113, 64 KiB, a large export would wait for many
+                    // window updates.
+                    .initial_stream_window_size(1 << 20)
+                    .initial_connection_window_size(4 << 20)
+                    .serve_connection(
+                        TokioIo::new(stream.tracked_by(Arc::clone(tracked))),
+                        service,
+                    );
+                Box::pin(log_result(graceful.watch(connection)))
+            }
+        }
+    }
+}
+
+// === impl HttpProtocol ===
+
+impl HttpProtocol {
+    /// Returns the number of bytes that a client sends before its first request.
+    const fn preface_bytes(self) -> usize {
+        match self {
+            Self::Http1 => 0,
+            Self::Http2 => HTTP2_PREFACE_BYTES,
         }
     }
 }

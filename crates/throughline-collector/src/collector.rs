@@ -1,25 +1,37 @@
 //! The collector as a whole: its listeners, the services behind them, and its shutdown.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::Router;
+use socket2::SockRef;
 use throughline_store::{MemoryStore, Store};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UdpSocket};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{CollectorEndpoint, CollectorLimits, Config};
+use crate::accept_loop::HttpAcceptLoop;
+use crate::config::{CollectorEndpoint, Config, ListenerPort};
 use crate::ingest::IngestPipeline;
 use crate::metrics::{self, Metrics};
-use crate::{accept_loop, otlp_grpc, otlp_http, query, zipkin};
+use crate::{cors, jaeger_receiver, otlp_grpc, otlp_http, query, zipkin};
+
+/// Memory of a UDP socket for datagrams that were not read yet.
+const UDP_RECEIVE_BUFFER_BYTES: usize = 4 << 20;
 
 /// A collector whose listeners are open; it answers once it runs.
 #[derive(Debug)]
 pub struct CollectorServer {
-    listeners: Vec<(CollectorEndpoint, TcpListener)>,
+    listeners: Vec<(CollectorEndpoint, CollectorListener)>,
     addresses: CollectorAddresses,
     config: Config,
+}
+
+/// An open port.
+#[derive(Debug)]
+enum CollectorListener {
+    Http(TcpListener),
+    Datagrams(UdpSocket),
 }
 
 /// The addresses of the listeners.
@@ -33,6 +45,14 @@ pub struct CollectorAddresses {
     pub zipkin: SocketAddr,
     /// Queries and the UI.
     pub query: SocketAddr,
+    /// Jaeger's Thrift over HTTP; `None` when closed, here and below.
+    pub jaeger_http: Option<SocketAddr>,
+    /// Jaeger's Thrift over UDP, on the port for the compact protocol.
+    pub jaeger_compact: Option<SocketAddr>,
+    /// Jaeger's Thrift over UDP, on the port for the binary protocol.
+    pub jaeger_binary: Option<SocketAddr>,
+    /// Jaeger's remote sampling.
+    pub jaeger_sampling: Option<SocketAddr>,
 }
 
 /// A listener that cannot be opened.
@@ -44,7 +64,7 @@ pub struct CollectorBindError {
     /// Address of the listener.
     pub address: SocketAddr,
     /// Error of the operating system.
-    pub source: std::io::Error,
+    pub source: io::Error,
 }
 
 impl CollectorServer {
@@ -56,19 +76,33 @@ impl CollectorServer {
     /// Returns [`CollectorBindError`] for the first listener that cannot be opened; the others are
     /// closed again.
     pub async fn bind(config: Config) -> Result<Self, CollectorBindError> {
+        let mut listeners = Vec::new();
         // An error drops the listeners that are open already, which closes them.
-        let (grpc, otlp_grpc) = bind(&config, CollectorEndpoint::OtlpGrpc).await?;
-        let (http, otlp_http) = bind(&config, CollectorEndpoint::OtlpHttp).await?;
-        let (zipkin, zipkin_address) = bind(&config, CollectorEndpoint::Zipkin).await?;
-        let (query, query_address) = bind(&config, CollectorEndpoint::Query).await?;
+        let addresses = CollectorAddresses {
+            otlp_grpc: bind(&config, CollectorEndpoint::OtlpGrpc, &mut listeners).await?,
+            otlp_http: bind(&config, CollectorEndpoint::OtlpHttp, &mut listeners).await?,
+            zipkin: bind(&config, CollectorEndpoint::Zipkin, &mut listeners).await?,
+            query: bind(&config, CollectorEndpoint::Query, &mut listeners).await?,
+            jaeger_http: bind_optional(&config, CollectorEndpoint::JaegerHttp, &mut listeners)
+                .await?,
+            jaeger_compact: bind_optional(
+                &config,
+                CollectorEndpoint::JaegerCompact,
+                &mut listeners,
+            )
+            .await?,
+            jaeger_binary: bind_optional(&config, CollectorEndpoint::JaegerBinary, &mut listeners)
+                .await?,
+            jaeger_sampling: bind_optional(
+                &config,
+                CollectorEndpoint::JaegerSampling,
+                &mut listeners,
+            )
+            .await?,
+        };
         Ok(Self {
-            listeners: vec![grpc, http, zipkin, query],
-            addresses: CollectorAddresses {
-                otlp_grpc,
-                otlp_http,
-                zipkin: zipkin_address,
-                query: query_address,
-            },
+            listeners,
+            addresses,
             config,
         })
     }
@@ -80,7 +114,7 @@ impl CollectorServer {
     }
 
     /// Serves all listeners until `stop` completes, then drains requests in flight within
-    /// [`CollectorLimits::drain_timeout`].
+    /// [`CollectorLimits::drain_timeout`](crate::CollectorLimits::drain_timeout).
     pub async fn run(self, stop: impl Future<Output = ()> + Send) {
         // The only place that knows which store it is.
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new(self.config.max_store_bytes));
@@ -93,23 +127,45 @@ impl CollectorServer {
         let stopping = CancellationToken::new();
         let mut loops = JoinSet::new();
         for (endpoint, listener) in self.listeners {
+            let stopping = stopping.clone();
+            let listener = match listener {
+                CollectorListener::Http(listener) => listener,
+                CollectorListener::Datagrams(socket) => {
+                    let pipeline = Arc::clone(&pipeline);
+                    let agent = jaeger_receiver::agent::serve(socket, endpoint, pipeline, stopping);
+                    loops.spawn(agent);
+                    continue;
+                }
+            };
             let router = match endpoint {
                 CollectorEndpoint::OtlpGrpc => otlp_grpc::router(Arc::clone(&pipeline)),
-                CollectorEndpoint::OtlpHttp => otlp_http::router(Arc::clone(&pipeline)),
-                CollectorEndpoint::Zipkin => zipkin::router(Arc::clone(&pipeline)),
+                CollectorEndpoint::OtlpHttp => {
+                    cors::allow_origins(otlp_http::router(Arc::clone(&pipeline)), &self.config)
+                }
+                CollectorEndpoint::Zipkin => {
+                    cors::allow_origins(zipkin::router(Arc::clone(&pipeline)), &self.config)
+                }
                 CollectorEndpoint::Query => {
                     query::router(Arc::clone(&store), Arc::clone(&metrics), &self.config)
                 }
+                CollectorEndpoint::JaegerHttp
+                | CollectorEndpoint::JaegerCompact
+                | CollectorEndpoint::JaegerBinary => {
+                    jaeger_receiver::http::router(Arc::clone(&pipeline))
+                }
+                CollectorEndpoint::JaegerSampling => jaeger_receiver::sampling::router(),
             };
-            // The outermost layer, so that responses of other layers are counted too.
-            let router = metrics::count_requests(router, endpoint, Arc::clone(&metrics));
-            loops.spawn(serve_endpoint(
+            let accept_loop = HttpAcceptLoop {
                 endpoint,
-                listener,
-                router,
-                self.config.limits.clone(),
-                stopping.clone(),
-            ));
+                // The outermost layer, so that responses of other layers are counted too.
+                router: metrics::count_requests(router, endpoint, Arc::clone(&metrics)),
+                limits: self.config.limits.clone(),
+                metrics: Arc::clone(&metrics),
+            };
+            loops.spawn(async move {
+                accept_loop.serve(listener, stopping).await;
+                tracing::debug!(endpoint = endpoint.label(), "listener closed");
+            });
         }
         stop.await;
         stopping.cancel();
@@ -118,34 +174,66 @@ impl CollectorServer {
     }
 }
 
-async fn serve_endpoint(
-    endpoint: CollectorEndpoint,
-    listener: TcpListener,
-    router: Router,
-    limits: CollectorLimits,
-    stopping: CancellationToken,
-) {
-    let protocol = if endpoint == CollectorEndpoint::OtlpGrpc {
-        accept_loop::HttpProtocol::Http2
-    } else {
-        accept_loop::HttpProtocol::Http1
-    };
-    accept_loop::serve(listener, router, protocol, limits, stopping).await;
-    tracing::debug!(endpoint = endpoint.label(), "listener closed");
-}
-
+/// Opens the port of an endpoint that always has one.
 async fn bind(
     config: &Config,
     endpoint: CollectorEndpoint,
-) -> Result<((CollectorEndpoint, TcpListener), SocketAddr), CollectorBindError> {
-    let address = config.address(endpoint);
-    let error = |source| CollectorBindError {
-        endpoint,
-        address,
-        source,
+    listeners: &mut Vec<(CollectorEndpoint, CollectorListener)>,
+) -> Result<SocketAddr, CollectorBindError> {
+    let bound = bind_optional(config, endpoint, listeners).await?;
+    // Never missing: such a port is required.
+    Ok(bound.unwrap_or_else(|| SocketAddr::new(config.host, 0)))
+}
+
+/// Opens the port of an endpoint; `None` when it is to stay closed.
+async fn bind_optional(
+    config: &Config,
+    endpoint: CollectorEndpoint,
+    listeners: &mut Vec<(CollectorEndpoint, CollectorListener)>,
+) -> Result<Option<SocketAddr>, CollectorBindError> {
+    let (port, is_required) = match config.port(endpoint) {
+        ListenerPort::Closed => return Ok(None),
+        ListenerPort::IfFree(port) => (port, false),
+        ListenerPort::Required(port) => (port, true),
     };
-    let listener = TcpListener::bind(address).await.map_err(error)?;
+    let address = SocketAddr::new(config.host, port);
+    match open(endpoint, address).await {
+        Ok((listener, bound)) => {
+            listeners.push((endpoint, listener));
+            Ok(Some(bound))
+        }
+        Err(source) if is_required => Err(CollectorBindError {
+            endpoint,
+            address,
+            source,
+        }),
+        Err(error) => {
+            tracing::warn!(
+                endpoint = endpoint.label(),
+                %address,
+                %error,
+                "port not opened; its clients are not served"
+            );
+            Ok(None)
+        }
+    }
+}
+
+async fn open(
+    endpoint: CollectorEndpoint,
+    address: SocketAddr,
+) -> io::Result<(CollectorListener, SocketAddr)> {
     // Port 0 asks the operating system to choose one.
-    let bound = listener.local_addr().map_err(error)?;
-    Ok(((endpoint, listener), bound))
+    if endpoint.is_udp() {
+        let socket = UdpSocket::bind(address).await?;
+        // Spans that arrive while a datagram is decoded wait here. The system may grant less.
+        SockRef::from(&socket)
+            .set_recv_buffer_size(UDP_RECEIVE_BUFFER_BYTES)
+            .unwrap_or_default();
+        let bound = socket.local_addr()?;
+        return Ok((CollectorListener::Datagrams(socket), bound));
+    }
+    let listener = TcpListener::bind(address).await?;
+    let bound = listener.local_addr()?;
+    Ok((CollectorListener::Http(listener), bound))
 }

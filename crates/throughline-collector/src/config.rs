@@ -1,6 +1,6 @@
 //! The collector's configuration.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 /// The collector's configuration. The default listens on loopback at the standard ports.
@@ -16,10 +16,42 @@ pub struct Config {
     pub zipkin_port: u16,
     /// Port of queries and the UI.
     pub query_port: u16,
+    /// Ports of Jaeger's own clients.
+    pub jaeger: JaegerPorts,
+    /// Origins of web pages that may send spans over HTTP, such as `https://shop.example`; `*` for
+    /// every page. Empty: none may.
+    pub cors_origins: Vec<String>,
+    /// Host names besides `localhost` that queries on a loopback address may use.
+    pub allowed_hosts: Vec<String>,
     /// Maximum memory of the stored spans.
     pub max_store_bytes: usize,
     /// Limits for clients.
     pub limits: CollectorLimits,
+}
+
+/// The ports of Jaeger's own clients. The default opens none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct JaegerPorts {
+    /// Port of Thrift over HTTP.
+    pub http: ListenerPort,
+    /// UDP port of the agent's compact protocol.
+    pub compact: ListenerPort,
+    /// UDP port of the agent's binary protocol.
+    pub binary: ListenerPort,
+    /// Port of remote sampling.
+    pub sampling: ListenerPort,
+}
+
+/// The port of a listener.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ListenerPort {
+    /// No port.
+    #[default]
+    Closed,
+    /// This port unless it is in use, as by Jaeger's agent or another collector.
+    IfFree(u16),
+    /// This port; 0 chooses any free one.
+    Required(u16),
 }
 
 /// An endpoint of the collector: a port with its protocol.
@@ -33,6 +65,14 @@ pub enum CollectorEndpoint {
     Zipkin,
     /// Queries and the UI.
     Query,
+    /// Jaeger's Thrift over HTTP.
+    JaegerHttp,
+    /// Jaeger's Thrift over UDP, on the port for the compact protocol.
+    JaegerCompact,
+    /// Jaeger's Thrift over UDP, on the port for the binary protocol.
+    JaegerBinary,
+    /// Jaeger's remote sampling.
+    JaegerSampling,
 }
 
 /// Limits on the memory, concurrency and time that clients can take.
@@ -56,9 +96,14 @@ pub struct CollectorLimits {
     pub max_response_bytes: usize,
     /// Maximum number of connections of one endpoint; more wait in the listen backlog.
     pub max_connections: usize,
-    /// Time from the opening of a connection, or the last response on it, to the end of the next
-    /// request's headers.
+    /// Time from the opening of a connection to the end of its first request's headers, and from
+    /// the first byte of a later request to the end of its headers.
     pub header_read_timeout: Duration,
+    /// Time from a response to the next request on the connection.
+    pub idle_timeout: Duration,
+    /// Time after which a connection that waits for headers or is idle may be closed to make room
+    /// for another one, the oldest first.
+    pub min_waiting_time: Duration,
     /// Time from the first byte of a body to its last.
     pub body_read_timeout: Duration,
     /// Time that a client may leave a response unread without taking a byte of it.
@@ -77,6 +122,9 @@ impl Default for Config {
             otlp_http_port: 4318,
             zipkin_port: 9411,
             query_port: 16686,
+            jaeger: JaegerPorts::default(),
+            cors_origins: Vec::new(),
+            allowed_hosts: Vec::new(),
             max_store_bytes: 512 << 20,
             limits: CollectorLimits::default(),
         }
@@ -84,17 +132,31 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Returns the address that an endpoint is to listen on.
-    #[must_use]
-    pub const fn address(&self, endpoint: CollectorEndpoint) -> SocketAddr {
-        let port = match endpoint {
-            CollectorEndpoint::OtlpGrpc => self.otlp_grpc_port,
-            CollectorEndpoint::OtlpHttp => self.otlp_http_port,
-            CollectorEndpoint::Zipkin => self.zipkin_port,
-            CollectorEndpoint::Query => self.query_port,
-        };
-        SocketAddr::new(self.host, port)
+    /// Returns the port that an endpoint is to listen on.
+    pub(crate) const fn port(&self, endpoint: CollectorEndpoint) -> ListenerPort {
+        match endpoint {
+            CollectorEndpoint::OtlpGrpc => ListenerPort::Required(self.otlp_grpc_port),
+            CollectorEndpoint::OtlpHttp => ListenerPort::Required(self.otlp_http_port),
+            CollectorEndpoint::Zipkin => ListenerPort::Required(self.zipkin_port),
+            CollectorEndpoint::Query => ListenerPort::Required(self.query_port),
+            CollectorEndpoint::JaegerHttp => self.jaeger.http,
+            CollectorEndpoint::JaegerCompact => self.jaeger.compact,
+            CollectorEndpoint::JaegerBinary => self.jaeger.binary,
+            CollectorEndpoint::JaegerSampling => self.jaeger.sampling,
+        }
     }
+}
+
+// === impl JaegerPorts ===
+
+impl JaegerPorts {
+    /// The ports that Jaeger's clients use by default, as far as they are free.
+    pub const STANDARD: Self = Self {
+        http: ListenerPort::IfFree(14268),
+        compact: ListenerPort::IfFree(6831),
+        binary: ListenerPort::IfFree(6832),
+        sampling: ListenerPort::IfFree(5778),
+    };
 }
 
 // === impl CollectorLimits ===
@@ -110,7 +172,9 @@ impl Default for CollectorLimits {
             max_concurrent_queries: 4,
             max_response_bytes: 256 << 20,
             max_connections: 1024,
-            header_read_timeout: Duration::from_secs(30),
+            header_read_timeout: Duration::from_secs(5),
+            idle_timeout: Duration::from_secs(30),
+            min_waiting_time: Duration::from_millis(500),
             body_read_timeout: Duration::from_secs(30),
             write_stall_timeout: Duration::from_secs(30),
             drain_timeout: Duration::from_secs(3),
@@ -122,7 +186,22 @@ impl Default for CollectorLimits {
 
 impl CollectorEndpoint {
     /// All endpoints.
-    pub const ALL: [Self; 4] = [Self::OtlpGrpc, Self::OtlpHttp, Self::Zipkin, Self::Query];
+    pub const ALL: [Self; 8] = [
+        Self::OtlpGrpc,
+        Self::OtlpHttp,
+        Self::Zipkin,
+        Self::Query,
+        Self::JaegerHttp,
+        Self::JaegerCompact,
+        Self::JaegerBinary,
+        Self::JaegerSampling,
+    ];
+
+    /// Returns whether the endpoint receives datagrams, and not HTTP.
+    #[must_use]
+    pub const fn is_udp(self) -> bool {
+        matches!(self, Self::JaegerCompact | Self::JaegerBinary)
+    }
 
     /// Returns the endpoint's name in metrics, in logs, and in the JSON of `throughline up --json`.
     #[must_use]
@@ -132,6 +211,10 @@ impl CollectorEndpoint {
             Self::OtlpHttp => "otlp_http",
             Self::Zipkin => "zipkin",
             Self::Query => "query",
+            Self::JaegerHttp => "jaeger_http",
+            Self::JaegerCompact => "jaeger_compact",
+            Self::JaegerBinary => "jaeger_binary",
+            Self::JaegerSampling => "jaeger_sampling",
         }
     }
 }

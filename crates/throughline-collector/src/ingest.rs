@@ -4,6 +4,7 @@
 //! All endpoints share one pipeline, so the limits hold for all of them together.
 
 mod body;
+mod coding;
 mod error;
 
 use std::sync::Arc;
@@ -11,15 +12,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::body::Body;
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt as _;
 use throughline_otlp::{DecodedSpans, RejectedSpans};
 use throughline_store::Store;
 use tokio::sync::Semaphore;
 
-pub(crate) use self::body::{AdmittedBody, ContentEncoding};
+pub(crate) use self::body::AdmittedBody;
 use self::body::{MemoryReservation, RESERVATION_UNIT_BYTES};
-pub(crate) use self::error::IngestError;
+pub(crate) use self::coding::ContentCodings;
+pub(crate) use self::error::{ACCEPTED_CODINGS, IngestError};
 use crate::config::{CollectorEndpoint, CollectorLimits};
 use crate::metrics::{CounterKey, Metrics};
 
@@ -38,6 +40,33 @@ pub(crate) struct IngestPipeline {
     /// One permit for each decode, which takes many times the memory of its body.
     decodes: Arc<Semaphore>,
     eviction_logged: AtomicBool,
+}
+
+/// A signal of OpenTelemetry that is accepted and dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum IgnoredSignal {
+    Metrics,
+    Logs,
+}
+
+// === impl IgnoredSignal ===
+
+impl IgnoredSignal {
+    /// Returns the name in metrics and logs.
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Metrics => "metrics",
+            Self::Logs => "logs",
+        }
+    }
+
+    /// Returns the setting that stops an SDK from sending the signal.
+    const fn setting(self) -> &'static str {
+        match self {
+            Self::Metrics => "OTEL_METRICS_EXPORTER=none",
+            Self::Logs => "OTEL_LOGS_EXPORTER=none",
+        }
+    }
 }
 
 // === impl IngestPipeline ===
@@ -87,9 +116,9 @@ impl IngestPipeline {
         &self,
         headers: &HeaderMap,
         body: Body,
-    ) -> Result<(ContentEncoding, AdmittedBody), IngestError> {
-        match ContentEncoding::from_headers(headers) {
-            Ok(encoding) => Ok((encoding, self.admit(body).await?)),
+    ) -> Result<(ContentCodings, AdmittedBody), IngestError> {
+        match ContentCodings::from_headers(headers) {
+            Ok(codings) => Ok((codings, self.admit(body).await?)),
             Err(error) => {
                 self.discard(body).await;
                 Err(error)
@@ -149,7 +178,7 @@ impl IngestPipeline {
         self: &Arc<Self>,
         endpoint: CollectorEndpoint,
         body: AdmittedBody,
-        encoding: ContentEncoding,
+        codings: ContentCodings,
         decode: F,
     ) -> Result<RejectedSpans, IngestError>
     where
@@ -161,19 +190,81 @@ impl IngestPipeline {
         let permit = Arc::clone(&self.decodes).acquire_owned().await.ok();
         let task = tokio::task::spawn_blocking(move || {
             let _permit = permit;
-            let body = match encoding {
-                ContentEncoding::Identity => body,
-                ContentEncoding::Gzip => body.inflate(pipeline.limits.max_body_bytes)?,
-            };
+            let body = body.decompress(codings, pipeline.limits.max_body_bytes)?;
             // The body and its reservation live until the spans are stored.
-            let decoded = decode(body.bytes())?;
-            pipeline.count(endpoint, &decoded);
-            pipeline.store.insert(decoded.spans);
-            pipeline.log_first_eviction();
-            Ok(decoded.rejected)
+            pipeline.decode_and_insert(endpoint, body.bytes(), decode)
         });
         // A panic in the decoder is one failed request.
         task.await.unwrap_or(Err(IngestError::Internal))
+    }
+
+    /// Decodes a datagram and stores its spans. A datagram is small and each socket has one at a
+    /// time, so it needs no admission, and waits for no larger body either.
+    pub(crate) async fn store_datagram<F>(
+        self: &Arc<Self>,
+        endpoint: CollectorEndpoint,
+        datagram: Vec<u8>,
+        decode: F,
+    ) where
+        F: FnOnce(&[u8]) -> Result<DecodedSpans, IngestError> + Send + 'static,
+    {
+        let pipeline = Arc::clone(self);
+        let task = tokio::task::spawn_blocking(move || {
+            pipeline.decode_and_insert(endpoint, &datagram, decode)
+        });
+        let result = task.await.unwrap_or(Err(IngestError::Internal));
+        // Counted as the requests over HTTP are, by the status that such a request would get.
+        let status = match &result {
+            Ok(_) => StatusCode::ACCEPTED,
+            Err(error) => error.status().0,
+        };
+        let key = CounterKey::Requests(endpoint, status.as_u16());
+        let is_first = self.metrics.add(key, 1);
+        if let (true, Err(error)) = (is_first, result) {
+            tracing::warn!(
+                endpoint = endpoint.label(),
+                %error,
+                "datagram rejected; further ones are only counted, see /metrics"
+            );
+        }
+    }
+
+    fn decode_and_insert<F>(
+        &self,
+        endpoint: CollectorEndpoint,
+        body: &[u8],
+        decode: F,
+    ) -> Result<RejectedSpans, IngestError>
+    where
+        F: FnOnce(&[u8]) -> Result<DecodedSpans, IngestError>,
+    {
+        let decoded = decode(body)?;
+        self.count(endpoint, &decoded);
+        self.store.insert(decoded.spans);
+        self.log_first_eviction();
+        Ok(decoded.rejected)
+    }
+
+    /// Reads and drops a request of a signal that is not stored, and counts it. The answer is a
+    /// success: SDKs send all signals to one endpoint by default, and log every failure.
+    pub(crate) async fn drop_signal(
+        &self,
+        endpoint: CollectorEndpoint,
+        signal: IgnoredSignal,
+        body: Body,
+    ) {
+        self.discard(body).await;
+        if self
+            .metrics
+            .add(CounterKey::Dropped(endpoint, signal.label()), 1)
+        {
+            tracing::info!(
+                endpoint = endpoint.label(),
+                "{} are received and dropped, because only traces are stored; {} stops them",
+                signal.label(),
+                signal.setting()
+            );
+        }
     }
 
     fn count(&self, endpoint: CollectorEndpoint, decoded: &DecodedSpans) {

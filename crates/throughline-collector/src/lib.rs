@@ -1,10 +1,11 @@
-//! Receives spans (OTLP over gRPC and HTTP, Zipkin v2), answers queries (Jaeger's two JSON APIs and
-//! our own), and serves the web UI.
+//! Receives spans (OTLP over gRPC and HTTP, Zipkin, Jaeger's Thrift), answers queries (Jaeger's two
+//! JSON APIs and our own), and serves the web UI.
 //!
 //! ```text
 //!  gRPC 4317 ─┐
 //!  HTTP 4318 ─┼─► accept_loop ─► ingest: admit ─ read ─ inflate ─ decode ─► Store
-//!  Zipkin 9411┘                          (each step has a limit)             │
+//!  Zipkin 9411┤                          (each step has a limit)             │
+//!  Jaeger ────┘                                                              │
 //!  HTTP 16686 ──► accept_loop ─► query ◄─────────────────────────────────────┘
 //! ```
 //!
@@ -16,7 +17,10 @@ mod accept_loop;
 mod clock;
 mod collector;
 mod config;
+mod connection_table;
+mod cors;
 mod ingest;
+mod jaeger_receiver;
 mod metrics;
 mod otlp_grpc;
 mod otlp_http;
@@ -26,4 +30,4 @@ mod ui;
 mod zipkin;
 
 pub use collector::{CollectorAddresses, CollectorBindError, CollectorServer};
-pub use config::{CollectorEndpoint, CollectorLimits, Config};
+pub use config::{CollectorEndpoint, CollectorLimits, Config, JaegerPorts, ListenerPort};

@@ -25,6 +25,10 @@ pub(crate) enum CounterKey {
     Rejected(CollectorEndpoint, &'static str),
     /// Requests answered, by HTTP status; for the gRPC endpoint by gRPC status.
     Requests(CollectorEndpoint, u16),
+    /// Requests of signals that are accepted and not stored.
+    Dropped(CollectorEndpoint, &'static str),
+    /// Connections closed to make room, or because the head of a request took too long.
+    Closed(CollectorEndpoint, &'static str),
 }
 
 impl Metrics {
@@ -77,8 +81,32 @@ impl Metrics {
                 write_line(&mut out, format_args!("{requests}{labels} {count}"));
             }
         }
+        render_labelled(&mut out, &counters);
         render_store(&mut out, store);
         out
+    }
+}
+
+fn render_labelled(out: &mut String, counters: &BTreeMap<CounterKey, u64>) {
+    let dropped = "throughline_signals_dropped_total";
+    let help = "Requests with metrics or logs, which are accepted and not stored.";
+    write_family(out, dropped, "counter", help);
+    for (key, count) in counters {
+        if let CounterKey::Dropped(endpoint, signal) = key {
+            let endpoint = endpoint.label();
+            let labels = format_args!("{{door=\"{endpoint}\",signal=\"{signal}\"}}");
+            write_line(out, format_args!("{dropped}{labels} {count}"));
+        }
+    }
+    let closed = "throughline_connections_closed_total";
+    let help = "Connections closed before their request was complete, by reason.";
+    write_family(out, closed, "counter", help);
+    for (key, count) in counters {
+        if let CounterKey::Closed(endpoint, reason) = key {
+            let endpoint = endpoint.label();
+            let labels = format_args!("{{door=\"{endpoint}\",reason=\"{reason}\"}}");
+            write_line(out, format_args!("{closed}{labels} {count}"));
+        }
     }
 }
 
@@ -146,7 +174,11 @@ pub(crate) fn count_requests(
                 CollectorEndpoint::OtlpGrpc => grpc_status(response.headers()),
                 CollectorEndpoint::OtlpHttp
                 | CollectorEndpoint::Zipkin
-                | CollectorEndpoint::Query => response.status().as_u16(),
+                | CollectorEndpoint::Query
+                | CollectorEndpoint::JaegerHttp
+                | CollectorEndpoint::JaegerCompact
+                | CollectorEndpoint::JaegerBinary
+                | CollectorEndpoint::JaegerSampling => response.status().as_u16(),
             };
             // One log line for each status and endpoint, not one for each request.
             let is_first = metrics.add(CounterKey::Requests(endpoint, code), 1);
@@ -154,7 +186,12 @@ pub(crate) fn count_requests(
             // the response, so the operator has to see it.
             let is_rejected = match endpoint {
                 CollectorEndpoint::OtlpGrpc => code != 0,
-                CollectorEndpoint::OtlpHttp | CollectorEndpoint::Zipkin => code >= 400,
+                CollectorEndpoint::OtlpHttp
+                | CollectorEndpoint::Zipkin
+                | CollectorEndpoint::JaegerHttp
+                | CollectorEndpoint::JaegerCompact
+                | CollectorEndpoint::JaegerBinary
+                | CollectorEndpoint::JaegerSampling => code >= 400,
                 CollectorEndpoint::Query => false,
             };
             if is_first && is_rejected {

@@ -1,4 +1,5 @@
-//! OTLP over gRPC: the unary method `TraceService/Export`.
+//! OTLP over gRPC: the unary method `TraceService/Export`. Metrics and logs are accepted and
+//! dropped.
 //!
 //! The message frame is read here instead of by tonic's server, for three reasons: bodies pass the
 //! same admission as those over HTTP; no memory is reserved for an announced length; and a message
@@ -21,20 +22,35 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::config::CollectorEndpoint;
-use crate::ingest::{AdmittedBody, ContentEncoding, IngestError, IngestPipeline, RETRY_AFTER};
+use crate::ingest::{
+    AdmittedBody, ContentCodings, IgnoredSignal, IngestError, IngestPipeline, RETRY_AFTER,
+};
 
 /// Length of the prefix of a message: compression flag and message length.
 const MESSAGE_PREFIX_BYTES: usize = 5;
 
-/// Returns the route of the only method; others are answered UNIMPLEMENTED.
+/// Returns the routes of the methods; others are answered UNIMPLEMENTED.
 pub(crate) fn router(pipeline: Arc<IngestPipeline>) -> Router {
     Router::new()
         .route(
             "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
             post(export),
         )
+        .route(
+            "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
+            post(async |pipeline, headers, body| {
+                drop_signal(pipeline, headers, body, IgnoredSignal::Metrics).await
+            }),
+        )
+        .route(
+            "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
+            post(async |pipeline, headers, body| {
+                drop_signal(pipeline, headers, body, IgnoredSignal::Logs).await
+            }),
+        )
         .fallback(async || {
-            Status::unimplemented("only trace export is served here").into_http::<Body>()
+            Status::unimplemented("only the export of traces, metrics and logs is served here")
+                .into_http::<Body>()
         })
         .with_state(pipeline)
 }
@@ -45,15 +61,34 @@ async fn export(
     body: Body,
 ) -> Response {
     if !is_grpc(&headers) {
-        // gRPC over HTTP/2: a request of another type is answered 415, to help other clients.
-        let mut response = Response::new(Body::from("this port speaks gRPC\n"));
-        *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
-        return response;
+        return not_grpc_response();
     }
     match ingest(&pipeline, &headers, body).await {
         Ok(rejected) => success_response(&response::export_protobuf(&rejected)),
         Err(error) => error_response(&error),
     }
+}
+
+async fn drop_signal(
+    State(pipeline): State<Arc<IngestPipeline>>,
+    headers: HeaderMap,
+    body: Body,
+    signal: IgnoredSignal,
+) -> Response {
+    if !is_grpc(&headers) {
+        return not_grpc_response();
+    }
+    let endpoint = CollectorEndpoint::OtlpGrpc;
+    pipeline.drop_signal(endpoint, signal, body).await;
+    // The responses of all signals are alike, and an empty one is a full success.
+    success_response(&[])
+}
+
+/// gRPC over HTTP/2: a request of another type is answered 415, to help other clients.
+fn not_grpc_response() -> Response {
+    let mut response = Response::new(Body::from("this port speaks gRPC\n"));
+    *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+    response
 }
 
 async fn ingest(
@@ -62,12 +97,12 @@ async fn ingest(
     body: Body,
 ) -> Result<RejectedSpans, IngestError> {
     let mut body = pipeline.admit(body).await?;
-    let encoding = remove_prefix(&mut body, headers)?;
+    let codings = remove_prefix(&mut body, headers)?;
     let decode = |bytes: &[u8]| {
         decode_protobuf(bytes).map_err(|error| IngestError::Malformed(error.to_string()))
     };
     let endpoint = CollectorEndpoint::OtlpGrpc;
-    pipeline.store(endpoint, body, encoding, decode).await
+    pipeline.store(endpoint, body, codings, decode).await
 }
 
 fn is_grpc(headers: &HeaderMap) -> bool {
@@ -88,7 +123,7 @@ fn is_grpc(headers: &HeaderMap) -> bool {
 fn remove_prefix(
     body: &mut AdmittedBody,
     headers: &HeaderMap,
-) -> Result<ContentEncoding, IngestError> {
+) -> Result<ContentCodings, IngestError> {
     let malformed = |message: &str| Err(IngestError::Malformed(message.to_owned()));
     // A flag of one byte, and the length in four, big-endian.
     let Some((&[flag, a, b, c, d], message)) = body.bytes().split_first_chunk::<5>() else {
@@ -97,22 +132,15 @@ fn remove_prefix(
     if usize::try_from(u32::from_be_bytes([a, b, c, d])) != Ok(message.len()) {
         return malformed("the request is not a single whole message");
     }
-    let encoding = match (
-        flag,
-        headers.get("grpc-encoding").map(HeaderValue::as_bytes),
-    ) {
+    let name = headers.get("grpc-encoding").map(HeaderValue::as_bytes);
+    let codings = match (flag, name) {
         // `grpc-encoding` may name a compression that this message does not use.
-        (0, _) => ContentEncoding::Identity,
-        (1, Some(b"gzip")) => ContentEncoding::Gzip,
-        (1, Some(other)) => {
-            return Err(IngestError::UnsupportedEncoding(
-                String::from_utf8_lossy(other).into_owned(),
-            ));
-        }
+        (0, _) => ContentCodings::default(),
+        (1, Some(name)) => ContentCodings::from_name(name)?,
         _ => return malformed("the message is compressed without a grpc-encoding header"),
     };
     body.skip(MESSAGE_PREFIX_BYTES);
-    Ok(encoding)
+    Ok(codings)
 }
 
 fn success_response(message: &[u8]) -> Response {
@@ -146,7 +174,7 @@ fn error_response(error: &IngestError) -> Response {
     if code == Code::Unimplemented {
         response.headers_mut().insert(
             "grpc-accept-encoding",
-            HeaderValue::from_static("identity,gzip"),
+            HeaderValue::from_static("identity,gzip,deflate,zstd"),
         );
     }
     response

@@ -1,5 +1,6 @@
 //! OTLP over HTTP: `POST /v1/traces` in protobuf or JSON, answered in the same encoding
-//! (opentelemetry-proto, `docs/specification.md`, section "OTLP/HTTP").
+//! (opentelemetry-proto, `docs/specification.md`, section "OTLP/HTTP"). Metrics and logs are
+//! accepted and dropped.
 
 use std::sync::Arc;
 
@@ -13,14 +14,7 @@ use http::header::{self, CONTENT_TYPE, HeaderMap, HeaderValue};
 use throughline_otlp::{RejectedSpans, decode_json, decode_protobuf, response};
 
 use crate::config::CollectorEndpoint;
-use crate::ingest::{IngestError, IngestPipeline, RETRY_AFTER};
-
-/// Responses to other signals. SDKs send all signals to one endpoint by default and log the
-/// response, so it names the setting that stops them.
-const NO_METRICS: &str = "this collector stores traces only; \
-                          turn the sender's metrics off with OTEL_METRICS_EXPORTER=none\n";
-const NO_LOGS: &str = "this collector stores traces only; \
-                       turn the sender's logs off with OTEL_LOGS_EXPORTER=none\n";
+use crate::ingest::{ACCEPTED_CODINGS, IgnoredSignal, IngestError, IngestPipeline, RETRY_AFTER};
 
 /// Returns the routes of the endpoint.
 pub(crate) fn router(pipeline: Arc<IngestPipeline>) -> Router {
@@ -28,11 +22,15 @@ pub(crate) fn router(pipeline: Arc<IngestPipeline>) -> Router {
         .route("/v1/traces", post(export))
         .route(
             "/v1/metrics",
-            post(async |pipeline, body| reject_signal(pipeline, body, NO_METRICS).await),
+            post(async |pipeline, headers, body| {
+                drop_signal(pipeline, headers, body, IgnoredSignal::Metrics).await
+            }),
         )
         .route(
             "/v1/logs",
-            post(async |pipeline, body| reject_signal(pipeline, body, NO_LOGS).await),
+            post(async |pipeline, headers, body| {
+                drop_signal(pipeline, headers, body, IgnoredSignal::Logs).await
+            }),
         )
         .with_state(pipeline)
 }
@@ -61,13 +59,17 @@ async fn export(
     }
 }
 
-async fn reject_signal(
+async fn drop_signal(
     State(pipeline): State<Arc<IngestPipeline>>,
+    headers: HeaderMap,
     body: Body,
-    message: &'static str,
+    signal: IgnoredSignal,
 ) -> Response {
-    pipeline.discard(body).await;
-    (StatusCode::NOT_FOUND, message).into_response()
+    let endpoint = CollectorEndpoint::OtlpHttp;
+    pipeline.drop_signal(endpoint, signal, body).await;
+    // The responses of all signals are alike, and an empty one is a full success.
+    let encoding = PayloadEncoding::from_headers(&headers).unwrap_or(PayloadEncoding::Protobuf);
+    encoding.success_response(&RejectedSpans::default())
 }
 
 async fn ingest(
@@ -128,6 +130,13 @@ impl PayloadEncoding {
         if status == StatusCode::SERVICE_UNAVAILABLE {
             let seconds = RETRY_AFTER.as_secs().into();
             response.headers_mut().insert(header::RETRY_AFTER, seconds);
+        }
+        if let IngestError::UnsupportedEncoding(_) = error {
+            // RFC 9110, section 15.5.16: names the codings that the client may use.
+            let codings = HeaderValue::from_static(ACCEPTED_CODINGS);
+            response
+                .headers_mut()
+                .insert(header::ACCEPT_ENCODING, codings);
         }
         response
     }

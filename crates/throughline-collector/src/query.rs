@@ -2,8 +2,8 @@
 //! API under `/api/throughline`, health, metrics and the UI.
 //!
 //! Responses carry no CORS headers, so pages of other origins cannot read them. A listener on
-//! loopback also requires a loopback host name, so a foreign name that resolves to it (DNS
-//! rebinding) does not help either.
+//! loopback also requires a loopback host name or an allowed one, so a foreign name that resolves
+//! to it (DNS rebinding) does not help either.
 
 mod jaeger;
 mod query_params;
@@ -46,7 +46,11 @@ pub(crate) fn router(store: Arc<dyn Store>, metrics: Arc<Metrics>, config: &Conf
         }));
     // Any other address is served under names that are not known here.
     if config.host.is_loopback() {
-        router.layer(middleware::from_fn(require_loopback_host))
+        let allowed: Arc<[String]> = config.allowed_hosts.clone().into();
+        router.layer(middleware::from_fn_with_state(
+            allowed,
+            require_loopback_host,
+        ))
     } else {
         router
     }
@@ -61,18 +65,23 @@ async fn metrics_text(State(state): State<QueryState>) -> Response {
         .into_response()
 }
 
-async fn require_loopback_host(request: Request, next: Next) -> Response {
-    if has_local_host(request.headers()) {
+async fn require_loopback_host(
+    State(allowed): State<Arc<[String]>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    if has_local_host(request.headers(), &allowed) {
         next.run(request).await
     } else {
-        let message =
-            "this collector listens on loopback: use localhost or an IP address as host\n";
+        let message = "this collector listens on loopback: use localhost or an IP address as \
+                       host, or allow this name with --allowed-host\n";
         (StatusCode::FORBIDDEN, message).into_response()
     }
 }
 
-/// Returns whether the host is `localhost` or an IP address: foreign DNS can answer for neither.
-fn has_local_host(headers: &HeaderMap) -> bool {
+/// Returns whether the host is `localhost` or an IP address, for neither of which foreign DNS can
+/// answer, or one of the allowed names.
+fn has_local_host(headers: &HeaderMap, allowed: &[String]) -> bool {
     // HTTP/1.0 and hand-written clients may omit the header; browsers never do.
     let Some(host) = headers.get(HOST) else {
         return true;
@@ -88,6 +97,7 @@ fn has_local_host(headers: &HeaderMap) -> bool {
     name.eq_ignore_ascii_case("localhost")
         || name.to_ascii_lowercase().ends_with(".localhost")
         || name.parse::<std::net::IpAddr>().is_ok()
+        || allowed.iter().any(|own| own.eq_ignore_ascii_case(name))
 }
 
 #[cfg(test)]
@@ -99,7 +109,7 @@ mod tests {
         let is_local = |host: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(HOST, HeaderValue::from_str(host).unwrap());
-            has_local_host(&headers)
+            has_local_host(&headers, &["shop.test".to_owned()])
         };
         for host in [
             "localhost:16686",
@@ -107,6 +117,7 @@ mod tests {
             "[::1]:16686",
             "LOCALHOST",
             "traces.localhost",
+            "Shop.test:8080",
         ] {
             assert!(is_local(host), "{host}");
         }
@@ -114,6 +125,7 @@ mod tests {
             "evil.example:16686",
             "localhost.evil.example",
             "notlocalhost",
+            "evil.shop.test",
             "",
         ] {
             assert!(!is_local(host), "{host}");

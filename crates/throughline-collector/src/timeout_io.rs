@@ -5,11 +5,14 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
+
+use crate::connection_table::TrackedConnection;
 
 /// A connection whose pending operations time out.
 #[derive(Debug)]
@@ -17,6 +20,8 @@ pub(crate) struct TimeoutIo<S> {
     stream: S,
     read: Option<PendingTimeout>,
     write: PendingTimeout,
+    /// Informed of the bytes that are read.
+    tracked: Option<Arc<TrackedConnection>>,
 }
 
 /// The time that an operation may be pending.
@@ -34,7 +39,14 @@ impl<S> TimeoutIo<S> {
             stream,
             read: read_timeout.map(PendingTimeout::new),
             write: PendingTimeout::new(write_timeout),
+            tracked: None,
         }
+    }
+
+    /// Returns the connection with its reads noted in a connection table.
+    pub(crate) fn tracked_by(mut self, tracked: Arc<TrackedConnection>) -> Self {
+        self.tracked = Some(tracked);
+        self
     }
 }
 
@@ -74,7 +86,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for TimeoutIo<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let filled = buffer.filled().len();
         let result = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if let Some(tracked) = &self.tracked {
+            tracked.count_read(buffer.filled().len().saturating_sub(filled));
+        }
         match &mut self.read {
             Some(timeout) => timeout.check(result, context),
             None => result,

@@ -32,8 +32,8 @@ async fn export(
 ) -> Response {
     if !is_json(&headers) {
         pipeline.discard(body).await;
-        let message = "the content type must be application/json: \
-                       of Zipkin's encodings, only v2 JSON is accepted\n";
+        let message = "of Zipkin's encodings, only JSON is accepted; \
+                       send it as application/json\n";
         return (StatusCode::UNSUPPORTED_MEDIA_TYPE, message).into_response();
     }
     match ingest(&pipeline, &headers, body).await {
@@ -58,11 +58,13 @@ async fn ingest(
     headers: &HeaderMap,
     body: Body,
 ) -> Result<RejectedSpans, IngestError> {
-    let (encoding, body) = pipeline.admit_encoded(headers, body).await?;
+    let (codings, body) = pipeline.admit_encoded(headers, body).await?;
     let endpoint = CollectorEndpoint::Zipkin;
-    pipeline.store(endpoint, body, encoding, decode).await
+    pipeline.store(endpoint, body, codings, decode).await
 }
 
+/// Returns whether the body is JSON. As in Zipkin's own server, it is unless the content type names
+/// one of its binary encodings: browsers send `text/plain`, and some clients nothing.
 fn is_json(headers: &HeaderMap) -> bool {
     let media_type = headers
         .get(CONTENT_TYPE)
@@ -72,9 +74,10 @@ fn is_json(headers: &HeaderMap) -> bool {
         .split(|byte| *byte == b';')
         .next()
         .unwrap_or_default();
-    media_type
-        .trim_ascii()
-        .eq_ignore_ascii_case(b"application/json")
+    !matches!(
+        media_type.trim_ascii().to_ascii_lowercase().as_slice(),
+        b"application/x-protobuf" | b"application/x-thrift"
+    )
 }
 
 /// Decodes a list of spans. Spans without usable ids are left out and counted.

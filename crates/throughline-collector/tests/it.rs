@@ -6,10 +6,14 @@
     reason = "a test reports its failure by panicking"
 )]
 
+#[path = "it/cors.rs"]
+mod cors;
 #[path = "it/grafana.rs"]
 mod grafana;
 #[path = "it/grpc.rs"]
 mod grpc;
+#[path = "it/jaeger.rs"]
+mod jaeger;
 #[path = "it/otlp_http.rs"]
 mod otlp_http;
 #[path = "it/query.rs"]

@@ -9,6 +9,8 @@
     reason = "a test reports its failure by panicking"
 )]
 
+#[path = "it/python.rs"]
+mod python;
 #[path = "it/running.rs"]
 #[expect(
     dead_code,
@@ -16,7 +18,7 @@
 )]
 mod running;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
@@ -32,7 +34,7 @@ const PACKAGES: [&str; 3] = [
 
 #[test]
 fn spans_of_the_python_sdk_arrive_complete_over_both_protocols() {
-    let python = python();
+    let python = python::interpreter("python-otlp", &PACKAGES);
     let collector = RunningCollector::start();
     for (protocol, endpoint) in [
         ("http", collector.addresses.otlp_http),
@@ -121,43 +123,7 @@ fn send(python: &Path, protocol: &str, endpoint: &str) -> String {
     {
         command.env_remove(name);
     }
-    run(command.args([script, protocol, endpoint]))
+    python::run(command.args([script, protocol, endpoint]))
         .trim()
         .to_owned()
-}
-
-/// Returns the interpreter of a virtual environment with the packages; creates it when missing.
-fn python() -> PathBuf {
-    let home = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.tools/python-otlp");
-    let python = home.join("bin/python");
-    let ready = home.join(format!("ready-{}", PACKAGES[0]));
-    if !ready.exists() {
-        run(Command::new("python3")
-            .args(["-m", "venv", "--clear"])
-            .arg(&home));
-        run(Command::new(&python)
-            .args([
-                "-m",
-                "pip",
-                "install",
-                "--quiet",
-                "--disable-pip-version-check",
-            ])
-            .args(PACKAGES));
-        std::fs::write(ready, PACKAGES.join("\n")).unwrap();
-    }
-    python
-}
-
-fn run(command: &mut Command) -> String {
-    let output = command
-        .output()
-        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success(),
-        "{command:?}: {}\n{stderr}",
-        output.status
-    );
-    String::from_utf8(output.stdout).unwrap()
 }

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | Produce | contexts are injected into records; each gets a producer span |
 //! | Fetch, ShareFetch | each delivered record gets a consumer span, with queue time and lag |
-//! | OffsetCommit, ShareAcknowledge | a span shows how long the handling took |
+//! | OffsetCommit, TxnOffsetCommit, ShareAcknowledge | a span ends the handling of a record |
 //! | Metadata, group requests | names, ids and groups are learned, for attributes |
 //! | responses with addresses of brokers | rewritten, if the driver has addresses of its own |
 //! | ApiVersions | narrowed to the versions that are supported here |
@@ -22,14 +22,15 @@ mod cluster;
 mod endpoints;
 mod error_code;
 mod event;
+mod fifo_map;
 mod handler;
 mod session;
 mod settings;
 mod topic;
 
 pub use cluster::{
-    ClientKey, ClientPartition, ClusterCapacity, ClusterHandle, ClusterState, PendingDelivery,
-    SettledOffsets,
+    BatchSize, ClientKey, ClientPartition, ClusterCapacity, ClusterHandle, ClusterState,
+    PendingDelivery, SettledOffsets, TopicBatchLimits,
 };
 pub use endpoints::ConnectionEndpoints;
 pub use event::{SessionEvent, SkipReason};

@@ -1,4 +1,4 @@
-//! The ten invariants of the data plane, each by its number; and, below `session`, tests of a
+//! The eleven invariants of the data plane, each by its number; and, below `session`, tests of a
 //! session by message.
 
 #![expect(
@@ -27,12 +27,15 @@ mod session {
     mod fetch;
     mod frames;
     mod produce;
-    mod simulation;
+    mod replay;
+    pub(crate) mod simulation;
 }
 
 use std::time::Duration;
 
 use proptest::prelude::*;
+use session::simulation::check;
+use support::network::Network;
 use support::pair::{Chunking, Pair, Process, SECOND};
 use support::script::{FrameKind, Script, ScriptedFrame};
 use support::wire::{self, BatchSpec, FetchSpec, RecordSpec, read_records};
@@ -122,7 +125,7 @@ proptest! {
             let unsettled = pair.spans.len() - made;
             let dropped = usize::try_from(pair.dropped()).unwrap();
             let records = script.records();
-            // A commit span that the rate does not admit is a counted drop as well.
+            // A settle span that the rate does not admit is a counted drop as well.
             prop_assert!(made + dropped >= records, "{made} + {dropped} < {records}");
             let accounted = made + dropped + unsettled;
             prop_assert!(accounted <= records + script.deliveries(), "{accounted} > {records}");
@@ -467,4 +470,18 @@ fn conversation(how: u8, seed: u64) -> Vec<u8> {
         }
     }
     out
+}
+
+#[test]
+fn invariant_11_refusal_a_changed_batch_that_is_refused_costs_the_client_nothing() {
+    let (mut refused, mut cut) = (0, 0);
+    for seed in 0..300 {
+        // Limits change, the broker recompresses, and connections are cut between two attempts.
+        let mut world = Network::new(seed, Settings::default(), 3).with_refusals();
+        world.run();
+        check(&world);
+        refused += world.broker.refused;
+        cut += world.was_cut;
+    }
+    assert!(refused > 200 && cut > 200, "{refused} refused, {cut} cuts");
 }

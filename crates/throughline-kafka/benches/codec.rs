@@ -42,6 +42,7 @@ const CONTEXT: [&[u8]; 4] = [KEY.as_bytes(), b"tracestate", b"b3", b"uber-trace-
 const VALUE: &[u8] = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 const LIMITS: InjectionLimits = InjectionLimits {
     max_batch_bytes: 16 << 20,
+    max_uncompressed_bytes: usize::MAX,
     max_inflated_bytes: 16 << 20,
 };
 

@@ -39,6 +39,8 @@ const APIS: [ApiSpec; 72] = [
     parsed(ApiKey::OFFSET_COMMIT, "OffsetCommit", 8, 2..=10),
     parsed(ApiKey::FIND_COORDINATOR, "FindCoordinator", 3, 0..=6),
     parsed(ApiKey::JOIN_GROUP, "JoinGroup", 6, 0..=9),
+    parsed(ApiKey::HEARTBEAT, "Heartbeat", 4, 0..=4),
+    parsed(ApiKey::LEAVE_GROUP, "LeaveGroup", 4, 0..=5),
     parsed(ApiKey::SYNC_GROUP, "SyncGroup", 4, 0..=5),
     parsed(
         ApiKey::SASL_HANDSHAKE,
@@ -55,12 +57,16 @@ const APIS: [ApiSpec; 72] = [
         0,
         0..=1,
     ),
+    parsed(
+        ApiKey::STREAMS_GROUP_HEARTBEAT,
+        "StreamsGroupHeartbeat",
+        0,
+        0..=1,
+    ),
     parsed(ApiKey::SHARE_FETCH, "ShareFetch", 0, 1..=2),
     parsed(ApiKey::SHARE_ACKNOWLEDGE, "ShareAcknowledge", 0, 1..=2),
     named(ApiKey(2), "ListOffsets", 6),
     named(ApiKey(9), "OffsetFetch", 6),
-    named(ApiKey(12), "Heartbeat", 4),
-    named(ApiKey(13), "LeaveGroup", 4),
     named(ApiKey(15), "DescribeGroups", 5),
     named(ApiKey(16), "ListGroups", 3),
     named(ApiKey(19), "CreateTopics", 5),
@@ -110,7 +116,6 @@ const APIS: [ApiSpec; 72] = [
     named(ApiKey(77), "ShareGroupDescribe", 0),
     named(ApiKey(80), "AddRaftVoter", 0),
     named(ApiKey(81), "RemoveRaftVoter", 0),
-    named(ApiKey(88), "StreamsGroupHeartbeat", 0),
     named(ApiKey(89), "StreamsGroupDescribe", 0),
     named(ApiKey(90), "DescribeShareGroupOffsets", 0),
     named(ApiKey(91), "AlterShareGroupOffsets", 0),
@@ -126,6 +131,8 @@ impl ApiKey {
     pub const OFFSET_COMMIT: Self = Self(8);
     pub const FIND_COORDINATOR: Self = Self(10);
     pub const JOIN_GROUP: Self = Self(11);
+    pub const HEARTBEAT: Self = Self(12);
+    pub const LEAVE_GROUP: Self = Self(13);
     pub const SYNC_GROUP: Self = Self(14);
     pub const SASL_HANDSHAKE: Self = Self(17);
     pub const API_VERSIONS: Self = Self(18);
@@ -135,6 +142,7 @@ impl ApiKey {
     pub const CONSUMER_GROUP_HEARTBEAT: Self = Self(68);
     pub const SHARE_FETCH: Self = Self(78);
     pub const SHARE_ACKNOWLEDGE: Self = Self(79);
+    pub const STREAMS_GROUP_HEARTBEAT: Self = Self(88);
 
     /// Returns the name in the specification; [`None`] for an unknown key.
     #[must_use]

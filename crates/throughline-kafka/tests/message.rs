@@ -833,6 +833,13 @@ fn group_requests_and_commits_have_the_encoded_values() {
         let view: group::ConsumerGroupHeartbeatRequest<'_> = parse(&body, version);
         assert_eq!(view.group_id.text(), Some("g"));
     }
+    let assignment = b"\0\x03\0\0\0\x01\0\x01t\0\0\0\x02\0\0\0\x04\0\0\0\x05\0\0\0\0";
+    let view = group::ConsumerProtocolAssignment::parse(assignment).unwrap();
+    let topic = single(view.assigned_partitions);
+    assert_eq!(topic.topic.text(), Some("t"));
+    let partitions: Vec<_> = topic.partitions.iter().collect();
+    assert_eq!(partitions, [PartitionIndex(4), PartitionIndex(5)]);
+    assert!(group::ConsumerProtocolAssignment::parse(b"eager").is_err());
     for version in 2..=9 {
         check_commit(version);
     }

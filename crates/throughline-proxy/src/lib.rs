@@ -40,5 +40,5 @@ pub use config::{Config, ConnectionLimits, ListenerConfig, ListenerRoute};
 pub use kafka::config::AddressedCluster;
 pub use kafka::port::PortRange;
 pub use proxy::{ListenerPurpose, Proxy, ProxyAddresses, ProxyBindError, ProxyControl};
-pub use telemetry::metrics::ExporterCounts;
+pub use telemetry::kafka_metrics::ExporterCounts;
 pub use transport::tls::{DownstreamTls, TlsError, TlsIdentity, TlsRoots, UpstreamTls};

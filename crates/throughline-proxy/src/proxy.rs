@@ -29,7 +29,7 @@ use crate::kafka::server::KafkaServer;
 use crate::listener::accept::{AcceptLoop, OverloadPolicy};
 use crate::listener::detect_server::DetectionMetrics;
 use crate::telemetry::admin::AdminServer;
-use crate::telemetry::metrics::{ExporterCounts, KafkaMetrics};
+use crate::telemetry::kafka_metrics::{ExporterCounts, KafkaMetrics};
 use crate::telemetry::reporter::Reporter;
 use crate::transport::dial::UpstreamDialer;
 use crate::transport::drain::Drain;

@@ -1,6 +1,6 @@
 //! Metrics, health and log lines of the proxy.
 
 pub(crate) mod admin;
+pub(crate) mod kafka_metrics;
 pub(crate) mod log_throttle;
-pub(crate) mod metrics;
 pub(crate) mod reporter;

@@ -96,7 +96,7 @@ async fn client_with_tls_on_a_plain_port_is_logged_once_with_the_remedy() {
     let text = log.text();
     assert_eq!(text.matches("the client speaks TLS").count(), 1, "{text}");
     assert!(
-        text.contains("client_tls_cert") && text.contains("SASL_PLAINTEXT"),
+        text.contains("--client-tls-cert") && text.contains("SASL_PLAINTEXT"),
         "{text}"
     );
 }

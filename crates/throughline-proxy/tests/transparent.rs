@@ -121,7 +121,7 @@ fn connection_that_was_not_redirected_is_closed_and_logged() {
                 )
                 .await;
             assert!(
-                log.text().contains("was not redirected by iptables"),
+                log.text().contains("was not redirected to this port"),
                 "{}",
                 log.text()
             );

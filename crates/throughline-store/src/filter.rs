@@ -6,15 +6,18 @@
 //! unequal to anything but `nil`.
 
 mod field;
+mod json_text;
 mod predicate;
+mod properties;
 
-use throughline_model::{Span, TraceId};
+use throughline_model::Span;
 
 pub use self::field::{AttributeScope, SpanField};
 pub(crate) use self::field::{JAEGER_TAGS, status_name};
 pub use self::predicate::{
     ComparisonOperator, EqualityLiteral, FieldValue, PatternError, ValuePredicate,
 };
+pub use self::properties::TraceProperties;
 
 /// A condition on a trace.
 #[derive(Debug, Clone)]
@@ -40,17 +43,6 @@ pub enum SpanFilter {
     Not(Box<Self>),
     /// A field satisfies a predicate.
     Is(SpanField, ValuePredicate),
-}
-
-/// Properties of the whole trace that a span filter can use.
-#[derive(Debug, Clone, Copy)]
-pub struct TraceProperties<'a> {
-    /// Id of the trace.
-    pub id: TraceId,
-    /// Time from the first start to the last end, in nanoseconds.
-    pub duration: u64,
-    /// Root span, or the first span without one.
-    pub root: Option<&'a Span>,
 }
 
 // === impl TraceExpression ===

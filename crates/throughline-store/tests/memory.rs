@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use throughline_model::{
-    Event, KeyValue, Link, Resource, Span, SpanId, SpanKind, Status, TraceId, Value,
+    Event, KeyValue, Link, Resource, Scope, Span, SpanId, SpanKind, Status, TraceId, Value,
 };
 use throughline_store::{MemoryStore, ServiceDependency, SpanSearch, Store, TagCondition};
 
@@ -214,7 +214,7 @@ fn tags_match_as_text_wherever_jaeger_shows_them() {
 }
 
 #[test]
-fn jaegers_search_ignores_the_attributes_of_links() {
+fn jaegers_search_looks_at_the_attributes_of_links_and_scope() {
     let link = Link {
         trace_id: trace_id(9),
         span_id: span_id(9),
@@ -222,12 +222,47 @@ fn jaegers_search_ignores_the_attributes_of_links() {
         flags: 0,
         attributes: vec![KeyValue::new("k", "v")],
     };
+    let scope = Scope {
+        attributes: vec![KeyValue::new("team", "cart")],
+        ..Scope::default()
+    };
     let linking = Span {
         links: vec![link],
+        scope: Arc::new(scope),
         ..span(1, 1, "a", "x", (0, 1))
     };
     let store = store(vec![linking]);
-    assert!(found(&store, &tagged("k", "v")).is_empty());
+    assert_eq!(found(&store, &tagged("k", "v")), [1]);
+    assert_eq!(found(&store, &tagged("team", "cart")), [1]);
+}
+
+#[test]
+fn lists_are_found_by_their_text_and_whole_numbers_with_a_fraction_of_zero() {
+    let list = Value::Array(vec![
+        Value::from("a \"b\"\n"),
+        Value::Int(7),
+        Value::Double(5.0),
+        Value::Bool(true),
+    ]);
+    let shown = Span {
+        attributes: vec![KeyValue::new("list", list), KeyValue::new("count", 5)],
+        ..span(1, 1, "a", "x", (0, 1))
+    };
+    let store = store(vec![shown]);
+    for (key, value) in [
+        ("list", r#"["a \"b\"\n",7,5.0,true]"#),
+        ("list", "7"),
+        ("list", "7.0"),
+        ("count", "5"),
+        ("count", "5.0"),
+        ("count", "5e0"),
+    ] {
+        assert_eq!(found(&store, &tagged(key, value)), [1], "{key}={value}");
+    }
+    for (key, value) in [("list", "[7]"), ("list", "[]"), ("count", "5.5")] {
+        let found = found(&store, &tagged(key, value));
+        assert!(found.is_empty(), "{key}={value}");
+    }
 }
 
 #[test]

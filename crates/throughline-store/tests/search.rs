@@ -103,7 +103,7 @@ fn filters() -> impl Strategy<Value = SpanFilter> {
         AttributeScope::Span,
         AttributeScope::Link,
         AttributeScope::JaegerTag,
-        AttributeScope::AnyTag,
+        AttributeScope::Instrumentation,
     ]);
     let attribute = (scopes, prop::sample::select(vec!["k", "l", "error"]))
         .prop_map(|(scope, key)| SpanField::Attribute(scope, key.to_owned()));
@@ -124,6 +124,7 @@ fn filters() -> impl Strategy<Value = SpanFilter> {
         "2",
         "0.5",
         "1.0",
+        "[1,2]",
         "true",
         "x",
         "a",

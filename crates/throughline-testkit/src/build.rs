@@ -29,7 +29,7 @@ impl ProjectBinaries {
     ///
     /// All binaries are built by one command: cargo unifies features over the packages of a
     /// command, so building subsets would compile the same dependencies several times. For the same
-    /// reason a caller that built the whole workspace can name the folder in [`BUILT_IN`], and
+    /// reason a caller that built the whole workspace can name the folder in [`BINARIES_DIR`], and
     /// nothing is built here.
     ///
     /// # Errors
@@ -44,7 +44,7 @@ impl ProjectBinaries {
     }
 
     fn build_now() -> Result<Self> {
-        if let Some(dir) = std::env::var_os(BUILT_IN).map(PathBuf::from) {
+        if let Some(dir) = std::env::var_os(BINARIES_DIR).map(PathBuf::from) {
             return Self::find_in(&dir);
         }
         let packages = [
@@ -72,7 +72,7 @@ impl ProjectBinaries {
             let path = dir.join(name);
             ensure!(
                 path.is_file(),
-                "{BUILT_IN} is set, but {} does not exist",
+                "{BINARIES_DIR} is set, but {} does not exist",
                 path.display()
             );
             Ok(path)
@@ -87,7 +87,7 @@ impl ProjectBinaries {
 }
 
 /// Environment variable with the folder of binaries that are already built.
-pub const BUILT_IN: &str = "THROUGHLINE_BINARIES";
+pub const BINARIES_DIR: &str = "THROUGHLINE_BINARIES";
 
 /// Builds the binaries of these packages in the development profile and returns their paths by
 /// name.

@@ -27,7 +27,7 @@ pub struct CollectorEndpoints {
     pub otlp_http: SocketAddr,
     /// Zipkin v2.
     pub zipkin: SocketAddr,
-    /// Query API and web page.
+    /// Query API and web UI.
     pub query: SocketAddr,
 }
 
@@ -40,7 +40,7 @@ pub struct CollectorPorts {
     pub otlp_http: u16,
     /// Zipkin v2; 9411 by convention.
     pub zipkin: u16,
-    /// Query API and web page; 16686 by convention.
+    /// Query API and web UI; 16686 by convention.
     pub query: u16,
 }
 
@@ -92,7 +92,7 @@ impl CollectorInstance {
         &self.process
     }
 
-    /// Returns the URL of the web page.
+    /// Returns the URL of the web UI.
     pub fn url(&self) -> String {
         format!("http://{}", self.addresses.query)
     }

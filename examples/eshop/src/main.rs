@@ -65,11 +65,13 @@ async fn serve(
     settings: &Settings,
     wiring: &ServiceWiring,
 ) -> Result<(), Box<dyn std::error::Error>> {
+    // Bound before the consumer joins its group, so that a taken port fails at once.
     let listener = TcpListener::bind(settings.listen)
         .await
         .map_err(|error| format!("cannot listen on {}: {error}", settings.listen))?;
     let address = listener.local_addr()?;
     let routes = services::start(settings, wiring)?.ready().await;
+    // The process that started this one waits for the line before it sends requests.
     announce(&format!("listening on http://{address}"));
     axum::serve(listener, wiring.routes(routes))
         .with_graceful_shutdown(shutdown_signal()?)
@@ -79,6 +81,7 @@ async fn serve(
 
 /// Resolves at SIGTERM or Ctrl-C.
 fn shutdown_signal() -> std::io::Result<impl Future<Output = ()> + Send + 'static> {
+    // Registered before the first request, so that no signal is missed.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     Ok(async move {

@@ -127,11 +127,13 @@ pub(crate) enum ServiceName {
 impl Options {
     pub(crate) fn read() -> Result<Self, ExitCode> {
         Self::try_parse().map_err(|error| {
+            // Help and version arrive here too, and are not errors.
             let code = if error.use_stderr() {
                 BAD_CONFIGURATION
             } else {
                 0
             };
+            // If stderr is closed, there is nowhere to report.
             error.print().unwrap_or_default();
             ExitCode::from(code)
         })
@@ -163,6 +165,7 @@ impl Options {
         let seed = seed.map(|seed| checker.parse::<u64>("seed", seed, "a whole number"));
         let milliseconds = "a whole number of milliseconds";
         let max_delay = checker.parse::<u32>("max-delay-ms", &self.max_delay_ms, milliseconds);
+        // A missing value has its error in the list already.
         let settings = (|| {
             Some(Settings {
                 service: service.ok()?,
@@ -208,6 +211,7 @@ impl OptionChecker {
 
     /// Returns the URL without a trailing slash. It has a host and no path.
     fn url(&mut self, option: &str, value: &str) -> String {
+        // The slash would be doubled when a path is appended.
         let url = value.trim_end_matches('/');
         let authority = url.strip_prefix("http://");
         let has_no_path = authority.is_some_and(|rest| !rest.is_empty() && !rest.contains('/'));
@@ -240,6 +244,7 @@ impl std::fmt::Display for ServiceName {
 }
 
 fn is_host_and_port(address: &str) -> bool {
+    // From the right, because an IPv6 address has colons of its own.
     address.rsplit_once(':').is_some_and(|(host, port)| {
         !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0)
     })
@@ -248,6 +253,7 @@ fn is_host_and_port(address: &str) -> bool {
 /// Kafka's rule for topic names (`org.apache.kafka.common.internals.Topic`).
 fn is_topic(name: &str) -> bool {
     (1..=249).contains(&name.len())
+        // Kafka names folders after topics.
         && name != "."
         && name != ".."
         && name

@@ -18,7 +18,9 @@ where
 {
     match enqueued {
         Ok(delivery) => {
+            // In a task, because the caller does not wait for the delivery.
             tokio::spawn(async move {
+                // A cancelled delivery means that the producer is gone.
                 if let Ok(Err((error, _))) = delivery.await {
                     output::log(&format!("record delivery failed: {error}"));
                 }

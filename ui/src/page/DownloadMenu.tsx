@@ -1,7 +1,7 @@
 /** Menu to download traces as Jaeger JSON or OTLP JSON. */
 import { useState } from 'react';
 import { fetchJaegerText, fetchOtlp } from '../api/client';
-import { openedTrace, type TraceFormat } from '../api/opened';
+import { openedTrace, type TraceFormat } from '../api/openedFiles';
 
 const FORMATS: readonly (readonly [TraceFormat, string])[] = [
   ['jaeger', 'Jaeger JSON'],

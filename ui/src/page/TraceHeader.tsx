@@ -62,14 +62,14 @@ export function TraceHeader({ page, colours, id, reload }: TraceHeaderProps) {
 
 function Facts({ trace }: { readonly trace: Trace }) {
   const waits = [...longestQueueTimes(trace.edges).values()];
-  const answered = answeredAfter(trace);
+  const responded = respondedAfter(trace);
   let deepest = 0;
   for (const depth of trace.depth) if (depth > deepest) deepest = depth;
   return (
     <dl className="facts">
       <Fact name="Start">{formatTimestamp(trace.start)}</Fact>
       <Fact name="Duration">{formatDuration(trace.duration)}</Fact>
-      {answered !== undefined && <Fact name="Response after">{formatDuration(answered)}</Fact>}
+      {responded !== undefined && <Fact name="Response after">{formatDuration(responded)}</Fact>}
       {waits.length > 0 && (
         <Fact name="Longest time in a topic">
           <span className="queue-note">
@@ -96,10 +96,10 @@ function Fact({ name, children }: { readonly name: string; readonly children: Re
 }
 
 /** Returns when the root span ended, if the trace continued after that. */
-function answeredAfter(trace: Trace): number | undefined {
+function respondedAfter(trace: Trace): number | undefined {
   if (trace.root < 0) return undefined;
-  const answered = endOf(trace, trace.root);
-  return answered < trace.duration * 0.98 ? answered : undefined;
+  const responded = endOf(trace, trace.root);
+  return responded < trace.duration * 0.98 ? responded : undefined;
 }
 
 function Remarks({ trace }: { readonly trace: Trace }) {

@@ -2,7 +2,7 @@
 
 import { useEffect } from 'react';
 import { fetchTrace } from '../api/client';
-import { openedTrace } from '../api/opened';
+import { openedTrace } from '../api/openedFiles';
 import { Link } from '../shell/Link';
 import { EmptyNotice, ErrorNotice, LoadingNotice } from '../shell/Notice';
 import { useRequest } from '../shell/request';

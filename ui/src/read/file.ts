@@ -1,5 +1,5 @@
 /** Reads a file of traces: Jaeger JSON, OTLP JSON, or one OTLP document per line. */
-import type { OpenedTrace } from '../api/opened';
+import type { OpenedTrace } from '../api/openedFiles';
 import { readJaeger } from './jaeger';
 import { otlpOf, readOtlp } from './otlp';
 import type { WireTrace } from './wire';

@@ -1,6 +1,6 @@
 /** Opens traces from a file, with a button or by dropping the file anywhere on the page. */
 import { useEffect, useEffectEvent, useRef, useState } from 'react';
-import { addOpenedTraces } from '../api/opened';
+import { addOpenedTraces } from '../api/openedFiles';
 import { readTraces } from '../read/file';
 import { navigate, tracePath } from '../shell/navigation';
 

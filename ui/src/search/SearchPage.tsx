@@ -2,7 +2,7 @@
 
 import { lazy, Suspense, useCallback, useEffect, useMemo, useState } from 'react';
 import { completeTexts } from '../api/client';
-import { openedTraces } from '../api/opened';
+import { openedTraces } from '../api/openedFiles';
 import { DownloadMenu } from '../page/DownloadMenu';
 import { Link } from '../shell/Link';
 import { EmptyNotice, ErrorNotice, LoadingNotice } from '../shell/Notice';
@@ -11,8 +11,8 @@ import { useRequest } from '../shell/request';
 import { serviceColours } from '../trace/colour';
 import { formatCount } from '../trace/format';
 import { type Brush, isWithin, narrowQuery } from './brush';
+import { summaryOf } from './fileSummaries';
 import { OpenFile } from './OpenFile';
-import { summaryOf } from './opened';
 import { LOOKBACKS, ORDERS, parseQuery, type SearchQuery, searchPath } from './query';
 import { ResultList } from './ResultList';
 import { type SearchResults, useSearchResults } from './results';

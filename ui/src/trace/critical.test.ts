@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { built, linkedCheckout, placed } from '../read/checkout.fixture';
 import { type CriticalPath, criticalPath } from './critical';
 
-function stretches(path: CriticalPath, span: number): [number, number][] {
+function segments(path: CriticalPath, span: number): [number, number][] {
   const found: [number, number][] = [];
   for (let i = path.first[span] ?? 0; i < (path.first[span + 1] ?? 0); i++)
     found.push([path.from[i] ?? 0, path.to[i] ?? 0]);
@@ -15,8 +15,8 @@ describe('blocking path', () => {
     const path = criticalPath(trace, 'blocking');
     expect(path.length).toBeCloseTo(300_000);
     expect(path.queued).toBe(0);
-    expect(stretches(path, at('From_eshop-topic'))).toEqual([]);
-    expect(stretches(path, at('GET /createOrder'))).toEqual([[4_000, 59_000]]);
+    expect(segments(path, at('From_eshop-topic'))).toEqual([]);
+    expect(segments(path, at('GET /createOrder'))).toEqual([[4_000, 59_000]]);
   });
 
   it('follows the parallel child that ends last', () => {
@@ -26,8 +26,8 @@ describe('blocking path', () => {
       { id: 'c', childOf: 'a', at: [10, 80] },
     ]);
     const path = criticalPath(trace, 'blocking');
-    expect(stretches(path, at('b'))).toEqual([]);
-    expect(stretches(path, at('a'))).toEqual([
+    expect(segments(path, at('b'))).toEqual([]);
+    expect(segments(path, at('a'))).toEqual([
       [0, 10],
       [90, 100],
     ]);
@@ -38,7 +38,7 @@ describe('blocking path', () => {
       { id: 'a', at: [0, 100] },
       { id: 'b', childOf: 'a', at: [50, 500] },
     ]);
-    expect(stretches(criticalPath(trace, 'blocking'), at('b'))).toEqual([[50, 100]]);
+    expect(segments(criticalPath(trace, 'blocking'), at('b'))).toEqual([[50, 100]]);
   });
 });
 
@@ -49,7 +49,7 @@ describe('end-to-end path', () => {
     expect(path.queued).toBe(50_000);
     expect([...path.queues]).toEqual([[0, 50_000]]);
     expect(path.length + path.queued).toBeCloseTo(430_000);
-    expect(stretches(path, at('GET /sendEmail'))).toEqual([[345_000, 419_000]]);
+    expect(segments(path, at('GET /sendEmail'))).toEqual([[345_000, 419_000]]);
   });
 
   it('terminates for 2,000 siblings of zero length', () => {

@@ -34,17 +34,17 @@ export function criticalPath(trace: Trace, kind: PathKind): CriticalPath {
   const walk = new PathWalk(trace, kind);
   const start = kind === 'blocking' ? trace.root : lastEndingSpan(trace);
   if (start !== NONE) walk.back(start);
-  const stretches = walk.stretches.sort((a, b) => a.span - b.span || a.from - b.from);
+  const segments = walk.segments.sort((a, b) => a.span - b.span || a.from - b.from);
   const first = new Int32Array(trace.count + 1);
-  for (const { span } of stretches) first[span + 1] = at(first, span + 1) + 1;
+  for (const { span } of segments) first[span + 1] = at(first, span + 1) + 1;
   for (let i = 0; i < trace.count; i++) first[i + 1] = at(first, i + 1) + at(first, i);
   return {
-    span: Int32Array.from(stretches, (stretch) => stretch.span),
-    from: Float64Array.from(stretches, (stretch) => stretch.from),
-    to: Float64Array.from(stretches, (stretch) => stretch.to),
+    span: Int32Array.from(segments, (segment) => segment.span),
+    from: Float64Array.from(segments, (segment) => segment.from),
+    to: Float64Array.from(segments, (segment) => segment.to),
     first,
     queues: walk.queues,
-    length: stretches.reduce((sum, { from, to }) => sum + to - from, 0),
+    length: segments.reduce((sum, { from, to }) => sum + to - from, 0),
     queued: walk.queued,
   };
 }
@@ -56,7 +56,7 @@ function lastEndingSpan(trace: Trace): number {
 }
 
 class PathWalk {
-  readonly stretches: PathSegment[] = [];
+  readonly segments: PathSegment[] = [];
   readonly queues = new Map<number, number>();
   queued = 0;
   /** Children by parent, last end first; each is visited once, because the walk only goes back. */
@@ -105,7 +105,7 @@ class PathWalk {
   }
 
   private add(span: number, from: number, to: number): void {
-    if (to > from) this.stretches.push({ span, from, to });
+    if (to > from) this.segments.push({ span, from, to });
   }
 
   /** Returns the last unvisited child that ended before `time`. */

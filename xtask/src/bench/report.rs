@@ -51,11 +51,14 @@ pub(super) fn run(
     let output = bench.stdout.take().context("reading cargo's output")?;
     for line in BufReader::new(output).lines() {
         let line = line?;
+        // Printed as it arrives, because a benchmark takes minutes.
         println!("{line}");
+        // The benchmark harness prints lines that are not results as well.
         rows.extend(BenchLine::parse(&line).as_ref().and_then(&row));
     }
     let status = bench.wait()?;
     ensure!(status.success(), "the benchmark ended with {status}");
+    // A filter that matches no case would otherwise look like success.
     ensure!(!rows.is_empty(), "the benchmark printed no figures");
     Ok(rows)
 }
@@ -64,5 +67,6 @@ pub(super) fn run(
 pub(super) fn release_binary() -> PathBuf {
     let target = std::env::var_os("CARGO_TARGET_DIR");
     let target = target.map_or_else(|| "target".into(), PathBuf::from);
+    // Cargo runs in the root, which a relative target directory is relative to.
     repository_root().join(target).join("release/throughline")
 }

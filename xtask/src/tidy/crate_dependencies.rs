@@ -62,6 +62,7 @@ const PURE: [&str; 5] = [
 const IMPURE: [&str; 4] = ["hyper", "mio", "socket2", "tokio"];
 
 pub(super) fn check() -> Result<Vec<String>> {
+    // `--locked`: a check must not change Cargo.lock.
     let metadata = output(&["metadata", "--format-version=1", "--no-deps", "--locked"])?;
     let mut violations = forbidden_dependencies(
         &serde_json::from_str(&metadata).context("parsing the output of cargo metadata")?,
@@ -71,6 +72,7 @@ pub(super) fn check() -> Result<Vec<String>> {
             "tree",
             "--package",
             pure,
+            // Tests and build scripts may use a runtime.
             "--edges=normal",
             "--prefix=none",
             "--all-features",
@@ -114,6 +116,7 @@ fn forbidden_dependencies(metadata: &Value) -> Vec<String> {
             .filter(|dependency| ours.contains(text(dependency, "name")))
         {
             let (other, is_for_tests) =
+                // The kind of a normal dependency is null, which reads as an empty text here.
                 (text(dependency, "name"), text(dependency, "kind") == "dev");
             let may_test_with =
                 other == "throughline-testkit" || ALLOWED_IN_TESTS.contains(&(name, other));
@@ -127,6 +130,7 @@ fn forbidden_dependencies(metadata: &Value) -> Vec<String> {
 }
 
 fn impurities(tree: &str) -> impl Iterator<Item = &str> {
+    // The tree repeats packages, the set does not.
     let names: BTreeSet<&str> = tree
         .lines()
         .filter_map(|line| line.split_whitespace().next())

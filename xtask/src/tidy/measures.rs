@@ -116,6 +116,7 @@ fn has_trailing_comment(line: &str) -> bool {
 }
 
 fn is_one_word(name: &str) -> bool {
+    // A name of capitals only is an abbreviation.
     let capitals = name.chars().filter(char::is_ascii_uppercase).count();
     capitals == 1 || capitals == name.len()
 }

@@ -55,6 +55,7 @@ pub(super) fn check(sources: &[RustSource]) -> Vec<String> {
 fn module_path(below_src: &str) -> ModulePath {
     let parts = below_src.trim_end_matches(".rs").split('/');
     parts
+        // These names are of crate roots, and of files that name no module.
         .filter(|part| !["lib", "main", "mod", "bin"].contains(part))
         .map(str::to_owned)
         .collect()
@@ -62,25 +63,27 @@ fn module_path(below_src: &str) -> ModulePath {
 
 /// Paths that one module names.
 #[derive(Default)]
-struct References {
+struct ModuleReferences {
     paths: BTreeSet<Vec<String>>,
     /// Names that `use` brings into the module, and the paths they stand for.
     imports: BTreeMap<String, Vec<String>>,
     /// Paths that the module passes on to its users with `pub use`.
     reexports: BTreeSet<Vec<String>>,
+    /// Names without a path in expressions and types.
+    names: BTreeSet<String>,
     /// Modules that it declares, some of them with a `#[path]` that is not followed.
     children: BTreeSet<String>,
 }
 
-fn references(file: &syn::File) -> References {
-    let mut references = References::default();
+fn references(file: &syn::File) -> ModuleReferences {
+    let mut references = ModuleReferences::default();
     references.visit_file(file);
     references
 }
 
-// === impl References ===
+// === impl ModuleReferences ===
 
-impl References {
+impl ModuleReferences {
     fn add_use(&mut self, prefix: &[String], tree: &syn::UseTree, is_public: bool) {
         let join = |name: &syn::Ident| [prefix, &[name.to_string()]].concat();
         match tree {
@@ -96,12 +99,14 @@ impl References {
                 self.add_import(&name.rename, join(&name.ident), is_public);
             }
             syn::UseTree::Glob(_) => {
+                // The names behind a glob are unknown; the edge to their module is certain.
                 self.paths.insert(prefix.to_vec());
             }
         }
     }
 
     fn add_import(&mut self, name: &syn::Ident, path: Vec<String>, is_public: bool) {
+        // A public import also serves the module itself.
         self.imports.insert(name.to_string(), path.clone());
         let paths = if is_public {
             &mut self.reexports
@@ -118,6 +123,7 @@ impl References {
         for token in tokens {
             match token {
                 TokenTree::Ident(name) => {
+                    // Two names in a row belong to two paths.
                     if !after_colons {
                         self.add_path(std::mem::take(&mut path));
                     }
@@ -138,19 +144,26 @@ impl References {
     }
 
     fn add_path(&mut self, path: Vec<String>) {
-        if path.len() > 1 {
-            self.paths.insert(path);
+        match <[String; 1]>::try_from(path) {
+            Ok([name]) => {
+                self.names.insert(name);
+            }
+            Err(path) => {
+                self.paths.insert(path);
+            }
         }
     }
 }
 
-impl<'ast> Visit<'ast> for References {
+impl<'ast> Visit<'ast> for ModuleReferences {
     fn visit_item_use(&mut self, item: &'ast syn::ItemUse) {
+        // `pub(crate)` counts as public, because siblings can follow it.
         let is_public = !matches!(item.vis, syn::Visibility::Inherited);
         self.add_use(&[], &item.tree, is_public);
     }
 
     fn visit_item_mod(&mut self, item: &'ast syn::ItemMod) {
+        // An inline module belongs to its file.
         if item.content.is_none() {
             self.children.insert(item.ident.to_string());
         }
@@ -176,7 +189,7 @@ impl<'ast> Visit<'ast> for References {
 /// The modules of one crate.
 #[derive(Default)]
 struct ModuleGraph {
-    modules: BTreeMap<ModulePath, References>,
+    modules: BTreeMap<ModulePath, ModuleReferences>,
 }
 
 // === impl ModuleGraph ===
@@ -197,6 +210,7 @@ impl ModuleGraph {
                 let circle = others
                     .iter()
                     .filter(|other| reached_by(other).contains(module));
+                // Every member finds the same circle; the set keeps one of them.
                 circles.insert(circle.map(|path| name_of(path)).collect());
             }
         }
@@ -204,12 +218,16 @@ impl ModuleGraph {
     }
 
     /// The other modules that `module` uses.
-    fn uses(&self, module: &ModulePath, references: &References) -> BTreeSet<ModulePath> {
-        let from_elsewhere = |path: &&Vec<String>| {
+    fn uses(&self, module: &ModulePath, references: &ModuleReferences) -> BTreeSet<ModulePath> {
+        // A re-export from a child is an edge only if the module uses the name itself.
+        let is_used = |path: &&Vec<String>| {
+            let is_named = path
+                .last()
+                .is_some_and(|name| references.names.contains(name));
             let target = self.resolve(module, path, 0);
-            target.is_some_and(|target| !target.starts_with(module))
+            target.is_some_and(|target| is_named || !target.starts_with(module))
         };
-        let reexports = references.reexports.iter().filter(from_elsewhere);
+        let reexports = references.reexports.iter().filter(is_used);
         let paths = references.paths.iter().chain(reexports);
         let targets = paths.filter_map(|path| self.resolve(module, path, 0));
         let is_file = |target: &ModulePath| self.modules.contains_key(target);
@@ -266,6 +284,7 @@ impl ModuleGraph {
                 continue;
             }
             let references = self.modules.get(&module);
+            // A child with a `#[path]` has no file under its own name.
             if references.is_some_and(|found| found.children.contains(name)) {
                 return next;
             }
@@ -301,6 +320,7 @@ fn reach(edges: &ModuleEdges<'_>, start: &ModulePath) -> BTreeSet<ModulePath> {
     let mut open = vec![start];
     while let Some(module) = open.pop() {
         for next in edges.get(module).into_iter().flatten() {
+            // Visiting each module once ends the search in a circle.
             if found.insert(next.clone()) {
                 open.push(next);
             }
@@ -362,6 +382,19 @@ mod tests {
             ("lib.rs", "mod one; mod two;"),
             ("one.rs", "pub fn f() { println!(\"{}\", crate::two::g()) }"),
             ("two.rs", "use crate::one; pub fn g() { one::f() }"),
+        ]);
+        assert_eq!(circle.len(), 1, "{circle:?}");
+    }
+
+    #[test]
+    fn a_reexport_that_the_parent_uses_itself_counts() {
+        let circle = check_files(&[
+            ("lib.rs", "mod one;"),
+            (
+                "one.rs",
+                "mod part; pub use part::Part; pub struct One(Part);",
+            ),
+            ("one/part.rs", "use super::One; pub struct Part(One);"),
         ]);
         assert_eq!(circle.len(), 1, "{circle:?}");
     }

@@ -1,4 +1,4 @@
-//! Style and spelling of the prose: comments in code, documentation pages, and long texts in code.
+//! Style and spelling of the prose: comments, documentation pages, and sentences in Rust literals.
 //!
 //! Style is a list of phrases with a remedy each, `prose/phrases.txt`. Spelling is the dictionary
 //! of misspellings of the `typos` project, less the words in `prose/spelling.txt`. Code in
@@ -14,6 +14,7 @@ use unicase::UniCase;
 use self::paragraph::Paragraph;
 
 pub(crate) mod paragraph;
+mod string_literal;
 
 const PHRASES: &str = include_str!("prose/phrases.txt");
 const ALLOWED_WORDS: &str = include_str!("prose/spelling.txt");
@@ -29,7 +30,7 @@ struct BannedPhrase {
 }
 
 /// The rules, read once.
-pub(super) struct Checker {
+pub(super) struct ProseChecker {
     phrases: Vec<BannedPhrase>,
     allowed_words: BTreeSet<&'static str>,
 }
@@ -37,9 +38,9 @@ pub(super) struct Checker {
 /// The end of a sentence. A question keeps its mark, because questions may open with a pronoun.
 static SENTENCE_END: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"[.!]\s+").ok());
 
-// === impl Checker ===
+// === impl ProseChecker ===
 
-impl Checker {
+impl ProseChecker {
     /// Reads the word lists.
     ///
     /// # Errors
@@ -55,13 +56,14 @@ impl Checker {
         })
     }
 
-    /// What is wrong with the prose in a file, a sentence each.
+    /// Returns the mistakes in the prose of a file, a sentence each.
     pub(super) fn check(&self, file: &str, text: &str) -> Vec<String> {
         // The lists quote what they forbid.
         if file.starts_with("xtask/src/tidy/") {
             return Vec::new();
         }
-        let paragraphs = paragraph::paragraphs(file, text);
+        let mut paragraphs = paragraph::paragraphs(file, text);
+        paragraphs.extend(string_literal::paragraphs(file, text));
         paragraphs
             .iter()
             .flat_map(|paragraph| self.check_paragraph(paragraph))
@@ -78,7 +80,7 @@ impl Checker {
             found.extend(broken.map(|phrase| format!("line {}: {phrase}", paragraph.line)));
         }
         found.extend(self.misspellings(paragraph));
-        found.extend(doubled_word(paragraph));
+        found.extend(self.doubled_word(paragraph));
         found
     }
 
@@ -101,6 +103,19 @@ impl Checker {
                 )
             })
             .collect()
+    }
+
+    fn doubled_word(&self, paragraph: &Paragraph) -> Option<String> {
+        let is_word = |word: &str| word.len() > 1 && word.chars().all(|c| c.is_ascii_lowercase());
+        let words = paragraph.text.split_whitespace();
+        let mut pairs = words.clone().zip(words.skip(1));
+        let (word, _) = pairs.find(|(word, next)| {
+            word == next && is_word(word) && !self.allowed_words.contains(*word)
+        })?;
+        Some(format!(
+            "line {}: the word \"{word}\" is doubled",
+            paragraph.line
+        ))
     }
 }
 
@@ -146,21 +161,11 @@ fn entries(list: &'static str) -> impl Iterator<Item = &'static str> {
         .filter(|line| !line.is_empty() && !line.starts_with('#'))
 }
 
-fn doubled_word(paragraph: &Paragraph) -> Option<String> {
-    let is_word = |word: &str| word.len() > 1 && word.chars().all(|c| c.is_ascii_lowercase());
-    let words = paragraph.text.split_whitespace();
-    let mut pairs = words.clone().zip(words.skip(1));
-    let (word, _) = pairs.find(|(word, next)| word == next && is_word(word))?;
-    Some(format!(
-        "line {}: the word \"{word}\" is doubled",
-        paragraph.line
-    ))
-}
-
 fn sentences(text: &str) -> impl Iterator<Item = &str> {
     let end = SENTENCE_END.as_ref();
     let parts: Vec<&str> = end.map_or_else(|| vec![text], |end| end.split(text).collect());
     parts.into_iter().map(|part| {
+        // Quotation marks and list marks precede the first word.
         part.trim_start_matches(|c: char| !c.is_alphanumeric())
             .trim_end()
     })
@@ -185,7 +190,7 @@ mod tests {
     use super::*;
 
     fn check(file: &str, text: &str) -> Vec<String> {
-        Checker::new().unwrap().check(file, text)
+        ProseChecker::new().unwrap().check(file, text)
     }
 
     #[test]
@@ -222,6 +227,12 @@ mod tests {
         let found = check("docs/a.md", "The recieved batch.\n");
         assert_eq!(found, ["line 1: recieved is spelled received"]);
         assert_eq!(check("docs/a.md", "Once and and for all.\n").len(), 1);
+    }
+
+    #[test]
+    fn the_text_of_an_error_is_prose() {
+        let text = "fn f() { bail!(\"the port is told to the client\") }\n";
+        assert_eq!(check("crates/a/src/b.rs", text).len(), 1);
     }
 
     #[test]

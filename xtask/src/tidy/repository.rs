@@ -10,6 +10,7 @@ use throughline_testkit::build::repository_root;
 /// # Errors
 /// When git fails.
 pub(super) fn tracked_files() -> Result<Vec<String>> {
+    // `--others` has new files checked before they are added; without `-z` git quotes some names.
     let list = [
         "ls-files",
         "-z",

@@ -85,6 +85,7 @@ impl RustSource {
         let lines = self
             .text
             .lines()
+            // Unit tests are at the end of a file.
             .take_while(|line| !line.starts_with("#[cfg(test)]"));
         lines.enumerate().map(|(index, line)| (index + 1, line))
     }

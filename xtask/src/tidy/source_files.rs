@@ -91,7 +91,7 @@ fn check_name(line: &str) -> Option<String> {
         ));
     }
     let is_function = keyword == "fn";
-    // What and Which are headless in front of a name; inside one they can be ordinary.
+    // In front of a name, What and Which are headless; inside one they can be ordinary.
     if is_function && ["What", "Which"].contains(&words.first()?.as_str()) {
         return Some(format!("the name {name} opens without a noun or a verb"));
     }

@@ -17,7 +17,7 @@ const ALTERNATIVES: [(&str, &str); 1] = [(
 
 /// The names of the types and traits that a file declares.
 pub(crate) fn declared_in(source: &RustSource) -> Vec<String> {
-    let mut declarations = Declarations::default();
+    let mut declarations = TypeDeclarations::default();
     declarations.visit_file(&source.syntax);
     declarations.names
 }
@@ -28,6 +28,7 @@ pub(super) fn check(sources: &[RustSource]) -> Vec<String> {
     for source in sources {
         for name in declared_in(source) {
             let declaring_file = alternative_of(&source.path);
+            // A set of files: inner modules of one file may declare the same name.
             files.entry(name).or_default().insert(declaring_file);
         }
     }
@@ -47,19 +48,19 @@ fn alternative_of(path: &str) -> &str {
 }
 
 #[derive(Default)]
-struct Declarations {
+struct TypeDeclarations {
     names: Vec<String>,
 }
 
-// === impl Declarations ===
+// === impl TypeDeclarations ===
 
-impl Declarations {
+impl TypeDeclarations {
     fn add(&mut self, name: &syn::Ident) {
         self.names.push(name.to_string());
     }
 }
 
-impl<'ast> Visit<'ast> for Declarations {
+impl<'ast> Visit<'ast> for TypeDeclarations {
     fn visit_item_struct(&mut self, item: &'ast syn::ItemStruct) {
         self.add(&item.ident);
     }
@@ -69,6 +70,10 @@ impl<'ast> Visit<'ast> for Declarations {
     }
 
     fn visit_item_union(&mut self, item: &'ast syn::ItemUnion) {
+        self.add(&item.ident);
+    }
+
+    fn visit_item_type(&mut self, item: &'ast syn::ItemType) {
         self.add(&item.ident);
     }
 

@@ -26,7 +26,7 @@ const CONNECTION: &str = "Connection";
 /// Arguments of `throughline trace`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct TraceArgs {
-    /// Trace id: 32 hex digits, or 16 for a 64-bit id
+    /// Trace id: up to 32 hex digits
     pub(crate) id: String,
 
     #[command(flatten)]

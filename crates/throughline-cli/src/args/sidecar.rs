@@ -80,7 +80,8 @@ pub(crate) struct SidecarArgs {
     /// Listen address for Kafka clients: their new bootstrap.servers
     ///
     /// 0.0.0.0 accepts other machines. With --transparent it is the address that outbound
-    /// connections are redirected to; if it is 127.0.0.1, the same port of ::1 is opened as well.
+    /// connections are redirected to, or a comma-separated list of them; a single 127.0.0.1 opens
+    /// the same port of ::1 as well.
     #[arg(
         long,
         env = "THROUGHLINE_SIDECAR_LISTEN",
@@ -362,7 +363,8 @@ pub(crate) struct SidecarArgs {
     /// Overrides by topic, as a YAML list
     ///
     /// Each entry has topic (a name, in which * matches any text) and any of inject, relation,
-    /// deliver and settle. The first entry that matches is used: [{topic: audit-*, inject: false}]
+    /// deliver, settle and max_message_bytes (the largest batch that the topic accepts; learned by
+    /// default). The first entry that matches is used: [{topic: audit-*, inject: false}]
     #[arg(
         long,
         env = "THROUGHLINE_SIDECAR_TOPICS",
@@ -510,8 +512,8 @@ pub(crate) struct SidecarArgs {
     )]
     pub(crate) max_spans_per_second: String,
 
-    /// Maximum size of a Kafka request that is buffered to inject contexts; longer ones pass
-    /// unmodified and untraced
+    /// Maximum size of a Kafka frame that is read or changed; longer ones pass unmodified and
+    /// unread
     #[arg(
         long,
         env = "THROUGHLINE_SIDECAR_MAX_FRAME",
@@ -521,8 +523,8 @@ pub(crate) struct SidecarArgs {
     )]
     pub(crate) max_frame: String,
 
-    /// Maximum memory for all buffered Kafka requests; requests beyond it pass unmodified and
-    /// untraced
+    /// Maximum memory for Kafka requests and responses that are kept to be read or changed; frames
+    /// beyond it pass unmodified and unread
     #[arg(
         long,
         env = "THROUGHLINE_SIDECAR_MEMORY",

@@ -10,6 +10,8 @@ Send traces from any OpenTelemetry SDK:
   OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318 OTEL_SERVICE_NAME=eshop ./your-service";
 
 const LISTENERS: &str = "Listeners";
+const JAEGER: &str = "Jaeger's clients";
+const BROWSERS: &str = "Browsers";
 const STORAGE: &str = "Storage";
 const OUTPUT: &str = "Output";
 
@@ -46,7 +48,7 @@ pub(crate) struct UpArgs {
     )]
     pub(crate) otlp_http_port: String,
 
-    /// Port for Zipkin v2 JSON (path /api/v2/spans)
+    /// Port for Zipkin JSON (path /api/v2/spans)
     #[arg(
         long,
         env = "THROUGHLINE_ZIPKIN_PORT",
@@ -65,6 +67,66 @@ pub(crate) struct UpArgs {
         help_heading = LISTENERS
     )]
     pub(crate) query_port: String,
+
+    /// Port for Jaeger's Thrift over HTTP (path /api/traces) [default: 14268 if free]; `off` opens
+    /// none, for all of the Jaeger ports
+    #[arg(
+        long,
+        env = "THROUGHLINE_JAEGER_HTTP_PORT",
+        value_name = "PORT",
+        help_heading = JAEGER
+    )]
+    pub(crate) jaeger_http_port: Option<String>,
+
+    /// UDP port for Jaeger's compact Thrift [default: 6831 if free]
+    #[arg(
+        long,
+        env = "THROUGHLINE_JAEGER_COMPACT_PORT",
+        value_name = "PORT",
+        help_heading = JAEGER
+    )]
+    pub(crate) jaeger_compact_port: Option<String>,
+
+    /// UDP port for Jaeger's binary Thrift [default: 6832 if free]
+    #[arg(
+        long,
+        env = "THROUGHLINE_JAEGER_BINARY_PORT",
+        value_name = "PORT",
+        help_heading = JAEGER
+    )]
+    pub(crate) jaeger_binary_port: Option<String>,
+
+    /// Port for Jaeger's remote sampling, which answers that every trace is sampled [default: 5778
+    /// if free]
+    #[arg(
+        long,
+        env = "THROUGHLINE_JAEGER_SAMPLING_PORT",
+        value_name = "PORT",
+        help_heading = JAEGER
+    )]
+    pub(crate) jaeger_sampling_port: Option<String>,
+
+    /// Origin of web pages that may send spans to the OTLP/HTTP and Zipkin ports, such as
+    /// https://shop.example; `*` allows all; none by default; repeatable
+    #[arg(
+        long,
+        env = "THROUGHLINE_CORS_ORIGIN",
+        value_delimiter = ',',
+        value_name = "ORIGIN",
+        help_heading = BROWSERS
+    )]
+    pub(crate) cors_origin: Vec<String>,
+
+    /// Host name under which the web UI and the query API are served on a loopback address, besides
+    /// localhost and IP addresses; repeatable
+    #[arg(
+        long,
+        env = "THROUGHLINE_ALLOWED_HOST",
+        value_delimiter = ',',
+        value_name = "NAME",
+        help_heading = BROWSERS
+    )]
+    pub(crate) allowed_host: Vec<String>,
 
     /// Maximum memory for traces, such as 512MiB or 2GiB; the oldest traces are evicted when it is
     /// full

@@ -67,6 +67,9 @@ fn entry(argument: &Arg) -> String {
     let text = paragraphs(argument).join(" ");
     // A backslash at the end of a line is a hard line break.
     let text = wrap(&format!("**`--{option}{value}`**: {text}"), WIDTH - 1);
+    if notes.is_empty() {
+        return format!("\n{text}");
+    }
     let notes = wrap(&format!("{}.", notes.join(" · ")), WIDTH);
     format!("\n{}\\\n{notes}", text.trim_end())
 }

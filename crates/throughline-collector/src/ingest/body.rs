@@ -3,11 +3,9 @@
 use std::io::Read as _;
 use std::sync::Arc;
 
-use flate2::read::MultiGzDecoder;
-use http::HeaderMap;
-use http::header::CONTENT_ENCODING;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::coding::{ContentCoding, ContentCodings};
 use super::error::IngestError;
 
 /// Unit in which memory is reserved.
@@ -15,13 +13,6 @@ pub(super) const RESERVATION_UNIT_BYTES: usize = 64 << 10;
 
 /// Size of the chunks in which a body is inflated.
 const INFLATE_CHUNK_BYTES: usize = 64 << 10;
-
-/// The compression of a body.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ContentEncoding {
-    Identity,
-    Gzip,
-}
 
 /// A body that was admitted, with its reservation.
 #[derive(Debug)]
@@ -38,22 +29,6 @@ pub(super) struct MemoryReservation {
     units: Vec<OwnedSemaphorePermit>,
     /// Bytes left in the last unit.
     free_bytes: usize,
-}
-
-// === impl ContentEncoding ===
-
-impl ContentEncoding {
-    /// Reads the `content-encoding` header.
-    pub(super) fn from_headers(headers: &HeaderMap) -> Result<Self, IngestError> {
-        match headers.get(CONTENT_ENCODING).map(|value| value.as_bytes()) {
-            None | Some(b"" | b"identity") => Ok(Self::Identity),
-            // RFC 9110, section 8.4.1.3: recipients treat `x-gzip` as `gzip`.
-            Some(b"gzip" | b"x-gzip") => Ok(Self::Gzip),
-            Some(other) => Err(IngestError::UnsupportedEncoding(
-                String::from_utf8_lossy(other).into_owned(),
-            )),
-        }
-    }
 }
 
 // === impl AdmittedBody ===
@@ -74,15 +49,25 @@ impl AdmittedBody {
         self.bytes.drain(..length.min(self.bytes.len()));
     }
 
-    /// Inflates gzip of any number of members, up to `max_bytes`.
-    pub(super) fn inflate(self, max_bytes: usize) -> Result<Self, IngestError> {
+    /// Removes the codings, each up to `max_bytes`.
+    pub(super) fn decompress(
+        self,
+        codings: ContentCodings,
+        max_bytes: usize,
+    ) -> Result<Self, IngestError> {
+        codings
+            .removal_order()
+            .try_fold(self, |body, coding| body.inflate(coding, max_bytes))
+    }
+
+    fn inflate(self, coding: ContentCoding, max_bytes: usize) -> Result<Self, IngestError> {
+        let failed = |source| IngestError::Inflate(coding.name(), source);
         let mut reservation = self.reservation;
         let mut inflated = Vec::new();
         let mut chunk = vec![0; INFLATE_CHUNK_BYTES];
-        // A body may consist of several gzip members (RFC 1952, section 2.2).
-        let mut decoder = MultiGzDecoder::new(self.bytes.as_slice());
+        let mut decoder = coding.decoder(&self.bytes).map_err(failed)?;
         loop {
-            let length = decoder.read(&mut chunk).map_err(IngestError::Gzip)?;
+            let length = decoder.read(&mut chunk).map_err(failed)?;
             let Some(data) = chunk.get(..length).filter(|data| !data.is_empty()) else {
                 break;
             };
@@ -95,6 +80,7 @@ impl AdmittedBody {
             }
             inflated.extend_from_slice(data);
         }
+        drop(decoder);
         Ok(Self::new(inflated, reservation))
     }
 }

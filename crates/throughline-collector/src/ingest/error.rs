@@ -3,6 +3,9 @@
 use http::StatusCode;
 use tonic::Code;
 
+/// The content codings that are accepted, as responses name them to clients that sent another one.
+pub(crate) const ACCEPTED_CODINGS: &str = "gzip, deflate, zstd";
+
 /// The reason for which a request is rejected.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum IngestError {
@@ -19,11 +22,11 @@ pub(crate) enum IngestError {
     #[error("the body could not be read: {0}")]
     BodyRead(#[source] axum::Error),
     /// The compression is not supported.
-    #[error("content encoding {0:?} is not supported; use gzip or none")]
+    #[error("content encoding {0:?} is not supported; use one of {ACCEPTED_CODINGS}, or none")]
     UnsupportedEncoding(String),
-    /// The body is not gzip although its header names gzip.
-    #[error("the body is not gzip: {0}")]
-    Gzip(#[source] std::io::Error),
+    /// The body is not in the coding that its header names.
+    #[error("the body is not {0}: {1}")]
+    Inflate(&'static str, #[source] std::io::Error),
     /// The body cannot be decoded.
     #[error("{0}")]
     Malformed(String),
@@ -44,7 +47,7 @@ impl IngestError {
             Self::UnsupportedEncoding(_) => {
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::Unimplemented)
             }
-            Self::BodyRead(_) | Self::Gzip(_) | Self::Malformed(_) => {
+            Self::BodyRead(_) | Self::Inflate(..) | Self::Malformed(_) => {
                 (StatusCode::BAD_REQUEST, Code::InvalidArgument)
             }
             Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, Code::Internal),

@@ -28,9 +28,9 @@ async fn concurrent_decodes_are_limited() {
                 NOW.fetch_sub(1, Ordering::SeqCst);
                 Ok(DecodedSpans::default())
             };
-            let (endpoint, encoding) = (CollectorEndpoint::Zipkin, ContentEncoding::Identity);
+            let (endpoint, codings) = (CollectorEndpoint::Zipkin, ContentCodings::default());
             pipeline
-                .store(endpoint, body, encoding, decode)
+                .store(endpoint, body, codings, decode)
                 .await
                 .unwrap();
         });

@@ -24,6 +24,14 @@ impl QueryParams {
             .map(|(_, value)| value.as_str())
     }
 
+    /// Returns the entries of a map that is written as one parameter for each key, `name[key]`.
+    pub(super) fn entries(&self, name: &str) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().filter_map(move |(own, value)| {
+            let key = own.strip_prefix(name)?.strip_prefix('[')?;
+            Some((key.strip_suffix(']')?, value.as_str()))
+        })
+    }
+
     /// Returns the value of the first of these names that has a non-empty one.
     pub(super) fn first(&self, names: &[&str]) -> Option<&str> {
         // Grafana sends the fields of its form that were left empty.

@@ -177,20 +177,106 @@ fn wrong_content_types_paths_and_methods_have_distinct_statuses() {
 }
 
 #[test]
-fn metrics_and_logs_are_rejected_with_the_setting_that_stops_them() {
+fn metrics_and_logs_are_accepted_dropped_and_counted() {
     let collector = RunningCollector::start();
-    for (path, setting) in [
-        ("/v1/metrics", "OTEL_METRICS_EXPORTER=none"),
-        ("/v1/logs", "OTEL_LOGS_EXPORTER=none"),
+    for path in ["/v1/metrics", "/v1/logs"] {
+        let to = collector.addresses.otlp_http;
+        // Empty messages of protobuf, and what an SDK expects of a full success in JSON.
+        for (header, expected) in [(PROTOBUF, ""), (JSON, "{}")] {
+            let response = collector.post(to, path, &[header], b"anything");
+            assert_eq!(
+                (response.status, response.text().as_str()),
+                (200, expected),
+                "{path}"
+            );
+            assert_eq!(response.header("content-type"), Some(header.1));
+        }
+    }
+    let metrics = collector.get("/metrics").text();
+    for signal in ["metrics", "logs"] {
+        let line = format!(
+            "throughline_signals_dropped_total{{door=\"otlp_http\",signal=\"{signal}\"}} 2"
+        );
+        assert!(metrics.contains(&line), "{line} is missing in:\n{metrics}");
+    }
+}
+
+#[test]
+fn codings_are_removed_whatever_their_case_and_number() {
+    use std::io::Write as _;
+    let collector = RunningCollector::start();
+    let http = collector.addresses.otlp_http;
+    let plain = request_protobuf(5);
+    let zlib = {
+        let fast = flate2::Compression::fast();
+        let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), fast);
+        encoder.write_all(&plain).unwrap();
+        encoder.finish().unwrap()
+    };
+    // Without the two bytes before it and the checksum behind it, zlib is raw deflate.
+    let raw_deflate = zlib[2..zlib.len() - 4].to_vec();
+    let zstd = zstd::encode_all(plain.as_slice(), 3).unwrap();
+    for (coding, body) in [
+        ("GZip", gzip(&plain)),
+        ("x-gzip", gzip(&plain)),
+        ("gzip, identity", gzip(&plain)),
+        ("Identity", plain.clone()),
+        ("deflate", zlib.clone()),
+        ("deflate", raw_deflate),
+        ("zlib", zlib.clone()),
+        ("ZSTD", zstd),
+        ("deflate, gzip", gzip(&zlib)),
     ] {
-        let response = collector.post(collector.addresses.otlp_http, path, &[PROTOBUF], b"");
-        assert_eq!(response.status, 404);
-        assert!(
-            response.text().contains("traces only") && response.text().contains(setting),
-            "{}",
-            response.text()
+        let headers = [PROTOBUF, ("content-encoding", coding)];
+        let response = collector.post(http, PATH, &headers, &body);
+        assert_eq!(response.status, 200, "{coding}: {}", response.text());
+    }
+    for coding in ["snappy", "gzip, gzip, gzip"] {
+        let headers = [PROTOBUF, ("content-encoding", coding)];
+        let response = collector.post(http, PATH, &headers, &gzip(&plain));
+        assert_eq!(response.status, 415, "{coding}");
+        let accepted = response.header("accept-encoding");
+        assert_eq!(accepted, Some("gzip, deflate, zstd"));
+    }
+}
+
+#[test]
+fn bombs_of_every_coding_are_answered_413() {
+    use std::io::Write as _;
+    let collector = RunningCollector::with(|limits| limits.max_body_bytes = 1 << 20);
+    let http = collector.addresses.otlp_http;
+    let zeros = vec![0; 64 << 20];
+    let fast = flate2::Compression::fast();
+    let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), fast);
+    encoder.write_all(&zeros).unwrap();
+    let zlib = encoder.finish().unwrap();
+    for (coding, bomb) in [
+        ("zstd", zstd::encode_all(zeros.as_slice(), 3).unwrap()),
+        ("deflate", zlib[2..zlib.len() - 4].to_vec()),
+        ("deflate", zlib.clone()),
+        ("gzip, gzip", gzip(&gzip(&zeros))),
+    ] {
+        let headers = [PROTOBUF, ("content-encoding", coding)];
+        assert_eq!(
+            collector.post(http, PATH, &headers, &bomb).status,
+            413,
+            "{coding}"
         );
     }
+}
+
+#[test]
+fn zstd_frames_with_a_window_beyond_the_limit_are_rejected() {
+    use std::io::Write as _;
+    let collector = RunningCollector::start();
+    // The decoder allocates the window that the frame announces, here 128 MiB.
+    let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
+    encoder.window_log(27).unwrap();
+    encoder.write_all(&request_protobuf(5)).unwrap();
+    let body = encoder.finish().unwrap();
+    let headers = [PROTOBUF, ("content-encoding", "zstd")];
+    let response = collector.post(collector.addresses.otlp_http, PATH, &headers, &body);
+    assert_eq!(response.status, 400, "{}", response.text());
 }
 
 #[test]

@@ -401,3 +401,46 @@ fn the_page_is_served_for_page_paths_only() {
         405
     );
 }
+
+#[test]
+fn tags_are_found_where_they_are_and_as_the_apis_show_them() {
+    let collector = RunningCollector::start();
+    let attribute = |key: &str, value: Value| json!({ "key": key, "value": value });
+    let text = |text: &str| json!({ "stringValue": text });
+    let list = json!({ "arrayValue": { "values": [text("book"), { "intValue": "7" }] } });
+    let span = json!({
+        "traceId": TRACE, "spanId": "00f067aa0ba902b7", "name": "GET /checkout",
+        "startTimeUnixNano": "1700000000000000000", "endTimeUnixNano": "1700000000250000000",
+        "attributes": [attribute("items", list), attribute("count", json!({ "intValue": "5" }))],
+        "links": [{
+            "traceId": TRACE, "spanId": "00f067aa0ba902b8",
+            "attributes": [attribute("reason", text("retry"))],
+        }],
+    });
+    let scope = json!({ "name": "shop", "attributes": [attribute("team", text("cart"))] });
+    collector.send(&json!({
+        "resourceSpans": [{ "scopeSpans": [{ "scope": scope, "spans": [span] }] }],
+    }));
+    // `["book",7]` as the legacy API shows the list, then its elements; 5 in both spellings.
+    for (key, value, is_found) in [
+        ("items", "%5B%22book%22%2C7%5D", true),
+        ("items", "book", true),
+        ("items", "%5B%22book%22%5D", false),
+        ("count", "5", true),
+        ("count", "5.0", true),
+        ("count", "5.5", false),
+        ("reason", "retry", true),
+        ("team", "cart", true),
+        ("team", "other", false),
+    ] {
+        let legacy = collector.query(&format!("/api/traces?start=0&tag={key}:{value}"));
+        let found = legacy["data"].as_array().unwrap().len() == 1;
+        assert_eq!(found, is_found, "{key}={value}");
+        // The form of the gateway, with its brackets escaped as clients send them.
+        let range = "query.startTimeMin=2023-11-14T22:13:00Z&\
+                     query.startTimeMax=2023-11-14T22:14:00Z";
+        let path = format!("/api/v3/traces?{range}&query.attributes%5B{key}%5D={value}");
+        let status = if is_found { 200 } else { 404 };
+        assert_eq!(collector.get(&path).status, status, "{key}={value}");
+    }
+}

@@ -33,6 +33,10 @@ impl RunningCollector {
     }
 
     pub(crate) fn with(change: impl FnOnce(&mut CollectorLimits)) -> Self {
+        Self::configured(|config| change(&mut config.limits))
+    }
+
+    pub(crate) fn configured(change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config {
             otlp_grpc_port: 0,
             otlp_http_port: 0,
@@ -40,7 +44,7 @@ impl RunningCollector {
             query_port: 0,
             ..Config::default()
         };
-        change(&mut config.limits);
+        change(&mut config);
         let runtime = Runtime::new().unwrap();
         let collector = runtime.block_on(CollectorServer::bind(config)).unwrap();
         let addresses = collector.addresses();

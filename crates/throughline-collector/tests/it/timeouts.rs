@@ -22,7 +22,10 @@ fn incomplete_request_headers_time_out() {
 
 #[test]
 fn silent_grpc_clients_are_disconnected() {
-    let collector = RunningCollector::with(|limits| limits.header_read_timeout = SHORT);
+    let collector = RunningCollector::with(|limits| {
+        limits.header_read_timeout = SHORT;
+        limits.idle_timeout = SHORT;
+    });
     raw(collector.addresses.otlp_grpc, b"");
     raw(
         collector.addresses.otlp_grpc,
@@ -40,7 +43,7 @@ fn incomplete_bodies_are_answered_408() {
 }
 
 #[test]
-fn clients_rejected_while_sending_receive_the_response() {
+fn clients_answered_while_sending_receive_the_response() {
     let collector = RunningCollector::with(|limits| {
         limits.max_requests = 1;
         limits.admission_timeout = Duration::from_millis(20);
@@ -70,7 +73,7 @@ fn clients_rejected_while_sending_receive_the_response() {
             "415",
         ),
         ("/v1/traces", "content-type: text/plain\r\n", "415"),
-        ("/v1/metrics", "content-type: application/json\r\n", "404"),
+        ("/v1/metrics", "content-type: application/json\r\n", "200"),
     ] {
         let mut connection = open(
             collector.addresses.otlp_http,
@@ -106,6 +109,51 @@ fn connections_beyond_the_limit_wait_until_others_close() {
             .status,
         200
     );
+}
+
+#[test]
+fn incomplete_heads_give_way_to_new_connections_and_requests_do_not() {
+    let collector = RunningCollector::with(|limits| limits.max_connections = 8);
+    let http = collector.addresses.otlp_http;
+    let head = "POST /v1/traces HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
+                content-type: application/json\r\ncontent-length: 2\r\n\r\n{";
+    let mut slow = open(http, head.as_bytes());
+    // More than there are places; their own deadline is longer than this test.
+    let _heads: Vec<_> = (0..20)
+        .map(|_| open(http, b"POST /v1/traces HTTP/1.1\r\nhost: "))
+        .collect();
+    let begun = std::time::Instant::now();
+    assert_eq!(
+        collector.post(http, "/v1/traces", &[JSON], b"{}").status,
+        200
+    );
+    assert!(begun.elapsed() < Duration::from_secs(4));
+    // The request that was under way is not disturbed.
+    slow.write_all(b"}").unwrap();
+    let mut response = String::new();
+    slow.read_to_string(&mut response).unwrap();
+    assert!(response.starts_with("HTTP/1.1 200 "), "{response}");
+    let metrics = collector.get("/metrics").text();
+    assert!(
+        metrics.contains(
+            "throughline_connections_closed_total{door=\"otlp_http\",reason=\"replaced\"}"
+        ),
+        "{metrics}"
+    );
+}
+
+#[test]
+fn idle_connections_live_longer_than_incomplete_heads() {
+    let collector = RunningCollector::with(|limits| limits.header_read_timeout = SHORT);
+    let request = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    let mut idle = open(collector.addresses.query, request);
+    for _ in 0..2 {
+        let mut response = vec![0; 4096];
+        let length = idle.read(&mut response).unwrap();
+        assert!(response[..length].starts_with(b"HTTP/1.1 200 "));
+        std::thread::park_timeout(3 * SHORT);
+        idle.write_all(request).unwrap();
+    }
 }
 
 #[test]

@@ -115,6 +115,24 @@ fn children_of_a_shared_span_move_below_the_half_of_their_service_in_any_order_o
 }
 
 #[test]
+fn every_content_type_but_the_binary_ones_is_read_as_json() {
+    let collector = RunningCollector::start();
+    let zipkin = collector.addresses.zipkin;
+    for media_type in [
+        "application/json; charset=utf-8",
+        "text/plain;charset=UTF-8",
+        "application/octet-stream",
+        "",
+    ] {
+        let headers = [("content-type", media_type)];
+        let response = collector.post(zipkin, PATH, &headers, b"[]");
+        assert_eq!(response.status, 202, "{media_type}: {}", response.text());
+    }
+    let headers = [("content-type", "application/x-protobuf")];
+    assert_eq!(collector.post(zipkin, PATH, &headers, b"").status, 415);
+}
+
+#[test]
 fn other_content_than_a_list_of_spans_is_rejected() {
     let collector = RunningCollector::with(|limits| limits.max_body_bytes = 1 << 20);
     let zipkin = collector.addresses.zipkin;

@@ -65,11 +65,11 @@ impl ParentInference<'_> {
         let created_at = self.call.created_at.unwrap_or(self.now);
         let is_foreign_clock = created_at > self.now.saturating_add(MAX_CLOCK_SKEW_NS);
         let is_too_old = self.now.saturating_sub(created_at) > limits.linger_ns;
-        let is_blind = self.now < self.model.blind_until;
+        let is_suspended = self.now < self.model.suspended_until;
         // Two connections can be read in another order than they were written to, so an activity
         // that ended just before the call is still a candidate.
         let since = created_at.min(self.now).saturating_sub(limits.skew_ns);
-        (!is_foreign_clock && !is_too_old && !is_blind).then_some(since)
+        (!is_foreign_clock && !is_too_old && !is_suspended).then_some(since)
     }
 
     /// Returns whether a record has made all calls of this signature that records of its topic

@@ -38,9 +38,9 @@ pub(super) struct ProcessModel {
     pub(super) profiles: TopicProfiles,
     pub(super) estimator: DoubtEstimator,
     /// Time until which something may be in flight that is not in the table.
-    pub(super) blind_until: Timestamp,
+    pub(super) suspended_until: Timestamp,
     /// The record that was delivered while nothing else was in flight, until something else begins.
-    lone_record: Option<ActivityId>,
+    single_record: Option<ActivityId>,
     next_prune: Timestamp,
 }
 
@@ -54,8 +54,8 @@ impl ProcessModel {
             queues: RecordQueues::default(),
             profiles: TopicProfiles::default(),
             estimator: DoubtEstimator::new(&limits, now),
-            blind_until: 0,
-            lone_record: None,
+            suspended_until: 0,
+            single_record: None,
             next_prune: 0,
         }
     }
@@ -72,9 +72,9 @@ impl ProcessModel {
         topic: Option<Arc<str>>,
         tokens: TokenSet,
     ) -> ActivityId {
-        // From now on a call may belong to either, so the lone record is judged by what it did
+        // From now on a call may belong to either, so the single record is judged by what it did
         // before.
-        if let Some(record) = self.lone_record.take() {
+        if let Some(record) = self.single_record.take() {
             self.learn_profile(record, now, false);
         }
         let max_age_ns = self.limits.max_age_ns(topic.is_some());
@@ -115,7 +115,7 @@ impl ProcessModel {
             self.end_activity(replaced, now, false);
         }
         if was_idle {
-            self.lone_record = Some(id);
+            self.single_record = Some(id);
         }
     }
 
@@ -162,8 +162,8 @@ impl ProcessModel {
 
     /// Ends a record that is handled: it was settled, or has made all the calls of its profile.
     pub(super) fn finish_record(&mut self, id: ActivityId, now: Timestamp) {
-        if self.lone_record == Some(id) {
-            self.lone_record = None;
+        if self.single_record == Some(id) {
+            self.single_record = None;
             self.learn_profile(id, now, true);
         }
         self.end_activity(id, now, false);
@@ -171,7 +171,7 @@ impl ProcessModel {
 
     /// Stops inferring parents until what is in flight unseen has ended.
     pub(super) fn suspend_inference(&mut self, now: Timestamp, duration_ns: u64) {
-        self.blind_until = self.blind_until.max(now.saturating_add(duration_ns));
+        self.suspended_until = self.suspended_until.max(now.saturating_add(duration_ns));
     }
 
     /// Counts a call of an activity. Calls of records teach what records of their topic do.

@@ -4,20 +4,28 @@
 //! Sessions hold the lock to look something up or to record it, never while they parse, compress
 //! or copy. Every collection has a capacity.
 
+mod batch_limits;
 mod capacity;
 mod client;
+mod commit_cadence;
 mod delivery;
-mod fifo_map;
+mod fetch_session;
+mod group;
 mod handle;
 mod rate;
 mod scratch;
 mod state;
 
+pub use batch_limits::{BatchSize, TopicBatchLimits};
 pub use capacity::ClusterCapacity;
 pub use client::ClientKey;
 pub use delivery::{ClientPartition, PendingDelivery, SettledOffsets};
 pub use handle::ClusterHandle;
 pub use state::ClusterState;
 
-pub(super) use fifo_map::FifoMap;
+pub(super) use delivery::DeliveryOwner;
+pub(super) use fetch_session::{FetchPositions, FetchSessionKey, RequestedPosition};
+pub(super) use group::{
+    Assignment, ClientConnection, ConnectionId, FetchedPartition, GroupMemberId, MemberSign,
+};
 pub(super) use scratch::{BatchReader, Scratch};

@@ -12,6 +12,10 @@ pub(super) const MESSAGE_TOO_LARGE: i16 = 10;
 pub(super) const NETWORK_EXCEPTION: i16 = 13;
 /// A batch is larger than a segment of the log.
 pub(super) const RECORD_LIST_TOO_LARGE: i16 = 18;
+/// A batch of the producer is missing before this one.
+pub(super) const OUT_OF_ORDER_SEQUENCE_NUMBER: i16 = 45;
+/// The broker knows no batch of the producer, and this one is not the first (until Kafka 2.4).
+pub(super) const UNKNOWN_PRODUCER_ID: i16 = 59;
 /// The topic's message format has no headers.
 pub(super) const UNSUPPORTED_FOR_MESSAGE_FORMAT: i16 = 43;
 /// The broker rejected a record.
@@ -157,6 +161,26 @@ const NAMES: [&str; 137] = [
     "STREAMS_TOPOLOGY_DESCRIPTION_UPDATE_FAILED",
     "CONTROLLER_ID_NOT_REGISTERED",
 ];
+
+/// Returns whether the broker rejected a batch for its size.
+pub(super) const fn is_size_rejected(code: i16) -> bool {
+    matches!(code, MESSAGE_TOO_LARGE | RECORD_LIST_TOO_LARGE)
+}
+
+/// Returns whether the broker rejected a batch for what injection may have caused. Nothing of the
+/// batch was appended then.
+pub(super) const fn is_change_rejected(code: i16) -> bool {
+    is_size_rejected(code)
+        || matches!(
+            code,
+            CORRUPT_MESSAGE | UNSUPPORTED_FOR_MESSAGE_FORMAT | INVALID_RECORD
+        )
+}
+
+/// Returns whether the broker rejected a batch because an earlier one of its producer is missing.
+pub(super) const fn is_sequence_rejected(code: i16) -> bool {
+    matches!(code, OUT_OF_ORDER_SEQUENCE_NUMBER | UNKNOWN_PRODUCER_ID)
+}
 
 /// Returns the name of a code; `UNKNOWN_SERVER_ERROR` for -1 and for codes of later versions.
 pub(super) fn name(code: i16) -> &'static str {

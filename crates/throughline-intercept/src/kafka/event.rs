@@ -38,6 +38,9 @@ pub enum SessionEvent {
     /// The broker rejected records that were injected into. From here on the topic gets smaller
     /// contexts or none.
     InjectionRejected { topic: Arc<str>, error_code: i16 },
+    /// Original batches of this number of partitions were sent, after the broker rejected the ones
+    /// that were injected into. The client does not see the rejection.
+    Replayed { partitions: u32 },
     /// The stream of this side is not Kafka; all of it passes from here on.
     FramingFailed { side: Side, error: FramingError },
     /// The client speaks TLS to a plaintext port.

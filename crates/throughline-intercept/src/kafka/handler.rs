@@ -15,7 +15,7 @@
 //! | [`fetch`] | Fetch |
 //! | [`share`] | ShareFetch, ShareAcknowledge |
 //! | [`commit`] | OffsetCommit, TxnOffsetCommit |
-//! | [`group`] | JoinGroup, SyncGroup, ConsumerGroupHeartbeat |
+//! | [`group`] | JoinGroup, SyncGroup, LeaveGroup, heartbeats |
 //! | [`addresses`] | Metadata, FindCoordinator, DescribeCluster, and endpoints in other responses |
 
 mod addresses;
@@ -41,3 +41,4 @@ mod span_budget;
 pub(super) use context::HandlerContext;
 pub(super) use dispatch::{Handlers, PendingRequest};
 pub(super) use message::{ApiFrame, RequestDecision};
+pub(super) use produce::{BatchKey, OriginalProduce};

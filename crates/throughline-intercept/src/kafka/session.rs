@@ -6,6 +6,7 @@
 //! | [`stream`] | one direction: which frames pass, are mirrored, or are buffered |
 //! | [`request`], [`response`] | a frame from its header to its decision |
 //! | [`in_flight`] | requests that wait for their response |
+//! | [`replay`] | original requests, where the broker refused what was changed |
 //! | [`version`] | API versions that are read here, and what clients hear of them |
 //! | [`sasl`] | authentication tokens that are not frames |
 //! | [`panic_guard`] | isolation of internal errors |
@@ -13,6 +14,7 @@
 mod connection;
 mod in_flight;
 mod panic_guard;
+mod replay;
 mod request;
 mod response;
 mod sasl;
@@ -148,5 +150,21 @@ impl<C: ClusterHandle> KafkaSession<C> {
         self.is_between_requests()
             && self.connection.responses.framer.is_at_frame_boundary()
             && self.connection.in_flight.len() == 0
+            && self.connection.replay.is_idle()
+    }
+
+    /// Returns whether the session may still send to the broker although the client sends no more:
+    /// requests are held back, or may have to be sent again. A driver ends the broker's stream
+    /// after that.
+    #[must_use]
+    pub fn may_send_requests(&self) -> bool {
+        !self.connection.replay.is_idle() || self.connection.in_flight.has_originals()
+    }
+
+    /// Returns the number of bytes of requests that are held back. A driver that reads on from the
+    /// client increases it.
+    #[must_use]
+    pub const fn held_request_bytes(&self) -> usize {
+        self.connection.replay.held_bytes()
     }
 }

@@ -51,6 +51,9 @@ pub struct TopicSettings {
     pub deliver: DeliveryMode,
     /// Whether commits and acknowledgements have spans.
     pub settle: bool,
+    /// Maximum size of a batch that the topic accepts (`max.message.bytes`), if it is known.
+    /// Without it the limit is learned from what the broker accepts and refuses.
+    pub max_message_bytes: Option<usize>,
 }
 
 /// Service that the spans of a connection belong to.
@@ -196,6 +199,7 @@ impl TopicSettings {
             relation: SpanRelation::ParentAndLink,
             deliver: DeliveryMode::Observe,
             settle: matches!(naming, SpanNaming::OpenTelemetry),
+            max_message_bytes: None,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use throughline_kafka::message::TopicRef;
 use throughline_kafka::types::{PartitionIndex, TopicId};
 
-use super::cluster::FifoMap;
+use super::fifo_map::FifoMap;
 
 /// Topic as a message refers to it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

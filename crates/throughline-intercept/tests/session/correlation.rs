@@ -173,7 +173,7 @@ fn record_key_finds_its_request_among_many() {
 
 #[test]
 fn call_is_a_child_of_the_consumer_span_until_the_commit() {
-    // opentracing-kafka-client has no commit spans; commits are read for the correlator.
+    // opentracing-kafka-client has no settle spans; commits are read for the correlator.
     let naming = SpanNaming::OpenTracing;
     let settings = || Settings {
         naming,

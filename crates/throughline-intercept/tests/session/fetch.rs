@@ -1,5 +1,6 @@
 //! Fetch: delivered records and consumer spans.
 
+use throughline_intercept::Side;
 use throughline_intercept::kafka::{
     DeliveryMode, PartitionIndex, SessionEvent, SessionLimits, Settings, SkipReason, SpanNaming,
     SpanRelation, TopicSettings,
@@ -425,6 +426,30 @@ fn consumer_behind_a_transaction_marker_has_no_lag() {
         lag: 0,
     };
     assert!(pair.events.contains(&lag), "{:?}", pair.events);
+    assert_eq!(int(&pair.spans[0], "throughline.kafka.lag"), 0);
+}
+
+#[test]
+fn fetch_session_continues_on_another_connection() {
+    let process = Process::default();
+    let mut first = Pair::of(&process, Settings::default());
+    let begin = FetchSpec {
+        epoch: 0,
+        ..FetchSpec::default()
+    };
+    fetch(&mut first, begin, &[], 0, &[]);
+    first.close(Side::Client);
+    first.close(Side::Broker);
+    // The partition has not changed: the request does not name it.
+    let next = FetchSpec {
+        epoch: 1,
+        offset: None,
+        ..FetchSpec::default()
+    };
+    let mut second = Pair::of(&process, Settings::default());
+    let batch = BatchSpec::of(vec![traced("a")]).bytes();
+    fetch(&mut second, next, &batch, 1, &[]);
+    assert_eq!((second.skipped(), second.spans.len()), (vec![], 1));
 }
 
 #[test]
@@ -617,7 +642,7 @@ fn reserved_bytes_are_released_however_a_frame_ends() {
     pair.broker(&answer[20..]);
     assert_eq!(held(), 0);
     let mut pair = begin();
-    pair.close(throughline_intercept::Side::Broker);
+    pair.close(Side::Broker);
     assert_eq!((held(), pair.take_client().len()), (0, 20));
     drop(begin());
     assert_eq!(held(), 0);

@@ -1,5 +1,7 @@
 //! Produce: injected contexts and producer spans.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use kafka_protocol::messages as km;
 use kafka_protocol::protocol::StrBytes;
@@ -327,10 +329,14 @@ fn batch_that_would_exceed_the_limit_passes_unmodified_and_is_traced() {
         "batch_too_large"
     );
     // Many small records, some of which got a context before the limit was reached.
-    process
-        .known
-        .borrow_mut()
-        .learn_max_message_bytes(TOPIC, 1000);
+    let topic = TopicSettings {
+        max_message_bytes: Some(1000),
+        ..TopicSettings::default()
+    };
+    pair.session.handle_settings(Arc::new(Settings {
+        default: topic,
+        ..Settings::default()
+    }));
     let frame = produce(9, 2, -1, BatchSpec::of(some_records(30)).bytes());
     pair.client(&frame);
     assert_eq!(pair.take_broker(), frame);
@@ -376,6 +382,9 @@ fn rejected_injection_is_not_repeated() {
         let batch = BatchSpec::of(some_records(4));
         send(&mut pair, 9, &batch);
         pair.broker(produced(9, 1, error_code, -1));
+        // The original takes its place.
+        assert_eq!(pair.take_broker(), produce(9, 1, -1, batch.bytes()));
+        pair.broker(produced(9, 1, 0, 7));
         assert!(pair.events.contains(&SessionEvent::InjectionRejected {
             topic: TOPIC.into(),
             error_code
@@ -403,8 +412,11 @@ fn rejected_injection_is_not_repeated() {
 fn injection_resumes_when_unmodified_records_are_rejected_too() {
     let mut pair = Pair::new(Settings::default());
     let batch = BatchSpec::of(some_records(1));
-    for injected in [1, 0, 1] {
-        assert_eq!(send(&mut pair, 9, &batch)[0].headers.len(), injected);
+    for _ in 0..2 {
+        assert_eq!(send(&mut pair, 9, &batch)[0].headers.len(), 1);
+        pair.broker(produced(9, 1, 87, -1));
+        // The original, sent in its place, is rejected as well.
+        assert_eq!(pair.take_broker(), produce(9, 1, -1, batch.bytes()));
         pair.broker(produced(9, 1, 87, -1));
     }
 }

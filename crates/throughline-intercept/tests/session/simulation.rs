@@ -49,7 +49,7 @@ fn is_replaced(record: &RecordSpec) -> bool {
         .is_some_and(|value| value.len() < 55)
 }
 
-fn check(world: &Network) {
+pub(crate) fn check(world: &Network) {
     let (expected, kept) = (world.expected(), world.broker.records());
     assert_eq!(kept.len(), expected.len(), "each record lies once");
     let got: Vec<&RecordSpec> = world

@@ -12,7 +12,7 @@ use throughline_intercept::kafka::{
 use throughline_intercept::{Side, Timestamp};
 use throughline_kafka::batch::{RecordBatch, RecordBatches, RecordSetEntry};
 use throughline_kafka::frame::RequestHeader;
-use throughline_kafka::message::{ApiMessage, fetch};
+use throughline_kafka::message::{ApiMessage, fetch, produce};
 use throughline_model::Span;
 
 use super::pair::{BEGIN, MILLISECOND, Process, SECOND};
@@ -84,6 +84,11 @@ pub(crate) struct Broker {
     end: i64,
     /// Offsets by the first sequence number of a batch.
     taken: BTreeMap<i32, i64>,
+    /// Sizes of the producer's batches without compression, by sequence number, if larger ones may
+    /// be refused: the limit changes, and the broker recompresses.
+    limits: Option<BTreeMap<i32, usize>>,
+    /// Number of batches that were refused for their size.
+    pub(crate) refused: usize,
     pub(crate) committed: i64,
 }
 
@@ -145,6 +150,14 @@ impl Network {
         world.schedule_event(0, Event::Connect(ClientRole::Producer));
         world.schedule_event(0, Event::Connect(ClientRole::Consumer));
         world
+    }
+
+    /// Has the broker refuse, at random, batches that are larger than the producer's.
+    pub(crate) fn with_refusals(mut self) -> Self {
+        let batches = self.producer.batches.iter();
+        let limits = batches.map(|it| (it.sequence, plain_size(&it.records)));
+        self.broker.limits = Some(limits.collect());
+        self
     }
 
     /// Runs until all records have been committed.
@@ -225,7 +238,7 @@ impl Network {
                 self.connections[at].at_client.extend_from_slice(&bytes);
                 while let Some(frame) = next_frame(&mut self.connections[at].at_client) {
                     match self.connections[at].who {
-                        ClientRole::Producer => self.produced(at),
+                        ClientRole::Producer => self.produced(at, &frame),
                         ClientRole::Consumer => self.consumed(at, &frame),
                     }
                 }
@@ -359,7 +372,10 @@ impl Network {
         }
     }
 
-    fn produced(&mut self, at: usize) {
+    fn produced(&mut self, at: usize, frame: &[u8]) {
+        let number = i32::from_be_bytes(frame[4..8].try_into().unwrap());
+        assert_eq!(number as usize, self.producer.answered, "in order");
+        assert_eq!(produced_error(frame), 0, "the client sent nothing wrong");
         self.producer.answered += 1;
         self.produce(at);
     }
@@ -411,12 +427,14 @@ impl Broker {
         let header = RequestHeader::parse(frame).unwrap();
         let body = &frame[header.body_start.unwrap()..];
         match header.api_key {
-            ApiKey::PRODUCE => wire::produced(
-                9,
-                header.correlation_id.0,
-                0,
-                self.append(wire::record_set(frame, 9)),
-            ),
+            ApiKey::PRODUCE => {
+                let result = self.append(wire::record_set(frame, 9), random);
+                let (error_code, offset) = match result {
+                    Ok(offset) => (0, offset),
+                    Err(error_code) => (error_code, -1),
+                };
+                wire::produced(9, header.correlation_id.0, error_code, offset)
+            }
             ApiKey::FETCH => {
                 let request = fetch::FetchRequest::parse(body, header.version)
                     .unwrap()
@@ -460,20 +478,29 @@ impl Broker {
     }
 
     /// Appends a record set, unless it was appended before. Returns its offset.
-    fn append(&mut self, mut set: Vec<u8>) -> i64 {
+    fn append(&mut self, mut set: Vec<u8>, random: &mut fastrand::Rng) -> Result<i64, i16> {
         let batch = RecordBatch::new(&set).unwrap();
         assert!(batch.has_valid_checksum(), "a broker would refuse it");
         let (sequence, count) = (batch.base_sequence(), batch.record_count());
         if let Some(offset) = self.taken.get(&sequence) {
-            return *offset;
+            return Ok(*offset);
         }
-        assert_eq!(i64::from(sequence), self.end, "a producer is out of order");
+        let limit = self.limits.as_ref().map(|limits| limits[&sequence]);
+        if limit.is_some_and(|limit| plain_size(&read_records(&set)) > limit) && random.u8(..3) == 0
+        {
+            self.refused += 1;
+            return Err(10);
+        }
+        if i64::from(sequence) != self.end {
+            assert!(self.refused > 0, "a producer is out of order");
+            return Err(45);
+        }
         let offset = self.end;
         set[..8].copy_from_slice(&offset.to_be_bytes());
         self.log.push((offset, set));
         self.taken.insert(sequence, offset);
         self.end += i64::from(count);
-        offset
+        Ok(offset)
     }
 
     /// Returns whole batches from the one with the offset on, and perhaps a part of the next.
@@ -537,6 +564,19 @@ impl Consumer {
         }
         self.got.len() > before
     }
+}
+
+/// Returns the size of a batch of these records without compression.
+fn plain_size(records: &[RecordSpec]) -> usize {
+    BatchSpec::of(records.to_vec()).bytes().len()
+}
+
+/// Returns the error code of a Produce response, version 9, with one partition.
+fn produced_error(frame: &[u8]) -> i16 {
+    let response = produce::ProduceResponse::parse(&frame[9..], 9);
+    let response = response.unwrap().parsed().unwrap();
+    let topic = response.topics.iter().next().unwrap();
+    topic.partitions.iter().next().unwrap().error_code
 }
 
 /// Takes a whole frame from the front of `bytes`.

@@ -8,12 +8,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use throughline_intercept::correlate::{Correlator, CorrelatorAccess as _, TokenExtractor};
 use throughline_intercept::kafka::{
-    ClusterCapacity, ClusterHandle, ClusterState, ConnectionEndpoints, KafkaSession, NodeId,
-    SessionEvent, Settings, SkipReason,
+    BatchSize, ClusterCapacity, ClusterHandle, ClusterState, ConnectionEndpoints, KafkaSession,
+    NodeId, SessionEvent, Settings, SkipReason,
 };
 use throughline_intercept::{Side, Timestamp};
 use throughline_model::{Span, Value};
 
+use super::wire::TOPIC;
 use crate::support::shared_correlator::SharedCorrelator;
 
 /// Start of the simulation: 2023-11-14, in nanoseconds.
@@ -91,8 +92,17 @@ impl ClusterHandle for Process {
 // === impl Pair ===
 
 impl Pair {
+    /// Returns a connection of a process that has seen the topic accept batches.
     pub(crate) fn new(settings: Settings) -> Self {
-        Self::of(&Process::default(), settings)
+        let process = Process::default();
+        let size = BatchSize {
+            sent: 500_000,
+            uncompressed: 500_000,
+        };
+        let mut known = process.known.borrow_mut();
+        known.learn_batch_limits(TOPIC, |limits| limits.accept(size));
+        drop(known);
+        Self::of(&process, settings)
     }
 
     /// Returns another connection of a process.

@@ -234,7 +234,7 @@ fn text(text: &str) -> StrBytes {
     StrBytes::from_string(text.to_owned())
 }
 
-fn topic_name() -> TopicName {
+pub(crate) fn topic_name() -> TopicName {
     TopicName(text(TOPIC))
 }
 
@@ -411,7 +411,10 @@ impl FetchSpec {
         } else {
             topic.with_topic(topic_name())
         };
-        let body = km::FetchResponse::default().with_responses(vec![topic]);
+        let mut body = km::FetchResponse::default().with_responses(vec![topic]);
+        if self.version >= 7 {
+            body = body.with_session_id(i32::from(self.epoch >= 0));
+        }
         response(ApiKey::FETCH, self.version, self.correlation, &body)
     }
 }

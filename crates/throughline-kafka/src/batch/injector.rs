@@ -17,6 +17,7 @@ pub struct HeaderInjector {
     writer: HeaderWriter,
     decompressed: Vec<u8>,
     spliced: Vec<u8>,
+    uncompressed_bytes: usize,
 }
 
 /// The limits of a rewritten batch.
@@ -24,6 +25,9 @@ pub struct HeaderInjector {
 pub struct InjectionLimits {
     /// The maximum size of the batch as sent, the topic's `max.message.bytes`.
     pub max_batch_bytes: usize,
+    /// The maximum size that the rewritten batch would have without compression: brokers may
+    /// compress it differently.
+    pub max_uncompressed_bytes: usize,
     /// The maximum size of the decompressed records, before and after.
     pub max_inflated_bytes: usize,
 }
@@ -65,6 +69,12 @@ impl HeaderInjector {
         }
     }
 
+    /// Returns the size that the batch that was changed last has without compression.
+    #[must_use]
+    pub const fn uncompressed_bytes(&self) -> usize {
+        self.uncompressed_bytes
+    }
+
     /// Releases the memory of each buffer beyond `bytes`.
     pub fn shrink_to(&mut self, bytes: usize) {
         self.decompressed.clear();
@@ -87,11 +97,10 @@ impl HeaderInjector {
         let mut old_crc = RunningCrc::new(CRC_COVERAGE_START);
         let mut new_crc = RunningCrc::new(begin + CRC_COVERAGE_START);
         let records = RecordIter::new(batch.payload(), batch.record_count());
+        let max_bytes = limits.max_batch_bytes.min(limits.max_uncompressed_bytes);
         let bound = SizeBound {
-            end: begin.saturating_add(limits.max_batch_bytes),
-            error: BatchError::BatchTooLarge {
-                max: limits.max_batch_bytes,
-            },
+            end: begin.saturating_add(max_bytes),
+            error: BatchError::BatchTooLarge { max: max_bytes },
         };
         // Both checksums advance with the copy, while the bytes are in the cache: a pass of its own
         // over a large batch would read it from memory again.
@@ -109,6 +118,7 @@ impl HeaderInjector {
             return Err(BatchError::ChecksumMismatch);
         }
         new_crc.advance(out, out.len());
+        self.uncompressed_bytes = out.len() - begin;
         seal(out, begin, new_crc.value(), limits)?;
         Ok(changed)
     }
@@ -120,6 +130,11 @@ impl HeaderInjector {
         out: &mut Vec<u8>,
         select: &mut impl FnMut(&Record<'_>, &mut HeaderWriter),
     ) -> Result<u32, BatchError> {
+        // Lengths first: with headers the batch only grows, and to inflate and deflate takes long.
+        if batch.bytes().len() >= limits.max_batch_bytes {
+            let max = limits.max_batch_bytes;
+            return Err(BatchError::BatchTooLarge { max });
+        }
         if !batch.has_valid_checksum() {
             return Err(BatchError::ChecksumMismatch);
         }
@@ -128,19 +143,33 @@ impl HeaderInjector {
             writer,
             decompressed,
             spliced,
+            uncompressed_bytes,
         } = self;
         let (codec, max) = (batch.codec(), limits.max_inflated_bytes);
         let snappy = codecs.decompress(codec, batch.payload(), max, decompressed)?;
         spliced.clear();
         let records = RecordIter::new(decompressed, batch.record_count());
-        let bound = SizeBound {
-            end: max,
-            error: BatchError::InflatedTooLarge { max },
+        let max_records_bytes = limits
+            .max_uncompressed_bytes
+            .saturating_sub(RECORD_BATCH_OVERHEAD);
+        let bound = if max_records_bytes < max {
+            SizeBound {
+                end: max_records_bytes,
+                error: BatchError::BatchTooLarge {
+                    max: limits.max_uncompressed_bytes,
+                },
+            }
+        } else {
+            SizeBound {
+                end: max,
+                error: BatchError::InflatedTooLarge { max },
+            }
         };
         let changed = splice(records, writer, bound, spliced, select, |_, _| {})?;
         if changed == 0 {
             return Ok(0);
         }
+        *uncompressed_bytes = RECORD_BATCH_OVERHEAD + spliced.len();
         let begin = out.len();
         let header = batch.bytes().get(..RECORD_BATCH_OVERHEAD);
         out.extend_from_slice(header.unwrap_or_default());

@@ -163,6 +163,12 @@ impl Framer {
         matches!(self.state, State::Start | State::AtBoundary) && self.buffer.is_empty()
     }
 
+    /// Returns whether a frame has begun to pass through and is not complete.
+    #[must_use]
+    pub const fn is_within_passing_frame(&self) -> bool {
+        matches!(self.state, State::Header(_) | State::Passing(_))
+    }
+
     /// Returns the number of bytes that have been consumed but not returned.
     #[must_use]
     pub fn buffered_bytes(&self) -> usize {

@@ -20,6 +20,8 @@ const SESSIONS_SINCE: i16 = 7;
 pub struct FetchRequest<'a> {
     /// 0: all records, 1: records of committed transactions only.
     pub isolation_level: i8,
+    /// 0 for none.
+    pub session_id: i32,
     /// -1 before version 7.
     pub session_epoch: i32,
     pub topics: WireArray<'a, FetchTopic<'a>>,
@@ -51,6 +53,8 @@ pub struct ForgottenTopic<'a> {
 /// `FetchResponse`. In a fetch session it lists only the partitions with changes.
 #[derive(Debug, Clone)]
 pub struct FetchResponse<'a> {
+    /// The session that the broker keeps for the client; 0 for none.
+    pub session_id: i32,
     pub topics: WireArray<'a, FetchableTopicResponse<'a>>,
     pub node_endpoints: NodeEndpoints<'a>,
 }
@@ -101,12 +105,10 @@ impl<'a> Decode<'a> for FetchRequest<'a> {
         reader.i32()?;
         let isolation_level = reader.i8()?;
         let has_session = reader.version() >= SESSIONS_SINCE;
-        let session_epoch = if has_session {
-            // session_id
-            reader.i32()?;
-            reader.i32()?
+        let (session_id, session_epoch) = if has_session {
+            (reader.i32()?, reader.i32()?)
         } else {
-            -1
+            (0, -1)
         };
         let topics = reader.array()?;
         let forgotten_topics = if has_session {
@@ -121,6 +123,7 @@ impl<'a> Decode<'a> for FetchRequest<'a> {
         reader.tagged_fields()?;
         Ok(Self {
             isolation_level,
+            session_id,
             session_epoch,
             topics,
             forgotten_topics,
@@ -182,14 +185,17 @@ impl<'a> Decode<'a> for FetchResponse<'a> {
     fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
         // throttle_time_ms
         reader.i32()?;
-        if reader.version() >= SESSIONS_SINCE {
-            // error_code, session_id
+        let session_id = if reader.version() >= SESSIONS_SINCE {
+            // error_code
             reader.i16()?;
-            reader.i32()?;
-        }
+            reader.i32()?
+        } else {
+            0
+        };
         let topics = reader.array()?;
         let fields = reader.tagged_fields()?;
         Ok(Self {
+            session_id,
             topics,
             node_endpoints: NodeEndpoints::decode_tagged(reader, &fields, NODE_ENDPOINTS_SINCE)?,
         })

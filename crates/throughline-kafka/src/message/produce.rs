@@ -1,5 +1,11 @@
 //! Produce: the record sets that a producer sends, and the offsets that they were assigned.
 
+mod partition_edit;
+
+use std::ops::Range;
+
+pub use partition_edit::{merge_results, retain_partitions};
+
 use super::endpoint::NodeEndpoints;
 use super::{ApiMessage, TopicRef};
 use crate::api::ApiKey;
@@ -13,10 +19,12 @@ const TOPIC_IDS_SINCE: i16 = 13;
 const NODE_ENDPOINTS_SINCE: i16 = 10;
 
 /// `ProduceRequest`.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct ProduceRequest<'a> {
     /// The number of required acknowledgements; with 0 the broker sends no response.
     pub acks: i16,
+    /// The position of `acks` in the body.
+    pub acks_range: Range<usize>,
     pub topics: WireArray<'a, ProduceTopic<'a>>,
 }
 
@@ -71,12 +79,18 @@ impl<'a> Decode<'a> for ProduceRequest<'a> {
     fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
         // transactional_id
         reader.nullable_string()?;
+        let acks_start = reader.position();
         let acks = reader.i16()?;
+        let acks_range = acks_start..reader.position();
         // timeout_ms
         reader.i32()?;
         let topics = reader.array()?;
         reader.tagged_fields()?;
-        Ok(Self { acks, topics })
+        Ok(Self {
+            acks,
+            acks_range,
+            topics,
+        })
     }
 }
 

@@ -163,8 +163,9 @@ impl BodySplice {
     /// Appends the edited frame to `out`, with its length updated. The body starts at `body` in
     /// `frame`.
     ///
-    /// # Errors When an edit is past the end, or the frame would exceed 2 GiB; then nothing has
-    /// been written.
+    /// # Errors
+    /// When an edit is past the end, or the frame would exceed 2 GiB; then nothing has been
+    /// written.
     pub fn reseal(&self, frame: &[u8], body: usize, out: &mut Vec<u8>) -> Result<(), Error> {
         let old = self.reseal_header(frame, body, out)?;
         for piece in self.pieces(old.len()) {

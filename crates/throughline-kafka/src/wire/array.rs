@@ -25,11 +25,11 @@ pub struct WireArrayIter<'a, T> {
 // === impl WireReader ===
 
 impl<'a> WireReader<'a> {
-    /// Reads and validates an array in the encoding of the version.
+    /// Reads the number of elements of an array, 0 for null.
     ///
     /// # Errors
-    /// When it has more than [`MAX_ARRAY_ELEMENTS`], or an element is not well-formed.
-    pub fn array<T: Decode<'a>>(&mut self) -> Result<WireArray<'a, T>, Error> {
+    /// When it has more than [`MAX_ARRAY_ELEMENTS`].
+    pub(crate) fn array_length(&mut self) -> Result<u32, Error> {
         let begin = self.at;
         // A compact array has its length plus one; 0 there and -1 here are null.
         let count = if self.flexible {
@@ -45,6 +45,15 @@ impl<'a> WireReader<'a> {
         if count > MAX_ARRAY_ELEMENTS {
             return Err(error);
         }
+        Ok(count)
+    }
+
+    /// Reads and validates an array in the encoding of the version.
+    ///
+    /// # Errors
+    /// When it has more than [`MAX_ARRAY_ELEMENTS`], or an element is not well-formed.
+    pub fn array<T: Decode<'a>>(&mut self) -> Result<WireArray<'a, T>, Error> {
+        let count = self.array_length()?;
         let first = *self;
         // Nothing is allocated for the elements: a count from the wire must not size memory.
         for _ in 0..count {

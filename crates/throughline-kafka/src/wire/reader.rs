@@ -51,6 +51,12 @@ impl<'a> WireReader<'a> {
         }
     }
 
+    /// Returns whether the version is flexible (KIP-482).
+    #[must_use]
+    pub(crate) const fn is_flexible(&self) -> bool {
+        self.flexible
+    }
+
     /// Returns the position, in bytes from the start.
     #[must_use]
     pub const fn position(&self) -> usize {

@@ -11,6 +11,7 @@ use throughline_kafka::batch::{
 
 pub(crate) const LIMITS: InjectionLimits = InjectionLimits {
     max_batch_bytes: 1 << 20,
+    max_uncompressed_bytes: usize::MAX,
     max_inflated_bytes: 1 << 20,
 };
 

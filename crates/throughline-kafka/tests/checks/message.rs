@@ -130,13 +130,48 @@ impl<'a> BodyReader<'a> {
                 self.read(|request: group::JoinGroupRequest<'_>| vec![request.group_id]);
             }
             ApiKey::SYNC_GROUP => {
-                self.read(|request: group::SyncGroupRequest<'_>| vec![request.group_id]);
+                self.read(|request: group::SyncGroupRequest<'_>| {
+                    vec![request.group_id, request.member_id]
+                });
+                self.read(|response: group::SyncGroupResponse<'_>| {
+                    response.assignment.into_iter().for_each(check_assignment);
+                    response.assignment.into_iter().collect()
+                });
+            }
+            ApiKey::HEARTBEAT => {
+                self.read(|request: group::HeartbeatRequest<'_>| {
+                    vec![request.group_id, request.member_id]
+                });
+            }
+            ApiKey::LEAVE_GROUP => {
+                self.read(|request: group::LeaveGroupRequest<'_>| {
+                    let members = request.members.iter().map(|member| member.member_id);
+                    let members = members.chain(request.member_id);
+                    members.chain([request.group_id]).collect()
+                });
             }
             ApiKey::CONSUMER_GROUP_HEARTBEAT => {
                 self.read(|request: group::ConsumerGroupHeartbeatRequest<'_>| {
-                    vec![request.group_id]
+                    vec![request.group_id, request.member_id]
+                });
+                self.read(|response: group::ConsumerGroupHeartbeatResponse<'_>| {
+                    if let Some(assignment) = response.assignment {
+                        check_length(assignment.topic_partitions);
+                    }
+                    response.member_id.into_iter().collect()
                 });
             }
+            ApiKey::STREAMS_GROUP_HEARTBEAT => {
+                self.read(|request: group::StreamsGroupHeartbeatRequest<'_>| {
+                    vec![request.group_id, request.member_id]
+                });
+            }
+            _ => self.read_commit(api),
+        }
+    }
+
+    fn read_commit(&mut self, api: ApiKey) {
+        match api {
             ApiKey::OFFSET_COMMIT => {
                 self.read(|request: group::OffsetCommitRequest<'_>| {
                     for topic in request.topics {
@@ -194,6 +229,12 @@ impl<'a> BodyReader<'a> {
 }
 
 /// Asserts that iteration returns as many elements as the array states.
+fn check_assignment(field: WireField<'_>) {
+    if let Ok(assignment) = group::ConsumerProtocolAssignment::parse(field.bytes()) {
+        check_length(assignment.assigned_partitions);
+    }
+}
+
 fn check_length<'a, T: Decode<'a>>(array: WireArray<'a, T>) {
     assert_eq!(u32::try_from(array.iter().count()), Ok(array.len()));
 }

@@ -35,10 +35,11 @@ public class Goldens {
     static final ApiMessageType[] APIS = {
         ApiMessageType.PRODUCE, ApiMessageType.FETCH, ApiMessageType.METADATA,
         ApiMessageType.OFFSET_COMMIT, ApiMessageType.FIND_COORDINATOR, ApiMessageType.JOIN_GROUP,
-        ApiMessageType.SYNC_GROUP, ApiMessageType.SASL_HANDSHAKE, ApiMessageType.API_VERSIONS,
+        ApiMessageType.HEARTBEAT, ApiMessageType.LEAVE_GROUP, ApiMessageType.SYNC_GROUP,
+        ApiMessageType.SASL_HANDSHAKE, ApiMessageType.API_VERSIONS,
         ApiMessageType.TXN_OFFSET_COMMIT, ApiMessageType.DESCRIBE_CLUSTER,
-        ApiMessageType.CONSUMER_GROUP_HEARTBEAT, ApiMessageType.SHARE_FETCH,
-        ApiMessageType.SHARE_ACKNOWLEDGE,
+        ApiMessageType.CONSUMER_GROUP_HEARTBEAT, ApiMessageType.STREAMS_GROUP_HEARTBEAT,
+        ApiMessageType.SHARE_FETCH, ApiMessageType.SHARE_ACKNOWLEDGE,
     };
 
     static final String TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";

@@ -73,7 +73,7 @@ impl RequestBody {
         self.progress.clone()
     }
 
-    /// Reads the whole body ahead and returns it; [`None`] if it breaks off. Either way, the frames
+    /// Reads the whole body ahead and returns it; [`None`] if it ends early. Either way, the frames
     /// that arrived are forwarded.
     pub(super) async fn buffer(&mut self) -> Option<Bytes> {
         // Bounded by the caller: only bodies of a known, short length are buffered.

@@ -232,7 +232,7 @@ impl ProxyService {
                 Ok(response)
             }
             Err(error) => {
-                // An upstream often closes the connection because the request broke off.
+                // An upstream often closes the connection because the request closed early.
                 let error = progress.error().unwrap_or(error);
                 Err(fail_span(downstream, span, error))
             }

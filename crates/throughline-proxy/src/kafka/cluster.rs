@@ -92,7 +92,7 @@ impl ClusterHandle for ClusterView {
     }
 
     fn correlate<T>(&self, look: impl FnOnce(&mut Correlator) -> T) -> Option<T> {
-        // Sessions build their questions before they take this lock of the whole process.
+        // Sessions compute the lookup before they take this lock of the whole process.
         let correlator = self.cluster.correlator.as_ref()?;
         Some(correlator.with_correlator(look))
     }

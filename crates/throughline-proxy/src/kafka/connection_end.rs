@@ -8,7 +8,7 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
-use crate::telemetry::metrics::SideCounters;
+use crate::telemetry::kafka_metrics::SideCounters;
 use crate::transport::read_buffer::ReadBuffer;
 use crate::transport::write_queue::WriteQueue;
 

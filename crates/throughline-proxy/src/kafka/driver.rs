@@ -49,6 +49,8 @@ pub(crate) struct ConnectionDriver<S> {
     clock: SpanClock,
     timer: SessionTimer,
     is_draining: bool,
+    /// The client sends no more, and the broker's stream ends when the session is done.
+    is_broker_close_due: bool,
     /// Set by the first end that closes.
     close_reason: Option<CloseReason>,
     linger: Option<Pin<Box<Sleep>>>,
@@ -104,6 +106,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ConnectionDriver<S> {
             clock,
             timer: SessionTimer::default(),
             is_draining: false,
+            is_broker_close_due: false,
             close_reason: None,
             linger: None,
             _own_guard: own_guard,
@@ -165,7 +168,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ConnectionDriver<S> {
 
     /// Reads once, unless the other end is behind. Returns whether anything moved.
     fn poll_read(&mut self, side: Side, context: &mut Context<'_>) -> bool {
-        let is_behind = self.end_mut(side.opposite()).queued_bytes() >= MAX_QUEUED_BYTES;
+        let held_bytes = match side {
+            Side::Client => self.session.held_request_bytes(),
+            Side::Broker => 0,
+        };
+        let queued_bytes = self.end_mut(side.opposite()).queued_bytes();
+        let is_behind = queued_bytes.saturating_add(held_bytes) >= MAX_QUEUED_BYTES;
         if is_behind || self.is_paused(side) {
             return false;
         }
@@ -211,6 +219,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ConnectionDriver<S> {
         while let Some(event) = self.session.poll_event() {
             self.reporter.session_event(&event);
         }
+        if self.is_broker_close_due && !self.session.may_send_requests() {
+            self.is_broker_close_due = false;
+            self.end_mut(Side::Broker).close_after_writes();
+        }
     }
 
     fn poll_write(&mut self, side: Side, context: &mut Context<'_>) -> bool {
@@ -229,7 +241,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ConnectionDriver<S> {
         self.session.handle_close(side, self.clock.now());
         self.drain_session();
         self.end_mut(side).stop_reading();
-        self.end_mut(side.opposite()).close_after_writes();
+        if side == Side::Client && self.session.may_send_requests() {
+            // A request that the broker refuses may have to be sent again.
+            self.is_broker_close_due = true;
+        } else {
+            self.end_mut(side.opposite()).close_after_writes();
+        }
         // The first cause counts: the other end closes as a consequence.
         self.close_reason.get_or_insert(reason);
     }

@@ -119,7 +119,7 @@ impl EndpointRegistry {
                 tracing::warn!(
                     node_id = node_id.0, broker = %broker, %error,
                     "no local port for a broker: its clients bypass the proxy and are not traced; \
-                     enlarge broker_ports"
+                     widen --broker-ports"
                 );
                 // Node ids come off the wire: the map stays bounded.
                 if table.failed.len() < MAX_BROKERS {

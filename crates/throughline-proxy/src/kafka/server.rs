@@ -19,7 +19,7 @@ use crate::kafka::cluster::{ClusterView, SharedCluster};
 use crate::kafka::driver::{CloseReason, ConnectionDriver, DriverContext};
 use crate::kafka::target::{BrokerAssignment, BrokerTarget};
 use crate::listener::original_destination::RedirectedConnection;
-use crate::telemetry::metrics::ConnectionFailure;
+use crate::telemetry::kafka_metrics::ConnectionFailure;
 use crate::telemetry::reporter::Reporter;
 use crate::transport::dial::{DialError, DialedBroker, DialedSocket, UpstreamDialer};
 use crate::transport::drain::Drain;
@@ -41,7 +41,7 @@ pub(crate) struct KafkaServer {
     pub(crate) drain: Drain,
 }
 
-/// The way of the connections of one local port: their broker, and how clients see the cluster.
+/// Route of a local port's connections: the broker, and the cluster as clients see it.
 #[derive(Clone)]
 pub(crate) struct UpstreamRoute {
     pub(crate) target: Arc<BrokerTarget>,

@@ -1,4 +1,4 @@
-//! The timer that calls a session back at the time it asks for.
+//! Timer for the deadline of a session.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};

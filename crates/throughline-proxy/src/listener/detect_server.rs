@@ -6,8 +6,8 @@
 //!                                                        └ server: unknown, bytes pass at once
 //! ```
 //!
-//! Detection delays nobody for long: where a server speaks first (SMTP, MySQL, SSH), its greeting
-//! passes as it arrives. The connection dialed here carries the first request.
+//! Detection does not delay server-first protocols (SMTP, MySQL, SSH): the greeting passes as it
+//! arrives. The connection dialed here carries the first request.
 
 use std::io;
 use std::net::SocketAddr;
@@ -26,7 +26,7 @@ use crate::address::unmap_ipv4;
 use crate::listener::detect::{detect_client, has_unread_bytes, wait_for_server_first};
 use crate::listener::original_destination::{RedirectedConnection, original_destination};
 use crate::listener::protocol::DetectedProtocol;
-use crate::telemetry::metrics::ConnectionFailure;
+use crate::telemetry::kafka_metrics::ConnectionFailure;
 use crate::telemetry::reporter::Reporter;
 use crate::transport::dial::{DialedSocket, UpstreamDialer};
 use crate::transport::drain::Drain;

@@ -1,4 +1,5 @@
-//! The original destination of a connection that the system redirected (iptables `REDIRECT`).
+//! The original destination of a connection that the system redirected (`REDIRECT` of
+//! nftables or iptables).
 
 use std::io;
 use std::net::SocketAddr;

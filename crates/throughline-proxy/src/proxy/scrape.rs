@@ -8,7 +8,7 @@ use crate::correlator::SharedCorrelator;
 use crate::http;
 use crate::kafka::cluster::SharedCluster;
 use crate::listener::detect_server::DetectionMetrics;
-use crate::telemetry::metrics::{ClusterGauges, ExporterCounts, KafkaMetrics};
+use crate::telemetry::kafka_metrics::{ClusterGauges, ExporterCounts, KafkaMetrics};
 
 /// Reads the counters of the span exporter.
 pub(super) type ReadExporterCounts = Arc<dyn Fn() -> ExporterCounts + Send + Sync>;

@@ -25,9 +25,7 @@ pub struct ProxyAddresses {
 pub struct ProxyBindError {
     /// The use of the address.
     pub purpose: ListenerPurpose,
-    /// The address.
     pub address: SocketAddr,
-    /// The cause.
     pub source: io::Error,
 }
 

@@ -9,8 +9,8 @@ use std::time::Duration;
 use throughline_intercept::Side;
 use throughline_intercept::kafka::{FramingError, SessionEvent, SkipReason};
 
+use crate::telemetry::kafka_metrics::{ConnectionFailure, KafkaMetrics};
 use crate::telemetry::log_throttle::LogThrottle;
-use crate::telemetry::metrics::{ConnectionFailure, KafkaMetrics};
 
 /// Reports events. Repeated log lines are throttled by kind; `suppressed` counts the missing ones.
 #[derive(Debug)]
@@ -80,6 +80,9 @@ impl Reporter {
             SessionEvent::InjectionRejected { topic, error_code } => {
                 self.batch_refused(topic, *error_code);
             }
+            SessionEvent::Replayed { partitions } => {
+                metrics.batches_replayed.inc_by(u64::from(*partitions));
+            }
             SessionEvent::FramingFailed { side, error } => self.not_kafka(*side, error),
             SessionEvent::ClientSpeaksTls => self.client_speaks_tls(),
             // Sessions may add events that need no report.
@@ -134,12 +137,12 @@ impl Reporter {
             ConnectionFailure::ClientTls => (
                 &throttles.client_tls,
                 "TLS handshake with a client failed; the client must use TLS on this port and \
-                 trust the certificate of client_tls_cert",
+                 trust the certificate of --client-tls-cert",
             ),
             ConnectionFailure::NotRedirected => (
                 &throttles.not_redirected,
-                "connection to the transparent port was not redirected by iptables; \
-                 point clients at their brokers",
+                "connection was not redirected to this port; connect to the original \
+                 destination, and check `throughline init --print`",
             ),
             ConnectionFailure::Loop => (
                 &throttles.loop_detected,
@@ -211,9 +214,9 @@ impl Reporter {
         if let Some(suppressed) = self.throttles.client_speaks_tls.permit() {
             tracing::warn!(
                 suppressed,
-                "the client speaks TLS to a plain port; set client_tls_cert and client_tls_key, \
-                 or let the client use PLAINTEXT or SASL_PLAINTEXT (security.protocol) and set \
-                 broker_tls for the connection to the broker"
+                "the client speaks TLS to a plain port; set --client-tls-cert and \
+                 --client-tls-key, or let the client use PLAINTEXT or SASL_PLAINTEXT \
+                 (security.protocol) and set --broker-tls for the connection to the broker"
             );
         }
     }

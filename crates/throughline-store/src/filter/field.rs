@@ -2,8 +2,8 @@
 
 use throughline_model::{KeyValue, Span, Status, Value};
 
-use super::TraceProperties;
 use super::predicate::FieldValue;
+use super::properties::TraceProperties;
 use crate::message::MessageAttributes;
 
 /// Tags that Jaeger derives from the fields of a span.
@@ -88,10 +88,9 @@ pub enum AttributeScope {
     Link,
     /// The instrumentation scope.
     Instrumentation,
-    /// A tag as Jaeger searches it: span, resource, events, and the tags derived from fields.
+    /// A tag as Jaeger and a logfmt query mean it: an attribute of span, resource, events, links or
+    /// scope, or a tag derived from a field.
     JaegerTag,
-    /// A tag as a logfmt query means it: as [`Self::JaegerTag`], and links.
-    AnyTag,
 }
 
 // === impl AttributeScope ===
@@ -101,7 +100,7 @@ impl AttributeScope {
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
-            Self::Any | Self::JaegerTag | Self::AnyTag => "",
+            Self::Any | Self::JaegerTag => "",
             Self::Span => "span",
             Self::Resource => "resource",
             Self::Event => "event",
@@ -232,22 +231,23 @@ fn visit_attribute(
         AttributeScope::Event => span.events.iter().any(|event| among(&event.attributes)),
         AttributeScope::Link => span.links.iter().any(|link| among(&link.attributes)),
         AttributeScope::Instrumentation => among(&span.scope.attributes),
-        AttributeScope::JaegerTag | AttributeScope::AnyTag => {
+        AttributeScope::JaegerTag => {
             among(&span.attributes)
                 || among(&span.resource.attributes)
                 || span.events.iter().any(|event| among(&event.attributes))
-                // Jaeger's model has no attributes on references, so its search ignores links.
-                || scope == AttributeScope::AnyTag
-                    && span.links.iter().any(|link| among(&link.attributes))
+                || span.links.iter().any(|link| among(&link.attributes))
+                || among(&span.scope.attributes)
                 || jaeger_tag(key, span).is_some_and(|text| visit(FieldValue::Text(text)))
         }
     }
 }
 
-/// Visits a value; the elements of an array one by one.
+/// Visits a value; the elements of an array one by one, and then the array as a whole.
 fn visit_value(value: &Value, visit: &mut dyn FnMut(FieldValue<'_>) -> bool) -> bool {
     match value {
-        Value::Array(values) => values.iter().any(|value| visit_value(value, visit)),
+        Value::Array(values) => {
+            values.iter().any(|value| visit_value(value, visit)) || visit(FieldValue::Value(value))
+        }
         Value::Empty
         | Value::String(_)
         | Value::Bool(_)

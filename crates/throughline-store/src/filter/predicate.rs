@@ -5,8 +5,13 @@ use std::cmp::Ordering;
 use regex::{Regex, RegexBuilder};
 use throughline_model::Value;
 
+use super::json_text::json_text;
+
 /// Maximum memory of a compiled pattern: a pattern is untrusted input.
 const MAX_REGEX_BYTES: usize = 1 << 20;
+
+/// The greatest whole number up to which a double holds every one.
+const MAX_EXACT_INTEGER: u64 = 1 << 53;
 
 /// A predicate on the value of a field.
 #[derive(Debug, Clone)]
@@ -228,18 +233,37 @@ impl EqualityLiteral {
     fn equals(&self, value: FieldValue<'_>) -> bool {
         match value {
             FieldValue::Text(text) => text == self.text,
-            FieldValue::Integer(number) => self.integer == Some(number),
+            FieldValue::Integer(number) => self.equals_integer(number),
             // A duration needs a unit, which only the comparison with a time has.
             FieldValue::Nanoseconds(_) => false,
             FieldValue::Value(value) => match value {
                 Value::String(text) => *text == self.text,
                 Value::Bool(boolean) => self.boolean == Some(*boolean),
-                Value::Int(number) => self.integer == Some(*number),
+                Value::Int(number) => self.equals_integer(*number),
                 Value::Double(number) => self.number == Some(*number),
                 Value::Empty => self.text.is_empty(),
-                Value::Array(_) | Value::Bytes(_) | Value::Map(_) => false,
+                Value::Array(_) | Value::Map(_) => {
+                    self.is_json() && json_text(value).is_some_and(|text| text == self.text)
+                }
+                Value::Bytes(_) => false,
             },
         }
+    }
+
+    /// Returns whether the literal means this number: `5`, and `5.0` as well.
+    fn equals_integer(&self, number: i64) -> bool {
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "exact for the numbers that are compared"
+        )]
+        let is_equal = |own: f64| own == number as f64;
+        let is_exact = number.unsigned_abs() <= MAX_EXACT_INTEGER;
+        self.integer == Some(number) || is_exact && self.number.is_some_and(is_equal)
+    }
+
+    /// Returns whether the literal may be a list or a map, which the query APIs show as JSON.
+    pub(crate) fn is_json(&self) -> bool {
+        self.text.starts_with(['[', '{'])
     }
 
     /// Returns the literal as it was written.
@@ -251,7 +275,8 @@ impl EqualityLiteral {
     pub(crate) fn text_forms(&self) -> Vec<String> {
         let mut texts = vec![self.text.clone()];
         texts.extend(self.integer.map(|number| number.to_string()));
-        texts.extend(self.number.map(|number| number.to_string()));
+        // Adding zero makes a negative zero the positive one, which whole numbers have.
+        texts.extend(self.number.map(|number| (number + 0.0).to_string()));
         texts.extend(self.boolean.map(|boolean| boolean.to_string()));
         texts.sort_unstable();
         texts.dedup();

@@ -192,12 +192,11 @@ impl Prefilter {
         predicate: &ValuePredicate,
         attributes: &AttributeIndex,
     ) -> Self {
-        let is_tag = matches!(scope, AttributeScope::JaegerTag | AttributeScope::AnyTag);
-        if is_tag && JAEGER_TAGS.contains(&key) {
+        if scope == AttributeScope::JaegerTag && JAEGER_TAGS.contains(&key) {
             // These tags are derived from fields: the fingerprint has the hash of the field, if
             // any, and not that of the tag.
             return match (key, predicate) {
-                ("error", ValuePredicate::Equal(_)) => {
+                ("error", ValuePredicate::Equal(literal)) if !literal.is_json() => {
                     let any = AttributeScope::Any;
                     let attribute = Self::of_attribute(any, key, predicate, attributes);
                     Self::Any(vec![attribute, Self::Hash(hash_of_pair(STATUS, "error"))])
@@ -210,6 +209,8 @@ impl Prefilter {
             ValuePredicate::Present | ValuePredicate::Unequal(_) | ValuePredicate::Mismatch(_) => {
                 Self::Hash(hash_of_key(key))
             }
+            // The fingerprint has the elements of a list, and not its text.
+            ValuePredicate::Equal(literal) if literal.is_json() => Self::Hash(hash_of_key(key)),
             ValuePredicate::Equal(literal) => {
                 any_of(key, literal.text_forms().iter().map(String::as_str))
             }

@@ -47,10 +47,12 @@ async fn checkout(
 ) -> Result<String, UpstreamFailure> {
     let order = query.as_deref().and_then(|query| {
         query
+            // The order is not decoded, because it goes on in the next URL as it came.
             .split('&')
             .find_map(|pair| pair.strip_prefix("order="))
     });
     let mut responses = Vec::with_capacity(state.steps.len());
+    // One after the other, as in the article; a failed call ends the checkout.
     for step in &state.steps {
         responses.push(
             state
@@ -60,6 +62,7 @@ async fn checkout(
                 .map_err(UpstreamFailure)?,
         );
     }
+    // The delivery is not awaited: the response does not depend on the broker.
     state
         .producer
         .send(&state.topic, order, "send email confirmation");

@@ -25,11 +25,14 @@ pub(super) fn start(
     config
         .set("bootstrap.servers", &settings.kafka)
         .set("group.id", "eshop")
+        // A new group begins with the records that were sent before it existed.
         .set("auto.offset.reset", "earliest")
+        // The consumer may start before the first record creates the topic.
         .set("allow.auto.create.topics", "true")
         // At least once: the offset is stored when the record has been handled.
         .set("enable.auto.offset.store", "false")
         .set("auto.commit.interval.ms", "500")
+        // A new topic is found after a second instead of five minutes.
         .set("topic.metadata.refresh.interval.ms", "1000")
         .set("fetch.wait.max.ms", "10");
     let consumer = wiring.consumer(
@@ -55,9 +58,11 @@ impl ConsumerContext for AssignmentNotifier {
         let Rebalance::Assign(partitions) = rebalance else {
             return;
         };
+        // A member without partitions receives nothing until the next rebalance.
         if partitions.count() == 0 {
             return;
         }
+        // Rebalances repeat; only the first assignment is awaited.
         let sender = self.0.lock().ok().and_then(|mut sender| sender.take());
         if let Some(sender) = sender {
             // The receiver is gone when the service is stopping.

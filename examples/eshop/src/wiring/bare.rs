@@ -79,6 +79,7 @@ impl HttpClient {
     /// # Errors
     /// With a sentence for the log.
     pub(crate) async fn get(&self, url: &str) -> Result<String, String> {
+        // The limit includes connecting and reading the body, as in the traced variant.
         let response = tokio::time::timeout(RESPONSE_TIMEOUT, fetch(url)).await;
         response
             .unwrap_or_else(|_| Err("timed out".into()))
@@ -90,10 +91,12 @@ async fn fetch(url: &str) -> Result<String, Box<dyn std::error::Error + Send + S
     let uri: Uri = url.parse()?;
     let authority = uri.authority().ok_or("the URL has no host")?;
     let stream = TcpStream::connect((authority.host(), authority.port_u16().unwrap_or(80))).await?;
+    // One connection for each request: the example needs no pool.
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     // The task ends with the exchange; its error also fails the request.
     tokio::spawn(async move { connection.await.unwrap_or_default() });
     let request = Request::get(uri.path_and_query().map_or("/", |target| target.as_str()))
+        // hyper adds no Host here, and HTTP/1.1 requires it (RFC 9112, section 3.2).
         .header(header::HOST, authority.as_str())
         .body(Body::empty())?;
     let response = sender.send_request(request).await?;
@@ -130,6 +133,7 @@ impl<C: ConsumerContext + 'static> OrderConsumer<C> {
         loop {
             record::log_failure(match self.0.recv().await {
                 Ok(message) => Ok((
+                    // The handler runs before the offset is stored, so that a crash repeats it.
                     handle(record::order(&message)).await,
                     self.0.store_offset_from_message(&message),
                 )),

@@ -61,6 +61,7 @@ impl ServiceWiring {
     /// Lists every mistake in the variables and in the mode.
     pub(crate) fn start(options: &WiringOptions, service: &str) -> Result<Self, Vec<String>> {
         let mode = TraceMode::parse(&options.mode);
+        // Both are tried, so that all errors are reported together.
         match (mode, throughline::init(service)) {
             (Ok(mode), Ok(telemetry)) => Ok(Self { mode, telemetry }),
             (mode, telemetry) => {
@@ -109,6 +110,7 @@ impl ServiceWiring {
 
     /// Sends the remaining spans.
     pub(crate) async fn stop(self) {
+        // The shutdown blocks until the collector has the spans.
         let flush = tokio::task::spawn_blocking(move || self.telemetry.shutdown());
         if let Err(error) = flush.await {
             output::log(&format!("telemetry shutdown failed: {error}"));
@@ -124,6 +126,7 @@ impl ServiceWiring {
         };
         Some(
             Settings::default()
+                // The names of the article's spans are those of opentracing-kafka-client.
                 .naming(Naming::opentracing())
                 .handling(handling),
         )
@@ -164,6 +167,7 @@ impl HttpClient {
         match response.await {
             Ok((status, body)) if status.is_success() => Ok(body),
             Ok((status, body)) => Err(format!("GET {url}: {status} {body}")),
+            // The alternate form prints the chain of causes.
             Err(error) => Err(format!("GET {url}: {:#}", anyhow::Error::from(error))),
         }
     }
@@ -198,6 +202,7 @@ impl<C: ConsumerContext + 'static> OrderConsumer<C> {
             let received = match &self {
                 Self::Plain(consumer) => match consumer.recv().await {
                     Ok(message) => Ok((
+                        // The handler runs before the offset is stored, so that a crash repeats it.
                         handle(record::order(&message)).await,
                         consumer.store_offset_from_message(&message),
                     )),
@@ -206,6 +211,7 @@ impl<C: ConsumerContext + 'static> OrderConsumer<C> {
                 Self::Traced(consumer) => match consumer.recv().await {
                     Ok(delivery) => {
                         let message = delivery.message();
+                        // In mode linked, the consumer span is active while the handler runs.
                         let handled = delivery.handle(handle(record::order(message))).await;
                         Ok((handled, consumer.store_offset_from_message(message)))
                     }

@@ -27,6 +27,7 @@ pub(crate) fn paragraphs(file: &str, text: &str) -> Vec<Paragraph> {
 
 fn slash_comment(line: &str) -> Option<&str> {
     let rest = line.strip_prefix("//").or_else(|| line.strip_prefix("/*"));
+    // Lines inside a block comment begin with an asterisk.
     let rest = rest.or_else(|| line.strip_prefix("* "))?;
     Some(
         rest.trim_start_matches(['/', '!', '*'])
@@ -37,6 +38,7 @@ fn slash_comment(line: &str) -> Option<&str> {
 
 fn hash_comment(line: &str) -> Option<&str> {
     line.strip_prefix('#')
+        // The first line of a script names its interpreter.
         .filter(|rest| !rest.starts_with('!'))
         .map(str::trim)
 }
@@ -54,6 +56,7 @@ impl ParagraphBuilder {
     /// Takes a line; [`None`] for one without prose.
     fn add(&mut self, number: usize, prose: Option<&str>) {
         let Some(prose) = prose.map(str::trim) else {
+            // Code between two comments separates them.
             return self.close();
         };
         if prose.starts_with("```") {
@@ -68,6 +71,7 @@ impl ParagraphBuilder {
         {
             return self.close();
         }
+        // An item or a cell does not continue the sentence of the line above.
         let starts_item = ["- ", "* ", "| "]
             .iter()
             .any(|mark| prose.starts_with(mark));
@@ -106,9 +110,10 @@ fn is_number(text: &str) -> bool {
 }
 
 /// Replaces code in backticks by a noun, so that sentences keep their shape.
-fn without_code(text: &str) -> String {
+pub(super) fn without_code(text: &str) -> String {
     let parts = text.split('`').enumerate();
     parts
+        // Every second part was between backticks.
         .map(|(index, part)| if index % 2 == 0 { part } else { "Code" })
         .collect()
 }

@@ -41,6 +41,7 @@ struct RawTopicOverride {
     relation: Option<String>,
     deliver: Option<String>,
     settle: Option<bool>,
+    max_message_bytes: Option<usize>,
 }
 
 // === impl ConfigParser ===
@@ -205,6 +206,7 @@ impl ConfigParser<'_> {
             relation,
             deliver,
             settle: raw.settle.unwrap_or(default.settle),
+            max_message_bytes: raw.max_message_bytes,
         };
         (TopicPattern::new(&raw.topic), settings)
     }

@@ -330,7 +330,8 @@ fn opentelemetry_variables_are_defaults() {
 #[test]
 fn topic_overrides_change_only_what_they_name() {
     let topics = "[{topic: audit-*, inject: false}, \
-                  {topic: o, relation: links, deliver: patch, settle: false}]";
+                  {topic: o, relation: links, deliver: patch, settle: false, \
+                  max_message_bytes: 10485760}]";
     let config = parse_with(
         &["--kafka", "a:1", "--topics", topics, "--relation", "links"],
         &[],
@@ -345,6 +346,8 @@ fn topic_overrides_change_only_what_they_name() {
     assert!(!audit.inject && audit.settle && audit.relation == SpanRelation::LinksOnly);
     assert!(orders.inject && !orders.settle && orders.deliver == DeliveryMode::Patch);
     assert!(other.inject && other.deliver == DeliveryMode::Observe);
+    assert_eq!(orders.max_message_bytes, Some(10 << 20));
+    assert_eq!(other.max_message_bytes, None);
 }
 
 fn http(arguments: &[&str]) -> Vec<String> {

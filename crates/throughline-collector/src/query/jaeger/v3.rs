@@ -8,7 +8,7 @@ use axum::routing::get;
 use bytes::Bytes;
 use http::StatusCode;
 use throughline_otlp::spans_to_json;
-use throughline_store::{SpanSearch, Store, StoredTrace};
+use throughline_store::{SpanSearch, Store, StoredTrace, TagCondition};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -121,6 +121,13 @@ fn span_search(params: &QueryParams) -> Result<SpanSearch, QueryError> {
         "a JSON object with string values",
         query_params::parse_tags,
     )?;
+    let mut tags = tags.unwrap_or_default();
+    // The gateway reads a map of the proto in this form; the JSON object is Jaeger's own addition.
+    let entries = params.entries("query.attributes");
+    tags.extend(entries.map(|(key, value)| TagCondition {
+        key: key.to_owned(),
+        value: value.to_owned(),
+    }));
     Ok(SpanSearch {
         service: params
             .first(&["query.serviceName", "query.service_name"])
@@ -128,7 +135,7 @@ fn span_search(params: &QueryParams) -> Result<SpanSearch, QueryError> {
         operation: params
             .first(&["query.operationName", "query.operation_name"])
             .map(str::to_owned),
-        tags: tags.unwrap_or_default(),
+        tags,
         duration: params.durations(
             &["query.durationMin", "query.duration_min"],
             &["query.durationMax", "query.duration_max"],

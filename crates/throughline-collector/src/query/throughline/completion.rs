@@ -98,7 +98,7 @@ fn completion_kind(params: &CompletionParams) -> Result<CompletionKind, ApiError
     let subject = subject.map_err(|_: serde::de::value::Error| {
         ApiError::invalid(
             "what",
-            format!("what must be keys, values, services, operations or topics, not {text:?}"),
+            format!("`what` must be keys, values, services, operations or topics, not {text:?}"),
         )
     })?;
     Ok(match subject {
@@ -112,7 +112,7 @@ fn completion_kind(params: &CompletionParams) -> Result<CompletionKind, ApiError
         CompletionSubject::Values => {
             let key = parameter::text(params.key.as_deref());
             let key = key.ok_or_else(|| {
-                let message = "what=values requires an attribute, as in key=http.route";
+                let message = "`what=values` requires an attribute, as in key=http.route";
                 ApiError::invalid("key", message)
             })?;
             CompletionKind::Values(key.to_owned())

@@ -114,7 +114,7 @@ fn parse_logfmt(tokens: &[QueryToken]) -> Result<SpanFilter, SyntaxError> {
             ));
         };
         parts.push(SpanFilter::Is(
-            SpanField::Attribute(AttributeScope::AnyTag, name.clone()),
+            SpanField::Attribute(AttributeScope::JaegerTag, name.clone()),
             ValuePredicate::equal(value),
         ));
         rest = tail;

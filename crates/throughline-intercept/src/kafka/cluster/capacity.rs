@@ -7,7 +7,8 @@ pub struct ClusterCapacity {
     pub max_names: usize,
     /// Maximum number of sent records whose span ends are remembered.
     pub max_sent: usize,
-    /// Maximum number of deliveries that wait for their commit.
+    /// Maximum number of deliveries that wait for their commit. At the limit the consumer with the
+    /// most deliveries loses its oldest ones.
     pub max_deliveries: usize,
     /// Time, in nanoseconds, that a delivery waits for its commit.
     pub delivery_timeout: u64,

@@ -1,6 +1,7 @@
 //! Deliveries: records that a consumer has received and not yet committed or acknowledged.
 
-use std::collections::{BTreeMap, HashMap};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
@@ -9,6 +10,7 @@ use throughline_model::context::TraceState;
 use throughline_model::{SpanId, TraceId};
 
 use super::client::ClientKey;
+use super::group::ConnectionId;
 use crate::Timestamp;
 
 /// Partition as one client consumes it.
@@ -43,21 +45,48 @@ pub enum SettledOffsets {
     Range(RangeInclusive<Offset>),
 }
 
+/// Consumer of deliveries.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::kafka) enum DeliveryOwner {
+    /// Member of a group.
+    Group(Arc<str>, ClientKey),
+    /// Connection whose group was not known at the delivery.
+    Connection(ClientKey, ConnectionId),
+}
+
+/// Partition as one consumer reads it. The order keeps the members of a group together, and the
+/// connections of a client.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct QueueKey {
+    pub(super) topic: Arc<str>,
+    pub(super) partition: PartitionIndex,
+    pub(super) owner: DeliveryOwner,
+}
+
 /// Table of the deliveries that wait for their commit.
 #[derive(Debug, Default)]
 pub(super) struct DeliveryTable {
-    queues: HashMap<QueueKey, DeliveryQueue>,
+    queues: BTreeMap<QueueKey, DeliveryQueue>,
+    /// Number of deliveries by the consumers that share the capacity.
+    shares: HashMap<PoolShare, usize>,
     count: usize,
     next_sweep: Timestamp,
 }
 
-/// Client partition, and the group that records were delivered to if it was known then.
-type QueueKey = (ClientPartition, Option<Arc<str>>);
+/// Consumer that has a share of the capacity.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum PoolShare {
+    Group(Arc<str>),
+    Client(ClientKey),
+}
 
 type DeliveryQueue = BTreeMap<Offset, PendingDelivery>;
 
 /// Interval, in nanoseconds, between two searches for deliveries that waited too long.
 const SWEEP_INTERVAL: u64 = 1_000_000_000;
+
+/// Part of the capacity that is evicted at once: the search visits every queue.
+const EVICTED_PART: usize = 128;
 
 // === impl DeliveryTable ===
 
@@ -74,57 +103,110 @@ impl DeliveryTable {
     }
 
     /// Adds deliveries to a queue of at most `max_deliveries` in all. A record that is delivered
-    /// again replaces its earlier delivery. Returns the number of deliveries that were dropped.
+    /// again replaces its earlier delivery. At the limit the consumer with the most deliveries
+    /// loses its oldest ones. Returns the number of deliveries that were dropped.
     pub(super) fn insert(
         &mut self,
         key: QueueKey,
-        deliveries: impl IntoIterator<Item = PendingDelivery>,
+        mut deliveries: Vec<PendingDelivery>,
         max_deliveries: usize,
     ) -> u32 {
-        let mut dropped = 0_u32;
-        // Taken out, so that a queue that ends up empty is not put back.
-        let mut queue = self.queues.remove(&key).unwrap_or_default();
-        for delivery in deliveries {
-            if queue.insert(delivery.offset, delivery).is_some() {
-                dropped = dropped.saturating_add(1);
-            } else if self.count < max_deliveries {
-                self.count += 1;
-            } else {
-                // The oldest of this queue makes room: the new one itself, if other partitions
-                // hold all the capacity.
-                queue.pop_first();
-                dropped = dropped.saturating_add(1);
+        let share = PoolShare::of(&key.owner);
+        let mut dropped = 0_usize;
+        while self.count.saturating_add(deliveries.len()) > max_deliveries {
+            let excess = self.count + deliveries.len() - max_deliveries;
+            let own = self.shares.get(&share).copied().unwrap_or(0);
+            let greediest = self
+                .shares
+                .iter()
+                .max_by_key(|(share, count)| (*count, *share));
+            let others = greediest.map(|(share, count)| (share.clone(), *count));
+            let removed = match others {
+                Some((other, count)) if count > own.saturating_add(deliveries.len()) => {
+                    self.evict(&other, excess.max(max_deliveries / EVICTED_PART))
+                }
+                _ if own > 0 => self.evict(&share, excess),
+                // The new deliveries alone are more than any other consumer has.
+                _ => deliveries.drain(..excess.min(deliveries.len())).count(),
+            };
+            dropped += removed;
+            if removed == 0 {
+                break;
             }
         }
-        if !queue.is_empty() {
-            self.queues.insert(key, queue);
+        if !deliveries.is_empty() {
+            let queue = self.queues.entry(key).or_default();
+            for delivery in deliveries {
+                if queue.insert(delivery.offset, delivery).is_some() {
+                    dropped += 1;
+                } else {
+                    self.count += 1;
+                    *self.shares.entry(share.clone()).or_default() += 1;
+                }
+            }
         }
-        dropped
+        u32::try_from(dropped).unwrap_or(u32::MAX)
     }
 
-    /// Removes and returns the deliveries that a group has handled.
+    /// Returns the clients that have deliveries of a partition as members of a group, and the time
+    /// of the last one.
+    pub(super) fn group_clients(
+        &self,
+        topic: &Arc<str>,
+        partition: PartitionIndex,
+        group: &Arc<str>,
+    ) -> impl Iterator<Item = (&ClientKey, Timestamp)> {
+        let first = QueueKey {
+            topic: Arc::clone(topic),
+            partition,
+            owner: DeliveryOwner::Group(Arc::clone(group), ClientKey::default()),
+        };
+        let (topic, group) = (Arc::clone(topic), Arc::clone(group));
+        self.queues.range(first..).map_while(move |(key, queue)| {
+            let is_same = key.topic == topic && key.partition == partition;
+            match &key.owner {
+                DeliveryOwner::Group(owner, client) if is_same && *owner == group => {
+                    let last = queue.last_key_value().map(|(_, last)| last.at);
+                    Some((client, last.unwrap_or_default()))
+                }
+                DeliveryOwner::Group(..) | DeliveryOwner::Connection(..) => None,
+            }
+        })
+    }
+
+    /// Returns the connections of a client that have deliveries of a partition to an unknown group.
+    pub(super) fn connections(&self, partition: &ClientPartition) -> Vec<ConnectionId> {
+        let key = |connection| QueueKey {
+            topic: Arc::clone(&partition.topic),
+            partition: partition.partition,
+            owner: DeliveryOwner::Connection(partition.client.clone(), connection),
+        };
+        let range = key(ConnectionId(0))..=key(ConnectionId(u64::MAX));
+        self.queues
+            .range(range)
+            .filter_map(|(key, _)| match &key.owner {
+                DeliveryOwner::Connection(_, connection) => Some(*connection),
+                DeliveryOwner::Group(..) => None,
+            })
+            .collect()
+    }
+
+    /// Moves the deliveries of a queue that are handled to `settled`.
     pub(super) fn settle(
         &mut self,
-        partition: &ClientPartition,
-        group: Option<&Arc<str>>,
+        key: &QueueKey,
         offsets: &SettledOffsets,
-    ) -> Vec<PendingDelivery> {
-        let mut settled = Vec::new();
-        // Deliveries to another group under the same client id belong to that group; those to an
-        // unknown group belong to whoever commits first.
-        let groups = [group.cloned(), None];
-        for group in groups.into_iter().skip(usize::from(group.is_none())) {
-            let key = (partition.clone(), group);
-            let Some(queue) = self.queues.get_mut(&key) else {
-                continue;
-            };
-            offsets.drain(queue, &mut settled);
-            if queue.is_empty() {
-                self.queues.remove(&key);
-            }
+        settled: &mut Vec<PendingDelivery>,
+    ) {
+        let Some(queue) = self.queues.get_mut(key) else {
+            return;
+        };
+        let before = settled.len();
+        offsets.drain(queue, settled);
+        if queue.is_empty() {
+            self.queues.remove(key);
         }
-        self.count = self.count.saturating_sub(settled.len());
-        settled
+        self.subtract(&PoolShare::of(&key.owner), settled.len() - before);
     }
 
     /// Drops deliveries that waited longer than `timeout`. Returns their number.
@@ -134,19 +216,76 @@ impl DeliveryTable {
         }
         // A sweep visits every queue, and this runs for each delivery of a partition.
         self.next_sweep = now.saturating_add(SWEEP_INTERVAL);
-        let before = self.count;
-        let Self { queues, count, .. } = self;
-        queues.retain(|_, queue| {
+        let mut expired = Vec::new();
+        self.queues.retain(|key, queue| {
             // The first is nearly always the oldest; a record that was delivered again is examined
             // once it is the first.
             let has_expired = |first: &PendingDelivery| first.at.saturating_add(timeout) <= now;
+            let mut count = 0_usize;
             while let Some(first) = queue.first_entry().filter(|it| has_expired(it.get())) {
                 first.remove();
-                *count = count.saturating_sub(1);
+                count += 1;
+            }
+            if count > 0 {
+                expired.push((PoolShare::of(&key.owner), count));
             }
             !queue.is_empty()
         });
+        let before = self.count;
+        for (share, count) in expired {
+            self.subtract(&share, count);
+        }
         u32::try_from(before - self.count).unwrap_or(u32::MAX)
+    }
+
+    /// Drops up to `count` deliveries of a consumer, the oldest first. Returns their number.
+    fn evict(&mut self, share: &PoolShare, count: usize) -> usize {
+        let queues = self.queues.iter_mut();
+        let mut queues: Vec<&mut DeliveryQueue> = queues
+            .filter(|(key, _)| PoolShare::of(&key.owner) == *share)
+            .map(|(_, queue)| queue)
+            .collect();
+        let oldest = |queue: &DeliveryQueue| queue.first_key_value().map(|(_, it)| it.at);
+        let mut heap: BinaryHeap<Reverse<(Timestamp, usize)>> = (0..)
+            .zip(&queues)
+            .filter_map(|(index, queue)| Some(Reverse((oldest(queue)?, index))))
+            .collect();
+        let mut evicted = 0;
+        while evicted < count
+            && let Some(Reverse((_, index))) = heap.pop()
+        {
+            let Some(queue) = queues.get_mut(index) else {
+                break;
+            };
+            queue.pop_first();
+            evicted += 1;
+            heap.extend(oldest(queue).map(|at| Reverse((at, index))));
+        }
+        self.queues.retain(|_, queue| !queue.is_empty());
+        self.subtract(share, evicted);
+        evicted
+    }
+
+    /// Records that a consumer has fewer deliveries.
+    fn subtract(&mut self, share: &PoolShare, count: usize) {
+        self.count = self.count.saturating_sub(count);
+        if let Some(held) = self.shares.get_mut(share) {
+            *held = held.saturating_sub(count);
+            if *held == 0 {
+                self.shares.remove(share);
+            }
+        }
+    }
+}
+
+// === impl PoolShare ===
+
+impl PoolShare {
+    fn of(owner: &DeliveryOwner) -> Self {
+        match owner {
+            DeliveryOwner::Group(group, _) => Self::Group(Arc::clone(group)),
+            DeliveryOwner::Connection(client, _) => Self::Client(client.clone()),
+        }
     }
 }
 

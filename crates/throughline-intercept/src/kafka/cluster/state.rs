@@ -2,17 +2,25 @@
 
 use std::sync::Arc;
 
-use throughline_kafka::types::TopicId;
+use throughline_kafka::types::{PartitionIndex, TopicId};
 use throughline_model::SpanId;
 
+use super::batch_limits::TopicBatchLimits;
 use super::capacity::ClusterCapacity;
 use super::client::ClientKey;
-use super::delivery::{ClientPartition, DeliveryTable, PendingDelivery, SettledOffsets};
-use super::fifo_map::FifoMap;
+use super::commit_cadence::CommitCadence;
+use super::delivery::{
+    ClientPartition, DeliveryOwner, DeliveryTable, PendingDelivery, QueueKey, SettledOffsets,
+};
+use super::fetch_session::{FetchPositions, FetchSessionKey, FetchSessionStore};
+use super::group::{
+    Assignment, ClientConnection, ConnectionId, FetchedPartition, GroupMemberId, GroupTable,
+    MemberSign,
+};
 use super::rate::TokenBucket;
 use super::scratch::Scratch;
 use crate::Timestamp;
-use crate::kafka::settings::DEFAULT_MAX_MESSAGE_BYTES;
+use crate::kafka::fifo_map::FifoMap;
 
 /// Knowledge and budgets of a process, shared by its connections to one cluster.
 #[derive(Debug)]
@@ -20,22 +28,32 @@ pub struct ClusterState {
     capacity: ClusterCapacity,
     cluster_id: Option<Arc<str>>,
     topics: FifoMap<TopicId, Arc<str>>,
-    max_message_bytes: FifoMap<Arc<str>, usize>,
-    groups: FifoMap<ClientKey, GroupMembership>,
+    batch_limits: FifoMap<Arc<str>, TopicBatchLimits>,
+    groups: GroupTable,
+    connections: u64,
     sent: FifoMap<SpanId, Timestamp>,
     deliveries: DeliveryTable,
+    cadences: FifoMap<(ClientPartition, Arc<str>), CommitCadence>,
+    fetch_sessions: FetchSessionStore,
     held_bytes: usize,
     span_rate: TokenBucket,
     /// Scratch that no session uses now.
     scratch: Vec<Box<Scratch>>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum GroupMembership {
-    One(Arc<str>),
-    /// Several groups share one address and client id.
-    Several,
+/// Deliveries that a group has handled.
+#[derive(Debug, Default)]
+pub(in crate::kafka) struct SettledDeliveries {
+    pub(in crate::kafka) deliveries: Vec<PendingDelivery>,
+    /// Whether deliveries of the partition to an unknown group are those of this group.
+    pub(in crate::kafka) is_only_group: bool,
+    /// Whether the commit follows the handling of the records. If not, or if that is unknown, the
+    /// time since the delivery is not that of the handling.
+    pub(in crate::kafka) is_after_work: bool,
 }
+
+/// Part of the names that clients may have: each of them has groups, members and partitions.
+const GROUPS_PART: usize = 16;
 
 /// Upper bound of the scratch that is kept: about the number of threads that drive sessions.
 const MAX_SCRATCH: usize = 16;
@@ -50,10 +68,13 @@ impl ClusterState {
             capacity,
             cluster_id: None,
             topics: FifoMap::new(capacity.max_names),
-            max_message_bytes: FifoMap::new(capacity.max_names),
-            groups: FifoMap::new(capacity.max_names),
+            batch_limits: FifoMap::new(capacity.max_names),
+            groups: GroupTable::new(capacity.max_names / GROUPS_PART),
+            connections: 0,
             sent: FifoMap::new(capacity.max_sent),
             deliveries: DeliveryTable::default(),
+            cadences: FifoMap::new(capacity.max_names),
+            fetch_sessions: FetchSessionStore::new(capacity.max_names),
             held_bytes: 0,
             span_rate: TokenBucket::full(),
             scratch: Vec::new(),
@@ -88,42 +109,20 @@ impl ClusterState {
         }
     }
 
-    /// Returns the group of a client; [`None`] when it is unknown or ambiguous.
+    /// Returns what is known about the sizes of batches that a topic accepts.
     #[must_use]
-    pub fn group(&self, client: &ClientKey) -> Option<Arc<str>> {
-        match self.groups.get(client) {
-            Some(GroupMembership::One(group)) => Some(Arc::clone(group)),
-            // A wrong group would settle the deliveries of another one.
-            Some(GroupMembership::Several) | None => None,
+    pub fn batch_limits(&self, topic: &str) -> TopicBatchLimits {
+        self.batch_limits.get(topic).copied().unwrap_or_default()
+    }
+
+    /// Changes what is known about the sizes of batches that a topic accepts.
+    pub fn learn_batch_limits(&mut self, topic: &str, learn: impl FnOnce(&mut TopicBatchLimits)) {
+        if let Some(limits) = self.batch_limits.get_mut(topic) {
+            return learn(limits);
         }
-    }
-
-    /// Records the group that a client named.
-    pub fn learn_group(&mut self, client: &ClientKey, group: &str) {
-        match self.groups.get_mut(client) {
-            None => {
-                let membership = GroupMembership::One(group.into());
-                self.groups.insert(client.clone(), membership);
-            }
-            Some(GroupMembership::One(known)) if **known == *group => {}
-            // For good: nothing shows when a client has stopped to use the other group.
-            Some(known) => *known = GroupMembership::Several,
-        }
-    }
-
-    /// Returns the maximum size of a batch that the topic accepts; 0 when it accepts no batch that
-    /// was injected into.
-    #[must_use]
-    pub fn max_message_bytes(&self, topic: &str) -> usize {
-        self.max_message_bytes
-            .get(topic)
-            .copied()
-            .unwrap_or(DEFAULT_MAX_MESSAGE_BYTES)
-    }
-
-    /// Records the maximum size of a batch that the topic accepts.
-    pub fn learn_max_message_bytes(&mut self, topic: &str, bytes: usize) {
-        self.max_message_bytes.insert(topic.into(), bytes);
+        let mut limits = TopicBatchLimits::default();
+        learn(&mut limits);
+        self.batch_limits.insert(topic.into(), limits);
     }
 
     // --- records in flight ---
@@ -137,34 +136,6 @@ impl ClusterState {
     #[must_use]
     pub fn sent_at(&self, span: SpanId) -> Option<Timestamp> {
         self.sent.get(&span).copied()
-    }
-
-    /// Keeps deliveries to a group until they are settled. A record that is delivered again
-    /// replaces its earlier delivery. Returns the number of deliveries, these or others, that were
-    /// dropped.
-    pub fn record_deliveries(
-        &mut self,
-        partition: ClientPartition,
-        group: Option<Arc<str>>,
-        deliveries: impl IntoIterator<Item = PendingDelivery>,
-        now: Timestamp,
-    ) -> u32 {
-        let expired = self.deliveries.sweep(now, self.capacity.delivery_timeout);
-        let max_deliveries = self.capacity.max_deliveries;
-        let dropped = self
-            .deliveries
-            .insert((partition, group), deliveries, max_deliveries);
-        expired.saturating_add(dropped)
-    }
-
-    /// Removes and returns the deliveries that this group has handled.
-    pub fn settle(
-        &mut self,
-        partition: &ClientPartition,
-        group: Option<&Arc<str>>,
-        offsets: &SettledOffsets,
-    ) -> Vec<PendingDelivery> {
-        self.deliveries.settle(partition, group, offsets)
     }
 
     /// Returns the number of deliveries that wait to be settled.
@@ -213,6 +184,203 @@ impl ClusterState {
     pub fn return_span_permits(&mut self, spans: u32) {
         let rate = self.capacity.max_spans_per_second;
         self.span_rate.give_back(rate, spans);
+    }
+}
+
+// Groups of clients, and what they have received.
+impl ClusterState {
+    /// Returns the number of a connection that has just been opened.
+    pub(in crate::kafka) const fn next_connection_id(&mut self) -> ConnectionId {
+        self.connections = self.connections.saturating_add(1);
+        ConnectionId(self.connections)
+    }
+
+    /// Records that a client named its group on a connection.
+    pub(in crate::kafka) fn learn_group(
+        &mut self,
+        connection: ClientConnection<'_>,
+        group: &str,
+        sign: MemberSign<'_>,
+        now: Timestamp,
+    ) {
+        self.groups.learn(connection, group, sign, now);
+    }
+
+    /// Records the partitions that a member of a group was assigned.
+    pub(in crate::kafka) fn assign_partitions(
+        &mut self,
+        connection: ClientConnection<'_>,
+        member: GroupMemberId<'_>,
+        assignment: Assignment,
+        now: Timestamp,
+    ) {
+        self.groups.assign(connection, member, assignment, now);
+    }
+
+    /// Records that a member left its group.
+    pub(in crate::kafka) fn leave_group(&mut self, client: &ClientKey, member: GroupMemberId<'_>) {
+        self.groups.leave(client, member);
+    }
+
+    /// Returns the group for which a connection reads a partition; [`None`] when it is unknown or
+    /// ambiguous.
+    pub(in crate::kafka) fn reader_group(
+        &mut self,
+        connection: ClientConnection<'_>,
+        partition: FetchedPartition<'_>,
+        now: Timestamp,
+    ) -> Option<Arc<str>> {
+        self.groups.reader_group(connection, partition, now)
+    }
+
+    /// Records that a connection does not fetch a partition any more.
+    pub(in crate::kafka) fn release_partition(
+        &mut self,
+        connection: ClientConnection<'_>,
+        topic: &Arc<str>,
+        partition: PartitionIndex,
+    ) {
+        self.groups.release(connection, topic, partition);
+    }
+
+    /// Records the end of a connection, or that another client uses it.
+    pub(in crate::kafka) fn close_connection(
+        &mut self,
+        client: &ClientKey,
+        connection: ConnectionId,
+        now: Timestamp,
+    ) {
+        self.groups.close(client, connection, now);
+    }
+
+    /// Keeps the positions of a fetch session whose connection was closed.
+    pub(in crate::kafka) fn keep_fetch_session(
+        &mut self,
+        key: FetchSessionKey,
+        positions: FetchPositions,
+    ) {
+        self.fetch_sessions.insert(key, positions);
+    }
+
+    /// Removes and returns the positions of a fetch session.
+    pub(in crate::kafka) fn take_fetch_session(
+        &mut self,
+        key: &FetchSessionKey,
+    ) -> Option<FetchPositions> {
+        self.fetch_sessions.remove(key)
+    }
+
+    /// Keeps deliveries until they are settled. A record that is delivered again replaces its
+    /// earlier delivery. Returns the number of deliveries, these or others, that were dropped.
+    pub(in crate::kafka) fn record_deliveries(
+        &mut self,
+        topic: Arc<str>,
+        partition: PartitionIndex,
+        owner: DeliveryOwner,
+        deliveries: Vec<PendingDelivery>,
+    ) -> u32 {
+        let now = deliveries.last().map_or(0, |delivery| delivery.at);
+        let expired = self.deliveries.sweep(now, self.capacity.delivery_timeout);
+        let max_deliveries = self.capacity.max_deliveries;
+        let key = QueueKey {
+            topic,
+            partition,
+            owner,
+        };
+        let dropped = self.deliveries.insert(key, deliveries, max_deliveries);
+        expired.saturating_add(dropped)
+    }
+
+    /// Removes and returns the deliveries that this client has handled for its group. The commit
+    /// was sent at `sent_at`.
+    pub(in crate::kafka) fn settle(
+        &mut self,
+        partition: &ClientPartition,
+        group: Option<&Arc<str>>,
+        offsets: &SettledOffsets,
+        sent_at: Timestamp,
+    ) -> SettledDeliveries {
+        let ClientPartition {
+            client,
+            topic,
+            partition: index,
+        } = partition;
+        let mut settled = SettledDeliveries::default();
+        if let Some(group) = group {
+            self.groups.commit(client, group, topic, *index);
+        }
+        let others = |group: &Arc<str>| {
+            let groups = &self.groups;
+            groups.may_be_read_by_others(client, group, topic, *index)
+        };
+        settled.is_only_group = !group.is_some_and(others);
+        let connections = self.deliveries.connections(partition);
+        // Of several connections with unknown groups, one may be that of a reader without a group.
+        let is_unambiguous = settled.is_only_group && connections.len() == 1;
+        let key = |owner| QueueKey {
+            topic: Arc::clone(topic),
+            partition: *index,
+            owner,
+        };
+        for connection in connections {
+            let is_own = match self.groups.connection_group(client, connection) {
+                Some(known) => Some(known) == group,
+                None => is_unambiguous,
+            };
+            if is_own {
+                let key = key(DeliveryOwner::Connection(client.clone(), connection));
+                self.deliveries
+                    .settle(&key, offsets, &mut settled.deliveries);
+            }
+        }
+        if let Some(group) = group {
+            let key = key(DeliveryOwner::Group(Arc::clone(group), client.clone()));
+            self.deliveries
+                .settle(&key, offsets, &mut settled.deliveries);
+            let key = (partition.clone(), Arc::clone(group));
+            let cadence = self.cadences.get_or_insert_default(&key);
+            cadence.record(sent_at, &settled.deliveries);
+            settled.is_after_work = cadence.is_after_work(&settled.deliveries);
+        }
+        settled
+    }
+
+    /// The same for the offsets of a transaction, which the producer of the group's consumer
+    /// commits under a client id of its own.
+    pub(in crate::kafka) fn settle_transaction(
+        &mut self,
+        partition: &ClientPartition,
+        group: &Arc<str>,
+        offsets: &SettledOffsets,
+        sent_at: Timestamp,
+    ) -> SettledDeliveries {
+        let ClientPartition {
+            client,
+            topic,
+            partition: index,
+        } = partition;
+        let clients: Vec<(&ClientKey, Timestamp)> = self
+            .deliveries
+            .group_clients(topic, *index, group)
+            .collect();
+        let of_host = clients
+            .iter()
+            .filter(|(known, _)| known.address == client.address);
+        // A partition has one owner in a group: the consumer that received records last. Others
+        // have lost it.
+        let latest = of_host.max_by_key(|(_, delivered_at)| *delivered_at);
+        let consumer = match (latest, clients.as_slice()) {
+            (Some((consumer, _)), _) | (None, [(consumer, _)]) => (*consumer).clone(),
+            (None, []) => client.clone(),
+            // Consumers of several other hosts: their producer is unknown.
+            (None, _) => return SettledDeliveries::default(),
+        };
+        let partition = ClientPartition {
+            client: consumer,
+            topic: Arc::clone(topic),
+            partition: *index,
+        };
+        self.settle(&partition, Some(group), offsets, sent_at)
     }
 }
 

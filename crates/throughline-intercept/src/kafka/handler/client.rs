@@ -14,7 +14,7 @@ pub(in crate::kafka) struct ClientIdentity {
     pub(in crate::kafka) endpoints: ConnectionEndpoints,
     /// Client address as text, for `client.address`.
     pub(in crate::kafka) address: Option<Arc<str>>,
-    /// Group that the client named on this connection.
+    /// Group that the client named last on this connection.
     pub(in crate::kafka) group: Option<Arc<str>>,
     pub(in crate::kafka) resource: Arc<Resource>,
 }
@@ -35,16 +35,11 @@ impl ClientIdentity {
         }
     }
 
-    /// Takes the client id of a request header.
-    pub(in crate::kafka) fn set_client_id(&mut self, client_id: Option<&str>, settings: &Settings) {
-        // An empty id identifies nobody: the resource keeps its own name.
-        let client_id = client_id.filter(|id| !id.is_empty());
-        if self.key.client_id.as_deref() != client_id {
-            self.key.client_id = client_id.map(Arc::from);
-            // Another client may share the connection (a proxy): its group is another one.
-            self.group = None;
-            self.update_resource(settings);
-        }
+    /// Replaces the client id.
+    pub(super) fn set_client_id(&mut self, client_id: Option<&str>, settings: &Settings) {
+        self.key.client_id = client_id.map(Arc::from);
+        self.group = None;
+        self.update_resource(settings);
     }
 
     /// Derives the resource from the settings and the client id.

@@ -17,7 +17,7 @@ use super::context::HandlerContext;
 use super::message::{ApiFrame, Handler, RequestDecision};
 use super::settlement::Settlement;
 use crate::Timestamp;
-use crate::kafka::cluster::{ClusterHandle, SettledOffsets};
+use crate::kafka::cluster::{ClusterHandle, MemberSign, SettledOffsets};
 use crate::kafka::topic::PartitionKey;
 use crate::kafka::{SkipReason, error_code};
 
@@ -29,6 +29,8 @@ pub(super) struct CommitHandler;
 #[derive(Debug)]
 pub(in crate::kafka) struct PendingCommit {
     group: Arc<str>,
+    /// Whether the offsets belong to a transaction, and come from its producer.
+    is_transaction: bool,
     sent_at: Timestamp,
     offsets: Vec<(PartitionKey, Offset)>,
 }
@@ -42,7 +44,8 @@ fn parse_request<C: ClusterHandle>(
     if request.api == ApiKey::TXN_OFFSET_COMMIT {
         let outcome = TxnOffsetCommitRequest::parse(body, version)?;
         return Ok(outcome.map(|commit| {
-            let mut pending = PendingCommit::new(context, &commit.group_id, request.first_byte);
+            let mut pending = PendingCommit::new(&commit.group_id, request.first_byte);
+            pending.is_transaction = true;
             for topic in &commit.topics {
                 let partitions = topic.partitions.iter();
                 let offsets = partitions.map(|it| (it.partition_index, it.committed_offset));
@@ -53,7 +56,14 @@ fn parse_request<C: ClusterHandle>(
     }
     let outcome = OffsetCommitRequest::parse(body, version)?;
     Ok(outcome.map(|commit| {
-        let mut pending = PendingCommit::new(context, &commit.group_id, request.first_byte);
+        let mut pending = PendingCommit::new(&commit.group_id, request.first_byte);
+        // A consumer that assigns partitions to itself never joins its group: it names it only
+        // here.
+        let sign = MemberSign {
+            member: commit.member_id.text().unwrap_or_default(),
+            is_joining: false,
+        };
+        context.learn_group(&pending.group, sign, request.last_byte);
         for topic in &commit.topics {
             let partitions = topic.partitions.iter();
             let offsets = partitions.map(|it| (it.partition_index, it.committed_offset));
@@ -105,16 +115,10 @@ fn rejected_partitions<C: ClusterHandle>(
 // === impl PendingCommit ===
 
 impl PendingCommit {
-    fn new<C: ClusterHandle>(
-        context: &mut HandlerContext<C>,
-        group: &WireField<'_>,
-        sent_at: Timestamp,
-    ) -> Self {
-        let group = group.text().unwrap_or_default();
-        // A consumer that assigns partitions to itself never joins its group: only commits name it.
-        context.learn_group(group);
+    fn new(group: &WireField<'_>, sent_at: Timestamp) -> Self {
         Self {
-            group: group.into(),
+            group: group.text().unwrap_or_default().into(),
+            is_transaction: false,
             sent_at,
             offsets: Vec::new(),
         }
@@ -172,6 +176,7 @@ impl<C: ClusterHandle> Handler<C> for CommitHandler {
             let settlement = Settlement {
                 partition,
                 group: Some(&pending.group),
+                is_transaction: pending.is_transaction,
                 sent_at: pending.sent_at,
                 now: response.last_byte,
                 acknowledgement: None,

@@ -5,7 +5,11 @@ use std::sync::Arc;
 use super::client::ClientIdentity;
 use super::outbox::Outbox;
 use super::span_budget::SpanBudget;
-use crate::kafka::cluster::{ClusterHandle, ClusterState, Scratch};
+use crate::Timestamp;
+use crate::kafka::cluster::{
+    ClientConnection, ClusterHandle, ClusterState, ConnectionId, FetchedPartition, MemberSign,
+    Scratch,
+};
 use crate::kafka::topic::{TopicKey, TopicNames, format_id};
 use crate::kafka::{ConnectionEndpoints, SessionEvent, Settings, SkipReason};
 use crate::trace::{IdGenerator, Sampler};
@@ -14,11 +18,14 @@ use crate::trace::{IdGenerator, Sampler};
 pub(in crate::kafka) struct HandlerContext<C> {
     pub(in crate::kafka) settings: Arc<Settings>,
     pub(in crate::kafka) cluster: C,
+    pub(in crate::kafka) connection: ConnectionId,
     pub(in crate::kafka) client: ClientIdentity,
     pub(in crate::kafka) topics: TopicNames,
     pub(in crate::kafka) ids: IdGenerator,
     pub(in crate::kafka) budget: SpanBudget,
     pub(in crate::kafka) out: Outbox,
+    /// Whether an earlier request of the connection that was changed has not been answered.
+    pub(in crate::kafka) follows_change: bool,
 }
 
 // === impl HandlerContext ===
@@ -34,10 +41,12 @@ impl<C: ClusterHandle> HandlerContext<C> {
             client: ClientIdentity::new(endpoints, &settings),
             budget: SpanBudget::new(settings.limits.max_open_spans),
             settings,
+            connection: cluster.with_state(ClusterState::next_connection_id),
             cluster,
             topics: TopicNames::new(),
             ids: IdGenerator::new(seed),
             out: Outbox::default(),
+            follows_change: false,
         }
     }
 
@@ -52,23 +61,56 @@ impl<C: ClusterHandle> HandlerContext<C> {
         Sampler::new(self.settings.sample_ratio)
     }
 
-    /// Records the group that the client names.
-    pub(super) fn learn_group(&mut self, group: &str) {
-        // Compared first: heartbeats name the group every few seconds.
-        if self.client.group.as_deref() != Some(group) && !group.is_empty() {
-            self.client.group = Some(group.into());
+    /// Takes the client id of a request header.
+    pub(in crate::kafka) fn set_client_id(&mut self, client_id: Option<&str>, now: Timestamp) {
+        // An empty id identifies nobody: the resource keeps its own name.
+        let client_id = client_id.filter(|id| !id.is_empty());
+        if self.client.key.client_id.as_deref() != client_id {
+            // Another client may share the connection (a proxy): its group is another one.
+            self.close(now);
+            self.client.set_client_id(client_id, &self.settings);
         }
-        // Each time: another client with the same key may have named another group since.
-        self.cluster
-            .with_state(|state| state.learn_group(&self.client.key, group));
     }
 
-    /// Returns the group of the client, unless clients with the same key named several.
-    pub(super) fn group(&self) -> Option<Arc<str>> {
+    /// Records the end of the connection, or that another client uses it.
+    pub(in crate::kafka) fn close(&self, now: Timestamp) {
         self.cluster
-            .with_state(|state| state.group(&self.client.key))
-            // A connection belongs to one client: its own word holds even if the key is ambiguous.
-            .or_else(|| self.client.group.clone())
+            .with_state(|state| state.close_connection(&self.client.key, self.connection, now));
+    }
+
+    /// Returns the connection as groups are found for it.
+    pub(super) const fn client_connection(&self) -> ClientConnection<'_> {
+        ClientConnection {
+            client: &self.client.key,
+            id: self.connection,
+            broker: self.client.endpoints.broker.as_ref(),
+        }
+    }
+
+    /// Records that a member of a group named it.
+    pub(super) fn learn_group(&mut self, group: &str, sign: MemberSign<'_>, now: Timestamp) {
+        if group.is_empty() {
+            return;
+        }
+        // Compared first: heartbeats name the group every few seconds.
+        if self.client.group.as_deref() != Some(group) {
+            self.client.group = Some(group.into());
+        }
+        let connection = self.client_connection();
+        self.cluster
+            .with_state(|state| state.learn_group(connection, group, sign, now));
+    }
+
+    /// Returns the group for which this connection reads a partition; [`None`] when it is unknown
+    /// or ambiguous.
+    pub(super) fn reader_group(
+        &self,
+        partition: FetchedPartition<'_>,
+        now: Timestamp,
+    ) -> Option<Arc<str>> {
+        let connection = self.client_connection();
+        self.cluster
+            .with_state(|state| state.reader_group(connection, partition, now))
     }
 
     /// Returns the name of a topic; its formatted id until the name is known.

@@ -28,6 +28,14 @@ pub(super) struct InspectedRecord {
     pub(super) parent: Option<ParentDecision>,
 }
 
+/// Partition that records come from, and the group that they are delivered to.
+#[derive(Debug, Clone)]
+pub(super) struct PartitionSource<'a> {
+    pub(super) topic: &'a Arc<str>,
+    pub(super) index: PartitionIndex,
+    pub(super) group: Option<Arc<str>>,
+}
+
 /// Reporter of the records that one client receives of one partition.
 #[derive(Debug)]
 pub(super) struct DeliveryReporter {
@@ -35,6 +43,15 @@ pub(super) struct DeliveryReporter {
     queue: RecordQueueId,
     topic: Arc<str>,
     pending: Vec<RecordDelivery>,
+}
+
+/// Queues of a partition whose records a client has handled.
+#[derive(Debug)]
+pub(super) struct SettledQueues<'a> {
+    pub(super) partition: &'a ClientPartition,
+    pub(super) group: Option<&'a Arc<str>>,
+    /// Whether records that were delivered to an unknown group belong to this group.
+    pub(super) is_only_group: bool,
 }
 
 /// Headers of a record, from which tokens are extracted.
@@ -141,29 +158,45 @@ pub(super) fn report_unreadable(cluster: &impl ClusterHandle, now: Timestamp) {
     cluster.correlate(|correlator| correlator.suspend_inference(now));
 }
 
-/// Reports that a client has handled records.
-pub(super) fn report_settled(
-    cluster: &impl ClusterHandle,
-    partition: &ClientPartition,
-    offsets: &SettledOffsets,
-    now: Timestamp,
-) {
-    let range: RangeInclusive<i64> = match offsets {
-        // A committed offset is that of the next record to read.
-        SettledOffsets::Before(end) => i64::MIN..=end.0.saturating_sub(1),
-        SettledOffsets::Range(range) => range.start().0..=range.end().0,
-    };
-    let queue = queue_id(partition);
-    cluster.correlate(|correlator| correlator.settle_records(now, queue, range));
-}
-
-fn queue_id(partition: &ClientPartition) -> RecordQueueId {
+/// Returns the queue of a partition. A partition has one owner in a group, whatever the client id
+/// of a transaction's producer.
+fn queue_id(partition: &ClientPartition, group: Option<&Arc<str>>) -> RecordQueueId {
     let ClientPartition {
         client,
         topic,
         partition: PartitionIndex(index),
     } = partition;
-    RecordQueueId::new(&(client, topic, index))
+    match group {
+        Some(group) => RecordQueueId::new(&(group, topic, index)),
+        None => RecordQueueId::new(&(client, topic, index)),
+    }
+}
+
+// === impl SettledQueues ===
+
+impl SettledQueues<'_> {
+    /// Reports that the records were handled.
+    pub(super) fn report(
+        &self,
+        cluster: &impl ClusterHandle,
+        offsets: &SettledOffsets,
+        now: Timestamp,
+    ) {
+        let range: RangeInclusive<i64> = match offsets {
+            // A committed offset is that of the next record to read.
+            SettledOffsets::Before(end) => i64::MIN..=end.0.saturating_sub(1),
+            SettledOffsets::Range(range) => range.start().0..=range.end().0,
+        };
+        let of_group = self
+            .group
+            .map(|group| queue_id(self.partition, Some(group)));
+        let of_unknown = self.is_only_group.then(|| queue_id(self.partition, None));
+        cluster.correlate(|correlator| {
+            for queue in of_group.into_iter().chain(of_unknown) {
+                correlator.settle_records(now, queue, range.clone());
+            }
+        });
+    }
 }
 
 // === impl DeliveryReporter ===
@@ -172,18 +205,17 @@ impl DeliveryReporter {
     /// Returns a reporter; [`None`] when the process has no correlator.
     pub(super) fn new<C: ClusterHandle>(
         context: &HandlerContext<C>,
-        topic: &Arc<str>,
-        partition: PartitionIndex,
+        source: &PartitionSource<'_>,
     ) -> Option<Self> {
         let extractor = context.cluster.token_extractor()?.clone();
         let partition = ClientPartition {
             client: context.client.key.clone(),
-            topic: Arc::clone(topic),
-            partition,
+            topic: Arc::clone(source.topic),
+            partition: source.index,
         };
         Some(Self {
             extractor,
-            queue: queue_id(&partition),
+            queue: queue_id(&partition, source.group.as_ref()),
             topic: partition.topic,
             pending: Vec::new(),
         })

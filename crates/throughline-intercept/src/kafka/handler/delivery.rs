@@ -6,19 +6,19 @@
 use std::sync::Arc;
 
 use throughline_kafka::batch::{Record, RecordBatch, RecordBatches, RecordSetEntry};
-use throughline_kafka::types::{Offset, PartitionIndex, TimestampMs};
+use throughline_kafka::types::{Offset, TimestampMs};
 use throughline_model::Link;
 use throughline_model::context::SpanContext;
 
 use super::context::HandlerContext;
-use super::correlation::{self, DeliveryReporter};
+use super::correlation::{self, DeliveryReporter, PartitionSource};
 use super::decision::decide_delivery;
 use super::message::ApiFrame;
 use super::record_context::{self, ExtractedContext};
-use super::selection::{DeliveryCount, RecordSelection, last_offset};
+use super::selection::{DeliveryCount, RecordSelection, last_offset, offset_count};
 use super::span::{PartitionAttributes, RecordAttributes, RecordOperation, RecordSpan};
 use crate::Timestamp;
-use crate::kafka::cluster::{BatchReader, ClientPartition, ClusterHandle, PendingDelivery};
+use crate::kafka::cluster::{BatchReader, ClusterHandle, DeliveryOwner, PendingDelivery};
 use crate::kafka::{DeliveryMode, SessionEvent, SkipReason, SpanRelation};
 use crate::trace::{ParentEvidence, SpanIdentity, seconds};
 
@@ -35,6 +35,9 @@ pub(super) struct PartitionDelivery {
     patch: bool,
     /// Offset behind the last record of the partition.
     high_watermark: Option<Offset>,
+    /// Number of offsets behind the batch being read, up to the end of the response, that are not
+    /// for the client: markers and aborted transactions.
+    skipped_ahead: i64,
     /// Records before this offset were delivered on this connection before.
     redelivered_before: Offset,
     reporter: Option<DeliveryReporter>,
@@ -95,19 +98,19 @@ impl DeliveryTimes {
 impl PartitionDelivery {
     pub(super) fn new<C: ClusterHandle>(
         context: &HandlerContext<C>,
-        topic: &Arc<str>,
-        index: PartitionIndex,
+        source: PartitionSource<'_>,
         selection: RecordSelection,
         times: DeliveryTimes,
     ) -> Self {
-        let settings = context.settings.topic(topic);
+        let settings = context.settings.topic(source.topic);
+        let reporter = DeliveryReporter::new(context, &source);
         let cluster_id = context.cluster.with_state(|state| state.cluster_id());
         Self {
             partition: PartitionAttributes::new(
                 RecordOperation::Process,
-                Arc::clone(topic),
-                index,
-                context.group(),
+                Arc::clone(source.topic),
+                source.index,
+                source.group,
                 cluster_id,
             ),
             selection,
@@ -117,7 +120,8 @@ impl PartitionDelivery {
             patch: settings.deliver == DeliveryMode::Patch,
             high_watermark: None,
             redelivered_before: Offset(i64::MIN),
-            reporter: DeliveryReporter::new(context, topic, index),
+            skipped_ahead: 0,
+            reporter,
             deliveries: Vec::new(),
             delivered: DeliveredRecords::default(),
         }
@@ -142,13 +146,18 @@ impl PartitionDelivery {
         reader: &mut BatchReader,
         record_set: &[u8],
     ) {
+        self.skipped_ahead = self.selection.skipped_offsets(record_set);
         for entry in RecordBatches::new(record_set) {
             match entry {
                 RecordSetEntry::Batch(batch) => {
                     let end = Offset(last_offset(&batch).0.saturating_add(1));
                     self.delivered.end = self.delivered.end.max(Some(end));
-                    if self.selection.selects_batch(&batch) {
+                    // Markers are for the client itself.
+                    if self.selection.selects_batch(&batch) && !batch.is_control() {
                         self.read_batch(context, reader, &batch);
+                    } else {
+                        let skipped = offset_count(&batch);
+                        self.skipped_ahead = self.skipped_ahead.saturating_sub(skipped);
                     }
                 }
                 // A fetch is cut at its maximum size; the client fetches the rest again.
@@ -167,8 +176,8 @@ impl PartitionDelivery {
         reader: &mut BatchReader,
         batch: &RecordBatch<'_>,
     ) {
-        // Markers are for the client itself, and compaction may leave batches without records.
-        if batch.is_control() || batch.record_count() <= 0 {
+        // Compaction may leave batches without records.
+        if batch.record_count() <= 0 {
             return;
         }
         let unread = u32::try_from(batch.record_count()).unwrap_or(0);
@@ -268,8 +277,12 @@ impl PartitionDelivery {
     ) {
         let (offset, now) = (record.offset, self.times.last_byte);
         let key = record.key.filter(|_| context.settings.message_key);
-        // 0 for the last record: the high watermark is the offset behind it.
-        let lag_of = |end: Offset| end.0.saturating_sub(offset.0).saturating_sub(1).max(0);
+        // 0 for the last record: the high watermark is the offset behind it, and behind markers.
+        let behind = offset
+            .0
+            .saturating_add(1)
+            .saturating_add(self.skipped_ahead);
+        let lag_of = |end: Offset| end.0.saturating_sub(behind).max(0);
         let attributes = RecordAttributes {
             offset: Some(offset),
             key: key.and_then(|key| str::from_utf8(key).ok()),
@@ -326,15 +339,15 @@ impl PartitionDelivery {
         if self.deliveries.is_empty() {
             return self.delivered;
         }
-        let partition = ClientPartition {
-            client: context.client.key.clone(),
-            topic: self.partition.topic,
-            partition: self.partition.index,
+        let client = context.client.key.clone();
+        let owner = match self.partition.group {
+            Some(group) => DeliveryOwner::Group(group, client),
+            None => DeliveryOwner::Connection(client, context.connection),
         };
-        let (group, now) = (self.partition.group, self.times.last_byte);
+        let (topic, index) = (self.partition.topic, self.partition.index);
         let records = context
             .cluster
-            .with_state(|state| state.record_deliveries(partition, group, self.deliveries, now));
+            .with_state(|state| state.record_deliveries(topic, index, owner, self.deliveries));
         if records > 0 {
             context.report(SessionEvent::Unsettled { records });
         }

@@ -9,11 +9,12 @@ use super::addresses::AddressHandler;
 use super::commit::{CommitHandler, PendingCommit};
 use super::context::HandlerContext;
 use super::fetch::{FetchHandler, FetchState};
-use super::group::GroupHandler;
+use super::group::{GroupHandler, PendingMembership};
 use super::message::{ApiFrame, Handler, RequestDecision};
 use super::produce::{PendingProduce, ProduceHandler};
 use super::share::{PendingShareAck, ShareHandler};
 use crate::Timestamp;
+use crate::kafka::topic::PartitionKey;
 use crate::kafka::{ClusterHandle, SkipReason};
 
 /// Handlers of a connection.
@@ -37,6 +38,7 @@ pub(in crate::kafka) enum PendingRequest {
     ShareFetch(Box<PendingShareAck>),
     ShareAcknowledge(Box<PendingShareAck>),
     Commit(Box<PendingCommit>),
+    Membership(Box<PendingMembership>),
 }
 
 // === impl Handlers ===
@@ -80,10 +82,19 @@ impl Handlers {
                 .commit
                 .on_request(context, request)?
                 .map(|it| it.map(PendingRequest::Commit)),
-            ApiKey::JOIN_GROUP | ApiKey::SYNC_GROUP | ApiKey::CONSUMER_GROUP_HEARTBEAT => self
-                .group
-                .on_request(context, request)?
-                .map(|it| it.map(|()| PendingRequest::Plain)),
+            ApiKey::JOIN_GROUP
+            | ApiKey::SYNC_GROUP
+            | ApiKey::HEARTBEAT
+            | ApiKey::LEAVE_GROUP
+            | ApiKey::CONSUMER_GROUP_HEARTBEAT
+            | ApiKey::STREAMS_GROUP_HEARTBEAT => {
+                let outcome = self.group.on_request(context, request)?;
+                outcome.map(|it| {
+                    it.map(|pending| {
+                        pending.map_or(PendingRequest::Plain, PendingRequest::Membership)
+                    })
+                })
+            }
             _ => self
                 .addresses
                 .on_request(context, request)?
@@ -106,7 +117,8 @@ impl Handlers {
                 self.share.on_response(context, it, response)
             }
             PendingRequest::Commit(it) => self.commit.on_response(context, it, response),
-            PendingRequest::Plain => self.group.on_response(context, (), response),
+            PendingRequest::Membership(it) => self.group.on_response(context, Some(it), response),
+            PendingRequest::Plain => None,
         };
         // Addresses may be in any response, one that was patched included.
         let bytes = changed.as_ref().unwrap_or(response.bytes);
@@ -114,6 +126,16 @@ impl Handlers {
         context.flush_budget();
         let rewritten = self.addresses.on_response(context, (), &response);
         rewritten.or(changed)
+    }
+
+    /// Records the end of the connection.
+    pub(in crate::kafka) fn close<C: ClusterHandle>(
+        &mut self,
+        context: &HandlerContext<C>,
+        now: Timestamp,
+    ) {
+        self.fetch.close(context);
+        context.close(now);
     }
 }
 
@@ -128,6 +150,13 @@ impl PendingRequest {
     /// Returns whether spans wait for the response.
     pub(in crate::kafka) const fn has_spans(&self) -> bool {
         matches!(self, Self::Produce(_))
+    }
+
+    /// Records that the batch of a partition was sent again without the contexts.
+    pub(in crate::kafka) fn cancel_injection(&mut self, key: &PartitionKey, reason: SkipReason) {
+        if let Self::Produce(produce) = self {
+            produce.cancel_partition(key, reason);
+        }
     }
 
     /// Ends the request without a response.

@@ -12,15 +12,18 @@ use throughline_kafka::types::Offset;
 use throughline_kafka::wire::Error;
 
 use self::patch::RecordSetPatch;
-use self::session::{FetchPosition, FetchSession};
+use self::session::{FetchOptions, FetchPosition, FetchSession};
 use super::context::HandlerContext;
-use super::correlation;
+use super::correlation::{self, PartitionSource};
 use super::delivery::{DeliveryTimes, PartitionDelivery};
 use super::message::{ApiFrame, Handler, RequestDecision};
 use super::selection::{AbortedTransactions, RecordSelection};
-use crate::kafka::cluster::{BatchReader, ClusterHandle, Scratch};
+use crate::Timestamp;
+use crate::kafka::cluster::{
+    BatchReader, ClusterHandle, FetchSessionKey, FetchedPartition, Scratch,
+};
 use crate::kafka::topic::PartitionKey;
-use crate::kafka::{SessionEvent, SkipReason};
+use crate::kafka::{SessionEvent, SkipReason, error_code};
 
 pub(in crate::kafka) use self::session::FetchState;
 
@@ -67,6 +70,8 @@ fn parse_request<C>(
     Ok(ParseOutcome::Parsed(FetchState {
         // KIP-227: epochs 0 and -1 are full requests, which name every partition.
         is_full: fetch.session_epoch <= 0,
+        session_id: fetch.session_id,
+        sent_at: request.first_byte,
         is_read_committed: fetch.isolation_level == READ_COMMITTED,
         positions,
         forgotten,
@@ -79,6 +84,7 @@ fn report_lag<C: ClusterHandle>(
     topic: &Arc<str>,
     partition: &FetchResponsePartition<'_>,
     position: Option<Offset>,
+    group: Option<Arc<str>>,
 ) {
     let end = partition.high_watermark.0;
     // With an error the broker gives -1, or a watermark that is out of date.
@@ -86,7 +92,6 @@ fn report_lag<C: ClusterHandle>(
         return;
     }
     if let Some(position) = position {
-        let group = context.group();
         context.report(SessionEvent::Lag {
             group,
             topic: Arc::clone(topic),
@@ -105,11 +110,22 @@ fn deliver<C: ClusterHandle>(
     partition: &FetchResponsePartition<'_>,
     delivery: FetchDelivery,
 ) -> (Option<Offset>, Option<RecordSetPatch>) {
-    let FetchDelivery { position, times } = delivery;
+    let FetchDelivery {
+        position,
+        times,
+        requested_at,
+    } = delivery;
+    let fetched = FetchedPartition {
+        topic,
+        index: partition.partition_index,
+        since: position.since,
+        requested_at,
+    };
+    let group = context.reader_group(fetched, times.last_byte);
     // A consumer at the end of a partition gets empty record sets: its lag is still known.
     let records = partition.records.filter(|it| !it.bytes().is_empty());
     let Some(records) = records else {
-        report_lag(context, topic, partition, position.offset);
+        report_lag(context, topic, partition, position.offset, group);
         return (None, None);
     };
     let Some(offset) = position.offset else {
@@ -125,13 +141,18 @@ fn deliver<C: ClusterHandle>(
             .is_read_committed
             .then(|| AbortedTransactions::new(aborted)),
     };
-    let index = partition.partition_index;
-    let mut delivery = PartitionDelivery::new(context, topic, index, selection, times)
+    let source = PartitionSource {
+        topic,
+        index: partition.partition_index,
+        group: group.clone(),
+    };
+    let mut delivery = PartitionDelivery::new(context, source, selection, times)
         .with_high_watermark(partition.high_watermark)
         .with_redelivered_before(position.redelivered_before);
     delivery.read(context, reader, records.bytes());
     let delivered = delivery.finish(context);
-    report_lag(context, topic, partition, delivered.end.max(Some(offset)));
+    let end = delivered.end.max(Some(offset));
+    report_lag(context, topic, partition, end, group);
     let patch = (!delivered.patches.is_empty()).then(|| RecordSetPatch {
         range: records.range(),
         spans: delivered.patches,
@@ -139,23 +160,51 @@ fn deliver<C: ClusterHandle>(
     (delivered.last_offset, patch)
 }
 
+/// Records that the connection does not fetch a partition any more.
+fn release<C: ClusterHandle>(context: &mut HandlerContext<C>, key: &PartitionKey) {
+    let topic = context.topic_name(&key.topic);
+    let connection = context.client_connection();
+    context
+        .cluster
+        .with_state(|state| state.release_partition(connection, &topic, key.index));
+}
+
+fn session_key<C: ClusterHandle>(context: &HandlerContext<C>, session_id: i32) -> FetchSessionKey {
+    FetchSessionKey {
+        broker: context.client.endpoints.broker.clone(),
+        session_id,
+    }
+}
+
 /// Position of a client in a partition, and times of the response.
 #[derive(Debug, Clone, Copy)]
 struct FetchDelivery {
     position: FetchPosition,
     times: DeliveryTimes,
+    /// Time of the request.
+    requested_at: Timestamp,
 }
 
 // === impl FetchHandler ===
 
 impl FetchHandler {
+    /// Keeps the fetch session for another connection.
+    pub(super) fn close<C: ClusterHandle>(&mut self, context: &HandlerContext<C>) {
+        if let Some((session_id, positions)) = self.session.keep() {
+            let key = session_key(context, session_id);
+            context
+                .cluster
+                .with_state(|state| state.keep_fetch_session(key, positions));
+        }
+    }
+
     /// Reads the records of a response. Returns the patches of its record sets.
     fn read_response<C: ClusterHandle>(
         &mut self,
         context: &mut HandlerContext<C>,
         reader: &mut BatchReader,
         response: &ApiFrame<'_>,
-        is_read_committed: bool,
+        request: FetchOptions,
     ) -> Vec<RecordSetPatch> {
         let mut patches = Vec::new();
         let outcome = FetchResponse::parse(response.body(), response.version);
@@ -165,6 +214,7 @@ impl FetchHandler {
         };
         let max_partitions = context.settings.limits.max_partitions;
         let times = DeliveryTimes::of(response);
+        self.session.set_id(fetch.session_id);
         for topic in &fetch.topics {
             let Some(key) = context.topics.key(&topic.topic) else {
                 continue;
@@ -175,11 +225,16 @@ impl FetchHandler {
                     topic: key.clone(),
                     index: partition.partition_index,
                 };
+                if partition.error_code != error_code::NONE {
+                    // The client may go on at another broker.
+                    release(context, &key);
+                }
                 let high_watermark = partition.high_watermark;
-                let position = self
-                    .session
-                    .position(&key, high_watermark, is_read_committed);
-                let delivery = FetchDelivery { position, times };
+                let delivery = FetchDelivery {
+                    position: self.session.position(&key, high_watermark, request),
+                    times,
+                    requested_at: request.sent_at,
+                };
                 let (last, patch) = deliver(context, reader, &name, &partition, delivery);
                 patches.extend(patch);
                 // After the records were read: they are compared with what was delivered before.
@@ -194,10 +249,10 @@ impl FetchHandler {
         context: &mut HandlerContext<C>,
         scratch: &mut Scratch,
         response: &ApiFrame<'_>,
-        is_read_committed: bool,
+        request: FetchOptions,
     ) -> Option<Bytes> {
         let reader = &mut scratch.reader;
-        let patches = self.read_response(context, reader, response, is_read_committed);
+        let patches = self.read_response(context, reader, response, request);
         // The spans are made in any case; only the records cannot be patched any more.
         if patches.is_empty() || !response.is_buffered {
             return None;
@@ -225,12 +280,23 @@ impl<C: ClusterHandle> Handler<C> for FetchHandler {
         pending: Self::Pending,
         response: &ApiFrame<'_>,
     ) -> Option<Bytes> {
-        let is_read_committed = pending.is_read_committed;
+        let request = pending.options();
         let max_partitions = context.settings.limits.max_partitions;
+        if let Some(session_id) = self.session.continued_id(&pending) {
+            let key = session_key(context, session_id);
+            let positions = context
+                .cluster
+                .with_state(|state| state.take_fetch_session(&key));
+            if let Some(positions) = positions {
+                self.session = FetchSession::new(session_id, positions);
+            }
+        }
         // Only now: the next request may be in flight already, and has other positions.
-        self.session.apply(*pending, max_partitions);
+        for key in self.session.apply(*pending, max_partitions) {
+            release(context, &key);
+        }
         let mut scratch = context.take_scratch();
-        let patched = self.read_and_patch(context, &mut scratch, response, is_read_committed);
+        let patched = self.read_and_patch(context, &mut scratch, response, request);
         context.return_scratch(scratch);
         patched
     }

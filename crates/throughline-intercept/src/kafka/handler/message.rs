@@ -6,6 +6,7 @@ use throughline_kafka::message::ParseOutcome;
 use throughline_kafka::wire::Error;
 
 use super::context::HandlerContext;
+use super::produce::OriginalProduce;
 use crate::Timestamp;
 
 /// Request or response that has arrived in whole.
@@ -32,6 +33,8 @@ pub(in crate::kafka) struct RequestDecision<P> {
     pub(in crate::kafka) pending: Option<P>,
     /// Frame to forward in place of the request, in pieces.
     pub(in crate::kafka) replacement: Option<Vec<Bytes>>,
+    /// Original of the request, to be sent again if the broker refuses the change.
+    pub(in crate::kafka) original: Option<Box<OriginalProduce>>,
 }
 
 /// Handler of a group of APIs.
@@ -75,6 +78,7 @@ impl<P> RequestDecision<P> {
         Self {
             pending: Some(pending),
             replacement: None,
+            original: None,
         }
     }
 
@@ -83,6 +87,7 @@ impl<P> RequestDecision<P> {
         RequestDecision {
             pending: self.pending.map(convert),
             replacement: self.replacement,
+            original: self.original,
         }
     }
 }

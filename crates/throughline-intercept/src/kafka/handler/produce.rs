@@ -2,6 +2,7 @@
 //! response closes.
 
 mod injection;
+mod original;
 mod pending;
 
 use std::collections::{HashMap, VecDeque};
@@ -12,27 +13,34 @@ use throughline_kafka::message::produce::{ProduceRequest, ProduceResponse};
 use throughline_kafka::message::{ApiMessage, ParseOutcome};
 use throughline_kafka::wire::{Error, WireField};
 
+pub(in crate::kafka) use self::original::{BatchKey, OriginalProduce};
 pub(in crate::kafka) use self::pending::PendingProduce;
 
 use self::injection::{InjectionPolicy, RecordInspector, inject, observe};
 use self::pending::{PendingPartition, ProduceResult};
 use super::context::HandlerContext;
 use super::message::{ApiFrame, Handler, RequestDecision};
+use crate::kafka::cluster::TopicBatchLimits;
 use crate::kafka::cluster::{ClusterHandle, Scratch};
-use crate::kafka::settings::DEFAULT_MAX_MESSAGE_BYTES;
 use crate::kafka::topic::PartitionKey;
-use crate::kafka::{SessionEvent, SkipReason, error_code};
+use crate::kafka::{SkipReason, error_code};
 
 /// Handler of Produce.
 #[derive(Debug, Default)]
 pub(super) struct ProduceHandler;
+
+/// Produce request that was read.
+struct ReadProduce {
+    pending: PendingProduce,
+    acks: i16,
+}
 
 /// Reads a request. Its changes are recorded in the splice of `scratch`.
 fn read_request<C: ClusterHandle>(
     context: &mut HandlerContext<C>,
     scratch: &mut Scratch,
     request: &ApiFrame<'_>,
-) -> Result<ParseOutcome<(PendingProduce, i16)>, Error> {
+) -> Result<ParseOutcome<ReadProduce>, Error> {
     // Scratch comes from a pool: it may hold the changes of another connection's frame.
     scratch.splice.clear();
     let outcome = ProduceRequest::parse(request.body(), request.version)?;
@@ -40,12 +48,17 @@ fn read_request<C: ClusterHandle>(
         return Ok(ParseOutcome::UnsupportedVersion);
     };
     let mut pending = PendingProduce::new(request.first_byte);
+    if produce.acks == 0 && request.is_buffered {
+        // Without a response nobody would learn that the change was refused.
+        let acks = 1i16.to_be_bytes();
+        scratch.splice.replace(produce.acks_range.clone(), &acks)?;
+    }
     for topic in &produce.topics {
         let Some(key) = context.topics.key(&topic.topic) else {
             continue;
         };
         // Per topic, not per record: it takes the lock for what brokers have rejected.
-        let policy = InjectionPolicy::of_topic(context, &key, request.is_buffered);
+        let policy = InjectionPolicy::of_topic(context, &key, request);
         for partition in &topic.partitions {
             let Some(records) = partition.records else {
                 continue;
@@ -68,7 +81,10 @@ fn read_request<C: ClusterHandle>(
             pending.partitions.push_back(partition);
         }
     }
-    Ok(ParseOutcome::Parsed((pending, produce.acks)))
+    Ok(ParseOutcome::Parsed(ReadProduce {
+        pending,
+        acks: produce.acks,
+    }))
 }
 
 /// Returns the batch of a partition: since v3 there is exactly one. The broker rejects anything
@@ -104,10 +120,13 @@ fn process_batch<C: ClusterHandle>(
     policy: &InjectionPolicy,
 ) -> Result<(), Error> {
     match policy {
-        InjectionPolicy::Inject(limits) => {
-            match inject(&mut inspector, scratch, records, batch, limits)? {
+        InjectionPolicy::Inject(topic) => {
+            match inject(&mut inspector, scratch, records, batch, topic)? {
                 BatchOutcome::Changed(records) => {
-                    inspector.partition.injected = records;
+                    let partition = &mut inspector.partition;
+                    partition.injected = records;
+                    partition.is_at_risk =
+                        partition.begins_sequence() || !topic.is_accepted(partition.size);
                     return Ok(());
                 }
                 BatchOutcome::Unchanged => return Ok(()),
@@ -126,28 +145,38 @@ fn process_batch<C: ClusterHandle>(
     Ok(())
 }
 
-/// Returns the request with its changes, in pieces; [`None`] when it does not change or would
-/// become too large.
-fn reseal<C>(
+/// Cancels the injection if the request would become too large.
+fn limit_request_size<C>(
     context: &HandlerContext<C>,
-    scratch: &mut Scratch,
+    scratch: &Scratch,
     request: &ApiFrame<'_>,
     pending: &mut PendingProduce,
-) -> Option<Vec<Bytes>> {
-    if scratch.splice.is_empty() {
-        return None;
-    }
+) {
     let frame = request.bytes;
     // A request that exceeds the limit already is the client's own affair.
     let max_bytes = context.settings.limits.max_request_bytes.max(frame.len());
     let size = scratch.splice.resealed_size(frame);
+    if size.is_none_or(|size| size > max_bytes) {
+        pending.cancel_injection(SkipReason::BatchTooLarge);
+    }
+}
+
+/// Returns the request with its changes, in pieces; [`None`] when it does not change.
+fn reseal(
+    scratch: &mut Scratch,
+    request: &ApiFrame<'_>,
+    pending: &mut PendingProduce,
+) -> Option<Vec<Bytes>> {
+    if !pending.is_changed() {
+        return None;
+    }
     let mut pieces = Vec::new();
-    let is_resealed = size.is_some_and(|size| size <= max_bytes)
-        && scratch
-            .splice
-            .reseal_pieces(frame, request.body_start, |piece| pieces.push(piece))
-            .is_ok();
-    if !is_resealed {
+    let resealed = scratch
+        .splice
+        .reseal_pieces(request.bytes, request.body_start, |piece| {
+            pieces.push(piece);
+        });
+    if resealed.is_err() {
         pending.cancel_injection(SkipReason::BatchTooLarge);
         return None;
     }
@@ -160,10 +189,13 @@ fn handle_request<C: ClusterHandle>(
     request: &ApiFrame<'_>,
 ) -> Result<ParseOutcome<RequestDecision<Box<PendingProduce>>>, Error> {
     let outcome = read_request(context, scratch, request)?;
-    let Some((mut pending, acks)) = outcome.parsed() else {
+    let Some(ReadProduce { mut pending, acks }) = outcome.parsed() else {
         return Ok(ParseOutcome::UnsupportedVersion);
     };
-    let replacement = reseal(context, scratch, request, &mut pending);
+    limit_request_size(context, scratch, request, &mut pending);
+    // First the original: what cannot be taken back is not changed.
+    let original = OriginalProduce::keep(context, request, &mut pending, acks);
+    let replacement = reseal(scratch, request, &mut pending);
     pending.report_injection(context);
     // With acks=0 the broker sends no response: the spans end when the request is forwarded.
     let pending = if acks == 0 {
@@ -175,6 +207,7 @@ fn handle_request<C: ClusterHandle>(
     Ok(ParseOutcome::Parsed(RequestDecision {
         pending,
         replacement,
+        original,
     }))
 }
 
@@ -197,41 +230,32 @@ fn take_partition(
     others.get_mut(key)?.pop_front()
 }
 
-/// Learns from a partition that the broker rejected: a topic gets smaller contexts or none.
-///
-/// If the broker then rejects unmodified records with the same error, the cause was another one (a
-/// record without a key for a compacted topic), and injection resumes.
-fn learn_rejection<C: ClusterHandle>(
+/// Learns from the sizes that the broker accepted, and from the records that it rejected although
+/// they were not changed.
+fn learn_results<C: ClusterHandle>(
     context: &mut HandlerContext<C>,
-    partition: &PendingPartition,
-    error_code: i16,
+    results: &[(PendingPartition, ProduceResult)],
 ) {
-    if error_code == error_code::NONE {
-        return;
-    }
-    let topic = context.topic_name(&partition.key.topic);
-    let was_refused_before = partition.not_injected == Some(SkipReason::RefusedBefore);
-    let max_bytes = match error_code {
-        error_code::INVALID_RECORD if was_refused_before => {
-            let max_bytes = DEFAULT_MAX_MESSAGE_BYTES;
-            return context
-                .cluster
-                .with_state(|state| state.learn_max_message_bytes(&topic, max_bytes));
-        }
-        _ if partition.injected == 0 => return,
-        // The batch may pass as large as it was before injection; certainly not larger.
-        error_code::MESSAGE_TOO_LARGE | error_code::RECORD_LIST_TOO_LARGE => partition.batch_bytes,
-        error_code::CORRUPT_MESSAGE
-        | error_code::UNSUPPORTED_FOR_MESSAGE_FORMAT
-        | error_code::INVALID_RECORD => 0,
-        _ => return,
-    };
-    // Another connection may have learned a lower limit meanwhile.
+    // Names first: they take the lock themselves.
+    let topics: Vec<_> = results
+        .iter()
+        .map(|(partition, _)| context.topic_name(&partition.key.topic))
+        .collect();
     context.cluster.with_state(|state| {
-        let max_bytes = max_bytes.min(state.max_message_bytes(&topic));
-        state.learn_max_message_bytes(&topic, max_bytes);
+        for (topic, (partition, result)) in topics.iter().zip(results) {
+            let error_code = result.error_code;
+            let is_accepted = error_code == error_code::NONE;
+            let is_rejected = partition.injected == 0
+                && error_code::is_change_rejected(error_code)
+                && !error_code::is_size_rejected(error_code);
+            if is_accepted && !state.batch_limits(topic).is_accepted(partition.size, None) {
+                state.learn_batch_limits(topic, |limits| limits.accept(partition.size));
+            } else if is_rejected {
+                // A record without a key for a compacted topic, for example.
+                state.learn_batch_limits(topic, TopicBatchLimits::allow_changes);
+            }
+        }
     });
-    context.report(SessionEvent::InjectionRejected { topic, error_code });
 }
 
 // === impl ProduceHandler ===
@@ -263,6 +287,7 @@ impl<C: ClusterHandle> Handler<C> for ProduceHandler {
         };
         let started_at = pending.started_at;
         let mut others = HashMap::new();
+        let mut results = Vec::new();
         for topic in &produce.topics {
             let Some(key) = context.topics.key(&topic.topic) else {
                 continue;
@@ -273,11 +298,14 @@ impl<C: ClusterHandle> Handler<C> for ProduceHandler {
                     index: result.index,
                 };
                 if let Some(partition) = take_partition(&mut pending, &mut others, &key) {
-                    learn_rejection(context, &partition, result.error_code);
                     let result = ProduceResult::of(&result, response.last_byte);
-                    partition.close(context, started_at, result);
+                    results.push((partition, result));
                 }
             }
+        }
+        learn_results(context, &results);
+        for (partition, result) in results {
+            partition.close(context, started_at, result);
         }
         // A response that leaves out a partition says nothing about its records.
         pending.partitions.extend(others.into_values().flatten());

@@ -5,7 +5,7 @@
 
 use std::collections::HashSet;
 
-use throughline_kafka::batch::RecordBatch;
+use throughline_kafka::batch::{RecordBatch, RecordBatches, RecordSetEntry};
 use throughline_kafka::message::fetch::AbortedTransaction;
 use throughline_kafka::message::share::AcquiredRecords;
 use throughline_kafka::types::Offset;
@@ -28,7 +28,7 @@ pub(super) enum RecordSelection {
 pub(super) type DeliveryCount = Option<i16>;
 
 /// Aborted transactions, followed as a reader of committed records follows them.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct AbortedTransactions {
     /// Transactions that have not begun yet; the one with the lowest first offset comes last.
     upcoming: Vec<AbortedTransaction>,
@@ -43,6 +43,14 @@ const ABORT_MARKER: &[u8] = &[0, 0];
 pub(super) fn last_offset(batch: &RecordBatch<'_>) -> Offset {
     let delta = i64::from(batch.last_offset_delta());
     Offset(batch.base_offset().0.saturating_add(delta))
+}
+
+/// Returns the number of offsets that the batch was written with.
+pub(super) fn offset_count(batch: &RecordBatch<'_>) -> i64 {
+    let last = last_offset(batch).0;
+    last.saturating_sub(batch.base_offset().0)
+        .saturating_add(1)
+        .max(0)
 }
 
 // === impl RecordSelection ===
@@ -65,6 +73,26 @@ impl RecordSelection {
             }
             Self::Acquired(_) => true,
         }
+    }
+
+    /// Returns the number of offsets in a record set that are not for the client: markers, and
+    /// aborted transactions for a reader of committed records.
+    pub(super) fn skipped_offsets(&self, record_set: &[u8]) -> i64 {
+        let Self::From { position, aborted } = self else {
+            return 0;
+        };
+        let mut aborted = aborted.clone();
+        let mut skipped = 0_i64;
+        for entry in RecordBatches::new(record_set) {
+            let RecordSetEntry::Batch(batch) = entry else {
+                continue;
+            };
+            let is_aborted = aborted.as_mut().is_some_and(|it| it.covers(&batch));
+            if is_aborted || batch.is_control() || last_offset(&batch) < *position {
+                skipped = skipped.saturating_add(offset_count(&batch));
+            }
+        }
+        skipped
     }
 
     /// Returns the delivery count of a record; [`None`] when the record is not selected.

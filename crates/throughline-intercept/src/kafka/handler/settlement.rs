@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::context::HandlerContext;
-use super::correlation;
+use super::correlation::SettledQueues;
 use super::span::{PartitionAttributes, RecordAttributes, RecordOperation, RecordSpan};
 use crate::Timestamp;
 use crate::kafka::cluster::{ClientPartition, ClusterHandle, PendingDelivery, SettledOffsets};
@@ -15,6 +15,8 @@ use crate::trace::{SpanIdentity, seconds};
 pub(super) struct Settlement<'a> {
     pub(super) partition: &'a PartitionKey,
     pub(super) group: Option<&'a Arc<str>>,
+    /// Whether the offsets belong to a transaction, and come from its producer.
+    pub(super) is_transaction: bool,
     /// Arrival of the first byte of the request.
     pub(super) sent_at: Timestamp,
     /// Arrival of the response.
@@ -37,23 +39,37 @@ impl Settlement<'_> {
             topic: context.topic_name(&self.partition.topic),
             partition: self.partition.index,
         };
-        // Also when no delivery is known: spans may be off while the process is correlated.
-        correlation::report_settled(&context.cluster, &partition, offsets, self.now);
-        let group = self.group.cloned().or_else(|| context.group());
-        let (deliveries, cluster_id) = context.cluster.with_state(|state| {
-            let deliveries = state.settle(&partition, group.as_ref(), offsets);
-            (deliveries, state.cluster_id())
+        let group = self.group.or(context.client.group.as_ref()).cloned();
+        let (settled, cluster_id) = context.cluster.with_state(|state| {
+            let settled = match &group {
+                Some(group) if self.is_transaction => {
+                    state.settle_transaction(&partition, group, offsets, self.sent_at)
+                }
+                group => state.settle(&partition, group.as_ref(), offsets, self.sent_at),
+            };
+            (settled, state.cluster_id())
         });
-        if deliveries.is_empty() {
+        // Also when no delivery is known: spans may be off while the process is correlated.
+        let queues = SettledQueues {
+            partition: &partition,
+            group: group.as_ref(),
+            is_only_group: settled.is_only_group,
+        };
+        queues.report(&context.cluster, offsets, self.now);
+        if settled.deliveries.is_empty() {
             return;
         }
+        // Members of share groups acknowledge the records that they have handled.
+        let is_handling_known = settled.is_after_work || self.acknowledgement.is_some();
         let (topic, index) = (partition.topic, partition.partition);
         let operation = RecordOperation::Commit;
         let spans = u32::try_from(deliveries.len()).unwrap_or(u32::MAX);
         context.budget.expect_records(spans);
         let attributes = PartitionAttributes::new(operation, topic, index, group, cluster_id);
-        for delivery in deliveries {
-            self.emit_span(context, &attributes, delivery);
+        for delivery in settled.deliveries {
+            let handled = self.now.saturating_sub(delivery.at);
+            let handled = is_handling_known.then(|| seconds(handled));
+            self.emit_span(context, &attributes, delivery, handled);
         }
     }
 
@@ -62,12 +78,12 @@ impl Settlement<'_> {
         context: &mut HandlerContext<C>,
         partition: &PartitionAttributes,
         delivery: PendingDelivery,
+        handled: Option<f64>,
     ) {
         // The consumer span was recorded, so its child is sampled.
         if !context.budget.admit(&context.cluster, true, self.now) {
             return;
         }
-        let handled = self.now.saturating_sub(delivery.at);
         let span = RecordSpan {
             identity: SpanIdentity {
                 trace_id: delivery.trace_id,
@@ -82,7 +98,7 @@ impl Settlement<'_> {
             partition,
             record: RecordAttributes {
                 offset: Some(delivery.offset),
-                handled: Some(seconds(handled)),
+                handled,
                 acknowledged: self.acknowledgement,
                 ..RecordAttributes::default()
             },

@@ -16,12 +16,13 @@ use throughline_kafka::types::Offset;
 use throughline_kafka::wire::Error;
 
 use super::context::HandlerContext;
+use super::correlation::PartitionSource;
 use super::delivery::{DeliveryTimes, PartitionDelivery};
 use super::message::{ApiFrame, Handler, RequestDecision};
 use super::selection::RecordSelection;
 use super::settlement::Settlement;
 use crate::Timestamp;
-use crate::kafka::cluster::{BatchReader, ClusterHandle, SettledOffsets};
+use crate::kafka::cluster::{BatchReader, ClusterHandle, MemberSign, SettledOffsets};
 use crate::kafka::topic::{PartitionKey, TopicKey};
 use crate::kafka::{SkipReason, error_code};
 
@@ -71,7 +72,11 @@ fn parse_request<C: ClusterHandle>(
         let group = group.and_then(|group| group.text());
         let group = group.filter(|group| !group.is_empty());
         if let Some(group) = group {
-            context.learn_group(group);
+            let sign = MemberSign {
+                member: "",
+                is_joining: true,
+            };
+            context.learn_group(group, sign, request.last_byte);
         }
         let mut pending = PendingShareAck {
             group: group.map(Arc::from),
@@ -145,7 +150,7 @@ fn read_fetch_response<C: ClusterHandle>(
         }
         pending.settle(context, &rejected, response.last_byte);
     }
-    let times = DeliveryTimes::of(response);
+    let (times, group) = (DeliveryTimes::of(response), context.client.group.clone());
     for topic in &fetch.topics {
         let name = context.topic_name(&TopicKey::Id(topic.topic_id));
         for partition in &topic.partitions {
@@ -154,8 +159,12 @@ fn read_fetch_response<C: ClusterHandle>(
             let records = partition.records.filter(|_| !acquired.is_empty());
             let Some(records) = records else { continue };
             let selection = RecordSelection::acquired(acquired);
-            let index = partition.partition_index;
-            let mut delivery = PartitionDelivery::new(context, &name, index, selection, times);
+            let source = PartitionSource {
+                topic: &name,
+                index: partition.partition_index,
+                group: group.clone(),
+            };
+            let mut delivery = PartitionDelivery::new(context, source, selection, times);
             delivery.read(context, reader, records.bytes());
             drop(delivery.finish(context));
         }
@@ -233,6 +242,7 @@ impl PendingShareAck {
             let settlement = Settlement {
                 partition: &range.partition,
                 group: self.group.as_ref(),
+                is_transaction: false,
                 sent_at: self.sent_at,
                 now,
                 acknowledgement: Some(range.acknowledgement),

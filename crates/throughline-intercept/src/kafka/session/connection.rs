@@ -6,6 +6,7 @@ use bytes::Bytes;
 use throughline_kafka::frame::{FrameEvent, Framer, FramingError};
 
 use super::in_flight::{InFlightRequest, InFlightRequests, RequestHead};
+use super::replay::ReplayState;
 use super::sasl::SaslExchange;
 use super::stream::FrameStream;
 use crate::kafka::handler::{HandlerContext, Handlers, PendingRequest};
@@ -23,6 +24,7 @@ pub(super) struct Connection<C: ClusterHandle> {
     pub(super) responses: FrameStream<InFlightRequest>,
     pub(super) in_flight: InFlightRequests,
     pub(super) sasl: SaslExchange,
+    pub(super) replay: ReplayState,
     /// The broker sends no more responses.
     broker_closed: bool,
     /// An internal error occurred: only frames that must be changed are read.
@@ -45,31 +47,38 @@ impl<C: ClusterHandle> Connection<C> {
             responses: FrameStream::new(Framer::responses()),
             in_flight: InFlightRequests::default(),
             sasl: SaslExchange::default(),
+            replay: ReplayState::default(),
             broker_closed: false,
             tracing_disabled: false,
         }
     }
 
-    /// Adds a request that waits for its response.
-    pub(super) fn push_in_flight(&mut self, request: InFlightRequest) {
+    /// Adds a request that waits for its response. Returns its serial number.
+    pub(super) fn push_in_flight(&mut self, request: InFlightRequest) -> Option<u64> {
         if self.in_flight.len() >= self.context.settings.limits.max_in_flight {
             // Its response will match nothing, and pass as one out of order.
             self.context.out.skip(SkipReason::Capacity, 0);
-            return request
-                .pending
-                .discard(&mut self.context, SkipReason::Capacity);
+            self.discard(request, SkipReason::Capacity);
+            return None;
         }
-        self.in_flight.push(request);
+        Some(self.in_flight.push(request))
+    }
+
+    /// Ends a request whose result will not be known.
+    pub(super) fn discard(&mut self, request: InFlightRequest, reason: SkipReason) {
+        self.release_original(&request);
+        request.pending.discard(&mut self.context, reason);
+    }
+
+    fn release_original(&self, request: &InFlightRequest) {
+        let original = request.original.as_ref();
+        self.release_bytes(original.map_or(0, |it| it.reserved_bytes));
     }
 
     /// Adds a request whose response concludes nothing.
     pub(super) fn push_plain(&mut self, head: RequestHead, first_byte: Timestamp) {
-        self.push_in_flight(InFlightRequest {
-            head,
-            first_byte,
-            is_answered: true,
-            pending: PendingRequest::Plain,
-        });
+        let request = InFlightRequest::new(head, first_byte, PendingRequest::Plain);
+        self.push_in_flight(request);
     }
 
     /// Prepares the framer of responses for a SASL token, if the next frame is one.
@@ -129,9 +138,12 @@ impl<C: ClusterHandle> Connection<C> {
             Side::Client => self.drop_request(),
             Side::Broker => self.drop_response(now),
         }
+        self.handlers.close(&self.context, now);
         // Also at the end of the client's side: requests may have come after the broker closed.
         if self.broker_closed {
+            self.drop_replay(now);
             for request in self.in_flight.abandon() {
+                self.release_original(&request);
                 let error = error_code::NETWORK_EXCEPTION;
                 request.pending.fail(&mut self.context, now, error);
             }
@@ -141,6 +153,9 @@ impl<C: ClusterHandle> Connection<C> {
     /// Closes the spans of requests that have timed out.
     pub(super) fn expire(&mut self, now: Timestamp) {
         let timeout = self.context.settings.limits.request_timeout;
+        if self.in_flight.deadline(timeout).is_some_and(|it| it <= now) {
+            self.expire_barrier();
+        }
         for pending in self.in_flight.expire(now, timeout) {
             pending.fail(&mut self.context, now, error_code::REQUEST_TIMED_OUT);
         }
@@ -162,9 +177,9 @@ impl<C: ClusterHandle> Connection<C> {
     fn pass_everything(&mut self, now: Timestamp) {
         self.drop_request();
         self.drop_response(now);
+        self.abort_replay();
         for request in self.in_flight.abandon() {
-            let reason = SkipReason::OutOfOrder;
-            request.pending.discard(&mut self.context, reason);
+            self.discard(request, SkipReason::OutOfOrder);
         }
         let framers = [
             (Side::Client, &mut self.requests.framer),
@@ -188,6 +203,7 @@ impl<C: ClusterHandle> Connection<C> {
     fn drop_response(&mut self, now: Timestamp) {
         if let Some(current) = self.responses.current.take() {
             self.release_bytes(current.reserved_bytes);
+            self.release_original(&current.subject);
             let (pending, error) = (current.subject.pending, error_code::NETWORK_EXCEPTION);
             pending.fail(&mut self.context, now, error);
         }
@@ -197,7 +213,8 @@ impl<C: ClusterHandle> Connection<C> {
 impl<C: ClusterHandle> Drop for Connection<C> {
     /// Gives the reserved bytes back to the other connections.
     fn drop(&mut self) {
-        let bytes = self.requests.reserved_bytes() + self.responses.reserved_bytes();
-        self.release_bytes(bytes);
+        let frames = self.requests.reserved_bytes() + self.responses.reserved_bytes();
+        let originals = self.in_flight.reserved_bytes() + self.replay.reserved_bytes();
+        self.release_bytes(frames + originals);
     }
 }

@@ -7,7 +7,7 @@ use throughline_kafka::api::ApiKey;
 use throughline_kafka::types::CorrelationId;
 
 use crate::Timestamp;
-use crate::kafka::handler::PendingRequest;
+use crate::kafka::handler::{OriginalProduce, PendingRequest};
 
 /// Header of a request, as far as it is needed for the response.
 #[derive(Debug, Clone, Copy)]
@@ -26,6 +26,12 @@ pub(super) struct InFlightRequest {
     /// Whether there is a response for certain; false for a Produce whose acks could not be read.
     pub(super) is_answered: bool,
     pub(super) pending: PendingRequest,
+    /// Original of a request that was changed.
+    pub(super) original: Option<Box<OriginalProduce>>,
+    /// Whether this is the second attempt of a request: the client awaits no response to it.
+    pub(super) is_replay: bool,
+    /// Place in the order of all requests of the connection.
+    serial: u64,
 }
 
 /// Request that a response belongs to.
@@ -47,6 +53,9 @@ pub(super) struct InFlightRequests {
     expired: usize,
     /// Requests without a response that a later response overtook.
     skipped: Vec<InFlightRequest>,
+    last_serial: u64,
+    /// Number of requests whose original is kept.
+    originals: usize,
 }
 
 // === impl InFlightRequests ===
@@ -56,8 +65,42 @@ impl InFlightRequests {
         self.waiting.len()
     }
 
-    pub(super) fn push(&mut self, request: InFlightRequest) {
+    /// Adds a request, and returns its serial number.
+    pub(super) fn push(&mut self, mut request: InFlightRequest) -> u64 {
+        self.last_serial += 1;
+        self.originals += usize::from(request.original.is_some());
+        request.serial = self.last_serial;
         self.waiting.push_back(request);
+        self.last_serial
+    }
+
+    /// Adds a request that is answered before all others.
+    pub(super) fn push_front(&mut self, request: InFlightRequest) {
+        // Expired requests are counted from the front; they have no state left to expire again.
+        self.expired = 0;
+        self.waiting.push_front(request);
+    }
+
+    /// Returns the serial number of the last request.
+    pub(super) const fn last_serial(&self) -> u64 {
+        self.last_serial
+    }
+
+    /// Returns whether the response to a request up to this one is awaited.
+    pub(super) fn awaits_until(&self, serial: u64) -> bool {
+        let mut waiting = self.waiting.iter().take_while(|it| it.serial <= serial);
+        waiting.any(|it| it.is_answered || it.original.is_some())
+    }
+
+    /// Returns whether the original of any request is kept.
+    pub(super) const fn has_originals(&self) -> bool {
+        self.originals > 0
+    }
+
+    /// Bytes of the budget that kept originals take.
+    pub(super) fn reserved_bytes(&self) -> usize {
+        let originals = self.waiting.iter().filter_map(|it| it.original.as_ref());
+        originals.map(|it| it.reserved_bytes).sum()
     }
 
     /// Removes and returns the request that a response belongs to.
@@ -83,7 +126,9 @@ impl InFlightRequests {
         if at < self.expired {
             self.expired -= 1;
         }
-        self.waiting.remove(at)
+        let request = self.waiting.remove(at)?;
+        self.originals -= usize::from(request.original.is_some());
+        Some(request)
     }
 
     /// Takes the requests that a later response overtook.
@@ -94,7 +139,7 @@ impl InFlightRequests {
     /// Returns when the first request with spans times out.
     pub(super) fn deadline(&self, timeout: u64) -> Option<Timestamp> {
         let mut waiting = self.waiting.iter().skip(self.expired);
-        let first = waiting.find(|request| request.pending.has_spans())?;
+        let first = waiting.find(|it| it.pending.has_spans() || it.original.is_some())?;
         Some(first.first_byte.saturating_add(timeout))
     }
 
@@ -123,7 +168,7 @@ impl InFlightRequests {
 
     /// Removes and returns all requests: no response comes any more.
     pub(super) fn abandon(&mut self) -> impl Iterator<Item = InFlightRequest> + use<> {
-        self.expired = 0;
+        (self.expired, self.originals) = (0, 0);
         std::mem::take(&mut self.waiting).into_iter()
     }
 }
@@ -131,6 +176,37 @@ impl InFlightRequests {
 // === impl InFlightRequest ===
 
 impl InFlightRequest {
+    /// Returns a request that waits for its response.
+    pub(super) const fn new(
+        head: RequestHead,
+        first_byte: Timestamp,
+        pending: PendingRequest,
+    ) -> Self {
+        Self {
+            head,
+            first_byte,
+            is_answered: true,
+            pending,
+            original: None,
+            is_replay: false,
+            serial: 0,
+        }
+    }
+
+    /// Returns a request that may have no response.
+    pub(super) const fn unsure(head: RequestHead, first_byte: Timestamp) -> Self {
+        let mut request = Self::new(head, first_byte, PendingRequest::Plain);
+        request.is_answered = false;
+        request
+    }
+
+    /// Returns the second attempt of a request.
+    pub(super) const fn replay_of(head: RequestHead, first_byte: Timestamp) -> Self {
+        let mut request = Self::new(head, first_byte, PendingRequest::Plain);
+        request.is_replay = true;
+        request
+    }
+
     const fn take_pending(&mut self) -> PendingRequest {
         std::mem::replace(&mut self.pending, PendingRequest::Plain)
     }
@@ -141,21 +217,23 @@ mod tests {
     use super::*;
 
     fn request(id: i32, is_answered: bool) -> InFlightRequest {
+        let head = RequestHead {
+            api: ApiKey::METADATA,
+            version: 0,
+            correlation_id: CorrelationId(id),
+        };
+        let request = InFlightRequest::new(head, 0, PendingRequest::Plain);
         InFlightRequest {
-            head: RequestHead {
-                api: ApiKey::METADATA,
-                version: 0,
-                correlation_id: CorrelationId(id),
-            },
-            first_byte: 0,
             is_answered,
-            pending: PendingRequest::Plain,
+            ..request
         }
     }
 
     fn table(ids: &[i32]) -> InFlightRequests {
         let mut table = InFlightRequests::default();
-        ids.iter().for_each(|id| table.push(request(*id, true)));
+        for id in ids {
+            table.push(request(*id, true));
+        }
         table
     }
 

@@ -13,7 +13,6 @@ use throughline_kafka::frame::{FrameEvent, FrameHeader};
 
 use super::connection::Connection;
 use super::in_flight::{InFlightRequest, RequestHead};
-use crate::kafka::handler::PendingRequest;
 use crate::kafka::{ClusterHandle, SkipReason};
 use crate::{Side, Timestamp};
 
@@ -26,7 +25,7 @@ struct RecoveryPoint {
     request: Option<(RequestHead, Timestamp)>,
     /// Bytes of the budget that the current frame takes.
     reserved_bytes: usize,
-    pending_transmits: usize,
+    pending_output: usize,
     in_flight: usize,
 }
 
@@ -109,7 +108,7 @@ impl RecoveryPoint {
             frame,
             request: request.or_else(|| current.map(|it| (it.subject, it.first_byte))),
             reserved_bytes,
-            pending_transmits: connection.context.out.pending_transmits(),
+            pending_output: connection.pending_output(),
             in_flight: connection.in_flight.len(),
         }
     }
@@ -117,12 +116,19 @@ impl RecoveryPoint {
     /// Completes what the event did not: the frame is forwarded, its bytes are released, and its
     /// response is expected.
     fn recover<C: ClusterHandle>(self, connection: &mut Connection<C>, from: Side) {
-        let out = &mut connection.context.out;
         if let Some(frame) = self.frame
             // Forwarded already, perhaps changed, if the panic came after that.
-            && out.pending_transmits() == self.pending_transmits
+            && connection.pending_output() == self.pending_output
         {
-            out.transmit(from.opposite(), frame);
+            match from {
+                Side::Client => connection.send_to_broker(frame),
+                Side::Broker => connection.send_to_client(frame),
+            }
+        }
+        if from == Side::Broker {
+            // Its state is not trusted any more.
+            let abort = || connection.abort_replay();
+            drop(catch_unwind(AssertUnwindSafe(abort)));
         }
         let current = match from {
             Side::Client => connection
@@ -144,13 +150,10 @@ impl RecoveryPoint {
             // Not if the request was added before the panic.
             && connection.in_flight.len() == self.in_flight
         {
-            connection.push_in_flight(InFlightRequest {
-                head,
-                first_byte,
-                // Whether a Produce is answered depends on its acks, which are unknown here.
-                is_answered: head.api != ApiKey::PRODUCE,
-                pending: PendingRequest::Plain,
-            });
+            let mut request = InFlightRequest::unsure(head, first_byte);
+            // Whether a Produce is answered depends on its acks, which are unknown here.
+            request.is_answered = head.api != ApiKey::PRODUCE;
+            connection.push_in_flight(request);
         }
     }
 }

@@ -23,6 +23,15 @@ const MAX_PEEKED_BYTES: usize = 80 * 1024;
 /// First version of Produce that begins with the transactional id (KIP-98).
 const TRANSACTIONAL_ID_SINCE: i16 = 3;
 
+/// Outcome of reading a request.
+#[derive(Debug, Default)]
+struct ReadRequest {
+    /// Pieces to forward in place of the request, if it changes.
+    replacement: Option<Vec<Bytes>>,
+    /// Serial number of a request that the broker may refuse for the change.
+    at_risk: Option<u64>,
+}
+
 /// Returns the action that a session wants to take on a request.
 fn action_for(head: RequestHead, settings: &Settings) -> FrameAction {
     match head.api {
@@ -35,7 +44,10 @@ fn action_for(head: RequestHead, settings: &Settings) -> FrameAction {
         | ApiKey::TXN_OFFSET_COMMIT
         | ApiKey::JOIN_GROUP
         | ApiKey::SYNC_GROUP
-        | ApiKey::CONSUMER_GROUP_HEARTBEAT => FrameAction::Read,
+        | ApiKey::HEARTBEAT
+        | ApiKey::LEAVE_GROUP
+        | ApiKey::CONSUMER_GROUP_HEARTBEAT
+        | ApiKey::STREAMS_GROUP_HEARTBEAT => FrameAction::Read,
         _ => FrameAction::Pass,
     }
 }
@@ -91,8 +103,10 @@ impl<C: ClusterHandle> Connection<C> {
                 self.expect_sasl_token();
             }
             FrameEvent::Passthrough(bytes) => {
-                self.context.out.transmit(Side::Broker, bytes.clone());
+                self.send_to_broker(bytes.clone());
                 self.mirror_request(bytes, now);
+                // A round may wait for the end of the frame.
+                self.advance_replay(now);
             }
             FrameEvent::Frame(frame) => self.finish_buffered_request(frame, now),
             FrameEvent::FramingFailed(error) => self.fail_framing(Side::Client, error, now),
@@ -132,12 +146,8 @@ impl<C: ClusterHandle> Connection<C> {
                 reserved_bytes: 0,
             });
         } else {
-            self.push_in_flight(InFlightRequest {
-                head,
-                first_byte,
-                is_answered: true,
-                pending: pending_unread(head, reason),
-            });
+            let pending = pending_unread(head, reason);
+            self.push_in_flight(InFlightRequest::new(head, first_byte, pending));
         }
     }
 
@@ -151,7 +161,13 @@ impl<C: ClusterHandle> Connection<C> {
             self.context.out.skip(SkipReason::Version, 0);
             return FrameAction::Pass;
         }
-        action_for(head, &self.context.settings)
+        let action = action_for(head, &self.context.settings);
+        let is_full = self.in_flight.len() >= self.context.settings.limits.max_in_flight;
+        if is_full && action == FrameAction::Change {
+            // Its response could not be matched: what was changed could not be taken back.
+            return FrameAction::Read;
+        }
+        action
     }
 
     /// Takes a piece of a request that was forwarded.
@@ -167,17 +183,20 @@ impl<C: ClusterHandle> Connection<C> {
     /// Takes a request that was buffered.
     fn finish_buffered_request(&mut self, bytes: Bytes, now: Timestamp) {
         let Some(frame) = self.requests.complete(bytes.clone()) else {
-            return self.context.out.transmit(Side::Broker, bytes);
+            return self.send_to_broker(bytes);
         };
-        let changed = self.read_request(&frame, true, now);
+        let read = self.read_request(&frame, true, now);
         self.release_bytes(frame.reserved_bytes);
-        match changed {
+        match read.replacement {
             Some(pieces) => {
                 for piece in pieces {
-                    self.context.out.transmit(Side::Broker, piece);
+                    self.send_to_broker(piece);
                 }
             }
-            None => self.context.out.transmit(Side::Broker, bytes),
+            None => self.send_to_broker(bytes),
+        }
+        if let Some(serial) = read.at_risk {
+            self.hold_behind(serial);
         }
         self.report_held(frame.first_byte, now);
     }
@@ -206,49 +225,50 @@ impl<C: ClusterHandle> Connection<C> {
         }
         self.requests.current = None;
         // Without a readable acks the response may come or not: it must not block later ones.
-        if acks != Some(0) {
-            self.push_in_flight(InFlightRequest {
-                head,
-                first_byte,
-                is_answered: acks.is_some(),
-                pending: PendingRequest::Plain,
-            });
+        match acks {
+            Some(0) => {}
+            Some(_) => self.push_plain(head, first_byte),
+            None => {
+                self.push_in_flight(InFlightRequest::unsure(head, first_byte));
+            }
         }
     }
 
-    /// Reads a request that has arrived in whole. Returns the pieces to forward in its place, if it
-    /// changes.
+    /// Reads a request that has arrived in whole.
     fn read_request(
         &mut self,
         frame: &CompleteFrame<RequestHead>,
         is_buffered: bool,
         now: Timestamp,
-    ) -> Option<Vec<Bytes>> {
+    ) -> ReadRequest {
         let (head, first_byte) = (frame.subject, frame.first_byte);
+        self.context.follows_change = self.in_flight.has_originals() || self.replay.is_in_round();
         let decision = match self.decide_request(frame, is_buffered, now) {
             Ok(ParseOutcome::Parsed(decision)) => decision,
             Ok(ParseOutcome::UnsupportedVersion) => RequestDecision::forward(PendingRequest::Plain),
             Err(_) => {
                 self.context.out.skip(SkipReason::Malformed, 0);
                 // The broker may still read it, and answer. A Produce may have had acks=0.
-                self.push_in_flight(InFlightRequest {
-                    head,
-                    first_byte,
-                    is_answered: head.api != ApiKey::PRODUCE,
-                    pending: PendingRequest::Plain,
-                });
-                return None;
+                let mut request = InFlightRequest::unsure(head, first_byte);
+                request.is_answered = head.api != ApiKey::PRODUCE;
+                self.push_in_flight(request);
+                return ReadRequest::default();
             }
         };
-        if let Some(pending) = decision.pending {
-            self.push_in_flight(InFlightRequest {
-                head,
-                first_byte,
-                is_answered: true,
-                pending,
-            });
+        let is_at_risk = decision.original.as_ref().is_some_and(|it| it.is_at_risk);
+        // A changed request with acks=0 has a response as well.
+        let is_silent = decision.pending.is_none();
+        let mut serial = None;
+        if !is_silent || decision.original.is_some() {
+            let pending = decision.pending.unwrap_or(PendingRequest::Plain);
+            let mut request = InFlightRequest::new(head, first_byte, pending);
+            (request.is_answered, request.original) = (!is_silent, decision.original);
+            serial = self.push_in_flight(request);
         }
-        decision.replacement
+        ReadRequest {
+            replacement: decision.replacement,
+            at_risk: serial.filter(|_| is_at_risk),
+        }
     }
 
     /// Has the handler of its API decide about a request.
@@ -262,7 +282,7 @@ impl<C: ClusterHandle> Connection<C> {
         let header = RequestHeader::parse(&frame.bytes)?;
         let client_id = header.client_id.and_then(|id| id.text());
         // Every request repeats the client id; it changes when a proxy shares a connection.
-        context.client.set_client_id(client_id, &context.settings);
+        context.set_client_id(client_id, now);
         let Some(body_start) = header.body_start else {
             return Ok(ParseOutcome::UnsupportedVersion);
         };

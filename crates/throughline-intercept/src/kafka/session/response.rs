@@ -7,11 +7,32 @@ use throughline_kafka::types::CorrelationId;
 
 use super::connection::Connection;
 use super::in_flight::{InFlightRequest, RequestHead, ResponseMatch};
+use super::replay::RejectedProduce;
 use super::stream::{Admission, CompleteFrame, FrameAction, StartedFrame};
 use super::version::{self, FETCH_ENDPOINTS_SINCE, PRODUCE_ENDPOINTS_SINCE};
 use crate::kafka::handler::{ApiFrame, PendingRequest};
 use crate::kafka::{ClusterHandle, SkipReason};
 use crate::{Side, Timestamp};
+
+/// Decision about a response.
+#[derive(Debug)]
+enum ResponseDecision {
+    Unmodified,
+    Changed(Bytes),
+    /// The client gets it later, or not at all.
+    Withheld,
+}
+
+/// Outcome for a request whose original may be kept.
+#[derive(Debug)]
+enum Checked {
+    Withheld,
+    Accepted {
+        /// Whether the client expects no response.
+        is_silent: bool,
+        request: InFlightRequest,
+    },
+}
 
 /// Returns whether the response may hold addresses that are to be changed.
 const fn has_addresses(head: RequestHead) -> bool {
@@ -42,7 +63,7 @@ impl<C: ClusterHandle> Connection<C> {
                 self.expect_sasl_token();
             }
             FrameEvent::Passthrough(bytes) => {
-                self.context.out.transmit(Side::Client, bytes.clone());
+                self.send_to_client(bytes.clone());
                 if let Some(frame) = self.responses.mirror(bytes) {
                     let reserved_bytes = frame.reserved_bytes;
                     // Too late for a change: the frame is on its way.
@@ -53,20 +74,21 @@ impl<C: ClusterHandle> Connection<C> {
             FrameEvent::Frame(frame) => self.finish_buffered_response(frame, now),
             FrameEvent::FramingFailed(error) => self.fail_framing(Side::Broker, error, now),
         }
+        self.advance_replay(now);
     }
 
     fn begin_response(&mut self, id: CorrelationId, size: usize, now: Timestamp) {
         let matched = self.in_flight.match_response(id);
         let reason = SkipReason::OutOfOrder;
         for skipped in self.in_flight.take_skipped() {
-            skipped.pending.discard(&mut self.context, reason);
+            self.discard(skipped, reason);
         }
         let request = match matched {
             ResponseMatch::InOrder(request) => request,
             ResponseMatch::OutOfOrder(request) => {
                 // Brokers answer in order: one of the two streams was misunderstood.
                 self.context.out.skip(reason, 0);
-                return request.pending.discard(&mut self.context, reason);
+                return self.discard(request, reason);
             }
             ResponseMatch::Unknown => return self.context.out.skip(reason, 0),
         };
@@ -83,12 +105,16 @@ impl<C: ClusterHandle> Connection<C> {
         let admission = self.responses.begin(&self.context, frame, action);
         if let Admission::Passes(request, Some(reason)) = admission {
             self.context.out.skip(reason, 0);
-            request.pending.discard(&mut self.context, reason);
+            self.discard(request, reason);
         }
     }
 
     /// Returns the action that is wanted for the response to a request.
     fn response_action(&self, request: &InFlightRequest) -> FrameAction {
+        // The client must not see the rejection of something that it did not send.
+        if request.original.is_some() || request.is_replay {
+            return FrameAction::MustChange;
+        }
         let action = self.wanted_response_action(request);
         // After an internal error, only what would mislead the client is still read.
         if self.tracing_disabled && action != FrameAction::MustChange {
@@ -124,7 +150,8 @@ impl<C: ClusterHandle> Connection<C> {
             | PendingRequest::Fetch(_)
             | PendingRequest::ShareFetch(_)
             | PendingRequest::ShareAcknowledge(_)
-            | PendingRequest::Commit(_) => FrameAction::Read,
+            | PendingRequest::Commit(_)
+            | PendingRequest::Membership(_) => FrameAction::Read,
         }
     }
 
@@ -137,31 +164,37 @@ impl<C: ClusterHandle> Connection<C> {
     /// Takes a response that was buffered.
     fn finish_buffered_response(&mut self, bytes: Bytes, now: Timestamp) {
         let Some(frame) = self.responses.complete(bytes.clone()) else {
-            return self.context.out.transmit(Side::Client, bytes);
+            return self.send_to_client(bytes);
         };
         let (first_byte, reserved_bytes) = (frame.first_byte, frame.reserved_bytes);
-        let changed = self.read_response(frame, true, now);
+        let decision = self.read_response(frame, true, now);
         self.release_bytes(reserved_bytes);
-        self.context
-            .out
-            .transmit(Side::Client, changed.unwrap_or(bytes));
+        match decision {
+            ResponseDecision::Unmodified => self.send_to_client(bytes),
+            ResponseDecision::Changed(changed) => self.send_to_client(changed),
+            ResponseDecision::Withheld => {}
+        }
         self.report_held(first_byte, now);
     }
 
-    /// Reads a response that has arrived in whole. Returns the frame to forward in its place, if it
-    /// changes.
+    /// Reads a response that has arrived in whole.
     fn read_response(
         &mut self,
         frame: CompleteFrame<InFlightRequest>,
         is_buffered: bool,
         now: Timestamp,
-    ) -> Option<Bytes> {
-        let InFlightRequest { head, pending, .. } = frame.subject;
+    ) -> ResponseDecision {
+        let request = frame.subject;
+        let head = request.head;
+        if request.is_replay {
+            self.finish_replay(&frame.bytes, now);
+            return ResponseDecision::Withheld;
+        }
         let header = ResponseHeader::parse(&frame.bytes, head.api, head.version).ok();
         let Some(body_start) = header.and_then(|header| header.body_start) else {
             self.context.out.skip(SkipReason::Malformed, 0);
-            pending.discard(&mut self.context, SkipReason::Malformed);
-            return None;
+            self.discard(request, SkipReason::Malformed);
+            return ResponseDecision::Unmodified;
         };
         let response = ApiFrame {
             bytes: &frame.bytes,
@@ -173,9 +206,59 @@ impl<C: ClusterHandle> Connection<C> {
             is_buffered,
         };
         if head.api == ApiKey::API_VERSIONS {
-            return version::narrow(&mut self.context, &response);
+            return version::narrow(&mut self.context, &response).into();
         }
-        self.handlers
-            .on_response(&mut self.context, pending, &response)
+        let (is_silent, request) = match self.check_original(request, &response, now) {
+            Checked::Withheld => return ResponseDecision::Withheld,
+            Checked::Accepted { is_silent, request } => (is_silent, request),
+        };
+        let changed = self
+            .handlers
+            .on_response(&mut self.context, request.pending, &response);
+        if is_silent {
+            return ResponseDecision::Withheld;
+        }
+        changed.into()
+    }
+
+    /// Withholds a response that rejects what was changed.
+    fn check_original(
+        &mut self,
+        mut request: InFlightRequest,
+        response: &ApiFrame<'_>,
+        now: Timestamp,
+    ) -> Checked {
+        let Some(original) = request.original.take() else {
+            return Checked::Accepted {
+                is_silent: false,
+                request,
+            };
+        };
+        let missing = self.replay.missing();
+        let rejected = original.rejected(&mut self.context, response, &missing, now);
+        if !rejected.is_empty() && response.is_buffered {
+            self.withhold(RejectedProduce {
+                head: request.head,
+                first_byte: request.first_byte,
+                pending: request.pending,
+                original,
+                response: response.bytes.clone(),
+                rejected,
+            });
+            return Checked::Withheld;
+        }
+        self.release_bytes(original.reserved_bytes);
+        Checked::Accepted {
+            is_silent: original.is_silent(),
+            request,
+        }
+    }
+}
+
+// === impl ResponseDecision ===
+
+impl From<Option<Bytes>> for ResponseDecision {
+    fn from(changed: Option<Bytes>) -> Self {
+        changed.map_or(Self::Unmodified, Self::Changed)
     }
 }

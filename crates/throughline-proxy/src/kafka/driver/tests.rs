@@ -5,7 +5,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::kafka::cluster::{ClusterConfig, SharedCluster};
-use crate::telemetry::metrics::{ClusterGauges, KafkaMetrics};
+use crate::telemetry::kafka_metrics::{ClusterGauges, KafkaMetrics};
 
 /// Discards spans.
 struct NullSink;

@@ -31,6 +31,38 @@ fn partition(index: i32) -> ClientPartition {
     }
 }
 
+fn owner(group: Option<&str>) -> DeliveryOwner {
+    let client = ClientKey::default();
+    match group {
+        Some(group) => DeliveryOwner::Group(group.into(), client),
+        None => DeliveryOwner::Connection(client, ConnectionId(1)),
+    }
+}
+
+/// Delivers records with these offsets of a partition. Returns the number that was dropped.
+fn deliver(
+    state: &mut ClusterState,
+    index: i32,
+    owner: DeliveryOwner,
+    offsets: std::ops::Range<i64>,
+    at: Timestamp,
+) -> u32 {
+    let deliveries = offsets.map(|offset| delivery(offset, at)).collect();
+    state.record_deliveries("t".into(), PartitionIndex(index), owner, deliveries)
+}
+
+/// Returns the offsets that a group settles.
+fn settle(
+    state: &mut ClusterState,
+    index: i32,
+    group: Option<&str>,
+    offsets: &SettledOffsets,
+) -> Vec<i64> {
+    let group = group.map(Arc::from);
+    let settled = state.settle(&partition(index), group.as_ref(), offsets, 0);
+    settled.deliveries.iter().map(|it| it.offset.0).collect()
+}
+
 fn before(offset: i64) -> SettledOffsets {
     SettledOffsets::Before(Offset(offset))
 }
@@ -57,66 +89,107 @@ fn deliveries_are_settled_once_or_expire() {
         delivery_timeout: 10 * SECOND,
         ..ClusterCapacity::default()
     });
-    let deliveries = (0..6).map(|offset| delivery(offset, 0));
+    assert_eq!(deliver(&mut state, 0, owner(None), 0..6, 0), 0);
+    let mut settled = |index, offsets| settle(&mut state, index, None, &offsets);
     assert_eq!(
-        state.record_deliveries(partition(0), None, deliveries, 0),
-        0
+        settled(0, range(5, 2)),
+        [0; 0],
+        "an inverted range is empty"
     );
-    let mut settle = |index, offsets: SettledOffsets| -> Vec<i64> {
-        let settled = state.settle(&partition(index), None, &offsets);
-        settled.iter().map(|delivery| delivery.offset.0).collect()
-    };
-    assert_eq!(settle(0, range(5, 2)), [0; 0], "an inverted range is empty");
-    assert_eq!(settle(0, range(2, 3)), [2, 3]);
-    assert_eq!(settle(0, before(5)), [0, 1, 4]);
-    assert_eq!(settle(1, before(9)), [0; 0]);
+    assert_eq!(settled(0, range(2, 3)), [2, 3]);
+    assert_eq!(settled(0, before(5)), [0, 1, 4]);
+    assert_eq!(settled(1, before(9)), [0; 0]);
     assert_eq!(state.pending_deliveries(), 1);
-    let mut deliver = |at| state.record_deliveries(partition(1), None, [delivery(0, at)], at);
-    assert_eq!(
-        deliver(20 * SECOND),
-        1,
-        "the delivery to partition 0 expires"
-    );
-    assert_eq!(
-        deliver(21 * SECOND),
-        1,
-        "a redelivery replaces the delivery"
-    );
+    let late = deliver(&mut state, 1, owner(None), 0..1, 20 * SECOND);
+    assert_eq!(late, 1, "the delivery to partition 0 expires");
+    let again = deliver(&mut state, 1, owner(None), 0..1, 21 * SECOND);
+    assert_eq!(again, 1, "a redelivery replaces the delivery");
     assert_eq!(state.pending_deliveries(), 1);
-    let settled = state.settle(&partition(1), None, &before(1));
-    assert_eq!(settled[0].at, 21 * SECOND);
+    assert_eq!(settle(&mut state, 1, None, &before(1)), [0]);
     assert_eq!(state.pending_deliveries(), 0);
 }
 
 #[test]
 fn groups_under_one_client_id_settle_their_own_and_unowned_deliveries() {
-    let mut state = ClusterState::new(ClusterCapacity {
-        max_deliveries: 4,
-        ..ClusterCapacity::default()
-    });
-    let (g, h): (Arc<str>, Arc<str>) = ("g".into(), "h".into());
-    for group in [Some(&g), Some(&h), None] {
-        state.record_deliveries(partition(0), group.cloned(), [delivery(0, 0)], 0);
+    let mut state = ClusterState::default();
+    for group in [Some("g"), Some("h"), None] {
+        deliver(&mut state, 0, owner(group), 0..1, 0);
     }
-    let mut settled = |group| state.settle(&partition(0), Some(group), &before(9)).len();
-    assert_eq!((settled(&g), settled(&g), settled(&h)), (2, 0, 1));
+    let mut settled = |group| settle(&mut state, 0, Some(group), &before(9)).len();
+    assert_eq!((settled("g"), settled("g"), settled("h")), (2, 0, 1));
     assert_eq!(
         state.deliveries.queue_count(),
         0,
         "empty queues are removed"
     );
-    // A full table creates no queue that would hold nothing.
-    let deliveries = (0..4).map(|offset| delivery(offset, 0));
-    assert_eq!(
-        state.record_deliveries(partition(0), None, deliveries, 0),
-        0
-    );
-    let dropped = state.record_deliveries(partition(1), None, [delivery(0, 0)], 0);
-    assert_eq!((dropped, state.deliveries.queue_count()), (1, 1));
 }
 
 #[test]
-fn recreated_topic_has_another_id_and_a_client_of_two_groups_has_none() {
+fn deliveries_to_an_ambiguous_group_are_settled_by_none() {
+    let mut state = ClusterState::default();
+    let client = ClientKey::default();
+    for (connection, group) in [(7, "g"), (8, "h")] {
+        let connection = ClientConnection {
+            client: &client,
+            id: ConnectionId(connection),
+            broker: None,
+        };
+        let sign = MemberSign {
+            member: "m",
+            is_joining: false,
+        };
+        state.learn_group(connection, group, sign, 0);
+    }
+    deliver(&mut state, 0, owner(None), 0..1, 0);
+    assert_eq!(settle(&mut state, 0, Some("g"), &before(9)), [0; 0]);
+    assert_eq!(settle(&mut state, 0, Some("h"), &before(9)), [0; 0]);
+}
+
+#[test]
+fn consumer_that_never_commits_loses_its_own_deliveries_when_the_table_is_full() {
+    let mut state = ClusterState::new(ClusterCapacity {
+        max_deliveries: 10,
+        ..ClusterCapacity::default()
+    });
+    let greedy = || owner(Some("greedy"));
+    assert_eq!(deliver(&mut state, 0, greedy(), 0..5, 1), 0);
+    assert_eq!(deliver(&mut state, 1, greedy(), 0..4, 0), 0);
+    // Three of the greedy consumer make room, the oldest first.
+    assert_eq!(deliver(&mut state, 0, owner(Some("g")), 0..4, 2), 3);
+    assert_eq!(settle(&mut state, 1, Some("greedy"), &before(9)), [3]);
+    assert_eq!(deliver(&mut state, 2, greedy(), 0..30, 3), 29);
+    assert_eq!(settle(&mut state, 0, Some("g"), &before(9)), [0, 1, 2, 3]);
+    assert_eq!(state.pending_deliveries(), 6);
+}
+
+#[test]
+fn transaction_settles_the_deliveries_of_its_group_under_another_client_id() {
+    let mut state = ClusterState::default();
+    let named = |id: &str| ClientKey {
+        address: None,
+        client_id: Some(id.into()),
+    };
+    let consumer = DeliveryOwner::Group("g".into(), named("consumer"));
+    deliver(&mut state, 0, consumer, 0..3, 0);
+    let producer = ClientPartition {
+        client: named("producer"),
+        ..partition(0)
+    };
+    let settled = |state: &mut ClusterState, group: &str| {
+        let settled = state.settle_transaction(&producer, &group.into(), &before(2), 0);
+        settled.deliveries.len()
+    };
+    assert_eq!(settled(&mut state, "h"), 0);
+    assert_eq!(settled(&mut state, "g"), 2);
+    // After a rebalance, the commit is that of the new owner.
+    let successor = DeliveryOwner::Group("g".into(), named("successor"));
+    deliver(&mut state, 0, successor, 0..1, 5);
+    assert_eq!(settled(&mut state, "g"), 1);
+    assert_eq!(state.pending_deliveries(), 1);
+}
+
+#[test]
+fn recreated_topic_has_another_id() {
     let mut state = ClusterState::default();
     let id = |byte| TopicId([byte; 16]);
     state.learn_topic(id(1), "t");
@@ -126,9 +199,4 @@ fn recreated_topic_has_another_id_and_a_client_of_two_groups_has_none() {
     assert_eq!(name(1).as_deref(), Some("t"));
     assert_eq!(name(2).as_deref(), Some("t"));
     assert_eq!(name(0), None);
-    let client = ClientKey::default();
-    state.learn_group(&client, "g");
-    assert_eq!(state.group(&client).as_deref(), Some("g"));
-    state.learn_group(&client, "h");
-    assert_eq!(state.group(&client), None);
 }

@@ -7,10 +7,11 @@ use throughline_model::context::SpanContext;
 use super::pending::{PendingPartition, PendingRecord};
 use crate::Timestamp;
 use crate::kafka::SkipReason;
-use crate::kafka::cluster::{BatchReader, ClusterHandle, Scratch};
+use crate::kafka::cluster::{BatchReader, BatchSize, ClusterHandle, Scratch, TopicBatchLimits};
 use crate::kafka::handler::context::HandlerContext;
 use crate::kafka::handler::correlation::{self, InspectedRecord};
 use crate::kafka::handler::decision::decide_send;
+use crate::kafka::handler::message::ApiFrame;
 use crate::kafka::handler::record_context::{self, ExtractedContext};
 use crate::kafka::topic::TopicKey;
 use crate::trace::ParentEvidence;
@@ -19,9 +20,18 @@ use crate::trace::ParentEvidence;
 #[derive(Debug)]
 pub(super) enum InjectionPolicy {
     /// Records get contexts, as long as a batch stays within the limits.
-    Inject(InjectionLimits),
+    Inject(TopicInjection),
     /// Records are only read; with a reason where the settings do not ask for that.
     Observe(Option<SkipReason>),
+}
+
+/// Limits of injection into the batches of a topic.
+#[derive(Debug)]
+pub(super) struct TopicInjection {
+    limits: InjectionLimits,
+    learned: TopicBatchLimits,
+    /// Maximum size of a batch, if it is configured.
+    known: Option<usize>,
 }
 
 /// Inspection of the records of one batch, in their order.
@@ -41,9 +51,10 @@ impl InjectionPolicy {
     pub(super) fn of_topic<C: ClusterHandle>(
         context: &mut HandlerContext<C>,
         topic: &TopicKey,
-        is_buffered: bool,
+        request: &ApiFrame<'_>,
     ) -> Self {
-        if !is_buffered {
+        let now = request.first_byte;
+        if !request.is_buffered {
             return Self::Observe(None);
         }
         let is_known = context.knows_topic_name(topic);
@@ -57,16 +68,31 @@ impl InjectionPolicy {
             return Self::Observe(Some(SkipReason::UnknownTopic));
         }
         let max_inflated_bytes = settings.limits.max_inflated_bytes;
-        let max_bytes = context
+        let known = settings.topic(&name).max_message_bytes;
+        let learned = context
             .cluster
-            .with_state(|state| state.max_message_bytes(&name));
-        match max_bytes {
-            0 => Self::Observe(Some(SkipReason::RefusedBefore)),
-            max_batch_bytes => Self::Inject(InjectionLimits {
-                max_batch_bytes,
+            .with_state(|state| state.batch_limits(&name));
+        let Some(limit) = learned.injection_limit(known, now) else {
+            return Self::Observe(Some(SkipReason::RefusedBefore));
+        };
+        Self::Inject(TopicInjection {
+            limits: InjectionLimits {
+                max_batch_bytes: limit.sent,
+                max_uncompressed_bytes: limit.uncompressed,
                 max_inflated_bytes,
-            }),
-        }
+            },
+            learned,
+            known,
+        })
+    }
+}
+
+// === impl TopicInjection ===
+
+impl TopicInjection {
+    /// Returns whether there is evidence that the topic accepts a batch of this size.
+    pub(super) fn is_accepted(&self, size: BatchSize) -> bool {
+        self.learned.is_accepted(size, self.known)
     }
 }
 
@@ -77,7 +103,7 @@ pub(super) fn inject<C: ClusterHandle>(
     scratch: &mut Scratch,
     records: &WireField<'_>,
     batch: &RecordBatch<'_>,
-    limits: &InjectionLimits,
+    topic: &TopicInjection,
 ) -> Result<BatchOutcome, Error> {
     let Scratch {
         injector, splice, ..
@@ -85,13 +111,21 @@ pub(super) fn inject<C: ClusterHandle>(
     let mut outcome = BatchOutcome::Unchanged;
     // The batch is written behind room for its length, whose size is not known yet.
     splice.replace_field(records, |out| {
-        outcome = injector.inject(*batch, limits, out, |record, headers| {
+        let begin = out.len();
+        outcome = injector.inject(*batch, &topic.limits, out, |record, headers| {
             if let Some(context) = inspector.inspect(record) {
                 let formats = &inspector.context.settings.write;
                 record_context::inject(formats, &context, record, headers);
             }
         });
-        matches!(outcome, BatchOutcome::Changed(_)).then_some(())
+        let is_changed = matches!(outcome, BatchOutcome::Changed(_));
+        if is_changed {
+            inspector.partition.size = BatchSize {
+                sent: out.len() - begin,
+                uncompressed: injector.uncompressed_bytes(),
+            };
+        }
+        is_changed.then_some(())
     })?;
     Ok(outcome)
 }

@@ -2,13 +2,13 @@
 
 use std::collections::VecDeque;
 
-use throughline_kafka::batch::RecordBatch;
+use throughline_kafka::batch::{CompressionCodec, RecordBatch};
 use throughline_kafka::message::produce::PartitionProduceResponse;
 use throughline_kafka::types::Offset;
 
 use crate::Timestamp;
 use crate::correlate::Evidence;
-use crate::kafka::cluster::ClusterHandle;
+use crate::kafka::cluster::{BatchSize, ClusterHandle};
 use crate::kafka::handler::context::HandlerContext;
 use crate::kafka::handler::span::{
     PartitionAttributes, RecordAttributes, RecordOperation, RecordSpan,
@@ -30,8 +30,15 @@ pub(in crate::kafka) struct PendingProduce {
 pub(super) struct PendingPartition {
     pub(super) key: PartitionKey,
     record_count: i32,
-    /// Size of the batch before injection.
-    pub(super) batch_bytes: usize,
+    /// Id of the producer, -1 when it is not idempotent.
+    pub(super) producer_id: i64,
+    base_sequence: i32,
+    /// Sizes before injection.
+    original_size: BatchSize,
+    /// Sizes as sent to the broker.
+    pub(super) size: BatchSize,
+    /// Whether no evidence shows that the broker accepts the batch as it was changed.
+    pub(super) is_at_risk: bool,
     /// Number of records that got a context.
     pub(super) injected: u32,
     /// Reason for which records did not get the context that they should have got.
@@ -55,7 +62,7 @@ pub(super) struct PendingRecord {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ProduceResult {
     at: Timestamp,
-    error_code: i16,
+    pub(super) error_code: i16,
     /// Offset of the first record, if it is known.
     base_offset: Option<Offset>,
 }
@@ -99,11 +106,26 @@ impl PendingProduce {
 
     /// Records that the request passes unmodified after all.
     pub(super) fn cancel_injection(&mut self, reason: SkipReason) {
-        let injected = self.partitions.iter_mut().filter(|it| it.injected > 0);
-        for partition in injected {
-            // The broker never saw the contexts: a rejection is not due to them.
-            (partition.injected, partition.not_injected) = (0, Some(reason));
+        for partition in &mut self.partitions {
+            partition.cancel_injection(reason);
         }
+    }
+
+    /// Records that the batch of one partition was sent again as it came.
+    pub(in crate::kafka::handler) fn cancel_partition(
+        &mut self,
+        key: &PartitionKey,
+        reason: SkipReason,
+    ) {
+        let partitions = self.partitions.iter_mut();
+        for partition in partitions.filter(|it| it.key == *key) {
+            partition.cancel_injection(reason);
+        }
+    }
+
+    /// Returns whether any record got a context.
+    pub(super) fn is_changed(&self) -> bool {
+        self.partitions.iter().any(|it| it.injected > 0)
     }
 
     /// Reports how many records were injected into and how many were not.
@@ -162,14 +184,39 @@ impl PendingProduce {
 
 impl PendingPartition {
     pub(super) fn new(key: PartitionKey, batch: &RecordBatch<'_>) -> Self {
+        let bytes = batch.bytes().len();
+        let is_plain = batch.codec() == CompressionCodec::None;
+        let original_size = BatchSize {
+            sent: bytes,
+            uncompressed: if is_plain { bytes } else { 0 },
+        };
         Self {
             key,
             record_count: batch.record_count(),
-            batch_bytes: batch.bytes().len(),
+            producer_id: batch.producer_id(),
+            base_sequence: batch.base_sequence(),
+            original_size,
+            size: original_size,
+            is_at_risk: false,
             injected: 0,
             not_injected: None,
             inspected: 0,
             records: Vec::new(),
+        }
+    }
+
+    /// Returns whether the batch is the first one of its producer: the broker would take a later
+    /// one as the first if it came before this.
+    pub(super) const fn begins_sequence(&self) -> bool {
+        self.producer_id >= 0 && self.base_sequence == 0
+    }
+
+    fn cancel_injection(&mut self, reason: SkipReason) {
+        if self.injected > 0 {
+            // The broker has not the contexts: a rejection is not due to them.
+            (self.injected, self.not_injected) = (0, Some(reason));
+            self.size = self.original_size;
+            self.is_at_risk = false;
         }
     }
 

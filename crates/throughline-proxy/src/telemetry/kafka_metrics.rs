@@ -31,6 +31,7 @@ pub(crate) struct KafkaMetrics {
     bytes: Family<ByteLabels, Counter>,
     requests: Family<ApiLabels, Counter>,
     pub(crate) records_injected: Counter,
+    pub(crate) batches_replayed: Counter,
     pub(crate) records_unsampled: Counter,
     passed: Family<KafkaReasonLabels, Counter>,
     pub(crate) spans: Counter,
@@ -90,6 +91,7 @@ impl KafkaMetrics {
             bytes: Family::default(),
             requests: Family::default(),
             records_injected: Counter::default(),
+            batches_replayed: Counter::default(),
             records_unsampled: Counter::default(),
             passed: Family::default(),
             spans: Counter::default(),
@@ -157,7 +159,7 @@ impl KafkaMetrics {
         );
         r.register(
             "held_bytes",
-            "Bytes of incomplete frames in buffers",
+            "Bytes reserved for frames that are kept until complete",
             self.held_bytes.clone(),
         );
     }
@@ -169,13 +171,18 @@ impl KafkaMetrics {
             self.records_injected.clone(),
         );
         r.register(
+            "batches_replayed",
+            "Original batches sent after the broker rejected the ones with contexts",
+            self.batches_replayed.clone(),
+        );
+        r.register(
             "records_unsampled",
             "Records left out by sampling",
             self.records_unsampled.clone(),
         );
         r.register(
             "passed",
-            "Records, or batches of unknown content, that passed without tracing, by reason",
+            "Records and requests that passed without being read or without a context, by reason",
             self.passed.clone(),
         );
         r.register("spans", "Spans created", self.spans.clone());
@@ -196,7 +203,7 @@ impl KafkaMetrics {
         );
         r.register(
             "records_unsettled",
-            "Delivered records that were not committed in time",
+            "Deliveries dropped before a commit: timed out, delivered again, or over capacity",
             self.records_unsettled.clone(),
         );
         r.register(

@@ -37,6 +37,17 @@ impl<K: Clone + Eq + Hash, V> FifoMap<K, V> {
         self.values.get_mut(key)
     }
 
+    /// Returns the value under a key, a new one if there is none.
+    pub(in crate::kafka) fn get_or_insert_default(&mut self, key: &K) -> &mut V
+    where
+        V: Default,
+    {
+        if !self.values.contains_key(key) {
+            self.insert(key.clone(), V::default());
+        }
+        self.values.entry(key.clone()).or_default()
+    }
+
     /// Inserts a value, or replaces the one under the same key.
     pub(in crate::kafka) fn insert(&mut self, key: K, value: V) {
         if let Some(old) = self.values.get_mut(&key) {

@@ -1,0 +1,16 @@
+//! Jaeger's own clients: batches in Thrift over HTTP and over UDP, and their remote sampling
+//! (jaegertracing/jaeger-idl, `thrift/jaeger.thrift`, `thrift/agent.thrift`).
+//!
+//! * [`http`]: `POST /api/traces`, port 14268, one batch per request.
+//! * [`agent`]: UDP, ports 6831 (compact protocol) and 6832 (binary), one batch per datagram.
+//! * [`sampling`]: port 5778, which answers that every trace is to be sampled.
+
+pub(crate) mod agent;
+mod batch;
+pub(crate) mod http;
+pub(crate) mod sampling;
+mod span;
+mod thrift;
+
+#[cfg(test)]
+mod tests;

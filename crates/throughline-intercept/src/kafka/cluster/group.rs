@@ -1,0 +1,420 @@
+//! Consumer groups of clients: the group that a connection reads a partition for.
+//!
+//! Clients name their group to its coordinator, and fetch on connections of their own. The client
+//! id joins the two, but it is often a library's default, which several groups of one host share.
+//! A connection's group therefore follows from the first of these rules that applies:
+//!
+//! 1. the connection itself named one group;
+//! 2. its group was found before, and still has members;
+//! 3. one group only can read the partition: the group is assigned the partition, or its assignment
+//!    is not known; the connection did not fetch the partition before it was assigned; and no other
+//!    connection to the same broker reads the partition for the group.
+//!
+//! Otherwise the group is unknown: a wrong group would settle the deliveries of another one.
+
+mod membership;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use throughline_kafka::types::PartitionIndex;
+
+pub(in crate::kafka) use self::membership::{Assignment, ConnectionId, MemberSign};
+
+use self::membership::GroupMembership;
+use super::client::ClientKey;
+use crate::Timestamp;
+use crate::kafka::fifo_map::FifoMap;
+
+/// Connection of a client, as groups are found for it.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::kafka) struct ClientConnection<'a> {
+    pub(in crate::kafka) client: &'a ClientKey,
+    pub(in crate::kafka) id: ConnectionId,
+    /// Host and port of the broker.
+    pub(in crate::kafka) broker: Option<&'a (Arc<str>, u16)>,
+}
+
+/// Partition that a connection fetches.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::kafka) struct FetchedPartition<'a> {
+    pub(in crate::kafka) topic: &'a Arc<str>,
+    pub(in crate::kafka) index: PartitionIndex,
+    /// Time of the first request of this connection for the partition.
+    pub(in crate::kafka) since: Timestamp,
+    /// Time of the request whose response is read.
+    pub(in crate::kafka) requested_at: Timestamp,
+}
+
+/// Member of a group.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::kafka) struct GroupMemberId<'a> {
+    pub(in crate::kafka) group: &'a str,
+    pub(in crate::kafka) member: &'a str,
+}
+
+/// Groups of all clients.
+#[derive(Debug)]
+pub(super) struct GroupTable {
+    clients: FifoMap<ClientKey, ClientGroups>,
+}
+
+/// Groups and connections of one client.
+#[derive(Debug, Default)]
+struct ClientGroups {
+    groups: Vec<GroupMembership>,
+    /// Whether there were more groups than are remembered.
+    is_overfull: bool,
+    connections: HashMap<ConnectionId, ConnectionGroup>,
+    /// Connections that fetch a partition.
+    readers: HashMap<(Arc<str>, PartitionIndex), Vec<PartitionReader>>,
+}
+
+/// Group of a connection.
+#[derive(Debug, Default)]
+struct ConnectionGroup {
+    broker: Option<(Arc<str>, u16)>,
+    named: NamedGroup,
+    /// Group that was found by elimination.
+    found: Option<Arc<str>>,
+}
+
+/// Group that a connection named itself.
+#[derive(Debug, Default)]
+enum NamedGroup {
+    #[default]
+    None,
+    One(Arc<str>),
+    /// Clients of several groups share the connection.
+    Several,
+}
+
+/// Connection that fetches a partition, and the time of its last request that brought records.
+#[derive(Debug, Clone, Copy)]
+struct PartitionReader {
+    connection: ConnectionId,
+    requested_at: Timestamp,
+}
+
+/// Maximum number of groups of one client: with more, none is found.
+const MAX_GROUPS: usize = 16;
+
+/// Maximum number of connections of one client, and of partitions that they read.
+const MAX_CONNECTIONS: usize = 4096;
+
+// === impl GroupTable ===
+
+impl GroupTable {
+    pub(super) fn new(max_clients: usize) -> Self {
+        Self {
+            clients: FifoMap::new(max_clients),
+        }
+    }
+
+    /// Records that a client named its group on a connection.
+    pub(super) fn learn(
+        &mut self,
+        connection: ClientConnection<'_>,
+        group: &str,
+        sign: MemberSign<'_>,
+        now: Timestamp,
+    ) {
+        let client = self.client(connection.client);
+        client.name(connection, group);
+        if let Some(membership) = client.membership(group, now) {
+            membership.see_member(sign, connection.id, now);
+        }
+    }
+
+    /// Records the partitions that a member was assigned.
+    pub(super) fn assign(
+        &mut self,
+        connection: ClientConnection<'_>,
+        member: GroupMemberId<'_>,
+        assignment: Assignment,
+        now: Timestamp,
+    ) {
+        let client = self.client(connection.client);
+        if let Some(membership) = client.membership(member.group, now) {
+            membership.assign(member.member, connection.id, assignment, now);
+        }
+    }
+
+    /// Records that a member left its group.
+    pub(super) fn leave(&mut self, client: &ClientKey, member: GroupMemberId<'_>) {
+        if let Some(client) = self.clients.get_mut(client) {
+            for membership in &mut client.groups {
+                if *membership.group == *member.group {
+                    membership.remove_member(member.member);
+                }
+            }
+            client.retain_groups();
+        }
+    }
+
+    /// Records that a group committed a partition. If one connection only reads the partition, and
+    /// its group is not known yet, it is that of the group.
+    pub(super) fn commit(
+        &mut self,
+        client: &ClientKey,
+        group: &str,
+        topic: &Arc<str>,
+        partition: PartitionIndex,
+    ) {
+        let Some(client) = self.clients.get_mut(client) else {
+            return;
+        };
+        let key = (Arc::clone(topic), partition);
+        let Some([reader]) = client.readers.get(&key).map(Vec::as_slice) else {
+            return;
+        };
+        // A member may commit before its first fetch is answered: a group that was found stays.
+        if let Some(connection) = client.connections.get_mut(&reader.connection)
+            && connection.found.is_none()
+            && let Some(membership) = client.groups.iter().find(|it| *it.group == *group)
+        {
+            connection.found = Some(Arc::clone(&membership.group));
+        }
+    }
+
+    /// Returns the group for which a connection reads a partition; [`None`] when it is unknown or
+    /// ambiguous.
+    pub(super) fn reader_group(
+        &mut self,
+        connection: ClientConnection<'_>,
+        partition: FetchedPartition<'_>,
+        now: Timestamp,
+    ) -> Option<Arc<str>> {
+        let client = self.client(connection.client);
+        client.expire(now);
+        client.record_reader(connection, partition);
+        client.find(connection, partition)
+    }
+
+    /// Returns the group that was found for a connection.
+    pub(super) fn connection_group(
+        &self,
+        client: &ClientKey,
+        connection: ConnectionId,
+    ) -> Option<&Arc<str>> {
+        let connection = self.clients.get(client)?.connections.get(&connection)?;
+        match &connection.named {
+            NamedGroup::One(group) => Some(group),
+            NamedGroup::None => connection.found.as_ref(),
+            NamedGroup::Several => None,
+        }
+    }
+
+    /// Returns whether another group than this one, or an unknown one, may read a partition.
+    pub(super) fn may_be_read_by_others(
+        &self,
+        client: &ClientKey,
+        group: &str,
+        topic: &str,
+        partition: PartitionIndex,
+    ) -> bool {
+        self.clients.get(client).is_some_and(|client| {
+            let mut others = client.groups.iter().filter(|it| *it.group != *group);
+            client.is_overfull || others.any(|other| other.may_be_assigned(topic, partition))
+        })
+    }
+
+    /// Records that a connection does not fetch a partition any more.
+    pub(super) fn release(
+        &mut self,
+        connection: ClientConnection<'_>,
+        topic: &Arc<str>,
+        partition: PartitionIndex,
+    ) {
+        let Some(client) = self.clients.get_mut(connection.client) else {
+            return;
+        };
+        let key = (Arc::clone(topic), partition);
+        if let Some(readers) = client.readers.get_mut(&key) {
+            readers.retain(|reader| reader.connection != connection.id);
+            if readers.is_empty() {
+                client.readers.remove(&key);
+            }
+        }
+    }
+
+    /// Records the end of a connection. Members that it spoke for have to be seen on another one.
+    pub(super) fn close(&mut self, client: &ClientKey, connection: ConnectionId, now: Timestamp) {
+        let Some(client) = self.clients.get_mut(client) else {
+            return;
+        };
+        client.connections.remove(&connection);
+        client.readers.retain(|_, readers| {
+            readers.retain(|reader| reader.connection != connection);
+            !readers.is_empty()
+        });
+        for membership in &mut client.groups {
+            membership.close_connection(connection, now);
+        }
+    }
+
+    fn client(&mut self, client: &ClientKey) -> &mut ClientGroups {
+        self.clients.get_or_insert_default(client)
+    }
+}
+
+// === impl ClientGroups ===
+
+impl ClientGroups {
+    /// Records the group that a connection named.
+    fn name(&mut self, connection: ClientConnection<'_>, group: &str) {
+        let Some(entry) = self.connection(connection) else {
+            return;
+        };
+        match &entry.named {
+            NamedGroup::None => entry.named = NamedGroup::One(group.into()),
+            NamedGroup::One(known) if **known == *group => {}
+            NamedGroup::One(_) => entry.named = NamedGroup::Several,
+            NamedGroup::Several => {}
+        }
+    }
+
+    /// Returns the entry of a connection; [`None`] when there are too many.
+    fn connection(&mut self, connection: ClientConnection<'_>) -> Option<&mut ConnectionGroup> {
+        let has_room = self.connections.len() < MAX_CONNECTIONS;
+        if !has_room && !self.connections.contains_key(&connection.id) {
+            return None;
+        }
+        let entry = self.connections.entry(connection.id);
+        Some(entry.or_insert_with(|| ConnectionGroup {
+            broker: connection.broker.cloned(),
+            ..ConnectionGroup::default()
+        }))
+    }
+
+    /// Returns the membership in a group, a new one if it is not known; [`None`] when there are too
+    /// many groups.
+    fn membership(&mut self, group: &str, now: Timestamp) -> Option<&mut GroupMembership> {
+        self.expire(now);
+        let position = self.groups.iter().position(|it| *it.group == *group);
+        if let Some(position) = position {
+            return self.groups.get_mut(position);
+        }
+        if self.groups.len() >= MAX_GROUPS {
+            self.is_overfull = true;
+            return None;
+        }
+        self.groups.push(GroupMembership::new(group));
+        self.groups.last_mut()
+    }
+
+    /// Removes members that were not seen for too long.
+    fn expire(&mut self, now: Timestamp) {
+        let mut has_expired = false;
+        for membership in &mut self.groups {
+            has_expired |= membership.expire(now);
+        }
+        if has_expired {
+            self.retain_groups();
+        }
+    }
+
+    fn retain_groups(&mut self) {
+        self.groups.retain(|membership| !membership.is_empty());
+    }
+
+    /// Records that a connection fetches a partition.
+    fn record_reader(&mut self, connection: ClientConnection<'_>, partition: FetchedPartition<'_>) {
+        if self.connection(connection).is_none() {
+            return;
+        }
+        let key = (Arc::clone(partition.topic), partition.index);
+        if self.readers.len() >= MAX_CONNECTIONS && !self.readers.contains_key(&key) {
+            return;
+        }
+        let readers = self.readers.entry(key).or_default();
+        let known = readers
+            .iter_mut()
+            .find(|reader| reader.connection == connection.id);
+        if let Some(reader) = known {
+            reader.requested_at = partition.requested_at;
+        } else {
+            readers.push(PartitionReader {
+                connection: connection.id,
+                requested_at: partition.requested_at,
+            });
+        }
+    }
+
+    /// Finds the group for which a connection reads a partition.
+    fn find(
+        &mut self,
+        connection: ClientConnection<'_>,
+        partition: FetchedPartition<'_>,
+    ) -> Option<Arc<str>> {
+        let entry = self.connections.get(&connection.id)?;
+        let is_shared = match &entry.named {
+            NamedGroup::One(group) => return Some(Arc::clone(group)),
+            NamedGroup::None => false,
+            NamedGroup::Several => true,
+        };
+        let found = entry.found.as_ref().filter(|_| !is_shared);
+        if let Some(found) = found.filter(|found| self.is_known(found)) {
+            return Some(Arc::clone(found));
+        }
+        if self.is_overfull {
+            return None;
+        }
+        let mut candidates = self
+            .groups
+            .iter()
+            .filter(|group| self.may_read_for(group, connection, partition));
+        let group = Arc::clone(&candidates.next()?.group);
+        if candidates.next().is_some() {
+            return None;
+        }
+        if !is_shared && let Some(entry) = self.connections.get_mut(&connection.id) {
+            entry.found = Some(Arc::clone(&group));
+        }
+        Some(group)
+    }
+
+    fn is_known(&self, group: &str) -> bool {
+        self.groups.iter().any(|known| *known.group == *group)
+    }
+
+    /// Returns whether a connection may read a partition for a group.
+    fn may_read_for(
+        &self,
+        group: &GroupMembership,
+        connection: ClientConnection<'_>,
+        partition: FetchedPartition<'_>,
+    ) -> bool {
+        if !group.may_be_read_since(partition.topic, partition.index, partition.since) {
+            return false;
+        }
+        let key = (Arc::clone(partition.topic), partition.index);
+        let mut readers = self.readers.get(&key).into_iter().flatten();
+        // A partition has one owner in a group, and one leader. After a rebalance or at another
+        // broker the earlier owner may only look as if it still read the partition.
+        let is_taken = readers.any(|reader| {
+            reader.connection != connection.id
+                && reader.requested_at > group.assigned_at()
+                && self.connections.get(&reader.connection).is_some_and(|it| {
+                    it.broker.as_ref() == connection.broker && it.is_of(&group.group)
+                })
+        });
+        !is_taken
+    }
+}
+
+// === impl ConnectionGroup ===
+
+impl ConnectionGroup {
+    /// Returns whether the connection is that of a consumer of this group.
+    fn is_of(&self, group: &str) -> bool {
+        match &self.named {
+            NamedGroup::One(named) => **named == *group,
+            NamedGroup::None => self.found.as_deref() == Some(group),
+            NamedGroup::Several => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,167 @@
+use super::*;
+
+const SECOND: u64 = 1_000_000_000;
+
+/// Connections to one coordinator and to one leader, under one client id.
+struct Host {
+    table: GroupTable,
+    client: ClientKey,
+    broker: (Arc<str>, u16),
+    topic: Arc<str>,
+}
+
+// === impl Host ===
+
+impl Host {
+    fn new() -> Self {
+        Self {
+            table: GroupTable::new(16),
+            client: ClientKey {
+                address: None,
+                client_id: Some("rdkafka".into()),
+            },
+            broker: ("broker".into(), 9092),
+            topic: "orders".into(),
+        }
+    }
+
+    /// Has a member of a group join on a connection and be assigned partition 0.
+    fn assign(&mut self, connection: u64, group: &str, now: Timestamp) {
+        let (client, broker) = (self.client.clone(), self.broker.clone());
+        let connection = ClientConnection {
+            client: &client,
+            id: ConnectionId(connection),
+            broker: Some(&broker),
+        };
+        let member = MemberSign {
+            member: "m",
+            is_joining: true,
+        };
+        self.table.learn(connection, group, member, now);
+        let member = GroupMemberId { group, member: "m" };
+        let assignment = vec![(Arc::clone(&self.topic), PartitionIndex(0))];
+        self.table.assign(connection, member, assignment, now);
+    }
+
+    /// Records a heartbeat of a member.
+    fn heartbeat(&mut self, connection: u64, group: &str, now: Timestamp) {
+        let client = self.client.clone();
+        let connection = ClientConnection {
+            client: &client,
+            id: ConnectionId(connection),
+            broker: None,
+        };
+        let sign = MemberSign {
+            member: "m",
+            is_joining: false,
+        };
+        self.table.learn(connection, group, sign, now);
+    }
+
+    /// Returns the group of a connection that has fetched partition 0 since a time.
+    fn reader(&mut self, connection: u64, since: Timestamp, now: Timestamp) -> Option<Arc<str>> {
+        let (client, broker) = (self.client.clone(), self.broker.clone());
+        let connection = ClientConnection {
+            client: &client,
+            id: ConnectionId(connection),
+            broker: Some(&broker),
+        };
+        let topic = Arc::clone(&self.topic);
+        let partition = FetchedPartition {
+            topic: &topic,
+            index: PartitionIndex(0),
+            since,
+            requested_at: now,
+        };
+        self.table.reader_group(connection, partition, now)
+    }
+}
+
+#[test]
+fn two_groups_under_one_client_id_are_told_apart_on_one_partition() {
+    let mut host = Host::new();
+    host.assign(1, "a", 10);
+    assert_eq!(host.reader(2, 11, 12).as_deref(), Some("a"));
+    host.assign(3, "b", 20);
+    // The partition of the first group has a reader already.
+    assert_eq!(host.reader(4, 21, 22).as_deref(), Some("b"));
+    assert_eq!(host.reader(2, 11, 23).as_deref(), Some("a"));
+    assert_eq!(host.reader(4, 21, 24).as_deref(), Some("b"));
+}
+
+#[test]
+fn groups_that_were_assigned_a_partition_at_once_are_ambiguous() {
+    let mut host = Host::new();
+    host.assign(1, "a", 10);
+    host.assign(2, "b", 10);
+    assert_eq!(host.reader(3, 11, 12), None);
+    assert_eq!(host.reader(4, 11, 12), None);
+    let (client, topic) = (host.client.clone(), Arc::clone(&host.topic));
+    assert!(
+        host.table
+            .may_be_read_by_others(&client, "a", &topic, PartitionIndex(0))
+    );
+    // The departure of one ends the ambiguity.
+    let member = GroupMemberId {
+        group: "b",
+        member: "m",
+    };
+    host.table.leave(&client, member);
+    assert!(
+        !host
+            .table
+            .may_be_read_by_others(&client, "a", &topic, PartitionIndex(0))
+    );
+    host.table.close(&client, ConnectionId(4), 13);
+    assert_eq!(host.reader(3, 11, 14).as_deref(), Some("a"));
+}
+
+#[test]
+fn reader_without_a_group_is_not_taken_for_a_member_that_came_later() {
+    let mut host = Host::new();
+    assert_eq!(host.reader(1, 5, 6), None);
+    host.assign(2, "a", 10);
+    assert_eq!(host.reader(1, 5, 11), None);
+    assert_eq!(host.reader(3, 11, 12).as_deref(), Some("a"));
+}
+
+#[test]
+fn members_age_when_they_are_silent_or_their_connection_is_closed() {
+    let mut host = Host::new();
+    host.assign(1, "a", SECOND);
+    assert_eq!(host.reader(2, SECOND, 2 * SECOND).as_deref(), Some("a"));
+    host.heartbeat(1, "a", 50 * SECOND);
+    assert_eq!(host.reader(2, SECOND, 100 * SECOND).as_deref(), Some("a"));
+    assert_eq!(host.reader(2, SECOND, 111 * SECOND), None);
+    host.assign(1, "b", 120 * SECOND);
+    let client = host.client.clone();
+    host.table.close(&client, ConnectionId(1), 121 * SECOND);
+    assert_eq!(
+        host.reader(3, 121 * SECOND, 122 * SECOND).as_deref(),
+        Some("b")
+    );
+    assert_eq!(host.reader(4, 140 * SECOND, 140 * SECOND), None);
+}
+
+#[test]
+fn groups_beyond_the_limit_are_not_guessed() {
+    let mut host = Host::new();
+    for number in 0..=MAX_GROUPS {
+        host.heartbeat(1, &format!("g{number}"), 1);
+    }
+    assert_eq!(host.reader(2, 2, 3), None);
+}
+
+#[test]
+fn only_reader_of_a_committed_partition_is_that_of_the_group() {
+    let mut host = Host::new();
+    host.heartbeat(1, "a", 1);
+    host.heartbeat(2, "b", 1);
+    assert_eq!(host.reader(3, 2, 3), None);
+    let (client, topic) = (host.client.clone(), Arc::clone(&host.topic));
+    host.table.commit(&client, "b", &topic, PartitionIndex(0));
+    assert_eq!(host.reader(3, 2, 4).as_deref(), Some("b"));
+    // The other group commits before its first fetch is answered.
+    host.table.commit(&client, "a", &topic, PartitionIndex(0));
+    assert_eq!(host.reader(3, 2, 5).as_deref(), Some("b"));
+}
