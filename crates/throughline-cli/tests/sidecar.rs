@@ -280,6 +280,18 @@ fn file_is_reloaded_when_it_changes_and_on_sighup() {
 }
 
 #[test]
+fn reload_warns_of_a_former_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("sidecar.yaml");
+    fs::write(&path, "kafka: localhost:1\n").unwrap();
+    let running = SidecarProcess::start(&["--config", path.to_str().unwrap()]);
+    fs::write(&path, "kafka: localhost:1\nanswer_timeout: 3s\n").unwrap();
+    running.wait_for_log("configuration reloaded");
+    running.wait_for_log("answer_timeout");
+    assert!(!running.log.lock().unwrap().contains("reload rejected"));
+}
+
+#[test]
 fn transparent_start_message_names_every_listen_address() {
     let arguments = [
         "--transparent",

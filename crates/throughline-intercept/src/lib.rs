@@ -4,7 +4,7 @@
 //! decides nothing:
 //!
 //! ```text
-//!   client              driver (proxy, Envoy, simulation)              broker
+//!   client                 driver (proxy, simulation)                  broker
 //!      |  bytes read       |                        ^ bytes to write     |
 //!      v                   v                        |                    v
 //!      +--> handle_bytes(side, now, bytes)    poll_transmit() -> (side, bytes)

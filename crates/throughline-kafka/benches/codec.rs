@@ -269,7 +269,7 @@ impl Sample {
         })
     }
 
-    /// RecordIter that need no header, because they have a context.
+    /// Records that need no header, because they have a context.
     fn inject_nothing(&self) -> Case<'_> {
         let (mut injector, mut out) = (HeaderInjector::default(), Vec::new());
         case("inject nothing", move || {

@@ -166,13 +166,39 @@ impl<'a> EnvironmentReader<'a> {
         }
         pairs
     }
+
+    /// Reads as [`Self::pairs`], but keeps pairs with an invalid escape as they are. Returns the
+    /// number of those, too.
+    pub fn pairs_or_raw(&mut self, variable: &str) -> (Vec<(String, String)>, usize) {
+        let mut raw_count = 0;
+        let Some(text) = self.text(variable) else {
+            return (Vec::new(), raw_count);
+        };
+        let mut pairs = Vec::new();
+        for pair in text.split(',').filter(|pair| !pair.trim().is_empty()) {
+            if let Some(pair) = parse_pair(pair) {
+                pairs.push(pair);
+            } else if let Some(pair) = split_pair(pair).filter(|(key, _)| !key.is_empty()) {
+                raw_count += 1;
+                pairs.push((pair.0.to_owned(), pair.1.to_owned()));
+            } else {
+                self.report(variable, pair, "not of the form key=value, percent-encoded");
+            }
+        }
+        (pairs, raw_count)
+    }
+}
+
+fn split_pair(pair: &str) -> Option<(&str, &str)> {
+    let (key, value) = pair.split_once('=')?;
+    Some((key.trim(), value.trim()))
 }
 
 /// Parses `key=value`; `None` when the key is empty or an escape is invalid.
 fn parse_pair(pair: &str) -> Option<(String, String)> {
-    let (key, value) = pair.split_once('=')?;
-    let key = percent_decode(key.trim()).filter(|key| !key.is_empty())?;
-    Some((key, percent_decode(value.trim())?))
+    let (key, value) = split_pair(pair)?;
+    let key = percent_decode(key).filter(|key| !key.is_empty())?;
+    Some((key, percent_decode(value)?))
 }
 
 /// Decodes RFC 3986, section 2.1. `None` when the result is not UTF-8, or a `%` is not followed by
@@ -246,6 +272,15 @@ mod tests {
         });
         let expected = [("a", "x y"), ("b", "")].map(|(key, value)| (key.into(), value.into()));
         assert_eq!((pairs, errors), (Vec::from(expected), vec![]));
+    }
+
+    #[test]
+    fn pairs_with_an_invalid_escape_can_be_kept_raw() {
+        let ((pairs, raw_count), errors) =
+            read("a=100%, b=x%20y, c, =d", |reader| reader.pairs_or_raw("V"));
+        let expected = [("a", "100%"), ("b", "x y")].map(|(key, value)| (key.into(), value.into()));
+        assert_eq!((pairs, raw_count), (Vec::from(expected), 1));
+        assert_eq!(errors.len(), 2, "{errors:?}");
     }
 
     #[test]

@@ -328,16 +328,6 @@ impl ChildProcess {
         drop(child.wait());
     }
 
-    /// Suspends the process (SIGSTOP): its sockets stay open and nothing responds on them.
-    pub fn pause(&self) {
-        self.signal(Signal::STOP);
-    }
-
-    /// Resumes a suspended process (SIGCONT).
-    pub fn resume(&self) {
-        self.signal(Signal::CONT);
-    }
-
     /// Sends a signal, unless the process has been waited for: its id may belong to another process
     /// by then.
     fn signal(&self, signal: Signal) {

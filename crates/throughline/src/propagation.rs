@@ -290,8 +290,8 @@ impl Carrier for InjectorCarrier<'_> {
 
 impl CarrierMut for InjectorCarrier<'_> {
     fn replace(&mut self, name: &str, value: &[u8]) {
+        // All values that the codec writes are ASCII.
         self.0
-            // All values that the codec writes are ASCII.
             .set(name, String::from_utf8_lossy(value).into_owned());
     }
 

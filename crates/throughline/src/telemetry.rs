@@ -76,10 +76,9 @@ impl Telemetry {
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
+        // Not cached: the application may set its providers after the first use of this crate.
         global.unwrap_or_else(|| {
             Self::new(
-                // Not cached: the application may set its providers after the first use of this
-                // crate.
                 &global::tracer_provider(),
                 global::meter_provider().as_ref(),
                 None,

@@ -27,7 +27,7 @@ pub(crate) const BAD_CONFIGURATION: u8 = 64;
         Each option has an environment variable: ESHOP_LISTEN, ESHOP_KAFKA and so on."
 )]
 pub(crate) struct Options {
-    /// ServiceName: eshop, inventory, billing, delivery, kafka-consumer or notification
+    /// Service: eshop, inventory, billing, delivery, kafka-consumer or notification
     #[arg(env = "ESHOP_SERVICE")]
     pub(crate) service: String,
     /// HTTP listen address; port 0 for any free port

@@ -12,9 +12,13 @@ use std::ffi::OsString;
 
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Command, FromArgMatches as _};
+use throughline_model::environment::EnvironmentReader;
 
 use crate::args;
 use crate::args::sidecar::{RENAMED, SidecarArgs};
+
+/// Variable with the attributes of the resource: `key=value,key=value`, percent-encoded.
+pub(crate) const RESOURCE_ATTRIBUTES: &str = "OTEL_RESOURCE_ATTRIBUTES";
 
 const SUBCOMMAND: &str = "sidecar";
 const VARIABLE_PREFIX: &str = "THROUGHLINE_SIDECAR_";
@@ -27,7 +31,7 @@ pub(crate) struct RawConfig {
     sources: BTreeMap<String, OptionSource>,
     /// Text of the configuration file, if there is one.
     pub(crate) file: Option<String>,
-    /// One line for each option that was set under its former name.
+    /// Warnings to log: options under a former name, and variables that are not well-formed.
     pub(crate) warnings: Vec<String>,
 }
 
@@ -62,6 +66,7 @@ impl RawConfig {
             file: None,
             warnings: renamed_arguments(arguments),
         };
+        config.warnings.extend(resource_warning(environment));
         // Precedence: arguments, variables, variables with a former name, file.
         let mut values = config.renamed_variables(environment);
         if let Some(path) = config.options.config.clone() {
@@ -131,6 +136,17 @@ impl RawConfig {
         }
         values
     }
+}
+
+/// Warns of resource attributes that cannot be percent-decoded.
+fn resource_warning(environment: &dyn Fn(&str) -> Option<String>) -> Option<String> {
+    let (_, raw_count) = EnvironmentReader::new(environment).pairs_or_raw(RESOURCE_ATTRIBUTES);
+    (raw_count > 0).then(|| {
+        format!(
+            "{RESOURCE_ATTRIBUTES} has an invalid percent escape: the attribute is used as \
+             written; write %25 for a percent sign"
+        )
+    })
 }
 
 /// Returns the definition of the subcommand, with its options.

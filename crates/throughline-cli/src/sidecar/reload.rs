@@ -112,6 +112,11 @@ impl ConfigReloader {
                         "configuration changes need a restart"
                     );
                 }
+                // Warnings that were logged before would only repeat.
+                let known = &self.current.warnings;
+                for warning in config.warnings.iter().filter(|it| !known.contains(it)) {
+                    tracing::warn!("{warning}");
+                }
                 self.current = config;
             }
         }

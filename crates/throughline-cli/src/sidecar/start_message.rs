@@ -15,7 +15,7 @@ use crate::sidecar::raw_config::RawConfig;
 /// The configuration and the addresses that the message is made of.
 pub(super) struct StartMessage<'a> {
     pub(super) raw: &'a RawConfig,
-    /// ProxyAddresses in the order of the listeners, with the ports that the system assigned.
+    /// Addresses in the order of the listeners, with the ports that the system assigned.
     pub(super) addresses: &'a ProxyAddresses,
     pub(super) listeners: &'a [ListenerConfig],
     pub(super) http_listeners: &'a [http::HttpListenerConfig],

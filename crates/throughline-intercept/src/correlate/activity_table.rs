@@ -30,6 +30,7 @@ pub(super) struct ActivityTable {
     in_flight: BTreeSet<ActivityId>,
     /// Times at which activities that did not end turn ambient or are removed.
     deadlines: BTreeSet<(Timestamp, ActivityId)>,
+    /// In the order of time, as is `aborted`.
     ended: VecDeque<(Timestamp, ActivityId)>,
     aborted: VecDeque<(Timestamp, ActivityId)>,
     by_token: HashMap<CorrelationToken, Vec<ActivityId>>,
@@ -146,8 +147,7 @@ impl ActivityTable {
             self.expire(id, deadline);
         }
         let retention_ns = self.limits.retention_ns;
-        // The queues are in the order of their times, except for the skew between callers, which is
-        // far below the retention.
+        // The queues are in the order of time: the correlator's time never steps back.
         while let Some(&(ended_at, id)) = self.ended.front()
             && ended_at.saturating_add(retention_ns) <= now
         {

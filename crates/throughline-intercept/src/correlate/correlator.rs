@@ -18,8 +18,10 @@ use crate::Timestamp;
 ///
 /// There is one for each process, because activities of one process say nothing about another. A
 /// driver shares it behind a lock ([`CorrelatorAccess`]): callers prepare plain values without the
-/// lock, and hold it only for one of the methods below. A caller may read the clock before it waits
-/// for the lock, so `now` may step back by the time of that wait, but no further.
+/// lock, and hold it only for one of the methods below.
+///
+/// Callers read the clock before they wait for the lock, so their events can arrive out of order.
+/// Time in the correlator never steps back: an earlier `now` counts as the greatest time seen.
 #[derive(Debug)]
 pub struct Correlator {
     policy: SingleInFlightPolicy,
@@ -27,6 +29,8 @@ pub struct Correlator {
     model: ProcessModel,
     /// Attributions by evidence, in the order of [`Evidence::ALL`].
     evidence_counts: [u64; Evidence::ALL.len()],
+    /// The greatest time seen.
+    latest: Timestamp,
 }
 
 /// Access to the correlator that the connections of a process share.
@@ -63,6 +67,7 @@ impl Correlator {
             extractor: TokenExtractor::new(keys, limits.max_body_bytes),
             model: ProcessModel::new(limits, now),
             evidence_counts: [0; Evidence::ALL.len()],
+            latest: now,
         }
     }
 
@@ -79,20 +84,20 @@ impl Correlator {
         context: SpanContext,
         tokens: TokenSet,
     ) -> ActivityId {
-        self.model.advance(now);
+        let now = self.advance(now);
         self.model.begin_activity(now, context, None, tokens)
     }
 
     /// Records the end of an inbound request. A second end changes nothing.
     pub fn end_request(&mut self, now: Timestamp, id: ActivityId, outcome: RequestOutcome) {
-        self.model.advance(now);
+        let now = self.advance(now);
         self.model
             .end_activity(id, now, outcome == RequestOutcome::Aborted);
     }
 
     /// Records the delivery of a record to a consumer.
     pub fn deliver_record(&mut self, now: Timestamp, delivery: RecordDelivery) {
-        self.model.advance(now);
+        let now = self.advance(now);
         self.model.deliver_record(now, delivery);
     }
 
@@ -104,7 +109,7 @@ impl Correlator {
         queue: RecordQueueId,
         offsets: RangeInclusive<i64>,
     ) {
-        self.model.advance(now);
+        let now = self.advance(now);
         self.model.settle_records(now, queue, &offsets);
     }
 
@@ -113,13 +118,14 @@ impl Correlator {
     ///
     /// [`handling_timeout_ns`]: super::CorrelationLimits::handling_timeout_ns
     pub fn suspend_inference(&mut self, now: Timestamp) {
+        let now = self.advance(now);
         let duration_ns = self.model.limits.handling_timeout_ns;
         self.model.suspend_inference(now, duration_ns);
     }
 
     /// Finds the parent of an outbound call.
     pub fn attribute_call(&mut self, now: Timestamp, call: &OutboundCall) -> Attribution {
-        self.model.advance(now);
+        let now = self.advance(now);
         let mut attribution = self.find_parent(now, call);
         let evidence = attribution.parent.evidence;
         for (count, candidate) in self.evidence_counts.iter_mut().zip(Evidence::ALL) {
@@ -140,7 +146,7 @@ impl Correlator {
 
     /// Records the response to a call, or its failure.
     pub fn complete_call(&mut self, now: Timestamp, call: CallHandle, outcome: CallOutcome) {
-        self.model.advance(now);
+        let now = self.advance(now);
         let Some(id) = call.activity else { return };
         let Some(activity) = self.model.activities.get_mut(id) else {
             return;
@@ -168,7 +174,7 @@ impl Correlator {
 
     /// Returns the recent seconds with nothing in flight. With none, `sole` is never inferred.
     pub fn idle_seconds(&mut self, now: Timestamp) -> f64 {
-        self.model.advance(now);
+        let now = self.advance(now);
         self.model.estimator.occupancy.idle_seconds(now)
     }
 
@@ -178,6 +184,15 @@ impl Correlator {
         let mut sizes = self.model.activities.sizes().to_vec();
         sizes.push(self.model.queues.len());
         sizes
+    }
+
+    /// Advances the model to `now`, or to the greatest time seen if that is later. Returns the time
+    /// that counts.
+    fn advance(&mut self, now: Timestamp) -> Timestamp {
+        // The queues of the model are in the order of time: searches stop at the first older entry.
+        self.latest = self.latest.max(now);
+        self.model.advance(self.latest);
+        self.latest
     }
 
     fn find_parent(&mut self, now: Timestamp, call: &OutboundCall) -> Attribution {

@@ -50,12 +50,6 @@ impl Evidence {
             Self::Open => "open",
         }
     }
-
-    /// Returns whether the parent is known rather than inferred.
-    #[must_use]
-    pub const fn is_exact(self) -> bool {
-        matches!(self, Self::Header | Self::RequestId)
-    }
 }
 
 // === impl ParentDecision ===

@@ -32,9 +32,7 @@ impl Occupancy {
         let lingering_ns = self.lingers_until.min(now).saturating_sub(changed_at);
         self.total.add(now, elapsed_ns, self.in_flight);
         self.after_end.add(now, lingering_ns, self.in_flight);
-        // Callers read the clock before they wait for the lock: `now` can be earlier than the time
-        // of the caller that had the lock before.
-        self.changed_at = Some(changed_at.max(now));
+        self.changed_at = Some(now);
         self.in_flight = in_flight;
     }
 

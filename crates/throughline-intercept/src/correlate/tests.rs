@@ -154,7 +154,8 @@ fn assert_parent(parent: &ParentDecision, evidence: Evidence, id: u8) {
         (parent.evidence, parent.context.as_ref()),
         (evidence, Some(&context(id)))
     );
-    assert_eq!(parent.confidence.is_some(), !evidence.is_exact());
+    let is_inferred = matches!(evidence, Evidence::Sole | Evidence::Order);
+    assert_eq!(parent.confidence.is_some(), is_inferred);
 }
 
 #[test]
@@ -318,6 +319,27 @@ fn record_belongs_to_the_request_in_flight_at_its_creation() {
         process.send(process.now + SECOND),
         ParentDecision::open(),
         "created by another clock"
+    );
+}
+
+#[test]
+fn request_that_just_ended_is_a_candidate_when_ends_arrive_out_of_order() {
+    let mut process = TestProcess::with(Settings {
+        single_in_flight: SingleInFlightPolicy::Assumed,
+        ..Settings::default()
+    });
+    let requests = [1, 2, 3].map(|id| process.begin(id));
+    process.wait(50);
+    let made = process.now;
+    process.end(requests[0], RequestOutcome::Completed);
+    // Another connection read the clock before, and waited for the lock since.
+    process.now -= 20 * MILLISECOND;
+    process.end(requests[1], RequestOutcome::Completed);
+    process.now = made;
+    assert_eq!(
+        process.send(made),
+        ParentDecision::open(),
+        "the first request ended at this moment, and the third is in flight"
     );
 }
 

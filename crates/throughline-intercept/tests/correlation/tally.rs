@@ -36,7 +36,7 @@ impl AttributionTally {
         let evidence = parent.evidence;
         let found = parent.context.as_ref();
         let wrong = u32::from(found.is_some() && found != cause);
-        self.inferred += u32::from(found.is_some() && !evidence.is_exact());
+        self.inferred += u32::from(parent.confidence.is_some());
         self.confidence += parent.confidence.unwrap_or_default();
         match evidence {
             Evidence::Header | Evidence::RequestId => self.exact_wrong += wrong,

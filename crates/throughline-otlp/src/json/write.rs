@@ -96,7 +96,7 @@ struct OtlpStatusJson<'a> {
 #[derive(Debug)]
 struct AttributeList<'a>(&'a [KeyValue]);
 
-/// An `AnyValueJson`: an object with one field that names the type.
+/// OTLP's `AnyValue`: an object with one field that names the type.
 struct AnyValueJson<'a>(&'a Value);
 
 /// A value that is printed as text: ids, and 64-bit numbers, which JSON parsers would round.

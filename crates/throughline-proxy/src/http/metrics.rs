@@ -133,7 +133,7 @@ impl HttpMetrics {
         );
         registry.register(
             "connections",
-            "DownstreamConnection connections accepted",
+            "Downstream connections accepted",
             self.connections.clone(),
         );
         registry.register(

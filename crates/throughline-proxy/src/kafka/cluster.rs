@@ -108,7 +108,7 @@ impl ClusterHandle for ClusterView {
         let port = u16::try_from(port)
             .ok()
             .filter(|port| *port != 0 && node_id.0 >= 0 && !host.is_empty())?;
-        let local = endpoints.local_port(node_id.0, host, port)?;
+        let local = endpoints.local_port(node_id, host, port)?;
         Some((Arc::clone(&self.host), local.into()))
     }
 }

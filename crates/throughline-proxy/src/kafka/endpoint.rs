@@ -6,6 +6,7 @@ use std::net::{IpAddr, TcpListener};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use throughline_intercept::kafka::NodeId;
 use tokio::sync::mpsc;
 
 use crate::address::HostPort;
@@ -35,12 +36,12 @@ pub(crate) struct OpenedBrokerPort {
 #[derive(Debug)]
 struct EndpointTable {
     ports: BrokerPorts,
-    /// By node id: brokers that have a port.
-    assigned: HashMap<i32, LocalEndpoint>,
+    /// Brokers that have a port.
+    assigned: HashMap<NodeId, LocalEndpoint>,
     /// By port: open ports whose broker is not known yet.
     unassigned: HashMap<u16, Arc<BrokerTarget>>,
-    /// By node id: the last failed attempt to open a port.
-    failed: HashMap<i32, Instant>,
+    /// The last failed attempt to open a port.
+    failed: HashMap<NodeId, Instant>,
 }
 
 #[derive(Debug)]
@@ -92,7 +93,7 @@ impl EndpointRegistry {
     }
 
     /// Returns the local port of a broker, which is assigned when its node id is seen first.
-    pub(crate) fn local_port(&self, node_id: i32, host: &str, port: u16) -> Option<u16> {
+    pub(crate) fn local_port(&self, node_id: NodeId, host: &str, port: u16) -> Option<u16> {
         // The lock is held while a port opens, so that a broker cannot get two of them.
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(endpoint) = table.assigned.get_mut(&node_id) {
@@ -111,12 +112,12 @@ impl EndpointRegistry {
         };
         match self.assign_port(&mut table, node_id, &broker) {
             Ok(port) => {
-                tracing::info!(node_id, broker = %broker, port, "broker port opened");
+                tracing::info!(node_id = node_id.0, broker = %broker, port, "broker port opened");
                 Some(port)
             }
             Err(error) => {
                 tracing::warn!(
-                    node_id, broker = %broker, %error,
+                    node_id = node_id.0, broker = %broker, %error,
                     "no local port for a broker: its clients bypass the proxy and are not traced; \
                      widen --broker-ports"
                 );
@@ -132,7 +133,7 @@ impl EndpointRegistry {
     fn assign_port(
         &self,
         table: &mut EndpointTable,
-        node_id: i32,
+        node_id: NodeId,
         broker: &HostPort,
     ) -> io::Result<u16> {
         let (port, target) = match table.ports.assign(node_id)? {

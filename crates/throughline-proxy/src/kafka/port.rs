@@ -14,6 +14,8 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
+use throughline_intercept::kafka::NodeId;
+
 /// The most brokers of one cluster. Real clusters have fewer.
 pub(crate) const MAX_BROKERS: usize = 1024;
 
@@ -31,8 +33,8 @@ pub enum PortRange {
 pub(crate) struct BrokerPorts {
     host: IpAddr,
     range: PortRange,
-    /// By node id: the ports of this run and, with a state file, of earlier ones.
-    assigned: HashMap<i32, u16>,
+    /// The ports of this run and, with a state file, of earlier ones.
+    assigned: HashMap<NodeId, u16>,
     /// Ports that are open and have no broker yet.
     unassigned: HashSet<u16>,
     state_file: Option<PathBuf>,
@@ -65,14 +67,14 @@ impl PortRange {
     }
 
     /// Returns the ports to try for a broker, in order of preference.
-    fn candidates(self, node_id: i32) -> Vec<u16> {
+    fn candidates(self, node_id: NodeId) -> Vec<u16> {
         let Self::Between(first, last) = self else {
             return vec![0];
         };
         let ports: Vec<u16> = (first..=last).collect();
         let count = i64::try_from(ports.len()).unwrap_or(1);
         // Node ids beyond the range are common: some installations start at 1001.
-        let middle = usize::try_from(i64::from(node_id).rem_euclid(count)).unwrap_or_default();
+        let middle = usize::try_from(i64::from(node_id.0).rem_euclid(count)).unwrap_or_default();
         ports
             .iter()
             .skip(middle)
@@ -117,7 +119,7 @@ impl BrokerPorts {
     }
 
     /// Returns a port for a broker that has none in this run.
-    pub(crate) fn assign(&mut self, node_id: i32) -> io::Result<BrokerPort> {
+    pub(crate) fn assign(&mut self, node_id: NodeId) -> io::Result<BrokerPort> {
         let previous = self.assigned.get(&node_id).copied();
         let mut last = io::Error::new(
             io::ErrorKind::AddrInUse,
@@ -149,7 +151,7 @@ impl BrokerPorts {
         Err(last)
     }
 
-    fn record(&mut self, node_id: i32, port: u16) {
+    fn record(&mut self, node_id: NodeId, port: u16) {
         if self.assigned.insert(node_id, port) != Some(port) {
             self.write_state();
         }
@@ -163,7 +165,7 @@ impl BrokerPorts {
         let mut lines: Vec<String> = self
             .assigned
             .iter()
-            .map(|(node_id, port)| format!("{node_id} {port}\n"))
+            .map(|(node_id, port)| format!("{} {port}\n", node_id.0))
             .collect();
         // In a stable order the file changes only with its content.
         lines.sort();
@@ -189,7 +191,7 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Reads a state file: lines with a node id and a port each. Malformed lines are skipped.
-fn read_state(path: &Path) -> HashMap<i32, u16> {
+fn read_state(path: &Path) -> HashMap<NodeId, u16> {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return HashMap::new(),
@@ -204,7 +206,7 @@ fn read_state(path: &Path) -> HashMap<i32, u16> {
     let parse_line = |line: &str| {
         let (node_id, port) = line.split_once(' ')?;
         Some((
-            node_id.parse().ok()?,
+            NodeId(node_id.parse().ok()?),
             port.parse().ok().filter(|port| *port != 0)?,
         ))
     };
@@ -250,7 +252,10 @@ mod tests {
     fn port_follows_the_node_id_in_any_order_of_appearance() {
         let (first, range) = free_range();
         let mut ports = BrokerPorts::new(HOST, range, None);
-        let (two, zero) = (ports.assign(2).unwrap(), ports.assign(0).unwrap());
+        let (two, zero) = (
+            ports.assign(NodeId(2)).unwrap(),
+            ports.assign(NodeId(0)).unwrap(),
+        );
         assert_eq!((port(&zero), port(&two)), (first, first + 2));
     }
 
@@ -258,11 +263,13 @@ mod tests {
     fn node_ids_beyond_the_range_wrap_around_and_skip_taken_ports() {
         let (first, range) = free_range();
         let mut ports = BrokerPorts::new(HOST, range, None);
-        let held: Vec<BrokerPort> = [1001, 2, 5].map(|node| ports.assign(node).unwrap()).into();
+        let held: Vec<BrokerPort> = [1001, 2, 5]
+            .map(|node| ports.assign(NodeId(node)).unwrap())
+            .into();
         let mut got: Vec<u16> = held.iter().map(port).collect();
         got.sort_unstable();
         assert_eq!(got, [first, first + 1, first + 2]);
-        assert!(ports.assign(7).is_err());
+        assert!(ports.assign(NodeId(7)).is_err());
     }
 
     #[test]
@@ -271,11 +278,11 @@ mod tests {
         let taken = TcpListener::bind((HOST, first + 1)).unwrap();
         let mut ports = BrokerPorts::new(HOST, range, None);
         assert_eq!(ports.open_range().len(), 2);
-        assert!(matches!(ports.assign(2), Ok(BrokerPort::Open(port)) if port == first + 2));
-        assert!(matches!(ports.assign(1), Ok(BrokerPort::Open(port)) if port == first));
-        assert!(ports.assign(0).is_err());
+        assert!(matches!(ports.assign(NodeId(2)), Ok(BrokerPort::Open(port)) if port == first + 2));
+        assert!(matches!(ports.assign(NodeId(1)), Ok(BrokerPort::Open(port)) if port == first));
+        assert!(ports.assign(NodeId(0)).is_err());
         drop(taken);
-        assert!(matches!(ports.assign(0), Ok(BrokerPort::New(_))));
+        assert!(matches!(ports.assign(NodeId(0)), Ok(BrokerPort::New(_))));
     }
 
     #[test]
@@ -284,12 +291,16 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let state = dir.path().join("ports");
         let mut ports = BrokerPorts::new(HOST, range, Some(state.clone()));
-        let before = [3, 0].map(|node| port(&ports.assign(node).unwrap()));
+        let before = [3, 0].map(|node| port(&ports.assign(NodeId(node)).unwrap()));
         let mut ports = BrokerPorts::new(HOST, range, Some(state.clone()));
-        let after = [0, 3].map(|node| port(&ports.assign(node).unwrap()));
+        let after = [0, 3].map(|node| port(&ports.assign(NodeId(node)).unwrap()));
         assert_eq!(before, [after[1], after[0]]);
         std::fs::write(&state, "nonsense\n1 x\n").unwrap();
-        assert!(BrokerPorts::new(HOST, range, Some(state)).assign(1).is_ok());
+        assert!(
+            BrokerPorts::new(HOST, range, Some(state))
+                .assign(NodeId(1))
+                .is_ok()
+        );
     }
 
     #[test]
@@ -302,7 +313,7 @@ mod tests {
             PortRange::Between(first + 1, first + 2),
         ] {
             let got = BrokerPorts::new(HOST, range, Some(state.clone()))
-                .assign(0)
+                .assign(NodeId(0))
                 .unwrap();
             assert!(
                 range.contains(port(&got)),

@@ -62,7 +62,9 @@ impl AcceptLoop {
                 }
                 Ok(None) => {}
                 Err(error) => {
-                    self.reporter.accept_failed(&error);
+                    // Listeners of Kafka, HTTP and the admin port share the reporter.
+                    let address = listener.local_addr().ok();
+                    self.reporter.accept_failed(address, &error);
                     tokio::time::sleep(ACCEPT_RETRY_INTERVAL).await;
                 }
             }

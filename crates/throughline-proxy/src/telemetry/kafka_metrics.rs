@@ -14,10 +14,10 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 use throughline_intercept::Side;
-use throughline_intercept::kafka::{ApiKey, SkipReason};
+use throughline_intercept::kafka::{ApiKey, PartitionIndex, SkipReason};
 
 use self::label::{ApiLabels, ByteLabels, KafkaReasonLabels, LagLabels, LatencyLabels, side_label};
-use self::lag::LagTable;
+use self::lag::{LagKey, LagTable};
 
 pub(crate) use self::label::ConnectionFailure;
 
@@ -306,15 +306,17 @@ impl KafkaMetrics {
         &self,
         group: Option<&str>,
         topic: &Arc<str>,
-        partition: i32,
+        partition: PartitionIndex,
         lag: i64,
     ) {
         self.lag_table
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .set(
-                // A consumer without a group has an empty label.
-                (Arc::from(group.unwrap_or_default()), Arc::clone(topic)),
+                LagKey {
+                    group: Arc::from(group.unwrap_or_default()),
+                    topic: Arc::clone(topic),
+                },
                 partition,
                 lag,
                 Instant::now(),
@@ -345,7 +347,7 @@ impl KafkaMetrics {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .sums(Instant::now());
-        for ((group, topic), lag) in sums {
+        for (LagKey { group, topic }, lag) in sums {
             let labels = LagLabels {
                 group: group.to_string(),
                 topic: topic.to_string(),

@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -75,7 +76,7 @@ impl Reporter {
                 topic,
                 partition,
                 lag,
-            } => metrics.consumer_lag(group.as_deref(), topic, partition.0, *lag),
+            } => metrics.consumer_lag(group.as_deref(), topic, *partition, *lag),
             SessionEvent::InjectionRejected { topic, error_code } => {
                 self.batch_refused(topic, *error_code);
             }
@@ -101,11 +102,11 @@ impl Reporter {
     }
 
     /// Reports that the system could not accept a connection.
-    pub(crate) fn accept_failed(&self, error: &io::Error) {
+    pub(crate) fn accept_failed(&self, listener: Option<SocketAddr>, error: &io::Error) {
         // Not a failed connection: without a free file descriptor, the client stays in the backlog.
         if let Some(suppressed) = self.throttles.accept.permit() {
             tracing::warn!(
-                %error, suppressed,
+                listener = listener.map(tracing::field::display), %error, suppressed,
                 "accepting a connection failed; if too many files are open, \
                  raise the limit (ulimit -n)"
             );

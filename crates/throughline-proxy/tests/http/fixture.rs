@@ -161,7 +161,7 @@ where
     );
 }
 
-/// WordStream with the request: its line, its fields, and its body at the end.
+/// Responds with the request: its line, its fields, and its body at the end.
 pub(crate) async fn echo() -> SocketAddr {
     service(|request| async move {
         let (parts, body) = request.into_parts();

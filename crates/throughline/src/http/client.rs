@@ -127,9 +127,8 @@ impl ClientSpan {
             }
             attributes
         };
+        // A client knows no route, and a path has too many values for a name (HTTP spans, "Name").
         let builder =
-            // A client knows no route, and a path has too many values for a name (HTTP spans,
-            // "Name").
             SpanBuilder::from_name(span_name(request.method(), None)).with_kind(SpanKind::Client);
         let context = telemetry.start(builder, &Context::current(), attributes);
         Self {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use throughline_intercept::http::{Cidr, RouteTemplate, Settings, TrustPolicy};
 use throughline_intercept::kafka::{self, ServiceNaming};
+use throughline_model::convention::SERVICE_NAME;
 use throughline_model::{KeyValue, Resource};
 use throughline_proxy::http::{
     Config, HttpLimits, HttpListenerConfig, HttpRoute, UpstreamOrigin, UpstreamProtocol,
@@ -289,8 +290,8 @@ fn parse_origin(text: &str) -> Option<UpstreamOrigin> {
 fn with_unknown_service(resource: &Resource) -> Arc<Resource> {
     let mut attributes = resource.attributes.clone();
     for pair in &mut attributes {
-        if pair.key == "service.name" {
-            *pair = KeyValue::new("service.name", "unknown_service");
+        if pair.key == SERVICE_NAME {
+            *pair = KeyValue::new(SERVICE_NAME, "unknown_service");
         }
     }
     Arc::new(Resource { attributes })

@@ -8,10 +8,12 @@ use throughline_intercept::kafka::{
     TopicSettings,
 };
 use throughline_model::context::{Format, FormatList};
-use throughline_model::environment::{EnvironmentReader, ValueSecrecy};
+use throughline_model::convention::SERVICE_NAME;
+use throughline_model::environment::EnvironmentReader;
 use throughline_model::{KeyValue, Resource};
 
 use super::parser::ConfigParser;
+use crate::sidecar::raw_config::RESOURCE_ATTRIBUTES;
 
 const NAMING_VALUES: [(&str, SpanNaming); 2] = [
     ("otel", SpanNaming::OpenTelemetry),
@@ -26,11 +28,9 @@ const DELIVER_VALUES: [(&str, DeliveryMode); 2] = [
     ("patch", DeliveryMode::Patch),
 ];
 
-const SERVICE_NAME: &str = "service.name";
-/// ServiceNaming name of a client without a client.id, where no service name is configured.
+/// Service name of a client without a client.id, where no service name is configured.
 const FALLBACK_SERVICE_NAME: &str = "kafka-client";
 const PROPAGATORS: &str = "OTEL_PROPAGATORS";
-const RESOURCE_ATTRIBUTES: &str = "OTEL_RESOURCE_ATTRIBUTES";
 
 /// An override for some topics in YAML.
 #[derive(Debug, Deserialize)]
@@ -115,7 +115,8 @@ impl ConfigParser<'_> {
     /// Reads `OTEL_RESOURCE_ATTRIBUTES`: `key=value,key=value`, percent-encoded.
     fn resource_attributes(&mut self) -> Vec<KeyValue> {
         let mut reader = EnvironmentReader::new(self.environment);
-        let pairs = reader.pairs(RESOURCE_ATTRIBUTES, ValueSecrecy::Public);
+        // Loading has warned of invalid escapes: earlier versions decoded nothing.
+        let (pairs, _) = reader.pairs_or_raw(RESOURCE_ATTRIBUTES);
         let errors = reader.into_errors();
         self.errors.extend(errors.iter().map(ToString::to_string));
         let pairs = pairs.into_iter();

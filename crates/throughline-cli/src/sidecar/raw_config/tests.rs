@@ -86,6 +86,21 @@ fn arguments_take_precedence_over_the_file() {
 }
 
 #[test]
+fn invalid_escape_in_resource_attributes_is_one_warning() {
+    let load = |text: &str| {
+        let environment =
+            |name: &str| (name == "OTEL_RESOURCE_ATTRIBUTES").then(|| text.to_owned());
+        RawConfig::load(&sidecar_arguments(&[]), &environment)
+            .unwrap()
+            .warnings
+    };
+    assert!(load("a=x%20y").is_empty());
+    let warnings = load("a=100%,b=%zz");
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].contains("%25"), "{warnings:?}");
+}
+
+#[test]
 fn former_names_of_options_work_with_one_warning_each() {
     let load = |arguments: &[&str], variables: &[(&str, &str)]| {
         let environment = |name: &str| {

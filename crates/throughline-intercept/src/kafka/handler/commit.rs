@@ -183,7 +183,6 @@ impl<C: ClusterHandle> Handler<C> for CommitHandler {
             };
             settlement.apply(context, &SettledOffsets::Before(*offset));
         }
-        context.flush_budget();
         None
     }
 }

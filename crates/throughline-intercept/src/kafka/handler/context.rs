@@ -134,8 +134,9 @@ impl<C: ClusterHandle> HandlerContext<C> {
         }
     }
 
-    /// Reports records and spans that were not admitted, at the end of a frame.
-    pub(super) fn flush_budget(&mut self) {
+    /// Returns unused permits for spans, and reports records and spans that were not admitted. The
+    /// dispatcher calls it after each handler.
+    pub(in crate::kafka) fn flush_budget(&mut self) {
         self.budget.flush(&self.cluster, &mut self.out);
     }
 

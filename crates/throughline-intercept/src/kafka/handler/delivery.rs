@@ -181,6 +181,7 @@ impl PartitionDelivery {
             return;
         }
         let unread = u32::try_from(batch.record_count()).unwrap_or(0);
+        context.budget.expect_records(unread);
         let max_bytes = context.settings.limits.max_inflated_bytes;
         let records = match reader.records(batch, max_bytes) {
             Ok(records) => records,

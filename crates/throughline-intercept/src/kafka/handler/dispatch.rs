@@ -50,6 +50,17 @@ impl Handlers {
         context: &mut HandlerContext<C>,
         request: &ApiFrame<'_>,
     ) -> Result<ParseOutcome<RequestDecision<PendingRequest>>, Error> {
+        let decision = self.read_request(context, request);
+        // Also after an error: unused permits belong to the whole process.
+        context.flush_budget();
+        decision
+    }
+
+    fn read_request<C: ClusterHandle>(
+        &mut self,
+        context: &mut HandlerContext<C>,
+        request: &ApiFrame<'_>,
+    ) -> Result<ParseOutcome<RequestDecision<PendingRequest>>, Error> {
         Ok(match request.api {
             ApiKey::PRODUCE => self
                 .produce
@@ -112,6 +123,7 @@ impl Handlers {
         // Addresses may be in any response, one that was patched included.
         let bytes = changed.as_ref().unwrap_or(response.bytes);
         let response = ApiFrame { bytes, ..*response };
+        context.flush_budget();
         let rewritten = self.addresses.on_response(context, (), &response);
         rewritten.or(changed)
     }

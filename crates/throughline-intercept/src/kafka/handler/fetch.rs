@@ -241,7 +241,6 @@ impl FetchHandler {
                 self.session.record_delivered(key, last, max_partitions);
             }
         }
-        context.flush_budget();
         patches
     }
 

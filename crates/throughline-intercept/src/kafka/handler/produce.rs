@@ -71,6 +71,8 @@ fn read_request<C: ClusterHandle>(
                 index: partition.index,
             };
             let mut partition = PendingPartition::new(key, &batch);
+            let record_count = u32::try_from(batch.record_count()).unwrap_or(0);
+            context.budget.expect_records(record_count);
             let mut inspector = RecordInspector::new(context, &mut partition, request.first_byte);
             inspector.find_causes(&mut scratch.reader, &batch);
             process_batch(inspector, scratch, &records, &batch, &policy)?;
@@ -308,7 +310,6 @@ impl<C: ClusterHandle> Handler<C> for ProduceHandler {
         // A response that leaves out a partition says nothing about its records.
         pending.partitions.extend(others.into_values().flatten());
         pending.discard(context, SkipReason::Malformed);
-        context.flush_budget();
         None
     }
 }

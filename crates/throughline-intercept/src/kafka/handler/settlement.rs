@@ -63,6 +63,8 @@ impl Settlement<'_> {
         let is_handling_known = settled.is_after_work || self.acknowledgement.is_some();
         let (topic, index) = (partition.topic, partition.partition);
         let operation = RecordOperation::Commit;
+        let spans = u32::try_from(settled.deliveries.len()).unwrap_or(u32::MAX);
+        context.budget.expect_records(spans);
         let attributes = PartitionAttributes::new(operation, topic, index, group, cluster_id);
         for delivery in settled.deliveries {
             let handled = self.now.saturating_sub(delivery.at);

@@ -123,7 +123,6 @@ fn read_acknowledge_response<C: ClusterHandle>(
         }
         pending.settle(context, &rejected, response.last_byte);
     }
-    context.flush_budget();
 }
 
 /// Reads a ShareFetch response: the result of acknowledgements, and records.
@@ -170,7 +169,6 @@ fn read_fetch_response<C: ClusterHandle>(
             drop(delivery.finish(context));
         }
     }
-    context.flush_budget();
 }
 
 // === impl PendingShareAck ===

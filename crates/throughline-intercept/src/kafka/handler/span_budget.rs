@@ -12,6 +12,8 @@ pub(in crate::kafka) struct SpanBudget {
     /// Spans that wait for a response.
     open: usize,
     permits: SpanPermits,
+    /// Records of the current batch that are not decided about yet.
+    expected_records: u32,
     unsampled: u32,
     over_rate: u32,
     over_capacity: u32,
@@ -25,7 +27,7 @@ enum SpanPermits {
     Exhausted,
 }
 
-/// Number of permits that are taken under one lock. Small, so that connections do not hoard them;
+/// The most permits that are taken under one lock. Small, so that connections do not hoard them;
 /// large enough that the lock is not taken for each record.
 const PERMIT_CHUNK: u32 = 64;
 
@@ -37,6 +39,7 @@ impl SpanBudget {
             max_open,
             open: 0,
             permits: SpanPermits::Taken(0),
+            expected_records: 0,
             unsampled: 0,
             over_rate: 0,
             over_capacity: 0,
@@ -47,6 +50,11 @@ impl SpanBudget {
         self.max_open = max_open;
     }
 
+    /// Sets the number of records in the batch that is read next, each of which may get a span.
+    pub(super) const fn expect_records(&mut self, records: u32) {
+        self.expected_records = records;
+    }
+
     /// Returns whether a span is made; counts it when not.
     pub(in crate::kafka) fn admit(
         &mut self,
@@ -54,12 +62,16 @@ impl SpanBudget {
         is_sampled: bool,
         now: Timestamp,
     ) -> bool {
+        // No more permits than records: the rest would be missing elsewhere until the end of the
+        // frame. The record itself needs one, whatever was expected.
+        let wanted = self.expected_records.clamp(1, PERMIT_CHUNK);
+        self.expected_records = self.expected_records.saturating_sub(1);
         // Spans that are not sampled must not use up the rate: they are counted first.
         let counter = if !is_sampled {
             &mut self.unsampled
         } else if self.open >= self.max_open {
             &mut self.over_capacity
-        } else if !self.permits.take(cluster, now) {
+        } else if !self.permits.take(cluster, now, wanted) {
             &mut self.over_rate
         } else {
             return true;
@@ -71,6 +83,7 @@ impl SpanBudget {
     /// Counts a record whose sender decided against a span.
     #[inline]
     pub(in crate::kafka) const fn count_unsampled(&mut self) {
+        self.expected_records = self.expected_records.saturating_sub(1);
         self.unsampled = self.unsampled.saturating_add(1);
     }
 
@@ -85,7 +98,8 @@ impl SpanBudget {
     }
 
     /// Returns unused permits and reports the counts: once per frame.
-    pub(in crate::kafka) fn flush(&mut self, cluster: &impl ClusterHandle, out: &mut Outbox) {
+    pub(super) fn flush(&mut self, cluster: &impl ClusterHandle, out: &mut Outbox) {
+        self.expected_records = 0;
         let unused = std::mem::replace(&mut self.permits, SpanPermits::Taken(0));
         // Other connections may be waiting for the permits that this frame did not need.
         if let SpanPermits::Taken(unused @ 1..) = unused {
@@ -106,9 +120,9 @@ impl SpanBudget {
 // === impl SpanPermits ===
 
 impl SpanPermits {
-    fn take(&mut self, cluster: &impl ClusterHandle, now: Timestamp) -> bool {
+    fn take(&mut self, cluster: &impl ClusterHandle, now: Timestamp, wanted: u32) -> bool {
         if *self == Self::Taken(0) {
-            let taken = cluster.with_state(|state| state.take_span_permits(now, PERMIT_CHUNK));
+            let taken = cluster.with_state(|state| state.take_span_permits(now, wanted));
             *self = Self::Taken(taken);
             if taken == 0 {
                 // Until the end of the frame: the other records of it need not ask again.
@@ -122,5 +136,92 @@ impl SpanPermits {
             }
             Self::Exhausted => false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+    use throughline_kafka::api::ApiKey;
+
+    use super::*;
+    use crate::kafka::handler::{ApiFrame, HandlerContext, Handlers};
+    use crate::kafka::{ClusterCapacity, ClusterState, ConnectionEndpoints, Settings};
+
+    const RATE: u32 = 100;
+
+    struct TestCluster(RefCell<ClusterState>);
+
+    impl ClusterHandle for TestCluster {
+        fn with_state<T>(&self, operation: impl FnOnce(&mut ClusterState) -> T) -> T {
+            operation(&mut self.0.borrow_mut())
+        }
+    }
+
+    impl TestCluster {
+        fn new() -> Self {
+            let capacity = ClusterCapacity {
+                max_spans_per_second: RATE,
+                ..ClusterCapacity::default()
+            };
+            Self(RefCell::new(ClusterState::new(capacity)))
+        }
+
+        /// Returns the permits that no connection has taken.
+        fn permits(&self) -> u32 {
+            self.with_state(|state| {
+                let permits = state.take_span_permits(0, RATE);
+                state.return_span_permits(permits);
+                permits
+            })
+        }
+    }
+
+    #[test]
+    fn permits_are_taken_for_the_expected_records_only() {
+        for (expected, taken) in [(0, 1), (1, 1), (3, 3), (1_000, PERMIT_CHUNK)] {
+            let (cluster, mut budget) = (TestCluster::new(), SpanBudget::new(usize::MAX));
+            budget.expect_records(expected);
+            assert!(budget.admit(&cluster, true, 0));
+            assert_eq!(cluster.permits(), RATE - taken, "{expected} expected");
+        }
+    }
+
+    #[test]
+    fn unsampled_records_need_no_permits() {
+        let (cluster, mut budget) = (TestCluster::new(), SpanBudget::new(usize::MAX));
+        budget.expect_records(10);
+        assert!(!budget.admit(&cluster, false, 0));
+        budget.count_unsampled();
+        assert!(budget.admit(&cluster, true, 0));
+        assert_eq!(cluster.permits(), RATE - 8);
+    }
+
+    #[test]
+    fn request_that_cannot_be_read_leaves_no_permits_behind() {
+        let settings = Arc::new(Settings::default());
+        let endpoints = ConnectionEndpoints::default();
+        let mut context = HandlerContext::new(settings, TestCluster::new(), endpoints, 1);
+        let bytes = Bytes::from_static(&[0; 3]);
+        let request = ApiFrame {
+            bytes: &bytes,
+            body_start: 0,
+            api: ApiKey::PRODUCE,
+            version: 9,
+            first_byte: 0,
+            last_byte: 0,
+            is_buffered: true,
+        };
+        // A handler that fails half-way leaves the budget like this.
+        context.budget.expect_records(RATE);
+        assert!(context.budget.admit(&context.cluster, true, 0));
+        assert_eq!(context.cluster.permits(), RATE - PERMIT_CHUNK);
+        let decision = Handlers::default().on_request(&mut context, &request);
+        assert!(decision.is_err());
+        assert_eq!(context.cluster.permits(), RATE - 1);
+        assert_eq!(context.budget.permits, SpanPermits::Taken(0));
     }
 }

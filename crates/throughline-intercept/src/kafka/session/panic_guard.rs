@@ -61,6 +61,8 @@ pub(super) fn guard<C: ClusterHandle>(
             for request in pending {
                 request.discard(context, SkipReason::Panic);
             }
+            // The panic has skipped the flush at the end of the frame.
+            context.flush_budget();
         };
         drop(catch_unwind(AssertUnwindSafe(discard)));
     }

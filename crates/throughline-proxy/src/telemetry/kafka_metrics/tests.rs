@@ -7,8 +7,8 @@ fn counters_render_with_labels_and_zeros() {
     metrics.request(ApiKey::PRODUCE);
     metrics.request(ApiKey(999));
     metrics.passed(SkipReason::Checksum, 0);
-    metrics.consumer_lag(Some("g"), &"t".into(), 0, 3);
-    metrics.consumer_lag(Some("g"), &"t".into(), 1, 4);
+    metrics.consumer_lag(Some("g"), &"t".into(), PartitionIndex(0), 3);
+    metrics.consumer_lag(Some("g"), &"t".into(), PartitionIndex(1), 4);
     metrics.update_exporter(&ExporterCounts {
         sent: 5,
         queued: 2,
@@ -51,7 +51,7 @@ fn counters_render_with_labels_and_zeros() {
 fn concurrent_scrapes_render_the_same() {
     let metrics = KafkaMetrics::new();
     for group in 0..50 {
-        metrics.consumer_lag(Some(&group.to_string()), &"t".into(), 0, 1);
+        metrics.consumer_lag(Some(&group.to_string()), &"t".into(), PartitionIndex(0), 1);
     }
     let scrape = || {
         for sent in 0..200 {

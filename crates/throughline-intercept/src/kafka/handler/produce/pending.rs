@@ -142,7 +142,6 @@ impl PendingProduce {
                 context.out.skip(reason, records);
             }
         }
-        context.flush_budget();
     }
 
     /// Ends all spans with the same result.
@@ -154,7 +153,6 @@ impl PendingProduce {
         for partition in self.partitions {
             partition.close(context, self.started_at, result);
         }
-        context.flush_budget();
     }
 
     /// Ends all spans with an error: there is no response.
