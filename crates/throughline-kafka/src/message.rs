@@ -12,6 +12,7 @@
 pub mod address;
 pub mod api_versions;
 pub mod cluster;
+pub mod commit;
 pub mod endpoint;
 pub mod fetch;
 pub mod group;

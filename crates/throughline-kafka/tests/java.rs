@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use throughline_kafka::api::ApiKey;
 use throughline_kafka::message::endpoint::{NodeEndpoint, NodeEndpoints};
 use throughline_kafka::message::{
-    ApiMessage, BodySplice, TopicRef, api_versions, cluster, fetch, group, produce, share,
+    ApiMessage, BodySplice, TopicRef, api_versions, cluster, commit, fetch, group, produce, share,
 };
 use throughline_kafka::types::TopicId;
 use throughline_kafka::wire::{Decode, WireArray, WireField};
@@ -430,8 +430,8 @@ fn group_request(api: ApiKey, body: &[u8], version: i16) -> Option<Value> {
 fn commit_request(api: ApiKey, body: &[u8], version: i16) -> Option<Value> {
     let values = match api {
         ApiKey::OFFSET_COMMIT => {
-            let view: group::OffsetCommitRequest<'_> = parse(body, version);
-            let partition = |of: group::OffsetCommitRequestPartition| {
+            let view: commit::OffsetCommitRequest<'_> = parse(body, version);
+            let partition = |of: commit::OffsetCommitRequestPartition| {
                 json!({
                     "partition_index": of.partition_index.0,
                     "committed_offset": of.committed_offset.0,
@@ -448,8 +448,8 @@ fn commit_request(api: ApiKey, body: &[u8], version: i16) -> Option<Value> {
             })
         }
         ApiKey::TXN_OFFSET_COMMIT => {
-            let view: group::TxnOffsetCommitRequest<'_> = parse(body, version);
-            let partition = |of: group::TxnOffsetCommitRequestPartition| {
+            let view: commit::TxnOffsetCommitRequest<'_> = parse(body, version);
+            let partition = |of: commit::TxnOffsetCommitRequestPartition| {
                 json!({
                     "partition_index": of.partition_index.0,
                     "committed_offset": of.committed_offset.0,
@@ -467,7 +467,7 @@ fn commit_request(api: ApiKey, body: &[u8], version: i16) -> Option<Value> {
 }
 
 fn commit_response(api: ApiKey, body: &[u8], version: i16) -> Option<Value> {
-    let partition = |of: group::OffsetCommitResponsePartition| {
+    let partition = |of: commit::OffsetCommitResponsePartition| {
         json!({
             "partition_index": of.partition_index.0,
             "error_code": of.error_code,
@@ -475,14 +475,14 @@ fn commit_response(api: ApiKey, body: &[u8], version: i16) -> Option<Value> {
     };
     let topics = match api {
         ApiKey::OFFSET_COMMIT => {
-            let view: group::OffsetCommitResponse<'_> = parse(body, version);
+            let view: commit::OffsetCommitResponse<'_> = parse(body, version);
             all(view.topics, |of| {
                 let partitions = all(of.partitions, partition);
                 topic(of.topic, "name", "partitions", &partitions)
             })
         }
         ApiKey::TXN_OFFSET_COMMIT => {
-            let view: group::TxnOffsetCommitResponse<'_> = parse(body, version);
+            let view: commit::TxnOffsetCommitResponse<'_> = parse(body, version);
             all(view.topics, |of| {
                 let partitions = all(of.partitions, partition);
                 topic(of.topic, "name", "partitions", &partitions)

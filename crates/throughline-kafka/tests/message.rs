@@ -19,8 +19,8 @@ use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
 use proptest::prelude::*;
 use throughline_kafka::api::ApiKey;
 use throughline_kafka::message::{
-    ApiMessage, BodySplice, ParseOutcome, TopicRef, api_versions, cluster, fetch, group, produce,
-    share,
+    ApiMessage, BodySplice, ParseOutcome, TopicRef, api_versions, cluster, commit, fetch, group,
+    produce, share,
 };
 use throughline_kafka::types::{NodeId, Offset, PartitionIndex, TopicId};
 use throughline_kafka::wire::{Decode, WireArray, WireField};
@@ -500,11 +500,11 @@ fn transactional_commits_have_the_encoded_values() {
             .with_producer_epoch(3)
             .with_topics(vec![topic]);
         let body = encoded(&request, ApiKey::TXN_OFFSET_COMMIT, version);
-        let view: group::TxnOffsetCommitRequest<'_> = parse(&body, version);
+        let view: commit::TxnOffsetCommitRequest<'_> = parse(&body, version);
         assert_eq!(view.group_id.text(), Some("g"));
         let topic = single(view.topics);
         assert_topic(topic.topic, version, 6);
-        let expected = group::TxnOffsetCommitRequestPartition {
+        let expected = commit::TxnOffsetCommitRequestPartition {
             partition_index: PartitionIndex(2),
             committed_offset: Offset(1 << 40),
         };
@@ -852,7 +852,7 @@ fn group_requests_and_commits_have_the_encoded_values() {
         .with_topics(vec![topic])
         .encode(&mut body, 9)
         .unwrap();
-    let view: group::OffsetCommitRequest<'_> = parse(&body, 10);
+    let view: commit::OffsetCommitRequest<'_> = parse(&body, 10);
     assert_eq!(
         single(view.topics).topic.id(),
         Some(TopicId(*b"\x10123456789abcdef"))
@@ -874,13 +874,13 @@ fn check_commit(version: i16) {
         .with_member_id(text("m"))
         .with_topics(vec![topic]);
     let body = encoded(&request, ApiKey::OFFSET_COMMIT, version);
-    let view: group::OffsetCommitRequest<'_> = parse(&body, version);
+    let view: commit::OffsetCommitRequest<'_> = parse(&body, version);
     assert_eq!(view.group_id.text(), Some("g"));
     let topic = single(view.topics);
     assert_topic(topic.topic, version, 10);
     assert_eq!(
         single(topic.partitions),
-        group::OffsetCommitRequestPartition {
+        commit::OffsetCommitRequestPartition {
             partition_index: PartitionIndex(2),
             committed_offset: Offset(1 << 35)
         }
@@ -897,10 +897,10 @@ fn check_commit(version: i16) {
         ApiKey::OFFSET_COMMIT,
         version,
     );
-    let view: group::OffsetCommitResponse<'_> = parse(&body, version);
+    let view: commit::OffsetCommitResponse<'_> = parse(&body, version);
     assert_eq!(
         single(single(view.topics).partitions),
-        group::OffsetCommitResponsePartition {
+        commit::OffsetCommitResponsePartition {
             partition_index: PartitionIndex(2),
             error_code: 22
         }

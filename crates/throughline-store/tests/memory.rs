@@ -511,7 +511,7 @@ fn halves_with_one_id_are_both_kept_and_the_server_is_below_its_client_in_any_or
         let spans = [client.clone(), server.clone(), child.clone()];
         let sent = order.map(|index: usize| spans.get(index).unwrap().clone());
         let store = store(sent.to_vec());
-        // What is sent twice stays one span.
+        // A span that is sent twice stays one.
         store.insert(vec![server.clone(), client.clone()]);
         assert_eq!(store.occupancy().spans, 3);
         let summary = store.summary(trace_id(1)).unwrap();
@@ -532,7 +532,7 @@ fn halves_with_one_id_are_both_kept_and_the_server_is_below_its_client_in_any_or
 }
 
 #[test]
-fn receivers_with_one_id_are_told_apart_by_their_addresses() {
+fn receivers_with_one_id_are_distinguished_by_their_addresses() {
     let mut spans = vec![of_kind(span(1, 7, "a", "send", (0, 1)), SpanKind::Client)];
     for host in 0..5 {
         let receiver = span(1, 7, "b", "receive", (2, 3));

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use throughline_otlp::{RepairCounts, RepairKind};
 
 /// The fields of a JSON object.
-pub(super) type Fields = Map<String, Value>;
+pub(super) type SpanFields = Map<String, Value>;
 
 /// Reads fields, and counts those it had to leave out.
 #[derive(Debug, Default)]
@@ -18,7 +18,7 @@ pub(super) struct FieldReader {
 impl FieldReader {
     /// Reads an id; `None` when it is absent. A value of another type becomes a
     /// text that is not an id.
-    pub(super) fn id(fields: &mut Fields, name: &str) -> Option<String> {
+    pub(super) fn id(fields: &mut SpanFields, name: &str) -> Option<String> {
         match fields.swap_remove(name)? {
             Value::Null => None,
             Value::String(id) => Some(id),
@@ -28,7 +28,7 @@ impl FieldReader {
         }
     }
 
-    pub(super) fn text(&mut self, fields: &mut Fields, name: &str) -> Option<String> {
+    pub(super) fn text(&mut self, fields: &mut SpanFields, name: &str) -> Option<String> {
         match fields.swap_remove(name)? {
             Value::Null => None,
             Value::String(text) => Some(text),
@@ -43,7 +43,7 @@ impl FieldReader {
 
     /// Reads microseconds as nanoseconds: a whole number, one with a fraction or an exponent, or
     /// any of them as text. Zero counts as absent, as in Zipkin.
-    pub(super) fn microseconds(&mut self, fields: &mut Fields, name: &str) -> Option<u64> {
+    pub(super) fn microseconds(&mut self, fields: &mut SpanFields, name: &str) -> Option<u64> {
         let value = fields.swap_remove(name)?;
         let nanoseconds = match &value {
             Value::Null => return None,
@@ -64,7 +64,7 @@ impl FieldReader {
     }
 
     /// Reads a port; zero counts as absent, as in Zipkin.
-    pub(super) fn port(&mut self, fields: &mut Fields) -> Option<u16> {
+    pub(super) fn port(&mut self, fields: &mut SpanFields) -> Option<u16> {
         let value = fields.swap_remove("port")?;
         let port = match &value {
             Value::Null => return None,
@@ -78,7 +78,7 @@ impl FieldReader {
         port.filter(|port| *port > 0)
     }
 
-    pub(super) fn object(&mut self, fields: &mut Fields, name: &str) -> Option<Fields> {
+    pub(super) fn object(&mut self, fields: &mut SpanFields, name: &str) -> Option<SpanFields> {
         match fields.swap_remove(name)? {
             Value::Null => None,
             Value::Object(fields) => Some(fields),
@@ -90,7 +90,7 @@ impl FieldReader {
     }
 
     /// Reads a list of objects.
-    pub(super) fn objects(&mut self, fields: &mut Fields, name: &str) -> Vec<Fields> {
+    pub(super) fn objects(&mut self, fields: &mut SpanFields, name: &str) -> Vec<SpanFields> {
         let items = match fields.swap_remove(name) {
             None | Some(Value::Null) => Vec::new(),
             Some(Value::Array(items)) => items,
@@ -99,7 +99,7 @@ impl FieldReader {
             ) => vec![other],
         };
         let sent = items.len();
-        let objects: Vec<Fields> = items
+        let objects: Vec<SpanFields> = items
             .into_iter()
             .filter_map(|mut item| item.as_object_mut().map(std::mem::take))
             .collect();

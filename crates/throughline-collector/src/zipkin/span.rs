@@ -13,7 +13,7 @@ use throughline_model::{
 };
 use throughline_otlp::RejectionReason;
 
-use super::reader::{FieldReader, Fields};
+use super::reader::{FieldReader, SpanFields};
 use crate::clock;
 
 /// A span as Zipkin's clients send it, in version 2. Times are in nanoseconds.
@@ -105,7 +105,7 @@ impl ResourceCache {
 
 impl ZipkinSpan {
     /// Reads the fields of version 2.
-    pub(super) fn read(mut fields: Fields, reader: &mut FieldReader) -> Self {
+    pub(super) fn read(mut fields: SpanFields, reader: &mut FieldReader) -> Self {
         let annotations = reader.objects(&mut fields, "annotations").into_iter();
         let annotations = annotations
             .map(|fields| ZipkinAnnotation::read(fields, reader))
@@ -240,7 +240,7 @@ impl ExporterTags {
 // === impl ZipkinEndpoint ===
 
 impl ZipkinEndpoint {
-    pub(super) fn read(fields: &mut Fields, name: &str, reader: &mut FieldReader) -> Self {
+    pub(super) fn read(fields: &mut SpanFields, name: &str, reader: &mut FieldReader) -> Self {
         let mut fields = reader.object(fields, name).unwrap_or_default();
         let ipv4 = reader.text(&mut fields, "ipv4");
         let ipv6 = reader.text(&mut fields, "ipv6");
@@ -264,7 +264,7 @@ impl ZipkinEndpoint {
 // === impl ZipkinAnnotation ===
 
 impl ZipkinAnnotation {
-    pub(super) fn read(mut fields: Fields, reader: &mut FieldReader) -> Self {
+    pub(super) fn read(mut fields: SpanFields, reader: &mut FieldReader) -> Self {
         Self {
             time: reader.microseconds(&mut fields, "timestamp"),
             value: reader.text(&mut fields, "value").unwrap_or_default(),

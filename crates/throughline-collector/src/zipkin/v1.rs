@@ -6,7 +6,7 @@
 
 use serde_json::Value;
 
-use super::reader::{FieldReader, Fields};
+use super::reader::{FieldReader, SpanFields};
 use super::span::{ZipkinAnnotation, ZipkinEndpoint, ZipkinSpan, tag_text};
 
 /// The core annotations that begin and end a side, with the kind of the side.
@@ -21,7 +21,7 @@ const SIDES: [(&str, &str, &str); 4] = [
 const MAX_SIDES: usize = 16;
 
 /// Returns whether the fields are those of version 1.
-pub(super) fn is_v1(fields: &Fields) -> bool {
+pub(super) fn is_v1(fields: &SpanFields) -> bool {
     let is_endpoint_inside = |annotation: &Value| annotation.get("endpoint").is_some();
     fields.contains_key("binaryAnnotations")
         || fields
@@ -31,7 +31,7 @@ pub(super) fn is_v1(fields: &Fields) -> bool {
 }
 
 /// Reads a span of version 1 as spans of version 2: one for each side, or one without a side.
-pub(super) fn read(mut fields: Fields, reader: &mut FieldReader) -> Vec<ZipkinSpan> {
+pub(super) fn read(mut fields: SpanFields, reader: &mut FieldReader) -> Vec<ZipkinSpan> {
     let mut annotations = Vec::new();
     for mut annotation in reader.objects(&mut fields, "annotations") {
         let endpoint = ZipkinEndpoint::read(&mut annotation, "endpoint", reader);
@@ -125,7 +125,7 @@ fn split_sides(
 }
 
 /// Adds a binary annotation as a tag, or as the address of the other side.
-fn add_tag(sides: &mut Vec<ZipkinSpan>, mut annotation: Fields, reader: &mut FieldReader) {
+fn add_tag(sides: &mut Vec<ZipkinSpan>, mut annotation: SpanFields, reader: &mut FieldReader) {
     let endpoint = ZipkinEndpoint::read(&mut annotation, "endpoint", reader);
     let key = reader.text(&mut annotation, "key").unwrap_or_default();
     let value = annotation.swap_remove("value").unwrap_or_default();

@@ -258,7 +258,7 @@ fn braves_kafka_tags_name_the_topic() {
 
 #[test]
 fn halves_of_zipkin_spans_are_both_kept_over_otlp() {
-    // What the Zipkin receiver of OpenTelemetry's collector makes of a shared span.
+    // OpenTelemetry's collector turns a shared span into this pair.
     let collector = RunningCollector::start();
     let body = include_bytes!("../fixtures/shared_ids.otlp.json");
     for _ in 0..2 {

@@ -456,7 +456,7 @@ impl Broker {
                 ask.answer(self.read(asked.fetch_offset.0, random), self.end, &[])
             }
             ApiKey::OFFSET_COMMIT => {
-                use throughline_kafka::message::group::OffsetCommitRequest;
+                use throughline_kafka::message::commit::OffsetCommitRequest;
                 let request = OffsetCommitRequest::parse(body, header.version)
                     .unwrap()
                     .parsed()

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use throughline_kafka::api::ApiKey;
 use throughline_kafka::frame::RequestHeader;
 use throughline_kafka::message::{
-    ApiMessage, BodySplice, address, api_versions, cluster, fetch, group, produce, share,
+    ApiMessage, BodySplice, address, api_versions, cluster, commit, fetch, group, produce, share,
 };
 use throughline_kafka::wire::{Decode, WireArray, WireField};
 
@@ -173,25 +173,25 @@ impl<'a> BodyReader<'a> {
     fn read_commit(&mut self, api: ApiKey) {
         match api {
             ApiKey::OFFSET_COMMIT => {
-                self.read(|request: group::OffsetCommitRequest<'_>| {
+                self.read(|request: commit::OffsetCommitRequest<'_>| {
                     for topic in request.topics {
                         check_length(topic.partitions);
                     }
                     vec![request.group_id]
                 });
-                self.read(|response: group::OffsetCommitResponse<'_>| {
+                self.read(|response: commit::OffsetCommitResponse<'_>| {
                     check_length(response.topics);
                     Vec::new()
                 });
             }
             ApiKey::TXN_OFFSET_COMMIT => {
-                self.read(|request: group::TxnOffsetCommitRequest<'_>| {
+                self.read(|request: commit::TxnOffsetCommitRequest<'_>| {
                     for topic in request.topics {
                         check_length(topic.partitions);
                     }
                     vec![request.group_id]
                 });
-                self.read(|response: group::TxnOffsetCommitResponse<'_>| {
+                self.read(|response: commit::TxnOffsetCommitResponse<'_>| {
                     check_length(response.topics);
                     Vec::new()
                 });

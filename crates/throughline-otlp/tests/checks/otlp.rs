@@ -33,7 +33,7 @@ fn survives_protobuf(spans: &[Span]) {
 fn through_json(spans: &[Span]) -> Option<DecodedSpans> {
     let request = serde_json::json!({ "resourceSpans": spans_to_json(spans) });
     let decoded = decode_json(request.to_string().as_bytes()).ok()?;
-    // What is nested too deeply for JSON was cut.
+    // Values nested too deeply for JSON were cut.
     (decoded.repairs == RepairCounts::default()).then_some(decoded)
 }
 

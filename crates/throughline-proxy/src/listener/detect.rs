@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn http2_settings_are_not_the_bytes_of_a_protocol_whose_server_speaks_first() {
+    async fn http2_settings_are_not_the_bytes_of_a_server_first_protocol() {
         for (sent, is_first) in [
             (&b"\0\0\x06\x04\0\0\0\0\0\0\x03\0\0\0\x64"[..], false),
             (b"\0\0\0\x04\0\0\0\0\0", false),

@@ -22,7 +22,7 @@ const SERVER_SPANS: [(&str, &str); 5] = [
 /// records them, and every referenced parent is there. Each service exports at its own pace, so the
 /// last server's span may arrive before another's.
 pub(super) fn missing_spans(mode: DemoMode, traces: &[Value]) -> Vec<String> {
-    let spans: Vec<JaegerSpan<'_>> = traces.iter().flat_map(spans).collect();
+    let spans: Vec<LegacySpan<'_>> = traces.iter().flat_map(spans).collect();
     let mut missing = Vec::new();
     let mut expect = |service: &str, operation: &str| {
         if !spans
@@ -84,7 +84,7 @@ pub(super) fn parts() -> impl Iterator<Item = (&'static str, &'static str)> {
 }
 
 /// The fields of a span in Jaeger's JSON that the checks use.
-pub(super) struct JaegerSpan<'a> {
+pub(super) struct LegacySpan<'a> {
     /// Trace id and span id.
     pub(super) id: (&'a str, &'a str),
     pub(super) service: &'a str,
@@ -94,9 +94,9 @@ pub(super) struct JaegerSpan<'a> {
     tags: &'a [Value],
 }
 
-// === impl JaegerSpan ===
+// === impl LegacySpan ===
 
-impl<'a> JaegerSpan<'a> {
+impl<'a> LegacySpan<'a> {
     /// Returns the text of a tag.
     pub(super) fn tag(&self, key: &str) -> Option<&'a str> {
         self.tags
@@ -106,11 +106,11 @@ impl<'a> JaegerSpan<'a> {
     }
 }
 
-pub(super) fn spans(trace: &Value) -> impl Iterator<Item = JaegerSpan<'_>> {
+pub(super) fn spans(trace: &Value) -> impl Iterator<Item = LegacySpan<'_>> {
     list(trace, "spans").iter().map(|span| {
         // Jaeger's JSON keeps services in a table of processes per trace.
         let process = format!("/processes/{}/serviceName", text(span, "processID"));
-        JaegerSpan {
+        LegacySpan {
             id: (text(span, "traceID"), text(span, "spanID")),
             service: trace
                 .pointer(&process)

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::complete::{JaegerSpan, parts, spans};
+use super::complete::{LegacySpan, parts, spans};
 use crate::http;
 
 /// Rate and duration of a load.
@@ -121,7 +121,7 @@ impl LoadReport {
         };
         let mut found: BTreeMap<usize, BTreeMap<usize, &str>> = BTreeMap::new();
         for trace in traces {
-            let spans: Vec<JaegerSpan<'_>> = spans(trace).collect();
+            let spans: Vec<LegacySpan<'_>> = spans(trace).collect();
             let of = spans
                 .iter()
                 .find(|span| span.parents.is_empty())
@@ -244,7 +244,7 @@ impl std::fmt::Display for LoadReport {
 }
 
 /// Returns the number of a span's checkout, from its query or record key.
-fn order(span: &JaegerSpan<'_>) -> Option<usize> {
+fn order(span: &LegacySpan<'_>) -> Option<usize> {
     let query = |text: &str| {
         text.rsplit_once("order=")
             .map(|(_, order)| order.to_owned())

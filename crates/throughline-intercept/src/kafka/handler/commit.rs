@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use throughline_kafka::api::ApiKey;
-use throughline_kafka::message::group::{
+use throughline_kafka::message::commit::{
     OffsetCommitRequest, OffsetCommitResponse, OffsetCommitResponsePartition,
     TxnOffsetCommitRequest, TxnOffsetCommitResponse,
 };

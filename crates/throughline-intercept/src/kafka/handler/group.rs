@@ -23,7 +23,7 @@ use crate::kafka::{ClusterHandle, SkipReason, error_code};
 /// Handler of the requests of group members.
 #[derive(Debug, Default)]
 pub(super) struct GroupHandler {
-    /// Group on this connection whose members are no consumers.
+    /// Group on this connection whose members are not consumers.
     foreign_group: Option<Arc<str>>,
 }
 
@@ -156,7 +156,7 @@ fn extend(
 // === impl GroupHandler ===
 
 impl GroupHandler {
-    /// Returns whether the members of a group are no consumers.
+    /// Returns whether the members of a group are not consumers.
     fn is_foreign(&mut self, group: &str, kind: MemberRequestKind) -> bool {
         if kind == MemberRequestKind::JoinForeign {
             self.foreign_group = Some(group.into());

@@ -78,7 +78,7 @@ impl Host {
 }
 
 #[test]
-fn two_groups_under_one_client_id_are_told_apart_on_one_partition() {
+fn two_groups_under_one_client_id_are_distinguished_on_one_partition() {
     let mut host = Host::new();
     host.assign(1, "a", 10);
     assert_eq!(host.reader(2, 11, 12).as_deref(), Some("a"));
