@@ -8,25 +8,20 @@ use rdkafka::ClientConfig;
 use rdkafka::consumer::{Consumer as _, StreamConsumer};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use reqwest_middleware::ClientBuilder;
-use throughline::http::ClientTracing;
-use throughline::kafka::Settings;
+use throughline::http::{ClientTracing, ServerLayer};
+use throughline::kafka::{Consumer, Producer, Settings};
 
 #[rustfmt::skip] // The lines must equal those of the README.
 async fn example(config: ClientConfig, url: &str, timeout: Duration) -> anyhow::Result<Router> {
-let _telemetry = throughline::init("orders")?;
-
 let routes = Router::new().route("/orders", post(order));
-let app = routes.layer(throughline::http::ServerLayer::new());
-let http = ClientBuilder::new(reqwest::Client::new()).with(ClientTracing::new()).build();
-
-let producer: FutureProducer = config.create()?;
-let producer = throughline::kafka::Producer::new(producer, Settings::from(&config));
 let record = FutureRecord::to("orders").key("7").payload("...");
+let _telemetry = throughline::init("orders")?;
+let app = routes.layer(ServerLayer::new());
+let http = ClientBuilder::new(reqwest::Client::new()).with(ClientTracing::new()).build();
+let producer = Producer::new(config.create::<FutureProducer>()?, Settings::from(&config));
 producer.send(record, timeout).await.map_err(|(error, _)| error)?;
-
-let consumer: StreamConsumer = config.create()?;
+let consumer = Consumer::new(config.create::<StreamConsumer>()?, Settings::from(&config));
 consumer.subscribe(&["orders"])?;
-let consumer = throughline::kafka::Consumer::new(consumer, Settings::from(&config));
 let delivery = consumer.recv().await?;
 delivery.handle(async { http.get(url).send().await }).await?;
 Ok(app)
