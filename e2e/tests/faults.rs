@@ -217,7 +217,7 @@ fn assert_undisturbed(collector: SocketAddr) {
     };
     // A server span, three calls and a producer span per checkout; the last acknowledgement may
     // come too late.
-    let whole = ["lost=105 of=105", "lost=104 of=104"];
+    let whole = ["lost=105 ended=105", "lost=104 ended=104"];
     assert!(whole.iter().any(|figures| lost.contains(figures)), "{lost}");
     eshop.stop().expect("the services stop without SIGKILL");
 }

@@ -17,7 +17,7 @@ mod splice;
 
 pub use codec::{CodecPool, CompressionCodec, SnappyFraming};
 pub use header_writer::HeaderWriter;
-pub use injector::{HeaderInjector, InjectionLimits};
+pub use injector::{DecompressedRecords, HeaderInjector, InjectionLimits};
 pub use patcher::{HeaderPatcher, HeaderPatches};
 pub use record::{Record, RecordHeader, RecordHeaderIter, RecordIter};
 pub use record_batch::{RECORD_BATCH_OVERHEAD, RecordBatch, RecordBatches, RecordSetEntry};

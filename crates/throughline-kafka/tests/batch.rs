@@ -23,8 +23,8 @@ use kafka_protocol::records::{Compression, RecordBatchDecoder};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use throughline_kafka::batch::{
-    BatchError, BatchOutcome, CodecPool, CompressionCodec, HeaderInjector, HeaderPatcher,
-    InjectionLimits, RecordBatch, RecordBatches, RecordSetEntry, SnappyFraming,
+    BatchError, BatchOutcome, CodecPool, CompressionCodec, DecompressedRecords, HeaderInjector,
+    HeaderPatcher, InjectionLimits, RecordBatch, RecordBatches, RecordSetEntry, SnappyFraming,
 };
 use throughline_kafka::types::{Offset, TimestampMs};
 
@@ -158,6 +158,31 @@ fn duplicate_null_and_odd_headers_survive_in_every_codec() {
                 "the framing is kept"
             );
         }
+    }
+}
+
+#[test]
+fn records_that_the_caller_decompressed_give_the_same_batch_in_every_codec() {
+    for (codec, snappy) in CODECS {
+        let bytes = batch_of(&some_records(), codec, snappy);
+        let batch = RecordBatch::new(&bytes).unwrap();
+        let mut decompressed = Vec::new();
+        let framing = CodecPool::default()
+            .decompress(codec, batch.payload(), usize::MAX, &mut decompressed)
+            .unwrap();
+        let read = DecompressedRecords {
+            bytes: &decompressed,
+            snappy: framing,
+        };
+        let mut out = Vec::new();
+        let outcome = HeaderInjector::default().inject_inspected(
+            batch,
+            Some(read),
+            &LIMITS,
+            &mut out,
+            |_, headers| headers.append(KEY, Some(VALUE)),
+        );
+        assert_eq!((outcome, out), inject(&bytes, &LIMITS), "{codec:?}");
     }
 }
 

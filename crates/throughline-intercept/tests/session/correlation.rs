@@ -75,7 +75,13 @@ fn in_flight(process: &Process) -> usize {
 
 /// Sends a record that was created at the beginning. Returns its span.
 fn send(pair: &mut Pair, record: RecordSpec) -> (Span, RecordSpec) {
+    send_compressed(pair, record, 0)
+}
+
+/// Does the same with the codec of this number.
+fn send_compressed(pair: &mut Pair, record: RecordSpec, codec: i16) -> (Span, RecordSpec) {
     let batch = BatchSpec {
+        attributes: codec,
         timestamp: i64::try_from(BEGIN / MILLISECOND).unwrap(),
         ..BatchSpec::of(vec![record])
     };
@@ -107,6 +113,24 @@ fn record_is_a_child_of_the_request_during_which_it_was_made() {
     assert!(double(&span, "throughline.parent.confidence") > 0.99);
     let carried = String::from_utf8(record.header("traceparent").unwrap().to_vec()).unwrap();
     assert_eq!(carried, format!("00-{}-{}-01", span.trace_id, span.span_id));
+}
+
+#[test]
+fn compressed_record_is_a_child_of_its_request_in_every_codec() {
+    for codec in 1..=4 {
+        let process = process(correlate::Settings::default());
+        let inbound = request(&process, Direction::Inbound, BEGIN - MILLISECOND, &[]);
+        let server = end(&process, inbound, BEGIN + MILLISECOND);
+        let mut pair = Pair::of(&process, Settings::default());
+        pair.now = BEGIN + 5 * MILLISECOND;
+        let record = RecordSpec::of("a").with("x", "kept");
+        let (span, record) = send_compressed(&mut pair, record, codec);
+        assert_eq!(span.parent_span_id, Some(server.span_id), "codec {codec}");
+        let carried = String::from_utf8(record.header("traceparent").unwrap().to_vec()).unwrap();
+        let expected = format!("00-{}-{}-01", span.trace_id, span.span_id);
+        assert_eq!(carried, expected, "codec {codec}");
+        assert_eq!(record.header("x"), Some(&b"kept"[..]), "codec {codec}");
+    }
 }
 
 #[test]

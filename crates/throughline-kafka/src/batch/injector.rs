@@ -6,7 +6,7 @@ use super::record_batch::{CRC_AT, CRC_COVERAGE_START, LENGTH_AT};
 use super::splice::{SizeBound, splice};
 use super::{
     BatchError, BatchOutcome, CodecPool, CompressionCodec, HeaderWriter, RECORD_BATCH_OVERHEAD,
-    Record, RecordBatch, RecordIter,
+    Record, RecordBatch, RecordIter, SnappyFraming,
 };
 
 /// Rewrites batches with more headers in their records. Keeps buffers and codecs from batch to
@@ -32,6 +32,15 @@ pub struct InjectionLimits {
     pub max_inflated_bytes: usize,
 }
 
+/// The records of a compressed batch, decompressed by the caller.
+#[derive(Debug, Clone, Copy)]
+pub struct DecompressedRecords<'a> {
+    /// The records as they are before compression.
+    pub bytes: &'a [u8],
+    /// The framing that [`CodecPool::decompress`] returned for them.
+    pub snappy: SnappyFraming,
+}
+
 // === impl HeaderInjector ===
 
 impl HeaderInjector {
@@ -41,6 +50,18 @@ impl HeaderInjector {
     pub fn inject(
         &mut self,
         batch: RecordBatch<'_>,
+        limits: &InjectionLimits,
+        out: &mut Vec<u8>,
+        select: impl FnMut(&Record<'_>, &mut HeaderWriter),
+    ) -> BatchOutcome {
+        self.inject_inspected(batch, None, limits, out, select)
+    }
+
+    /// Does the same for a batch whose records the caller may have decompressed already.
+    pub fn inject_inspected(
+        &mut self,
+        batch: RecordBatch<'_>,
+        records: Option<DecompressedRecords<'_>>,
         limits: &InjectionLimits,
         out: &mut Vec<u8>,
         mut select: impl FnMut(&Record<'_>, &mut HeaderWriter),
@@ -54,7 +75,9 @@ impl HeaderInjector {
             CompressionCodec::Gzip
             | CompressionCodec::Snappy
             | CompressionCodec::Lz4
-            | CompressionCodec::Zstd => self.inject_compressed(batch, limits, out, &mut select),
+            | CompressionCodec::Zstd => {
+                self.inject_compressed(batch, records, limits, out, &mut select)
+            }
         };
         match changed {
             Ok(changed) if changed > 0 => BatchOutcome::Changed(changed),
@@ -126,6 +149,7 @@ impl HeaderInjector {
     fn inject_compressed(
         &mut self,
         batch: RecordBatch<'_>,
+        records: Option<DecompressedRecords<'_>>,
         limits: &InjectionLimits,
         out: &mut Vec<u8>,
         select: &mut impl FnMut(&Record<'_>, &mut HeaderWriter),
@@ -146,9 +170,18 @@ impl HeaderInjector {
             uncompressed_bytes,
         } = self;
         let (codec, max) = (batch.codec(), limits.max_inflated_bytes);
-        let snappy = codecs.decompress(codec, batch.payload(), max, decompressed)?;
+        let DecompressedRecords { bytes, snappy } = match records {
+            Some(records) => records,
+            None => {
+                let snappy = codecs.decompress(codec, batch.payload(), max, decompressed)?;
+                DecompressedRecords {
+                    bytes: decompressed,
+                    snappy,
+                }
+            }
+        };
         spliced.clear();
-        let records = RecordIter::new(decompressed, batch.record_count());
+        let records = RecordIter::new(bytes, batch.record_count());
         let max_records_bytes = limits
             .max_uncompressed_bytes
             .saturating_sub(RECORD_BATCH_OVERHEAD);

@@ -1,7 +1,8 @@
 //! Scratch space: large buffers and codecs that a session borrows for one frame.
 
 use throughline_kafka::batch::{
-    BatchError, CodecPool, CompressionCodec, HeaderInjector, HeaderPatcher, RecordBatch, RecordIter,
+    BatchError, CodecPool, CompressionCodec, DecompressedRecords, HeaderInjector, HeaderPatcher,
+    RecordBatch, RecordIter, SnappyFraming,
 };
 use throughline_kafka::message::BodySplice;
 
@@ -19,6 +20,8 @@ pub(in crate::kafka) struct Scratch {
 pub(in crate::kafka) struct BatchReader {
     codecs: CodecPool,
     decompressed: Vec<u8>,
+    /// Framing of the decompressed records; [`None`] when the last batch was not compressed.
+    framing: Option<SnappyFraming>,
 }
 
 /// Maximum capacity of a buffer that is kept for the next frame.
@@ -46,11 +49,21 @@ impl BatchReader {
         max_bytes: usize,
     ) -> Result<RecordIter<'a>, BatchError> {
         let (codec, payload) = (batch.codec(), batch.payload());
+        self.framing = None;
         if codec == CompressionCodec::None {
             return Ok(RecordIter::new(payload, batch.record_count()));
         }
-        self.codecs
+        let framing = self
+            .codecs
             .decompress(codec, payload, max_bytes, &mut self.decompressed)?;
+        self.framing = Some(framing);
         Ok(RecordIter::new(&self.decompressed, batch.record_count()))
+    }
+
+    /// Returns the records of the batch that was read last, if it had to be decompressed.
+    pub(in crate::kafka) fn decompressed(&self) -> Option<DecompressedRecords<'_>> {
+        let bytes = &self.decompressed;
+        self.framing
+            .map(|snappy| DecompressedRecords { bytes, snappy })
     }
 }

@@ -1,6 +1,6 @@
 //! Injection: contexts that records get on their way to the broker.
 
-use throughline_kafka::batch::{BatchOutcome, InjectionLimits, Record, RecordBatch};
+use throughline_kafka::batch::{BatchOutcome, HeaderWriter, InjectionLimits, Record, RecordBatch};
 use throughline_kafka::wire::{Error, WireField};
 use throughline_model::context::SpanContext;
 
@@ -41,6 +41,8 @@ pub(super) struct RecordInspector<'a, C> {
     now: Timestamp,
     /// Records whose causes were looked up beforehand.
     inspected: std::vec::IntoIter<InspectedRecord>,
+    /// Whether the reader holds the records of this batch.
+    is_read: bool,
 }
 
 // === impl InjectionPolicy ===
@@ -106,18 +108,24 @@ pub(super) fn inject<C: ClusterHandle>(
     topic: &TopicInjection,
 ) -> Result<BatchOutcome, Error> {
     let Scratch {
-        injector, splice, ..
+        injector,
+        splice,
+        reader,
+        ..
     } = scratch;
+    // Decompressed once: the lookup of causes has read the batch already.
+    let read = reader.decompressed().filter(|_| inspector.is_read);
     let mut outcome = BatchOutcome::Unchanged;
     // The batch is written behind room for its length, whose size is not known yet.
     splice.replace_field(records, |out| {
         let begin = out.len();
-        outcome = injector.inject(*batch, &topic.limits, out, |record, headers| {
+        let select = |record: &Record<'_>, headers: &mut HeaderWriter| {
             if let Some(context) = inspector.inspect(record) {
                 let formats = &inspector.context.settings.write;
                 record_context::inject(formats, &context, record, headers);
             }
-        });
+        };
+        outcome = injector.inject_inspected(*batch, read, &topic.limits, out, select);
         let is_changed = matches!(outcome, BatchOutcome::Changed(_));
         if is_changed {
             inspector.partition.size = BatchSize {
@@ -161,6 +169,7 @@ impl<'a, C: ClusterHandle> RecordInspector<'a, C> {
             partition,
             now,
             inspected: Vec::new().into_iter(),
+            is_read: false,
         }
     }
 
@@ -171,6 +180,7 @@ impl<'a, C: ClusterHandle> RecordInspector<'a, C> {
             let inspected =
                 correlation::inspect_sent(self.context, reader, &topic, batch, self.now);
             self.inspected = inspected.into_iter();
+            self.is_read = true;
         }
     }
 
