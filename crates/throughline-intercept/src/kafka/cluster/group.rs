@@ -8,7 +8,8 @@
 //! 2. its group was found before, and still has members;
 //! 3. one group only can read the partition: the group is assigned the partition, or its assignment
 //!    is not known; the connection did not fetch the partition before it was assigned; and no other
-//!    connection to the same broker reads the partition for the group.
+//!    connection to the same broker reads the partition for the group;
+//! 4. the client has one group only, and it was known when the connection began to read.
 //!
 //! Otherwise the group is unknown: a wrong group would settle the deliveries of another one.
 
@@ -299,7 +300,7 @@ impl ClientGroups {
             self.is_overfull = true;
             return None;
         }
-        self.groups.push(GroupMembership::new(group));
+        self.groups.push(GroupMembership::new(group, now));
         self.groups.last_mut()
     }
 
@@ -364,7 +365,10 @@ impl ClientGroups {
             .groups
             .iter()
             .filter(|group| self.may_read_for(group, connection, partition));
-        let group = Arc::clone(&candidates.next()?.group);
+        let Some(candidate) = candidates.next() else {
+            return self.only_group_since(partition.since);
+        };
+        let group = Arc::clone(&candidate.group);
         if candidates.next().is_some() {
             return None;
         }
@@ -372,6 +376,15 @@ impl ClientGroups {
             entry.found = Some(Arc::clone(&group));
         }
         Some(group)
+    }
+
+    /// Returns the only group of the client, if it was known when a connection began to read. While
+    /// members join and leave, a partition is read that is assigned to nobody for a moment.
+    fn only_group_since(&self, since: Timestamp) -> Option<Arc<str>> {
+        match self.groups.as_slice() {
+            [only] if only.first_seen() <= since => Some(Arc::clone(&only.group)),
+            _ => None,
+        }
     }
 
     fn is_known(&self, group: &str) -> bool {

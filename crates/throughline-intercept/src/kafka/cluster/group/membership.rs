@@ -18,6 +18,7 @@ pub(in crate::kafka) type Assignment = Vec<(Arc<str>, PartitionIndex)>;
 #[derive(Debug)]
 pub(super) struct GroupMembership {
     pub(super) group: Arc<str>,
+    first_seen: Timestamp,
     members: HashMap<Arc<str>, GroupMember>,
     /// Time since which each partition has been assigned.
     assigned: HashMap<Arc<str>, HashMap<PartitionIndex, Timestamp>>,
@@ -66,9 +67,10 @@ const CLOSED_TIMEOUT: u64 = 15 * SECOND;
 // === impl GroupMembership ===
 
 impl GroupMembership {
-    pub(super) fn new(group: &str) -> Self {
+    pub(super) fn new(group: &str, now: Timestamp) -> Self {
         Self {
             group: group.into(),
+            first_seen: now,
             members: HashMap::new(),
             assigned: HashMap::new(),
             assigned_at: 0,
@@ -77,6 +79,11 @@ impl GroupMembership {
 
     pub(super) fn is_empty(&self) -> bool {
         self.members.is_empty()
+    }
+
+    /// Returns the time at which the group was named first.
+    pub(super) const fn first_seen(&self) -> Timestamp {
+        self.first_seen
     }
 
     /// Returns the time of the last assignment to any member.

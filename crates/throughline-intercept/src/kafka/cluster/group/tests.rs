@@ -117,6 +117,31 @@ fn groups_that_were_assigned_a_partition_at_once_are_ambiguous() {
 }
 
 #[test]
+fn only_group_of_a_client_is_known_while_a_partition_moves() {
+    let mut host = Host::new();
+    host.assign(1, "a", 10);
+    assert_eq!(host.reader(2, 11, 12).as_deref(), Some("a"));
+    let (client, topic) = (host.client.clone(), Arc::clone(&host.topic));
+    // The member is assigned nothing any more, and another connection reads the partition.
+    let connection = ClientConnection {
+        client: &client,
+        id: ConnectionId(1),
+        broker: None,
+    };
+    let member = GroupMemberId {
+        group: "a",
+        member: "m",
+    };
+    host.table.assign(connection, member, Assignment::new(), 20);
+    assert_eq!(host.reader(3, 21, 22).as_deref(), Some("a"));
+    assert!(
+        !host
+            .table
+            .may_be_read_by_others(&client, "a", &topic, PartitionIndex(0))
+    );
+}
+
+#[test]
 fn reader_without_a_group_is_not_taken_for_a_member_that_came_later() {
     let mut host = Host::new();
     assert_eq!(host.reader(1, 5, 6), None);
