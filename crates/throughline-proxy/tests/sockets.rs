@@ -297,6 +297,24 @@ fn carries_context(frame: &[u8]) -> bool {
     frame.windows(11).any(|window| window == b"traceparent")
 }
 
+/// Returns the response to [`produce_request`]: Produce v7, without an error.
+fn produce_response(correlation: i32) -> Vec<u8> {
+    let mut body = correlation.to_be_bytes().to_vec();
+    body.extend(1i32.to_be_bytes());
+    body.extend(b"\0\x06orders");
+    body.extend(1i32.to_be_bytes());
+    let (index, error_code) = (0i32, 0i16);
+    body.extend(index.to_be_bytes());
+    body.extend(error_code.to_be_bytes());
+    // Base offset, time of appending, and start of the log.
+    for number in [0i64, -1, 0] {
+        body.extend(number.to_be_bytes());
+    }
+    let throttle_time_ms = 0i32;
+    body.extend(throttle_time_ms.to_be_bytes());
+    framed(&body)
+}
+
 #[tokio::test]
 async fn injection_setting_applies_to_open_connections() {
     let (listener, broker) = listen().await;
@@ -323,6 +341,14 @@ async fn injection_setting_applies_to_open_connections() {
             inject || framed(&got) == produce_request(correlation),
             "without injection the request passes unmodified"
         );
+        // The next request waits for the evidence that the topic accepts an injected batch.
+        let broker = stream.as_mut().unwrap();
+        broker
+            .write_all(&produce_response(correlation))
+            .await
+            .unwrap();
+        let response = within(read_frame(&mut client)).await.unwrap();
+        assert_eq!(framed(&response), produce_response(correlation));
     }
 }
 
