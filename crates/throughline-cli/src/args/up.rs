@@ -107,7 +107,7 @@ pub(crate) struct UpArgs {
     pub(crate) jaeger_sampling_port: Option<String>,
 
     /// Origin of web pages that may send spans to the OTLP/HTTP and Zipkin ports, such as
-    /// https://shop.example; `*` allows all; none by default; repeatable
+    /// `https://shop.example`; `*` allows all; none by default; repeatable
     #[arg(
         long,
         env = "THROUGHLINE_CORS_ORIGIN",
