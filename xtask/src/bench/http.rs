@@ -5,7 +5,6 @@ use anyhow::Result;
 use super::peer_proxies;
 use super::report::{self, BenchLine};
 use crate::requirements::{self, PYTHON, WRK};
-use crate::runner::{self, cargo};
 
 /// Options of `cargo xtask bench http`.
 #[derive(Debug, clap::Args)]
@@ -19,27 +18,8 @@ pub(crate) struct Options {
 pub(super) fn run(options: &Options) -> Result<()> {
     eprintln!("building in the release profile (the first time takes minutes)");
     requirements::install_missing(&[PYTHON, WRK])?;
-    // `cargo bench` does not build the binaries of other packages.
-    runner::run(&mut cargo(&[
-        "build",
-        "--release",
-        "--package",
-        "throughline-cli",
-    ]))?;
-    let args = [
-        "bench",
-        "--package",
-        "throughline-testkit",
-        "--bench",
-        "http_path",
-        "--",
-    ];
-    let mut bench = cargo(&args);
-    bench.args(peer_proxies::provide(&peer_proxies::HTTP)?);
-    bench
-        .arg("--throughline")
-        .arg(report::release_binary())
-        .args(&options.more);
+    let mut bench = report::path_bench("http_path", &peer_proxies::HTTP)?;
+    bench.args(&options.more);
     let rows = report::run(&mut bench, row)?;
     eprintln!(
         "\n{:<16} {:<12} {:>10} {:>12} {:>10} {:>9} {:>9} {:>9} {:>8}",

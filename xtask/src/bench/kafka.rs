@@ -57,24 +57,7 @@ pub(super) fn run(options: &Options) -> Result<()> {
 
 fn bench_path(options: &Options) -> Result<()> {
     requirements::install_missing(&[JDK, MAVEN, PYTHON])?;
-    // `cargo bench` does not build the binaries of other packages.
-    runner::run(&mut cargo(&[
-        "build",
-        "--release",
-        "--package",
-        "throughline-cli",
-    ]))?;
-    let args = [
-        "bench",
-        "--package",
-        "throughline-testkit",
-        "--bench",
-        "kafka_path",
-        "--",
-    ];
-    let mut bench = cargo(&args);
-    bench.args(peer_proxies::provide(&peer_proxies::KAFKA)?);
-    bench.arg("--throughline").arg(report::release_binary());
+    let mut bench = report::path_bench("kafka_path", &peer_proxies::KAFKA)?;
     if options.smoke {
         bench.args(SMOKE_ARGS);
     }

@@ -8,6 +8,9 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use throughline_testkit::build::repository_root;
 
+use super::peer_proxies;
+use crate::runner::{self, cargo};
+
 /// One line of a benchmark's output.
 pub(super) struct BenchLine(Value);
 
@@ -63,8 +66,25 @@ pub(super) fn run(
     Ok(rows)
 }
 
+/// Builds the command for release, and returns the benchmark `name` of the testkit with the peers
+/// that could be fetched beside it.
+///
+/// # Errors
+/// When the build fails.
+pub(super) fn path_bench(name: &str, peers: &[&str]) -> Result<Command> {
+    // `cargo bench` does not build the binaries of other packages.
+    let build = ["build", "--release", "--package", "throughline-cli"];
+    runner::run(&mut cargo(&build))?;
+    let testkit = ["bench", "--package", "throughline-testkit"];
+    let mut bench = cargo(&testkit);
+    bench.args(["--bench", name, "--"]);
+    bench.args(peer_proxies::provide(peers)?);
+    bench.arg("--throughline").arg(release_binary());
+    Ok(bench)
+}
+
 /// Path of the `throughline` command of the release profile.
-pub(super) fn release_binary() -> PathBuf {
+fn release_binary() -> PathBuf {
     let target = std::env::var_os("CARGO_TARGET_DIR");
     let target = target.map_or_else(|| "target".into(), PathBuf::from);
     // Cargo runs in the root, which a relative target directory is relative to.
