@@ -15,19 +15,23 @@
 //!
 //! Hop-by-hop fields are removed (RFC 9110, section 7.6.1); all other fields are forwarded, apart
 //! from the contexts that the exchange writes. No `Via` and no `Forwarded` are added: the proxy is
-//! invisible to both sides. It neither retries nor balances; only a request that was not started on
-//! a connection that had just closed is sent on another one.
+//! invisible to both sides. It does not balance. A request is sent again where the upstream has not
+//! processed it, or may process it twice; any other one ends as the upstream ended it.
 
+mod authentication;
 mod config;
 mod connection;
 mod downstream;
 mod error;
 mod header;
+mod http1_io;
 mod idle_tracker;
+mod keep_alive;
 mod metrics;
 mod pool;
 mod prefixed_io;
 mod redirected;
+mod replay;
 mod request_body;
 mod response_body;
 mod server;
@@ -37,7 +41,7 @@ mod target;
 mod upstream;
 
 pub use config::{
-    Config, HttpLimits, HttpListenerConfig, HttpRoute, UpstreamOrigin, UpstreamProtocol,
+    Config, HttpLimits, HttpListenerConfig, HttpRoute, PoolScope, UpstreamOrigin, UpstreamProtocol,
 };
 pub(crate) use metrics::HttpMetrics;
 pub(crate) use redirected::RedirectedHttpServer;

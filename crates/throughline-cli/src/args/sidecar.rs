@@ -196,6 +196,20 @@ pub(crate) struct SidecarArgs {
     #[arg(long, env = "THROUGHLINE_SIDECAR_ALLOW_CONNECT", help_heading = HTTP)]
     pub(crate) allow_connect: bool,
 
+    /// Requests that share HTTP/1 connections to upstream hosts: those of all clients (shared), or
+    /// only those of one client connection (per-connection)
+    ///
+    /// Connections on which a client logs in (NTLM, Negotiate) are never shared, and neither are
+    /// those of redirected clients.
+    #[arg(
+        long,
+        env = "THROUGHLINE_SIDECAR_POOL",
+        default_value = "shared",
+        value_name = "SCOPE",
+        help_heading = HTTP
+    )]
+    pub(crate) pool: String,
+
     /// Server certificate chain for the service's clients, in PEM; with it they must use TLS
     #[arg(
         long,

@@ -24,6 +24,8 @@ pub struct Config {
     pub correlate: correlate::Settings,
     /// TLS to upstream hosts of `https` URLs; without it such requests are rejected.
     pub outbound_tls: Option<UpstreamTls>,
+    /// Sharing of HTTP/1 connections to upstream hosts.
+    pub pool: PoolScope,
     /// Limits and timeouts.
     pub limits: HttpLimits,
 }
@@ -79,6 +81,17 @@ pub enum UpstreamProtocol {
     Http1,
     /// HTTP/2 with prior knowledge.
     Http2,
+}
+
+/// The requests that share HTTP/1 connections to upstream hosts. Redirected connections never share
+/// theirs, and neither do connections with a login (NTLM, Negotiate).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PoolScope {
+    /// The requests of all downstream connections.
+    #[default]
+    Shared,
+    /// The requests of one downstream connection.
+    PerConnection,
 }
 
 /// Limits and timeouts of HTTP.

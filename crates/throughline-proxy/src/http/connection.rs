@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::config::{HttpLimits, HttpRoute};
 use super::downstream::DownstreamConnection;
 use super::idle_tracker::IdleTracker;
-use super::prefixed_io::PrefixedIo;
+use super::prefixed_io::{PrefixedIo, ResetOnClose};
 use super::service::ProxyService;
 use crate::address::unmap_ipv4;
 use crate::listener::detect::read_http_version;
@@ -134,7 +134,7 @@ pub(super) async fn serve_connection<S>(
     io: PrefixedIo<S>,
     protocol: DetectedProtocol,
 ) where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: AsyncRead + AsyncWrite + ResetOnClose + Unpin + Send + 'static,
 {
     let (limits, drain) = (service.limits.clone(), service.tracing.drain.clone());
     let tracker = downstream.tracker.clone();

@@ -1,6 +1,8 @@
 //! Errors that the proxy responds to a request with: a status, a sentence, and the `proxy-status`
 //! field (RFC 9209), which names the proxy and the cause.
 
+use std::io;
+
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
@@ -39,13 +41,64 @@ pub(super) enum ProxyError {
     #[error("upstream response timed out")]
     ResponseTimeout,
     #[error("upstream closed the connection before its response")]
-    ConnectionTerminated,
+    ConnectionTerminated(Termination),
     #[error("invalid HTTP response from upstream")]
     InvalidResponse,
     #[error("request body is incomplete")]
     IncompleteRequest,
     #[error("request body timed out")]
     RequestBodyTimeout,
+}
+
+/// The way in which an upstream ended a request without a response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Termination {
+    /// It closed the connection.
+    Closed,
+    /// It reset the connection.
+    Reset,
+    /// It reset the stream, with this error code of HTTP/2.
+    Stream(u32),
+}
+
+/// The end of a downstream request without a response, as the upstream ended it: clients know
+/// which of their requests they may repeat then, and would not repeat a 502.
+#[derive(Debug, thiserror::Error)]
+#[error("upstream ended the request without a response")]
+pub(super) struct DownstreamAbort(#[source] h2::Error);
+
+// === impl Termination ===
+
+impl Termination {
+    /// Returns the way in which a request ended with this error.
+    pub(super) fn of(error: &hyper::Error) -> Self {
+        let mut source = std::error::Error::source(error);
+        while let Some(cause) = source {
+            if let Some(error) = cause.downcast_ref::<h2::Error>()
+                && let Some(reason) = error.reason()
+                && error.is_reset()
+            {
+                return Self::Stream(reason.into());
+            }
+            if let Some(error) = cause.downcast_ref::<io::Error>() {
+                return match error.kind() {
+                    io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => Self::Reset,
+                    _ => Self::Closed,
+                };
+            }
+            source = cause.source();
+        }
+        Self::Closed
+    }
+
+    /// Returns the error that makes hyper end a request without a response: it closes the
+    /// connection of HTTP/1, and resets the stream of HTTP/2.
+    pub(super) fn abort(self) -> DownstreamAbort {
+        DownstreamAbort(h2::Error::from(match self {
+            Self::Stream(code) => h2::Reason::from(code),
+            Self::Closed | Self::Reset => h2::Reason::INTERNAL_ERROR,
+        }))
+    }
 }
 
 // === impl ProxyError ===
@@ -62,7 +115,7 @@ impl ProxyError {
         Self::ConnectFailed,
         Self::ConnectTimeout,
         Self::ResponseTimeout,
-        Self::ConnectionTerminated,
+        Self::ConnectionTerminated(Termination::Closed),
         Self::InvalidResponse,
         Self::IncompleteRequest,
         Self::RequestBodyTimeout,
@@ -78,11 +131,26 @@ impl ProxyError {
             Self::ConnectNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::ProxyLoop => StatusCode::LOOP_DETECTED,
             Self::RequestBodyTimeout => StatusCode::REQUEST_TIMEOUT,
-            Self::TlsNotConfigured | Self::ConnectionTerminated | Self::InvalidResponse => {
+            Self::TlsNotConfigured | Self::ConnectionTerminated(_) | Self::InvalidResponse => {
                 StatusCode::BAD_GATEWAY
             }
             Self::ConnectFailed => StatusCode::SERVICE_UNAVAILABLE,
             Self::ConnectTimeout | Self::ResponseTimeout => StatusCode::GATEWAY_TIMEOUT,
+        }
+    }
+
+    /// Returns how the upstream ended the request, if the downstream request ends in the same way
+    /// and without a response.
+    pub(super) const fn termination(self, is_http2: bool, is_grpc: bool) -> Option<Termination> {
+        match self {
+            // A lost connection is UNAVAILABLE for gRPC, and would be UNKNOWN after a reset.
+            Self::ConnectionTerminated(Termination::Closed | Termination::Reset)
+                if is_http2 && is_grpc =>
+            {
+                None
+            }
+            Self::ConnectionTerminated(termination) => Some(termination),
+            _ => None,
         }
     }
 
@@ -100,7 +168,7 @@ impl ProxyError {
             Self::ConnectFailed => "unreachable",
             Self::ConnectTimeout => "connect_timeout",
             Self::ResponseTimeout => "answer_timeout",
-            Self::ConnectionTerminated => "reset",
+            Self::ConnectionTerminated(_) => "reset",
             Self::InvalidResponse => "protocol",
             Self::IncompleteRequest => "incomplete",
             Self::RequestBodyTimeout => "body_timeout",
@@ -116,7 +184,7 @@ impl ProxyError {
             Self::ConnectTimeout | Self::ResponseTimeout | Self::RequestBodyTimeout => {
                 ExchangeFailure::Timeout
             }
-            Self::ConnectionTerminated => ExchangeFailure::Reset,
+            Self::ConnectionTerminated(_) => ExchangeFailure::Reset,
             Self::IncompleteRequest => ExchangeFailure::Cancelled,
             Self::AmbiguousRequest
             | Self::MissingHost
@@ -142,7 +210,7 @@ impl ProxyError {
             Self::ConnectFailed => "throughline; error=destination_unavailable",
             Self::ConnectTimeout => "throughline; error=connection_timeout",
             Self::ResponseTimeout => "throughline; error=http_response_timeout",
-            Self::ConnectionTerminated => "throughline; error=connection_terminated",
+            Self::ConnectionTerminated(_) => "throughline; error=connection_terminated",
             Self::InvalidResponse => "throughline; error=http_protocol_error",
         }
     }

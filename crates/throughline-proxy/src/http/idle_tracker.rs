@@ -2,7 +2,7 @@
 //! request head.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -20,6 +20,8 @@ struct IdleState {
     /// Milliseconds from `start` to the first byte of an incomplete request head, plus one; 0
     /// without such a head.
     head_since_ms: AtomicU64,
+    /// Whether the connection closes with a reset.
+    is_reset: AtomicBool,
 }
 
 /// Counts a request as in flight until it is dropped.
@@ -35,6 +37,7 @@ impl IdleTracker {
             in_flight: AtomicUsize::new(0),
             idle_since_ms: AtomicU64::new(0),
             head_since_ms: AtomicU64::new(0),
+            is_reset: AtomicBool::new(false),
         }))
     }
 
@@ -72,6 +75,15 @@ impl IdleTracker {
                 .head_since_ms
                 .store(self.elapsed_ms() + 1, Ordering::Release);
         }
+    }
+
+    /// Makes the connection close with a reset instead of an orderly end.
+    pub(super) fn reset_on_close(&self) {
+        self.0.is_reset.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_reset_on_close(&self) -> bool {
+        self.0.is_reset.load(Ordering::Acquire)
     }
 
     fn elapsed_ms(&self) -> u64 {

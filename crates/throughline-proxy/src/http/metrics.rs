@@ -28,6 +28,19 @@ const DURATION_BUCKETS: [f64; 14] = [
     0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
 ];
 
+/// Why a request was sent to an upstream once more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum RepeatReason {
+    /// The connection had closed before anything of the request was sent.
+    Unsent,
+    /// A reused connection closed without any byte of a response.
+    Closed,
+    /// The server answered 408 to a connection that had been idle.
+    IdleTimeout,
+    /// The server refused the stream without processing it (RFC 9113, section 8.7).
+    Refused,
+}
+
 /// All metrics of HTTP, with their registry.
 #[derive(Debug)]
 pub(crate) struct HttpMetrics {
@@ -37,6 +50,7 @@ pub(crate) struct HttpMetrics {
     body_bytes: Family<BodyLabels, Counter>,
     failures: Family<ReasonLabels, Counter>,
     responses_by_proxy: Family<ReasonLabels, Counter>,
+    repeated: Family<ReasonLabels, Counter>,
     connections: Family<DirectionLabels, Counter>,
     connections_open: Family<DirectionLabels, Gauge>,
     upstream_connections: Family<DirectionLabels, Counter>,
@@ -88,6 +102,7 @@ impl HttpMetrics {
             body_bytes: Family::default(),
             failures: Family::default(),
             responses_by_proxy: Family::default(),
+            repeated: Family::default(),
             connections: Family::default(),
             connections_open: Family::default(),
             upstream_connections: Family::default(),
@@ -130,6 +145,11 @@ impl HttpMetrics {
             "refusals",
             "Requests that the proxy responded to itself, by reason",
             self.responses_by_proxy.clone(),
+        );
+        registry.register(
+            "repeated",
+            "Requests that were sent upstream once more, by reason",
+            self.repeated.clone(),
         );
         registry.register(
             "connections",
@@ -196,6 +216,12 @@ impl HttpMetrics {
                     reason: failure.name(),
                 }));
             }
+            for reason in RepeatReason::ALL {
+                drop(self.repeated.get_or_create(&ReasonLabels {
+                    direction,
+                    reason: reason.label(),
+                }));
+            }
             for error in ProxyError::ALL {
                 drop(self.responses_by_proxy.get_or_create(&ReasonLabels {
                     direction,
@@ -255,6 +281,16 @@ impl HttpMetrics {
             .inc();
     }
 
+    /// Records that a request is sent upstream once more.
+    pub(super) fn request_repeated(&self, direction: Direction, reason: RepeatReason) {
+        self.repeated
+            .get_or_create(&ReasonLabels {
+                direction: direction.label(),
+                reason: reason.label(),
+            })
+            .inc();
+    }
+
     /// Counts a downstream connection, and returns the gauge of open ones.
     pub(super) fn connection_accepted(&self, direction: Direction) -> Gauge {
         let labels = DirectionLabels {
@@ -270,6 +306,21 @@ impl HttpMetrics {
                 direction: direction.label(),
             })
             .inc();
+    }
+}
+
+// === impl RepeatReason ===
+
+impl RepeatReason {
+    const ALL: [Self; 4] = [Self::Unsent, Self::Closed, Self::IdleTimeout, Self::Refused];
+
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Unsent => "unsent",
+            Self::Closed => "closed",
+            Self::IdleTimeout => "idle_timeout",
+            Self::Refused => "refused",
+        }
     }
 }
 

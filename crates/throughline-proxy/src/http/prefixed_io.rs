@@ -8,18 +8,31 @@ use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::idle_tracker::IdleTracker;
+use crate::transport::stream::{self, MaybeTlsStream};
 
 /// A stream that first yields the bytes that were read ahead.
 #[derive(Debug)]
-pub(super) struct PrefixedIo<S> {
+pub(super) struct PrefixedIo<S: ResetOnClose> {
     prefix: Bytes,
     stream: S,
     tracker: IdleTracker,
 }
 
+/// A stream whose end can be made a reset.
+pub(super) trait ResetOnClose {
+    /// Makes the stream close with a reset, where it has such a thing.
+    fn reset_on_close(&self) {}
+}
+
+impl ResetOnClose for MaybeTlsStream {
+    fn reset_on_close(&self) {
+        stream::reset_on_close(self.tcp());
+    }
+}
+
 // === impl PrefixedIo ===
 
-impl<S> PrefixedIo<S> {
+impl<S: ResetOnClose> PrefixedIo<S> {
     pub(super) const fn new(prefix: Bytes, stream: S, tracker: IdleTracker) -> Self {
         Self {
             prefix,
@@ -29,7 +42,7 @@ impl<S> PrefixedIo<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for PrefixedIo<S> {
+impl<S: AsyncRead + ResetOnClose + Unpin> AsyncRead for PrefixedIo<S> {
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -57,7 +70,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for PrefixedIo<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for PrefixedIo<S> {
+impl<S: AsyncWrite + ResetOnClose + Unpin> AsyncWrite for PrefixedIo<S> {
     fn poll_write(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -87,12 +100,22 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for PrefixedIo<S> {
     }
 }
 
+impl<S: ResetOnClose> Drop for PrefixedIo<S> {
+    fn drop(&mut self) {
+        if self.tracker.is_reset_on_close() {
+            self.stream.reset_on_close();
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use bytes::BytesMut;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
+
+    impl ResetOnClose for tokio::io::DuplexStream {}
 
     #[tokio::test]
     async fn prefix_is_read_before_the_stream() {

@@ -47,6 +47,8 @@ pub(super) enum RequestBodyError {
     Read(#[from] hyper::Error),
     #[error("no progress for {0:?}")]
     IdleTimeout(Duration),
+    #[error("the request is sent again on another connection")]
+    Superseded,
 }
 
 // === impl RequestBody ===

@@ -25,7 +25,8 @@ use crate::transport::drain::Drain;
 use crate::transport::own_connections::OwnConnections;
 
 /// Interval between sweeps of idle upstream connections.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
+/// A short one also shows more exactly when servers close theirs.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The HTTP part of a proxy.
 pub(crate) struct HttpServer {
@@ -55,6 +56,7 @@ impl HttpServer {
         let Config {
             settings,
             outbound_tls,
+            pool,
             limits,
             ..
         } = config;
@@ -77,6 +79,7 @@ impl HttpServer {
                 Arc::clone(&metrics),
                 own_connections.clone(),
                 tls,
+                pool,
             )
         };
         let service = ProxyService {

@@ -1,6 +1,5 @@
 //! One request: parsed, traced, forwarded, and its response forwarded back.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -15,7 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use super::config::HttpLimits;
 use super::downstream::DownstreamConnection;
-use super::error::{ProxyError, is_grpc};
+use super::error::{DownstreamAbort, ProxyError, Termination, is_grpc};
 use super::header::strip_hop_by_hop;
 use super::idle_tracker::RequestGuard;
 use super::pool::PooledConnection;
@@ -65,7 +64,7 @@ impl ProxyService {
         self: Arc<Self>,
         downstream: Arc<DownstreamConnection>,
         request: Request<Incoming>,
-    ) -> Result<Response<ResponseBody>, Infallible> {
+    ) -> Result<Response<ResponseBody>, DownstreamAbort> {
         let is_grpc = is_grpc(request.headers());
         let is_http2 = request.version() == Version::HTTP_2;
         let is_head = request.method() == Method::HEAD;
@@ -75,6 +74,12 @@ impl ProxyService {
         };
         let metrics = &self.tracing.metrics;
         metrics.responded_by_proxy(downstream.direction(), error);
+        if let Some(termination) = error.termination(is_http2, is_grpc) {
+            if termination == Termination::Reset && !is_http2 {
+                downstream.tracker.reset_on_close();
+            }
+            return Err(termination.abort());
+        }
         let mut response = error.response(is_grpc);
         if is_head {
             // A response to HEAD has no body (RFC 9110, section 9.3.2). hyper drops it in HTTP/1
@@ -200,7 +205,7 @@ impl ProxyService {
             request_guard,
         } = prepared;
         let counters = self.tracing.metrics.body_counters(downstream.direction());
-        let progress = body.progress();
+        let (progress, version) = (body.progress(), parts.version);
         let request = rewrite_request(&target, parts, body);
         let upstream = self.upstream(downstream.direction());
         match upstream.send(&target, request, &downstream.pool).await {
@@ -222,6 +227,14 @@ impl ProxyService {
                 };
                 let (mut parts, body) = response.into_parts();
                 strip_hop_by_hop(&mut parts.headers, false);
+                let ends_downstream = guard
+                    .connection
+                    .as_ref()
+                    .is_some_and(PooledConnection::ends_downstream);
+                if ends_downstream && version != Version::HTTP_2 {
+                    let close = HeaderValue::from_static("close");
+                    parts.headers.insert(CONNECTION, close);
+                }
                 guard
                     .span
                     .record_response(parts.status.as_u16(), &parts.headers);
@@ -316,7 +329,11 @@ fn fail_span(
     mut span: ExchangeSpan,
     error: ProxyError,
 ) -> ProxyError {
-    if downstream.direction() == Direction::Inbound && error != ProxyError::IncompleteRequest {
+    let is_unanswered = matches!(
+        error,
+        ProxyError::IncompleteRequest | ProxyError::ConnectionTerminated(_)
+    );
+    if downstream.direction() == Direction::Inbound && !is_unanswered {
         span.record_response(error.status().as_u16(), &HeaderMap::new());
     }
     span.fail(error.failure());

@@ -2,20 +2,27 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use http::{Request, Response};
+use http::header::CONNECTION;
+use http::{HeaderMap, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use throughline_intercept::http::Direction;
 use tokio::time::{Instant, timeout};
 
-use super::config::{HttpLimits, UpstreamOrigin};
-use super::error::ProxyError;
-use super::metrics::HttpMetrics;
+use super::authentication::binds_connection;
+use super::config::{HttpLimits, PoolScope, UpstreamOrigin};
+use super::error::{ProxyError, Termination};
+use super::http1_io::{Http1Io, Http1Progress};
+use super::keep_alive::KeepAliveLimit;
+use super::metrics::{HttpMetrics, RepeatReason};
 use super::pool::{
-    DownstreamPool, Http1Sender, Http2Sender, Http2Slot, PooledConnection, UpstreamPool,
+    DownstreamPool, Http1Connection, Http1Sender, Http2Sender, Http2Slot, IdleLookup,
+    PooledConnection, UpstreamPool,
 };
+use super::replay::ReplayableRequest;
 use super::request_body::RequestBody;
 use super::target::RequestTarget;
 use crate::address::HostPort;
@@ -30,6 +37,12 @@ const STREAM_WINDOW_BYTES: u32 = 256 << 10;
 /// HTTP/2's maximum (RFC 9113, section 6.9.1). A response that is not read must not hold up the
 /// others of its connection; the stream window limits each of them.
 const CONNECTION_WINDOW_BYTES: u32 = (1 << 31) - 1;
+
+/// Time without an answer after which the other idle connections are suspected as well.
+const DISTRUST_DELAY: Duration = Duration::from_millis(500);
+
+/// Time for the task of a connection to finish with the last response.
+const READY_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// Sends the requests of one direction.
 pub(super) struct UpstreamClient {
@@ -47,6 +60,24 @@ struct AlpnTls {
     http2: UpstreamTls,
 }
 
+/// Why a request did not get a response on an HTTP/1 connection.
+struct Http1Failure {
+    error: ProxyError,
+    /// Whether no byte of the request has been written.
+    is_unsent: bool,
+    /// Whether any byte of a response has arrived.
+    has_answer: bool,
+}
+
+/// A request on a connection that had been idle, until something is answered. If the client gives
+/// up first, the path of the other idle connections may be dead, too.
+struct PendingAnswer {
+    pool: Arc<UpstreamPool>,
+    origin: UpstreamOrigin,
+    progress: Arc<Http1Progress>,
+    sent_at: Instant,
+}
+
 /// A connected upstream socket, with its registration as the proxy's own.
 pub(super) struct UpstreamSocket {
     pub(super) stream: MaybeTlsStream,
@@ -62,6 +93,7 @@ impl UpstreamClient {
         metrics: Arc<HttpMetrics>,
         own_connections: OwnConnections,
         tls: Option<&UpstreamTls>,
+        scope: PoolScope,
     ) -> Self {
         let tls = tls.map(|tls| AlpnTls {
             http1: tls.with_alpn(&[b"http/1.1"]),
@@ -76,7 +108,7 @@ impl UpstreamClient {
                 connect_timeout: limits.connect_timeout,
                 own_connections,
             },
-            pool: Arc::new(UpstreamPool::new(&limits)),
+            pool: Arc::new(UpstreamPool::new(&limits, scope)),
             limits,
         }
     }
@@ -100,13 +132,14 @@ impl UpstreamClient {
             return Err(error);
         }
         let origin = &target.origin;
+        let request = ReplayableRequest::new(request);
         let sending = async {
             if target.is_http2 {
-                self.send_http2(&downstream.http2_slot(origin), origin, request)
+                self.send_http2(&downstream.http2_slot(origin), origin, &request)
                     .await
                     .map(|response| (response, None))
             } else {
-                self.send_http1(origin, request, downstream)
+                self.send_http1(origin, &request, downstream)
                     .await
                     .map(|(response, connection)| (response, Some(connection)))
             }
@@ -138,8 +171,8 @@ impl UpstreamClient {
         self.metrics.upstream_connected(self.direction);
         if is_http2 {
             *downstream.http2_slot(origin).lock().await = self.handshake_http2(socket).await.ok();
-        } else if let Ok(sender) = self.handshake_http1(socket).await {
-            downstream.put_http1(sender);
+        } else if let Ok(connection) = self.handshake_http1(socket).await {
+            downstream.put_http1(origin.clone(), connection);
         }
     }
 
@@ -153,64 +186,110 @@ impl UpstreamClient {
     async fn send_http1(
         &self,
         origin: &UpstreamOrigin,
-        mut request: Request<RequestBody>,
+        request: &ReplayableRequest,
         downstream: &Arc<DownstreamPool>,
     ) -> Result<(Response<Incoming>, PooledConnection), ProxyError> {
+        let is_repeatable = request.is_repeatable();
+        let has_credentials = binds_connection(&request.head().headers);
+        let mut may_reuse = true;
         loop {
-            let pooled = self.take_pooled(origin, downstream);
-            let is_reused = pooled.is_some();
-            let mut sender = match pooled {
-                Some(sender) => sender,
+            let lookup = if may_reuse {
+                self.pool.take(origin, downstream, is_repeatable)
+            } else {
+                IdleLookup::default()
+            };
+            let is_reused = lookup.connection.is_some();
+            let mut connection = match lookup.connection {
+                Some(connection) => connection,
+                // A handshake cannot continue on another connection: the client has to begin again.
+                None if lookup.has_lost_login && has_credentials => {
+                    return Err(ProxyError::ConnectionTerminated(Termination::Closed));
+                }
                 // Boxed: connecting is rare, and would enlarge the future of every request.
                 None => Box::pin(self.connect_http1(origin)).await?,
             };
-            // An idle connection may have closed. Then nothing of the request has been sent, and it
-            // is safe to send it on another one (RFC 9110, section 9.2.2).
-            if is_reused && sender.ready().await.is_err() {
+            if is_reused && !is_ready(&mut connection.sender).await {
                 continue;
             }
-            match sender.try_send_request(request).await {
-                Ok(response) => {
-                    let connection = PooledConnection {
-                        pool: Arc::clone(&self.pool),
-                        downstream: Arc::clone(downstream),
-                        origin: origin.clone(),
-                        sender,
-                    };
-                    return Ok((response, connection));
+            let was_bound = connection.is_bound;
+            // Set before anything is sent: the connection is bound however the request ends.
+            connection.is_bound |= has_credentials;
+            let pending = is_reused.then(|| PendingAnswer::new(&self.pool, origin, &connection));
+            let sent = send_on(&mut connection, request, is_reused).await;
+            drop(pending);
+            match sent {
+                // The server had timed out the idle connection (RFC 9110, section 15.5.9).
+                Ok(response) if is_reused && is_repeatable && is_idle_timeout(&response) => {
+                    self.metrics
+                        .request_repeated(self.direction, RepeatReason::IdleTimeout);
+                    may_reuse = false;
                 }
-                Err(mut error) => match error.take_message().filter(|_| is_reused) {
-                    Some(unsent) => request = unsent,
-                    None => return Err(upstream_error(&error.into_error())),
-                },
+                Ok(response) => {
+                    request.settle();
+                    return Ok(self.answered(origin, response, connection, downstream));
+                }
+                // Nothing has been sent, so that it is safe to send it on another connection.
+                Err(failure)
+                    if is_reused
+                        && failure.is_unsent
+                        && request.is_available()
+                        && !(was_bound && has_credentials) =>
+                {
+                    self.metrics
+                        .request_repeated(self.direction, RepeatReason::Unsent);
+                }
+                // Once only, and on a connection that cannot have been idle.
+                Err(failure)
+                    if is_reused
+                        && is_repeatable
+                        && !connection.is_bound
+                        && !failure.has_answer =>
+                {
+                    self.metrics
+                        .request_repeated(self.direction, RepeatReason::Closed);
+                    may_reuse = false;
+                }
+                Err(failure) => return Err(failure.error),
             }
         }
     }
 
-    fn take_pooled(
+    /// Returns a response, with its connection for further requests.
+    fn answered(
         &self,
         origin: &UpstreamOrigin,
-        downstream: &DownstreamPool,
-    ) -> Option<Http1Sender> {
-        if downstream.has_own_http1() {
-            downstream.take_http1()
-        } else {
-            self.pool.take(origin)
+        response: Response<Incoming>,
+        mut connection: Http1Connection,
+        downstream: &Arc<DownstreamPool>,
+    ) -> (Response<Incoming>, PooledConnection) {
+        let headers = response.headers();
+        connection.is_bound |= binds_connection(headers);
+        if let Some(timeout) = KeepAliveLimit::announced_in(headers) {
+            self.pool.record_announcement(origin, timeout);
         }
+        let connection = PooledConnection {
+            pool: Arc::clone(&self.pool),
+            downstream: Arc::clone(downstream),
+            origin: origin.clone(),
+            connection,
+            closes: has_close_option(headers),
+        };
+        (response, connection)
     }
 
-    async fn connect_http1(&self, origin: &UpstreamOrigin) -> Result<Http1Sender, ProxyError> {
+    async fn connect_http1(&self, origin: &UpstreamOrigin) -> Result<Http1Connection, ProxyError> {
         self.handshake_http1(self.dial(origin, false).await?).await
     }
 
-    async fn handshake_http1(&self, socket: UpstreamSocket) -> Result<Http1Sender, ProxyError> {
+    async fn handshake_http1(&self, socket: UpstreamSocket) -> Result<Http1Connection, ProxyError> {
         let UpstreamSocket { stream, own_guard } = socket;
+        let (io, progress) = Http1Io::new(stream);
         let mut builder = http1::Builder::new();
         builder
             .max_buf_size(self.limits.http1_buffer_bytes())
             .max_headers(self.limits.max_header_fields);
         let (sender, connection) = builder
-            .handshake(TokioIo::new(stream))
+            .handshake(TokioIo::new(io))
             .await
             .map_err(|error| upstream_error(&error))?;
         tokio::spawn(async move {
@@ -219,7 +298,11 @@ impl UpstreamClient {
             }
             drop(own_guard);
         });
-        Ok(sender)
+        Ok(Http1Connection {
+            sender,
+            progress,
+            is_bound: false,
+        })
     }
 
     // --- HTTP/2 ---
@@ -228,20 +311,19 @@ impl UpstreamClient {
         &self,
         slot: &Http2Slot,
         origin: &UpstreamOrigin,
-        mut request: Request<RequestBody>,
+        request: &ReplayableRequest,
     ) -> Result<Response<Incoming>, ProxyError> {
         loop {
             let (mut sender, is_reused) = self.http2_sender(slot, origin).await?;
-            match sender.try_send_request(request).await {
+            match sender.try_send_request(request.attempt(None)).await {
                 Ok(response) => return Ok(response),
-                Err(mut error) => match error.take_message().filter(|_| is_reused) {
-                    Some(unsent) => {
-                        // The server has sent GOAWAY: the next round opens another connection.
-                        *slot.lock().await = None;
-                        request = unsent;
+                Err(error) => {
+                    if !is_reused || error.message().is_none() {
+                        return Err(upstream_error(error.error()));
                     }
-                    None => return Err(upstream_error(&error.into_error())),
-                },
+                    // The server has sent GOAWAY: the next round opens another connection.
+                    *slot.lock().await = None;
+                }
             }
         }
     }
@@ -327,12 +409,80 @@ impl UpstreamClient {
     }
 }
 
-/// Maps an error of an upstream connection to the response for the client.
+// === impl PendingAnswer ===
+
+impl PendingAnswer {
+    fn new(
+        pool: &Arc<UpstreamPool>,
+        origin: &UpstreamOrigin,
+        connection: &Http1Connection,
+    ) -> Self {
+        Self {
+            pool: Arc::clone(pool),
+            origin: origin.clone(),
+            progress: Arc::clone(&connection.progress),
+            sent_at: Instant::now(),
+        }
+    }
+}
+
+impl Drop for PendingAnswer {
+    fn drop(&mut self) {
+        if !self.progress.has_read() && self.sent_at.elapsed() >= DISTRUST_DELAY {
+            self.pool.distrust(&self.origin, self.sent_at);
+        }
+    }
+}
+
+/// Waits until a connection takes a request: its task may still be finishing the last response.
+async fn is_ready(sender: &mut Http1Sender) -> bool {
+    sender.is_ready()
+        || timeout(READY_TIMEOUT, sender.ready())
+            .await
+            .is_ok_and(|ready| ready.is_ok())
+}
+
+/// Sends a request on a connection and waits for the response head.
+async fn send_on(
+    connection: &mut Http1Connection,
+    request: &ReplayableRequest,
+    is_reused: bool,
+) -> Result<Response<Incoming>, Http1Failure> {
+    let progress = &connection.progress;
+    progress.begin(is_reused);
+    let request = request.attempt(Some(progress.written_flag()));
+    connection
+        .sender
+        .try_send_request(request)
+        .await
+        .map_err(|error| Http1Failure {
+            is_unsent: error.message().is_some() || progress.is_stale(),
+            has_answer: progress.has_read(),
+            error: upstream_error(error.error()),
+        })
+}
+
+/// Whether a server closes an idle connection with a response that no request asked for.
+fn is_idle_timeout(response: &Response<Incoming>) -> bool {
+    response.status() == StatusCode::REQUEST_TIMEOUT && has_close_option(response.headers())
+}
+
+/// Whether the connection ends with this message (RFC 9112, section 9.3).
+fn has_close_option(headers: &HeaderMap) -> bool {
+    headers.get_all(CONNECTION).iter().any(|value| {
+        value
+            .as_bytes()
+            .split(|byte| *byte == b',')
+            .any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"))
+    })
+}
+
+/// Maps an error of an upstream connection to what the client gets.
 fn upstream_error(error: &hyper::Error) -> ProxyError {
     tracing::debug!(%error, "upstream request failed");
     if error.is_parse() {
         ProxyError::InvalidResponse
     } else {
-        ProxyError::ConnectionTerminated
+        ProxyError::ConnectionTerminated(Termination::of(error))
     }
 }

@@ -14,5 +14,6 @@ mod grpc;
 mod limits;
 mod protocols;
 mod raw;
+mod reuse;
 mod tls;
 mod traces;

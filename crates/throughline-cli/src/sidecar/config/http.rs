@@ -9,7 +9,7 @@ use throughline_intercept::kafka::{self, ServiceNaming};
 use throughline_model::convention::SERVICE_NAME;
 use throughline_model::{KeyValue, Resource};
 use throughline_proxy::http::{
-    Config, HttpLimits, HttpListenerConfig, HttpRoute, UpstreamOrigin, UpstreamProtocol,
+    Config, HttpLimits, HttpListenerConfig, HttpRoute, PoolScope, UpstreamOrigin, UpstreamProtocol,
 };
 use throughline_proxy::{DownstreamTls, HostPort};
 
@@ -20,6 +20,11 @@ const PROTOCOL_VALUES: [(&str, UpstreamProtocol); 3] = [
     ("same", UpstreamProtocol::Same),
     ("http1", UpstreamProtocol::Http1),
     ("http2", UpstreamProtocol::Http2),
+];
+
+const POOL_VALUES: [(&str, PoolScope); 2] = [
+    ("shared", PoolScope::Shared),
+    ("per-connection", PoolScope::PerConnection),
 ];
 
 /// Default distance from the port that the sidecar takes over to the service's own.
@@ -49,6 +54,12 @@ impl ConfigParser<'_> {
             settings,
             correlate: self.correlation(),
             outbound_tls: self.outbound_tls(),
+            pool: self.word(
+                "pool",
+                &self.raw.options.pool,
+                &POOL_VALUES,
+                PoolScope::default(),
+            ),
             limits,
         }
     }

@@ -1,0 +1,156 @@
+//! The bytes of an upstream connection in HTTP/1: whether a request has left the proxy, and whether
+//! anything has been answered.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::transport::stream::MaybeTlsStream;
+
+/// An upstream connection whose first write of each request is preceded by a look at what has come.
+#[derive(Debug)]
+pub(super) struct Http1Io {
+    stream: MaybeTlsStream,
+    progress: Arc<Http1Progress>,
+}
+
+/// How far the current request of a connection has got.
+#[derive(Debug, Default)]
+pub(super) struct Http1Progress {
+    /// Whether the connection is checked before the next write.
+    checks_write: AtomicBool,
+    /// Whether a check found that the server had closed the connection, or had sent bytes that no
+    /// request asked for.
+    is_stale: AtomicBool,
+    has_written: Arc<AtomicBool>,
+    has_read: AtomicBool,
+}
+
+// === impl Http1Progress ===
+
+impl Http1Progress {
+    /// Starts a request. A connection that has been idle is checked before its first write.
+    pub(super) fn begin(&self, is_reused: bool) {
+        self.has_written.store(false, Ordering::Release);
+        self.has_read.store(false, Ordering::Release);
+        self.checks_write.store(is_reused, Ordering::Release);
+    }
+
+    /// Whether the server had ended the connection before a byte of the request was written.
+    pub(super) fn is_stale(&self) -> bool {
+        self.is_stale.load(Ordering::Acquire)
+    }
+
+    /// Whether any byte has arrived since the start of the request.
+    pub(super) fn has_read(&self) -> bool {
+        self.has_read.load(Ordering::Acquire)
+    }
+
+    /// Returns the flag that is set once a byte of the request has been written.
+    pub(super) fn written_flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.has_written)
+    }
+}
+
+// === impl Http1Io ===
+
+impl Http1Io {
+    pub(super) fn new(stream: MaybeTlsStream) -> (Self, Arc<Http1Progress>) {
+        let progress = Arc::new(Http1Progress::default());
+        let io = Self {
+            stream,
+            progress: Arc::clone(&progress),
+        };
+        (io, progress)
+    }
+
+    /// Fails if the server has ended the connection while it was idle.
+    fn check(&self) -> io::Result<()> {
+        let progress = &self.progress;
+        if progress.checks_write.load(Ordering::Acquire) {
+            progress.checks_write.store(false, Ordering::Release);
+            if !is_quiet(&self.stream) {
+                progress.is_stale.store(true, Ordering::Release);
+                return Err(io::ErrorKind::ConnectionAborted.into());
+            }
+        }
+        Ok(())
+    }
+
+    fn record_write(&self, polled: &Poll<io::Result<usize>>) {
+        if matches!(polled, Poll::Ready(Ok(1..))) {
+            self.progress.has_written.store(true, Ordering::Release);
+        }
+    }
+}
+
+/// Whether nothing has arrived on an idle connection. tokio learns of a FIN only when it polls the
+/// system for events, so the socket itself is asked.
+fn is_quiet(stream: &MaybeTlsStream) -> bool {
+    recv(
+        stream.tcp(),
+        &mut [0; 1],
+        RecvFlags::PEEK | RecvFlags::DONTWAIT,
+    )
+    .is_err_and(|error| error == Errno::AGAIN)
+}
+
+impl AsyncRead for Http1Io {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut this.stream).poll_read(context, buffer);
+        if buffer.filled().len() > before {
+            this.progress.has_read.store(true, Ordering::Release);
+        }
+        polled
+    }
+}
+
+impl AsyncWrite for Http1Io {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        this.check()?;
+        let polled = Pin::new(&mut this.stream).poll_write(context, bytes);
+        this.record_write(&polled);
+        polled
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        this.check()?;
+        let polled = Pin::new(&mut this.stream).poll_write_vectored(context, slices);
+        this.record_write(&polled);
+        polled
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(context)
+    }
+}

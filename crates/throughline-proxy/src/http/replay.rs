@@ -1,0 +1,266 @@
+//! Requests that can be sent again: their head, and the part of their body that has been sent.
+//!
+//! A request body yields its bytes once, so the first ones are kept until the upstream responds. A
+//! request whose body is longer can be sent again only before it has begun.
+
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{Method, Request};
+use http_body::{Body, Frame, SizeHint};
+
+use super::request_body::{RequestBody, RequestBodyError};
+
+/// Body bytes from which on nothing more is kept.
+const MAX_KEPT_BYTES: usize = 64 << 10;
+
+/// A request to send, once or more often.
+pub(super) struct ReplayableRequest {
+    head: Parts,
+    /// [`None`] for a request without a body.
+    body: Option<Arc<Mutex<ReplayBuffer>>>,
+}
+
+/// The body of one attempt to send a request.
+pub(super) enum ReplayBody {
+    Empty,
+    Shared(SharedBody),
+}
+
+/// The body of one attempt; it ends with an error once another attempt has begun.
+pub(super) struct SharedBody {
+    state: Arc<Mutex<ReplayBuffer>>,
+    attempt: usize,
+    /// The next kept frame to yield.
+    next: usize,
+    /// Set when the request cannot be sent again any more.
+    is_final: Option<Arc<AtomicBool>>,
+}
+
+struct ReplayBuffer {
+    body: RequestBody,
+    attempt: usize,
+    kept: Vec<KeptFrame>,
+    kept_bytes: usize,
+    /// Whether frames have been yielded that are not kept.
+    is_consumed: bool,
+    /// Whether the response has arrived: nothing more is kept.
+    is_settled: bool,
+    has_ended: bool,
+}
+
+#[derive(Clone)]
+enum KeptFrame {
+    Data(Bytes),
+    Trailers(http::HeaderMap),
+}
+
+// === impl ReplayableRequest ===
+
+impl ReplayableRequest {
+    pub(super) fn new(request: Request<RequestBody>) -> Self {
+        let (head, body) = request.into_parts();
+        let body = (!body.is_end_stream()).then(|| Arc::new(Mutex::new(ReplayBuffer::new(body))));
+        Self { head, body }
+    }
+
+    pub(super) const fn head(&self) -> &Parts {
+        &self.head
+    }
+
+    /// Whether the request may be sent again although the server may have processed it: it is
+    /// idempotent (RFC 9110, section 9.2.2) and has no body.
+    pub(super) fn is_repeatable(&self) -> bool {
+        self.body.is_none()
+            && [
+                Method::GET,
+                Method::HEAD,
+                Method::OPTIONS,
+                Method::TRACE,
+                Method::PUT,
+                Method::DELETE,
+            ]
+            .contains(&self.head.method)
+    }
+
+    /// Whether the whole body can be sent, from its start.
+    pub(super) fn is_available(&self) -> bool {
+        self.body
+            .as_ref()
+            .is_none_or(|body| !lock(body).is_consumed)
+    }
+
+    /// Returns the request for the next attempt. The body of the attempt before ends.
+    pub(super) fn attempt(&self, is_final: Option<Arc<AtomicBool>>) -> Request<ReplayBody> {
+        let body = self.body.as_ref().map_or(ReplayBody::Empty, |state| {
+            let mut locked = lock(state);
+            locked.attempt += 1;
+            ReplayBody::Shared(SharedBody {
+                state: Arc::clone(state),
+                attempt: locked.attempt,
+                next: 0,
+                is_final,
+            })
+        });
+        Request::from_parts(self.head.clone(), body)
+    }
+
+    /// Frees what is kept: the upstream has responded.
+    pub(super) fn settle(&self) {
+        if let Some(body) = &self.body {
+            let mut state = lock(body);
+            state.is_settled = true;
+        }
+    }
+}
+
+// === impl ReplayBuffer ===
+
+impl ReplayBuffer {
+    const fn new(body: RequestBody) -> Self {
+        Self {
+            body,
+            attempt: 0,
+            kept: Vec::new(),
+            kept_bytes: 0,
+            is_consumed: false,
+            is_settled: false,
+            has_ended: false,
+        }
+    }
+
+    /// Keeps a frame that is about to be yielded, unless that is of no use any more.
+    fn keep(&mut self, frame: &Frame<Bytes>) -> bool {
+        if self.is_consumed || self.is_settled || self.kept_bytes >= MAX_KEPT_BYTES {
+            return false;
+        }
+        let kept = match (frame.data_ref(), frame.trailers_ref()) {
+            (Some(data), _) => {
+                self.kept_bytes = self.kept_bytes.saturating_add(data.len());
+                KeptFrame::Data(data.clone())
+            }
+            (None, Some(trailers)) => KeptFrame::Trailers(trailers.clone()),
+            (None, None) => return false,
+        };
+        self.kept.push(kept);
+        true
+    }
+}
+
+// === impl SharedBody ===
+
+impl SharedBody {
+    fn poll_frame(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
+        let mut state = lock(&self.state);
+        if state.attempt != self.attempt {
+            return Poll::Ready(Some(Err(RequestBodyError::Superseded)));
+        }
+        if let Some(kept) = state.kept.get(self.next) {
+            self.next += 1;
+            return Poll::Ready(Some(Ok(kept.to_frame())));
+        }
+        if state.has_ended {
+            return Poll::Ready(None);
+        }
+        let polled = Pin::new(&mut state.body).poll_frame(context);
+        match &polled {
+            Poll::Ready(Some(Ok(frame))) => {
+                if self
+                    .is_final
+                    .as_ref()
+                    .is_some_and(|flag| flag.load(Ordering::Acquire))
+                {
+                    state.is_settled = true;
+                }
+                if state.keep(frame) {
+                    self.next += 1;
+                } else {
+                    state.is_consumed = true;
+                    state.kept = Vec::new();
+                    self.next = 0;
+                }
+            }
+            Poll::Ready(Some(Err(_))) => state.is_consumed = true,
+            Poll::Ready(None) => state.has_ended = true,
+            Poll::Pending => {}
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        let state = lock(&self.state);
+        state.attempt == self.attempt
+            && self.next >= state.kept.len()
+            && (state.has_ended || state.body.is_end_stream())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let state = lock(&self.state);
+        let kept = state.kept.iter().skip(self.next).map(KeptFrame::data_bytes);
+        let (kept, rest) = (kept.sum::<u64>(), state.body.size_hint());
+        let mut hint = SizeHint::new();
+        hint.set_lower(rest.lower().saturating_add(kept));
+        if let Some(upper) = rest.upper() {
+            hint.set_upper(upper.saturating_add(kept));
+        }
+        hint
+    }
+}
+
+// === impl KeptFrame ===
+
+impl KeptFrame {
+    fn to_frame(&self) -> Frame<Bytes> {
+        match self {
+            Self::Data(data) => Frame::data(data.clone()),
+            Self::Trailers(trailers) => Frame::trailers(trailers.clone()),
+        }
+    }
+
+    fn data_bytes(&self) -> u64 {
+        match self {
+            Self::Data(data) => u64::try_from(data.len()).unwrap_or_default(),
+            Self::Trailers(_) => 0,
+        }
+    }
+}
+
+impl Body for ReplayBody {
+    type Data = Bytes;
+    type Error = RequestBodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        match self.get_mut() {
+            Self::Empty => Poll::Ready(None),
+            Self::Shared(body) => body.poll_frame(context),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Shared(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Shared(body) => body.size_hint(),
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
