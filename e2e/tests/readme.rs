@@ -15,7 +15,7 @@ use throughline::kafka::{Consumer, Producer, Settings};
 async fn example(config: ClientConfig, url: &str, timeout: Duration) -> anyhow::Result<Router> {
 let routes = Router::new().route("/orders", post(order));
 let record = FutureRecord::to("orders").key("7").payload("...");
-let _telemetry = throughline::init("orders")?;
+let _telemetry = throughline::init("orders");
 let app = routes.layer(ServerLayer::new());
 let http = ClientBuilder::new(reqwest::Client::new()).with(ClientTracing::new()).build();
 let producer = Producer::new(config.create::<FutureProducer>()?, Settings::from(&config));

@@ -40,10 +40,19 @@ pub use throughline_model::environment::VariableError;
 /// Without a configured exporter nothing is exported, at next to no cost; contexts are propagated
 /// even then. Logs of `tracing` go to stderr, filtered by `RUST_LOG` (default `warn`).
 ///
+/// An invalid variable does not stop the service: it is logged as a warning with its remedy, listed
+/// by [`Guard::warnings`], and counts as unset (OpenTelemetry, "Environment variable
+/// specification"). [`try_init`] is strict.
+pub fn init(service: &str) -> Guard {
+    builder().service_name(service).init()
+}
+
+/// Initializes telemetry as [`init`] does, but fails when a variable is invalid.
+///
 /// # Errors
 /// All invalid variables, at once. Nothing is initialized then.
-pub fn init(service: &str) -> Result<Guard, InitError> {
-    builder().service_name(service).init()
+pub fn try_init(service: &str) -> Result<Guard, InitError> {
+    builder().service_name(service).try_init()
 }
 
 /// Returns a builder of telemetry, for settings that [`init`] does not have.
@@ -52,7 +61,7 @@ pub fn builder() -> TelemetryBuilder {
     TelemetryBuilder {
         service_name: None,
         lookup: Box::new(|variable| std::env::var(variable).ok()),
-        processor: None,
+        processors: Vec::new(),
         subscriber: SubscriberChoice::Install,
         shutdown_timeout: Duration::from_secs(5),
     }
@@ -62,7 +71,7 @@ pub fn builder() -> TelemetryBuilder {
 pub struct TelemetryBuilder {
     service_name: Option<String>,
     lookup: Box<dyn Fn(&str) -> Option<String>>,
-    processor: Option<Box<dyn SpanProcessor>>,
+    processors: Vec<Box<dyn SpanProcessor>>,
     subscriber: SubscriberChoice,
     shutdown_timeout: Duration,
 }
@@ -85,6 +94,7 @@ pub struct Guard {
     counters: Arc<SpanExportCounters>,
     runtime: Option<Runtime>,
     shutdown_timeout: Duration,
+    warnings: Vec<VariableError>,
 }
 
 // === impl TelemetryBuilder ===
@@ -104,10 +114,11 @@ impl TelemetryBuilder {
         self
     }
 
-    /// Adds a processor of finished spans, independent of the configured exporters.
+    /// Adds a processor of finished spans, independent of the configured exporters. Several
+    /// processors see a span in the order in which they were added.
     #[must_use]
     pub fn span_processor(mut self, processor: impl SpanProcessor + 'static) -> Self {
-        self.processor = Some(Box::new(processor));
+        self.processors.push(Box::new(processor));
         self
     }
 
@@ -128,94 +139,105 @@ impl TelemetryBuilder {
 
     /// Initializes telemetry and makes it global: tracer, meter and propagator of OpenTelemetry,
     /// and the `tracing` subscriber unless [`TelemetryBuilder::without_subscriber`] was called.
+    /// Invalid variables are logged, and count as unset.
+    pub fn init(self) -> Guard {
+        let (config, errors) = self.read();
+        let (subscriber, log_filter) = (self.subscriber, (self.lookup)("RUST_LOG"));
+        self.start(&config, errors)
+            .make_global(subscriber, log_filter)
+    }
+
+    /// Initializes telemetry as [`TelemetryBuilder::init`] does, but fails when a variable is
+    /// invalid.
     ///
     /// # Errors
     /// All invalid variables, at once. Nothing is initialized then.
-    pub fn init(self) -> Result<Guard, InitError> {
+    pub fn try_init(self) -> Result<Guard, InitError> {
         let (subscriber, log_filter) = (self.subscriber, (self.lookup)("RUST_LOG"));
-        let guard = self.build()?;
-        // Other instrumentation in the process then uses the same formats.
-        global::set_text_map_propagator(guard.telemetry.propagation().clone());
-        if let Some(tracers) = &guard.tracers {
-            global::set_tracer_provider(tracers.clone());
-        }
-        if let Some(meters) = &guard.meters {
-            global::set_meter_provider(meters.clone());
-        }
-        guard.telemetry.make_global();
-        if subscriber == SubscriberChoice::Install {
-            let filter = log_filter
-                .and_then(|filter| filter.parse().ok())
-                .unwrap_or_else(|| EnvFilter::new("warn"));
-            // No escape sequences in a log file.
-            let terminal = std::io::stderr().is_terminal();
-            let logs = tracing_subscriber::fmt::layer()
-                .with_writer(std::io::stderr)
-                .with_ansi(terminal);
-            let logs = logs.with_filter(filter);
-            // Fails when the application has installed a subscriber before.
-            let installed = tracing_subscriber::registry()
-                .with(guard.layer())
-                .with(logs)
-                .try_init();
-            if installed.is_err() {
-                tracing::warn!(
-                    "a tracing subscriber is installed already; add the guard's layer to it for \
-                     method spans"
-                );
-            }
-        }
-        Ok(guard)
+        Ok(self.try_build()?.make_global(subscriber, log_filter))
     }
 
     /// Initializes telemetry without global state. Pass [`Guard::telemetry`] to producers and
-    /// layers.
+    /// layers. Invalid variables are listed by [`Guard::warnings`], and count as unset.
+    pub fn build(self) -> Guard {
+        let (config, errors) = self.read();
+        self.start(&config, errors)
+    }
+
+    /// Initializes telemetry as [`TelemetryBuilder::build`] does, but fails when a variable is
+    /// invalid.
     ///
     /// # Errors
-    /// As [`TelemetryBuilder::init`].
-    pub fn build(self) -> Result<Guard, InitError> {
-        let config = Config::read(&*self.lookup)?;
+    /// As [`TelemetryBuilder::try_init`].
+    pub fn try_build(self) -> Result<Guard, InitError> {
+        let (config, errors) = self.read();
+        InitError::check(errors)?;
+        let guard = self.start(&config, Vec::new());
+        // An exporter may reject what passed all checks.
+        InitError::check(guard.warnings.clone())?;
+        Ok(guard)
+    }
+
+    fn read(&self) -> (Config, Vec<VariableError>) {
+        Config::read(&*self.lookup)
+    }
+
+    /// Starts the pipeline. An exporter that cannot be built is one more warning.
+    fn start(self, config: &Config, mut warnings: Vec<VariableError>) -> Guard {
         let counters = Arc::<SpanExportCounters>::default();
-        let resource = pipeline::resource(&config, self.service_name.as_deref());
-        let build_exporters = || -> Result<_, pipeline::Error> {
-            let runtime = pipeline::export_runtime(&config)?;
-            // Exporters over gRPC look up their runtime while they are built.
-            let handle = runtime.as_ref().map(Runtime::handle);
-            let export = config.traces.as_ref();
-            let export = export
-                .map(|target| pipeline::batch_processor(target, config.batch, handle, &counters))
-                .transpose()?;
-            let meters = pipeline::meter_provider(&config, &resource, handle)?;
-            Ok((runtime, export, meters))
+        let resource = pipeline::resource(config, self.service_name.as_deref());
+        let mut unless_rejected = |error: pipeline::Error| {
+            warnings.push(VariableError {
+                variable: "OTEL_EXPORTER_OTLP_ENDPOINT".to_owned(),
+                value: None,
+                problem: format!("{error}; nothing is exported"),
+            });
         };
-        let (runtime, export, meters) =
-            build_exporters().map_err(|error| InitError::exporter_rejected(&error.to_string()))?;
-        let mut tracers = pipeline::tracer_provider(&config, &resource);
-        let has_processor = export.is_some() || self.processor.is_some();
+        let runtime = pipeline::export_runtime(config)
+            .map_err(&mut unless_rejected)
+            .ok()
+            .flatten();
+        // Exporters over gRPC look up their runtime while they are built.
+        let handle = runtime.as_ref().map(Runtime::handle);
+        let export = config.traces.as_ref().and_then(|target| {
+            pipeline::batch_processor(target, config.batch, handle, &counters)
+                .map_err(&mut unless_rejected)
+                .ok()
+        });
+        let metrics = config.metrics.as_ref().and_then(|target| {
+            pipeline::metric_reader(target, config.metric_interval, handle)
+                .map_err(&mut unless_rejected)
+                .ok()
+        });
+        let meters = pipeline::meter_provider(config, &resource, metrics);
+        let mut tracers = pipeline::tracer_provider(config, &resource);
+        // Without a processor there is nothing to record for.
+        let has_processor = export.is_some() || config.prints_spans || !self.processors.is_empty();
         if let Some(export) = export {
             tracers = tracers.with_span_processor(export);
         }
-        if let Some(processor) = self.processor {
+        if config.prints_spans {
+            tracers = tracers.with_simple_exporter(opentelemetry_stdout::SpanExporter::default());
+        }
+        for processor in self.processors {
             tracers = tracers.with_span_processor(BoxedProcessor(processor));
         }
-        // Without a processor there is nothing to record for.
         let tracers = has_processor.then(|| tracers.build());
-        let propagation = Propagation::new(&config.propagators);
-        let is_root_recorded = config.sampler.ratio >= 0.5;
         let telemetry = Telemetry::from_pipeline(
             tracers.as_ref(),
-            is_root_recorded,
+            config.sampler.ratio >= 0.5,
             meters.as_ref(),
-            propagation,
+            Propagation::new(&config.propagators),
         );
-        Ok(Guard {
+        Guard {
             telemetry,
             tracers,
             meters,
             counters,
             runtime,
             shutdown_timeout: self.shutdown_timeout,
-        })
+            warnings,
+        }
     }
 }
 
@@ -248,6 +270,23 @@ impl Guard {
             .map(|tracers| method_spans::layer(tracers.tracer("throughline.methods")))
     }
 
+    /// Returns the variables that were invalid and count as unset.
+    #[must_use]
+    pub fn warnings(&self) -> &[VariableError] {
+        &self.warnings
+    }
+
+    /// Sends queued spans now, and goes on. For processes that are frozen between requests, such as
+    /// functions of a cloud provider. Blocks until the collector has answered; returns whether all
+    /// spans were handed over.
+    ///
+    /// Call it outside of async tasks, or by `spawn_blocking`.
+    pub fn force_flush(&self) -> bool {
+        let spans = self.tracers.as_ref().map(SdkTracerProvider::force_flush);
+        let metrics = self.meters.as_ref().map(SdkMeterProvider::force_flush);
+        spans.is_none_or(|result| result.is_ok()) && metrics.is_none_or(|result| result.is_ok())
+    }
+
     /// Returns how many spans ended, were exported, and were lost.
     #[must_use]
     pub fn export_stats(&self) -> ExportStats {
@@ -259,6 +298,49 @@ impl Guard {
     pub fn shutdown(mut self) -> ExportStats {
         self.stop();
         self.export_stats()
+    }
+
+    /// Makes the providers and the propagator global, installs the subscriber, and logs the
+    /// warnings.
+    fn make_global(self, subscriber: SubscriberChoice, log_filter: Option<String>) -> Self {
+        // Other instrumentation in the process then uses the same formats.
+        global::set_text_map_propagator(self.telemetry.propagation().clone());
+        if let Some(tracers) = &self.tracers {
+            global::set_tracer_provider(tracers.clone());
+        }
+        if let Some(meters) = &self.meters {
+            global::set_meter_provider(meters.clone());
+        }
+        self.telemetry.make_global();
+        if subscriber == SubscriberChoice::Install {
+            self.install_subscriber(log_filter);
+        }
+        for warning in &self.warnings {
+            tracing::warn!("invalid telemetry variable: {warning}");
+        }
+        self
+    }
+
+    fn install_subscriber(&self, log_filter: Option<String>) {
+        let filter = log_filter
+            .and_then(|filter| filter.parse().ok())
+            .unwrap_or_else(|| EnvFilter::new("warn"));
+        // No escape sequences in a log file.
+        let terminal = std::io::stderr().is_terminal();
+        let logs = tracing_subscriber::fmt::layer()
+            .with_writer(std::io::stderr)
+            .with_ansi(terminal);
+        // Fails when the application has installed a subscriber before.
+        let installed = tracing_subscriber::registry()
+            .with(self.layer())
+            .with(logs.with_filter(filter))
+            .try_init();
+        if installed.is_err() {
+            tracing::warn!(
+                "a tracing subscriber is installed already; add the guard's layer to it for \
+                 method spans"
+            );
+        }
     }
 
     fn stop(&mut self) {

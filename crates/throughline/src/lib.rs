@@ -7,20 +7,23 @@
 //!
 //! # Initialization
 //!
-//! [`init`] reads the standard `OTEL_*` variables, reports all errors in them at once, and does
-//! nothing without a configured exporter. Keep the [`Guard`]: dropping it sends queued spans,
-//! within a bounded time.
+//! [`init`] reads the standard `OTEL_*` variables, and does nothing without a configured exporter.
+//! An invalid variable is logged and ignored, so that telemetry never stops a service; [`try_init`]
+//! is for those who would rather fail. Keep the [`Guard`]: dropping it sends queued spans, within a
+//! bounded time.
 //!
 //! ```
-//! # fn run() -> Result<(), throughline::InitError> {
-//! let telemetry = throughline::init("billing")?;
+//! let telemetry = throughline::init("billing");
 //! // ... serve ...
 //! let stats = telemetry.shutdown();
 //! assert_eq!(stats.missing(), 0);
-//! # Ok(())
-//! # }
-//! # run().unwrap();
 //! ```
+//!
+//! The variables are those of OpenTelemetry's environment specification:
+//! `OTEL_TRACES_EXPORTER` and `OTEL_METRICS_EXPORTER` (a list of `otlp`, `console` and `none`),
+//! `OTEL_EXPORTER_OTLP_*`, `OTEL_PROPAGATORS`, `OTEL_TRACES_SAMPLER`, `OTEL_BSP_*`,
+//! `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_SERVICE_NAME`, and `OTEL_SDK_DISABLED`, with which no other
+//! variable but `OTEL_PROPAGATORS` is read.
 #![cfg_attr(all(feature = "axum", feature = "reqwest"), doc = include_str!("docs/http.md"))]
 #![cfg_attr(feature = "kafka", doc = include_str!("docs/kafka.md"))]
 //! # Method spans
@@ -58,7 +61,9 @@ mod sampling;
 mod telemetry;
 
 pub use current_context::{with_current_context, with_current_context_fn};
-pub use init::{ExportStats, Guard, InitError, TelemetryBuilder, VariableError, builder, init};
+pub use init::{
+    ExportStats, Guard, InitError, TelemetryBuilder, VariableError, builder, init, try_init,
+};
 pub use propagation::Propagation;
 pub use telemetry::Telemetry;
 pub use throughline_model::context::Format;

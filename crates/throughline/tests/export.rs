@@ -23,7 +23,7 @@ fn guard(variables: &[(&str, &str)], timeout: Duration) -> Guard {
         .service_name("tested")
         .environment(move |name| all.get(name).cloned())
         .shutdown_timeout(timeout)
-        .build()
+        .try_build()
         .unwrap()
 }
 
@@ -266,14 +266,17 @@ fn nothing_runs_without_a_configured_exporter() {
 #[test]
 fn global_initialization_serves_the_opentelemetry_api() {
     let spans = opentelemetry_sdk::trace::InMemorySpanExporter::default();
+    let second = opentelemetry_sdk::trace::InMemorySpanExporter::default();
     let processor = opentelemetry_sdk::trace::SimpleSpanProcessor::new(spans.clone());
     let variables = HashMap::from([("OTEL_RESOURCE_ATTRIBUTES", "zone=north")]);
     let guard = builder()
         .service_name("global")
         .environment(move |name| variables.get(name).map(|value| (*value).to_owned()))
         .span_processor(processor)
-        .init()
-        .unwrap();
+        .span_processor(opentelemetry_sdk::trace::SimpleSpanProcessor::new(
+            second.clone(),
+        ))
+        .init();
     opentelemetry::global::tracer_provider()
         .tracer("other")
         .start("by another library")
@@ -286,11 +289,68 @@ fn global_initialization_serves_the_opentelemetry_api() {
         .map(|span| span.name)
         .collect();
     assert_eq!(names, ["by another library", "a method"]);
+    assert_eq!(
+        second.get_finished_spans().unwrap().len(),
+        2,
+        "of both processors"
+    );
     drop(guard);
     assert!(
         builder()
             .environment(|name| (name == "OTEL_PROPAGATORS").then(|| "x".to_owned()))
-            .init()
+            .try_init()
             .is_err()
     );
+}
+
+/// Each of these stopped services that were configured for another SDK (OpenTelemetry, "Environment
+/// variable specification": unknown values are ignored with a warning).
+#[test]
+fn invalid_variable_never_stops_a_service() {
+    let (address, requests) = collector("200 OK");
+    for (name, value) in [
+        ("OTEL_TRACES_EXPORTER", "otlp,zipkin"),
+        ("OTEL_METRICS_EXPORTER", "prometheus"),
+        ("OTEL_PROPAGATORS", "tracecontext,xray"),
+        ("OTEL_TRACES_SAMPLER", "parentbased_jaeger_remote"),
+        ("OTEL_SDK_DISABLED", "1"),
+        ("OTEL_BSP_SCHEDULE_DELAY", "0"),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "0"),
+        ("OTEL_RESOURCE_ATTRIBUTES", "zone=north,broken"),
+        ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "https://c:4318"),
+    ] {
+        let variables = HashMap::from([
+            ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", address.clone()),
+            (name, value.to_owned()),
+        ]);
+        let lookup = move |name: &str| variables.get(name).cloned();
+        let strict = builder().environment(lookup.clone()).try_build();
+        assert_eq!(strict.unwrap_err().iter().count(), 1, "{name}={value}");
+        let guard = builder().environment(lookup).build();
+        let warnings: Vec<_> = guard
+            .warnings()
+            .iter()
+            .map(|it| it.variable.as_str())
+            .collect();
+        assert_eq!(warnings, [name], "{value}");
+        make_spans(&guard, 1);
+        assert!(guard.force_flush(), "{name}={value}");
+        assert_eq!(guard.shutdown().exported, 1, "{name}={value}");
+        requests.recv_timeout(Duration::from_secs(10)).unwrap();
+    }
+}
+
+#[test]
+fn nothing_but_propagators_is_read_when_disabled() {
+    let variables = HashMap::from([
+        ("OTEL_SDK_DISABLED", "true"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://c:4318"),
+        ("OTEL_TRACES_SAMPLER", "sometimes"),
+        ("OTEL_RESOURCE_ATTRIBUTES", "zone"),
+    ]);
+    let guard = builder()
+        .environment(move |name| variables.get(name).map(|value| (*value).to_owned()))
+        .try_build()
+        .unwrap();
+    assert!(guard.layer::<tracing_subscriber::Registry>().is_none());
 }

@@ -30,8 +30,7 @@ impl Traced {
         let guard = builder()
             .environment(|_| None)
             .span_processor(processor)
-            .build()
-            .unwrap();
+            .build();
         let subscriber =
             tracing::subscriber::set_default(tracing_subscriber::registry().with(guard.layer()));
         Self {

@@ -212,12 +212,13 @@ impl BatchSizes {
             environment.number(&[QUEUE_SIZE], bounds.clone(), self.max_queue_spans);
         // A smaller queue lowers the default of the batch with it, which is not an error then.
         let default_batch = self.max_batch_spans.min(max_queue_spans);
-        let max_batch_spans = environment.number(&[BATCH_SIZE], bounds, default_batch);
+        let mut max_batch_spans = environment.number(&[BATCH_SIZE], bounds, default_batch);
         if max_batch_spans > max_queue_spans {
             let problem = format!(
                 "larger than the queue of {max_queue_spans}; lower it or raise {QUEUE_SIZE}"
             );
             environment.report(BATCH_SIZE, &max_batch_spans.to_string(), problem);
+            max_batch_spans = default_batch;
         }
         Self {
             max_queue_spans,
@@ -284,7 +285,7 @@ mod tests {
         let (read_sizes, errors) = read(&[queue], |otlp| sizes.read(otlp.environment()));
         assert_eq!((read_sizes.max_batch_spans, errors), (10, vec![]));
         let batch = (BATCH_SIZE, "11");
-        let (_, errors) = read(&[queue, batch], |otlp| sizes.read(otlp.environment()));
-        assert_eq!(errors.len(), 1);
+        let (read_sizes, errors) = read(&[queue, batch], |otlp| sizes.read(otlp.environment()));
+        assert_eq!((read_sizes.max_batch_spans, errors.len()), (10, 1));
     }
 }

@@ -1,6 +1,10 @@
 //! The configuration of the pipeline from the standard variables (OpenTelemetry, "Environment
 //! variable specification"), checked as a whole. The variables of the Jaeger clients are
 //! fall-backs, for services that still set them.
+//!
+//! Reading always yields a configuration: an invalid value counts as unset, as the specification
+//! wants, and an endpoint that cannot be used as no export. Whether the errors are fatal is the
+//! caller's choice.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -13,9 +17,8 @@ use throughline_model::convention::SERVICE_NAME;
 use throughline_model::environment::otlp::{
     BatchSizes, EndpointVariable, OtlpProtocol, OtlpSignal, OtlpVariables,
 };
-use throughline_model::environment::{EnvironmentReader, ValueSecrecy};
+use throughline_model::environment::{EnvironmentReader, ValueSecrecy, VariableError};
 
-use super::init_error::InitError;
 use super::jaeger;
 use super::sampler_choice::SamplerChoice;
 
@@ -31,6 +34,8 @@ const BATCH_SIZES: BatchSizes = BatchSizes {
     max_batch_spans: 512,
     delay: Duration::from_secs(5),
 };
+/// The default of `OTEL_PROPAGATORS`.
+const DEFAULT_PROPAGATORS: [Format; 2] = [Format::W3c, Format::Baggage];
 /// The default of `OTEL_METRIC_EXPORT_INTERVAL`.
 const METRIC_INTERVAL: Duration = Duration::from_secs(60);
 /// The default of `OTEL_BSP_EXPORT_TIMEOUT`.
@@ -52,9 +57,19 @@ pub(crate) struct Config {
     pub(crate) traces: Option<ExportTarget>,
     /// The receiver of metrics; `None` without export.
     pub(crate) metrics: Option<ExportTarget>,
+    /// Whether spans are printed on stdout.
+    pub(crate) prints_spans: bool,
+    /// Whether metrics are printed on stdout.
+    pub(crate) prints_metrics: bool,
     pub(crate) metric_interval: Duration,
     pub(crate) batch: BatchSizes,
     pub(crate) limits: SpanLimits,
+}
+
+/// The exporters of one signal.
+struct SignalExporters {
+    otlp: Option<ExportTarget>,
+    console: bool,
 }
 
 /// An OTLP endpoint with its protocol and request settings.
@@ -70,33 +85,52 @@ pub(crate) struct ExportTarget {
 // === impl Config ===
 
 impl Config {
-    /// Reads all variables.
-    ///
-    /// # Errors
-    /// All invalid variables.
-    pub(crate) fn read(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self, InitError> {
+    /// Reads all variables. Returns the errors in them, too.
+    pub(crate) fn read(lookup: &dyn Fn(&str) -> Option<String>) -> (Self, Vec<VariableError>) {
         let mut env = EnvironmentReader::new(lookup);
-        let disabled = env.boolean("OTEL_SDK_DISABLED");
+        if env.boolean("OTEL_SDK_DISABLED") {
+            return (Self::disabled(lookup), env.into_errors());
+        }
         let (service_name, attributes) = read_resource(&mut env);
-        let traces = read_target(&mut env, OtlpSignal::Traces);
-        let metrics = read_target(&mut env, OtlpSignal::Metrics);
+        let traces = read_exporters(&mut env, OtlpSignal::Traces);
+        let metrics = read_exporters(&mut env, OtlpSignal::Metrics);
         let config = Self {
             service_name,
             attributes,
             propagators: read_propagators(&mut env),
             sampler: read_sampler(&mut env),
-            // A disabled exporter is read all the same: an error in it would surprise later.
-            traces: traces.filter(|_| !disabled),
-            metrics: metrics.filter(|_| !disabled),
+            prints_spans: traces.console,
+            prints_metrics: metrics.console,
+            traces: traces.otlp,
+            metrics: metrics.otlp,
             metric_interval: env.millis(&["OTEL_METRIC_EXPORT_INTERVAL"], METRIC_INTERVAL),
             batch: read_batch(&mut env),
             limits: read_limits(&mut env),
         };
-        if config.traces.is_none() && !disabled {
+        if config.traces.is_none() && !config.prints_spans {
             jaeger::reject_endpoint(&mut env);
         }
-        InitError::check(env.into_errors())?;
-        Ok(config)
+        (config, env.into_errors())
+    }
+
+    /// Returns the configuration of a disabled SDK. Propagators work all the same (environment
+    /// variable specification, `OTEL_SDK_DISABLED`); no other variable has a meaning, so none is
+    /// checked.
+    fn disabled(lookup: &dyn Fn(&str) -> Option<String>) -> Self {
+        let mut unchecked = EnvironmentReader::new(lookup);
+        Self {
+            service_name: None,
+            attributes: Vec::new(),
+            propagators: read_propagators(&mut unchecked),
+            sampler: SamplerChoice::DEFAULT,
+            traces: None,
+            metrics: None,
+            prints_spans: false,
+            prints_metrics: false,
+            metric_interval: METRIC_INTERVAL,
+            batch: BATCH_SIZES,
+            limits: SpanLimits::default(),
+        }
     }
 }
 
@@ -124,20 +158,21 @@ fn read_resource(env: &mut EnvironmentReader<'_>) -> (Option<String>, Vec<(Strin
 fn read_propagators(env: &mut EnvironmentReader<'_>) -> Vec<Format> {
     const VARIABLE: &str = "OTEL_PROPAGATORS";
     let Some(text) = env.text(VARIABLE) else {
-        return jaeger::read_propagators(env).unwrap_or_else(|| vec![Format::W3c, Format::Baggage]);
+        return jaeger::read_propagators(env).unwrap_or_else(|| DEFAULT_PROPAGATORS.to_vec());
     };
     let list = FormatList::parse(&text);
     let known = FormatList::names(Format::ALL.iter().copied());
     for name in &list.unknown {
-        env.report(
-            VARIABLE,
-            name,
-            format!("unknown propagator; use {known} or none"),
-        );
+        let problem = format!("unknown propagator, ignored; use {known} or none");
+        env.report(VARIABLE, name, problem);
     }
     if list.has_none && !list.formats.is_empty() {
         let problem = "none excludes other propagators; remove it, or all others";
         env.report(VARIABLE, &text, problem);
+    }
+    if list.formats.is_empty() && !list.has_none {
+        // Nothing known was named: to propagate nothing would be a surprise.
+        return DEFAULT_PROPAGATORS.to_vec();
     }
     list.formats
 }
@@ -156,6 +191,12 @@ fn read_sampler(env: &mut EnvironmentReader<'_>) -> SamplerChoice {
         "always_on" => 1.0,
         "always_off" => 0.0,
         "traceidratio" => env.number(&["OTEL_TRACES_SAMPLER_ARG"], 0.0..=1.0, 1.0),
+        "jaeger_remote" | "xray" => {
+            let problem = "a sampler that asks a server is not built in; all traces are recorded; \
+                           use parentbased_traceidratio with OTEL_TRACES_SAMPLER_ARG";
+            env.report(VARIABLE, &name, problem);
+            return SamplerChoice::DEFAULT;
+        }
         _ => {
             let problem = "unknown sampler; use always_on, always_off or traceidratio, \
                            each also with the prefix parentbased_";
@@ -169,29 +210,50 @@ fn read_sampler(env: &mut EnvironmentReader<'_>) -> SamplerChoice {
     }
 }
 
-/// Reads the receiver of a signal. None, unless an endpoint or the exporter is set: a service
+/// Reads the exporters of a signal. None, unless an endpoint or an exporter is set: a service
 /// without telemetry settings must not try to reach a collector that does not exist.
-fn read_target(env: &mut EnvironmentReader<'_>, signal: OtlpSignal) -> Option<ExportTarget> {
-    let exporter = format!("OTEL_{}_EXPORTER", signal.name());
-    let exporter_name = env.text(&exporter);
-    let mut variables = OtlpVariables::new(env, signal);
-    let endpoint = variables.endpoint();
-    match exporter_name.map(|name| (name.to_ascii_lowercase(), name)) {
-        None if endpoint.is_none() => return None,
-        None => {}
-        Some((lower, _)) if lower == "none" => return None,
-        Some((lower, _)) if lower == "otlp" => {}
-        Some((_, name)) => {
-            let problem = "unknown exporter; use otlp or none";
-            variables.environment().report(&exporter, &name, problem);
-            return None;
+fn read_exporters(env: &mut EnvironmentReader<'_>, signal: OtlpSignal) -> SignalExporters {
+    let variable = format!("OTEL_{}_EXPORTER", signal.name());
+    let Some(list) = env.text(&variable) else {
+        let has_endpoint = OtlpVariables::new(env, signal).endpoint().is_some();
+        return SignalExporters {
+            otlp: has_endpoint.then(|| read_target(env, signal)).flatten(),
+            console: false,
+        };
+    };
+    let (mut otlp, mut console) = (false, false);
+    for name in list.split(',').map(str::trim).filter(|it| !it.is_empty()) {
+        match name.to_ascii_lowercase().as_str() {
+            "none" => {}
+            "otlp" => otlp = true,
+            // `logging` is the deprecated name of `console`.
+            "console" | "logging" => console = true,
+            "zipkin" | "jaeger" | "prometheus" => {
+                let problem = "this exporter is not built in, ignored; use otlp, to a collector \
+                               that forwards, or none";
+                env.report(&variable, name, problem);
+            }
+            _ => {
+                let problem = "unknown exporter, ignored; use otlp, console or none";
+                env.report(&variable, name, problem);
+            }
         }
     }
+    SignalExporters {
+        otlp: otlp.then(|| read_target(env, signal)).flatten(),
+        console,
+    }
+}
+
+/// Reads the OTLP receiver of a signal; `None` when its endpoint cannot be used.
+fn read_target(env: &mut EnvironmentReader<'_>, signal: OtlpSignal) -> Option<ExportTarget> {
+    let mut variables = OtlpVariables::new(env, signal);
+    let endpoint = variables.endpoint();
     let protocol = variables.protocol(&PROTOCOLS);
     let protocol = protocol.unwrap_or(OtlpProtocol::HttpProtobuf);
     let endpoint = match endpoint {
-        None if protocol == OtlpProtocol::Grpc => "http://localhost:4317".to_owned(),
-        None => format!("http://localhost:4318/{}", signal.path()),
+        None if protocol == OtlpProtocol::Grpc => Some("http://localhost:4317".to_owned()),
+        None => Some(format!("http://localhost:4318/{}", signal.path())),
         Some(endpoint) => {
             // Only OTLP over HTTP has paths ("Endpoint URLs for OTLP/HTTP").
             let needs_path = protocol != OtlpProtocol::Grpc && !endpoint.is_complete;
@@ -199,13 +261,15 @@ fn read_target(env: &mut EnvironmentReader<'_>, signal: OtlpSignal) -> Option<Ex
             check_endpoint(&mut variables, endpoint, path)
         }
     };
-    Some(ExportTarget {
-        endpoint,
+    // All variables are read before the endpoint decides: their errors are reported together.
+    let target = ExportTarget {
+        endpoint: String::new(),
         protocol,
         headers: read_headers(&mut variables),
         timeout: variables.timeout(),
         gzip: variables.is_gzip(),
-    })
+    };
+    endpoint.map(|endpoint| ExportTarget { endpoint, ..target })
 }
 
 /// Checks an endpoint, and returns its URL with the signal's path, if it needs one.
@@ -213,7 +277,7 @@ fn check_endpoint(
     variables: &mut OtlpVariables<'_, '_>,
     endpoint: EndpointVariable,
     path: Option<&str>,
-) -> String {
+) -> Option<String> {
     let EndpointVariable {
         variable, mut url, ..
     } = endpoint;
@@ -236,19 +300,24 @@ fn check_endpoint(
         _ if has_credentials => {
             let problem = "holds credentials; pass them in OTEL_EXPORTER_OTLP_HEADERS";
             env.report_hidden(&variable, problem);
+            return None;
         }
         Some(("http", authority)) if is_address(authority) => {}
         Some(("https", _)) => {
             let problem = "TLS is not supported; use http:// to a local collector or agent, \
                            which can forward with TLS";
             env.report(&variable, &url, problem);
+            return None;
         }
-        _ => env.report(&variable, &url, "not a URL of the form http://host:port"),
+        _ => {
+            env.report(&variable, &url, "not a URL of the form http://host:port");
+            return None;
+        }
     }
-    match path {
+    Some(match path {
         Some(path) => format!("{}/{path}", url.trim_end_matches('/')),
         None => url,
-    }
+    })
 }
 
 /// Returns whether the authority has a host, and a valid port or none. `Uri` accepts any digits.
@@ -270,7 +339,7 @@ fn read_headers(variables: &mut OtlpVariables<'_, '_>) -> HashMap<String, String
         let problem = "a header name or value is not allowed in HTTP";
         variables.environment().report_hidden(&variable, problem);
     }
-    pairs.into_iter().collect()
+    pairs.into_iter().filter(|pair| !is_invalid(pair)).collect()
 }
 
 fn read_batch(env: &mut EnvironmentReader<'_>) -> BatchSizes {

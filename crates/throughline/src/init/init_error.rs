@@ -1,4 +1,4 @@
-//! The error of a failed initialization: all invalid variables at once, each with its remedy.
+//! The error of a strict initialization: all invalid variables at once, each with its remedy.
 
 use std::fmt::Write as _;
 
@@ -20,16 +20,6 @@ impl InitError {
         } else {
             Err(Self(errors))
         }
-    }
-
-    /// Returns the error of an exporter that rejected a configuration which passed all checks.
-    pub(crate) fn exporter_rejected(reason: &str) -> Self {
-        let variable = "OTEL_EXPORTER_OTLP_ENDPOINT".to_owned();
-        Self(vec![VariableError {
-            variable,
-            value: None,
-            problem: reason.to_owned(),
-        }])
     }
 
     /// Returns the invalid variables, in the order in which they were read.

@@ -36,7 +36,7 @@ pub(super) fn read_sampler(env: &mut EnvironmentReader<'_>) -> Option<SamplerCho
         env.report(
             VARIABLE,
             &name,
-            "unsupported; use const or probabilistic, or set OTEL_TRACES_SAMPLER",
+            "not built in, ignored; use const or probabilistic, or set OTEL_TRACES_SAMPLER",
         );
         return None;
     }

@@ -1,6 +1,7 @@
 //! The construction of OpenTelemetry's providers from a checked configuration.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use opentelemetry::KeyValue;
@@ -96,16 +97,12 @@ pub(crate) fn batch_processor(
     })
 }
 
-/// Returns the meter provider, when metrics are exported.
-pub(crate) fn meter_provider(
-    config: &Config,
-    resource: &Resource,
+/// Returns the reader that exports metrics to a collector.
+pub(crate) fn metric_reader(
+    target: &ExportTarget,
+    interval: Duration,
     runtime: Option<&Handle>,
-) -> Result<Option<SdkMeterProvider>, Error> {
-    // Without an exporter no instruments are created, and recording costs nothing.
-    let Some(target) = &config.metrics else {
-        return Ok(None);
-    };
+) -> Result<PeriodicReader<CountingExporter<MetricExporter>>, Error> {
     let _entered = runtime.map(Handle::enter);
     let inner = match target.protocol {
         OtlpProtocol::Grpc => {
@@ -121,15 +118,31 @@ pub(crate) fn meter_provider(
         counters: Arc::default(),
         runtime: runtime.cloned(),
     };
-    let reader = PeriodicReader::builder(exporter)
-        .with_interval(config.metric_interval)
-        .build();
-    Ok(Some(
-        SdkMeterProvider::builder()
-            .with_resource(resource.clone())
-            .with_reader(reader)
-            .build(),
-    ))
+    Ok(PeriodicReader::builder(exporter)
+        .with_interval(interval)
+        .build())
+}
+
+/// Returns the meter provider; `None` when no metrics are exported: then no instruments are
+/// created, and recording costs nothing.
+pub(crate) fn meter_provider(
+    config: &Config,
+    resource: &Resource,
+    reader: Option<PeriodicReader<CountingExporter<MetricExporter>>>,
+) -> Option<SdkMeterProvider> {
+    if reader.is_none() && !config.prints_metrics {
+        return None;
+    }
+    let mut meters = SdkMeterProvider::builder().with_resource(resource.clone());
+    if let Some(reader) = reader {
+        meters = meters.with_reader(reader);
+    }
+    if config.prints_metrics {
+        let console = opentelemetry_stdout::MetricExporter::default();
+        let reader = PeriodicReader::builder(console).with_interval(config.metric_interval);
+        meters = meters.with_reader(reader.build());
+    }
+    Some(meters.build())
 }
 
 /// Applies the settings of a target to an exporter of either signal over gRPC.

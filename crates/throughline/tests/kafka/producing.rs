@@ -330,10 +330,7 @@ async fn record_too_large_only_with_its_context_is_sent_without_it() {
 #[tokio::test]
 async fn without_a_pipeline_contexts_and_records_pass_unmodified() {
     let bench = Bench::new();
-    let idle = throughline::builder()
-        .environment(|_| None)
-        .build()
-        .unwrap();
+    let idle = throughline::builder().environment(|_| None).build();
     let settings = Settings::default().telemetry(idle.telemetry().clone());
     let (producer, consumer) = (bench.producer(settings.clone()), bench.consumer(settings));
     producer.send(record(), SOON).await.unwrap();

@@ -62,7 +62,7 @@ impl ServiceWiring {
     pub(crate) fn start(options: &WiringOptions, service: &str) -> Result<Self, Vec<String>> {
         let mode = TraceMode::parse(&options.mode);
         // Both are tried, so that all errors are reported together.
-        match (mode, throughline::init(service)) {
+        match (mode, throughline::try_init(service)) {
             (Ok(mode), Ok(telemetry)) => Ok(Self { mode, telemetry }),
             (mode, telemetry) => {
                 let others = telemetry

@@ -1,13 +1,15 @@
 //! The variables, valid and invalid.
 
 use super::*;
+use crate::InitError;
 
 fn read(variables: &[(&str, &str)]) -> Result<Config, InitError> {
     let all: HashMap<String, String> = variables
         .iter()
         .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
         .collect();
-    Config::read(&move |name| all.get(name).cloned())
+    let (config, errors) = Config::read(&move |name| all.get(name).cloned());
+    InitError::check(errors).map(|()| config)
 }
 
 fn traces(variables: &[(&str, &str)]) -> Option<ExportTarget> {
@@ -272,7 +274,8 @@ fn all_errors_are_reported_at_once_with_their_remedies() {
         "11 errors in the telemetry configuration:",
         "  OTEL_SDK_DISABLED=\"yes\": neither true nor false",
         "  OTEL_RESOURCE_ATTRIBUTES=\"zone\": not of the form key=value, percent-encoded",
-        "  OTEL_TRACES_EXPORTER=\"zipkin\": unknown exporter; use otlp or none",
+        "  OTEL_TRACES_EXPORTER=\"zipkin\": this exporter is not built in, ignored; use otlp, \
+         to a collector that forwards, or none",
         "  OTEL_EXPORTER_OTLP_METRICS_PROTOCOL=\"thrift\": unsupported protocol; use \
          http/protobuf, http/json, grpc",
         "  OTEL_EXPORTER_OTLP_ENDPOINT=\"https://c:4318\": TLS is not supported; use \
@@ -280,7 +283,7 @@ fn all_errors_are_reported_at_once_with_their_remedies() {
         "  OTEL_EXPORTER_OTLP_TIMEOUT=\"10s\": not a number from 1 to 3600000",
         "  OTEL_EXPORTER_OTLP_COMPRESSION=\"lz4\": unsupported compression; use gzip \
          or none",
-        "  OTEL_PROPAGATORS=\"xray\": unknown propagator; use tracecontext, baggage, \
+        "  OTEL_PROPAGATORS=\"xray\": unknown propagator, ignored; use tracecontext, baggage, \
          b3, b3multi, jaeger or none",
         "  OTEL_TRACES_SAMPLER=\"sometimes\": unknown sampler; use always_on, \
          always_off or traceidratio, each also with the prefix parentbased_",
@@ -375,4 +378,23 @@ fn jaeger_thrift_endpoint_is_reported() {
     );
     assert!(read(&[thrift, ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4318")]).is_ok());
     assert!(read(&[thrift, ("OTEL_TRACES_EXPORTER", "none")]).is_ok());
+}
+
+#[test]
+fn exporters_are_a_list() {
+    let read = |list| read(&[("OTEL_TRACES_EXPORTER", list)]).unwrap();
+    let config = read("otlp, console");
+    assert!(config.traces.is_some() && config.prints_spans && !config.prints_metrics);
+    let config = read("Console");
+    assert!(config.traces.is_none() && config.prints_spans);
+    let config = read("none");
+    assert!(config.traces.is_none() && !config.prints_spans);
+}
+
+#[test]
+fn list_without_a_known_propagator_counts_as_unset() {
+    let (config, errors) =
+        Config::read(&|name| (name == "OTEL_PROPAGATORS").then(|| "xray,ottrace".to_owned()));
+    assert_eq!(errors.len(), 2);
+    assert_eq!(config.propagators, [Format::W3c, Format::Baggage]);
 }
