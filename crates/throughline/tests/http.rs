@@ -443,7 +443,7 @@ async fn failed_call_is_an_error_without_the_url() {
 }
 
 #[tokio::test]
-async fn cancelled_call_is_not_an_error() {
+async fn cancelled_call_is_recorded_but_not_a_failure() {
     let traced = Traced::new();
     let address = serve(Router::new().route("/", get(std::future::pending::<()>))).await;
     let call = traced.client().get(&address).send();
@@ -452,7 +452,9 @@ async fn cancelled_call_is_not_an_error() {
             .await
             .is_err()
     );
-    assert_eq!(traced.only().status, Status::Unset);
+    let span = traced.only();
+    assert_eq!(span.status, Status::Unset);
+    assert!(texts(&span).contains(&"error.type=cancelled".to_owned()));
 }
 
 /// Sends every request twice.

@@ -37,12 +37,13 @@ pub struct ClientTracing {
 #[derive(Debug, Clone, Copy)]
 struct ResendCount(i64);
 
-/// The span of an attempt. It ends when it is dropped, because a cancelled request is not an error.
+/// The span of an attempt. It ends when it is dropped; without an outcome, as cancelled.
 struct ClientSpan {
     context: Context,
     telemetry: Telemetry,
     started: Instant,
     metric_attributes: Vec<KeyValue>,
+    has_outcome: bool,
 }
 
 // === impl ClientTracing ===
@@ -136,10 +137,12 @@ impl ClientSpan {
             telemetry: telemetry.clone(),
             started: Instant::now(),
             metric_attributes,
+            has_outcome: false,
         }
     }
 
     fn record_response(&mut self, response: &Response) {
+        self.has_outcome = true;
         let status = response.status();
         self.add_attribute(KeyValue::new(
             HTTP_RESPONSE_STATUS_CODE,
@@ -156,6 +159,7 @@ impl ClientSpan {
     }
 
     fn record_error(&mut self, error: &Error) {
+        self.has_outcome = true;
         let kind = match error {
             Error::Middleware(_) => "middleware",
             Error::Reqwest(error) if error.is_timeout() => "timeout",
@@ -177,6 +181,10 @@ impl ClientSpan {
 
 impl Drop for ClientSpan {
     fn drop(&mut self) {
+        if !self.has_outcome {
+            // The caller dropped the call, which is recorded, but is not a failure.
+            self.add_attribute(KeyValue::new(ERROR_TYPE, "cancelled"));
+        }
         self.context.span().end();
         if let Some(instruments) = self.telemetry.instruments() {
             instruments.client_duration.record(

@@ -1,5 +1,5 @@
 //! A consumer span that is open while records are handled. It ends exactly once: when the handler
-//! returns, fails or panics, or when the record is dropped unhandled.
+//! returns, fails or panics, or, as cancelled, when the record is dropped unhandled.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -100,7 +100,15 @@ impl ConsumerSpan {
 
 impl Drop for ConsumerSpan {
     fn drop(&mut self) {
-        self.end(std::thread::panicking().then(SpanError::panic).as_ref());
+        // A handler that ran to its end has ended the span. This one was cancelled, or there was
+        // none.
+        let error = if std::thread::panicking() {
+            Some(SpanError::panic())
+        } else {
+            // An interceptor's span covers the receipt only, and ended with it.
+            self.span.is_active.then(SpanError::cancelled)
+        };
+        self.end(error.as_ref());
     }
 }
 

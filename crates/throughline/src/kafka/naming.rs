@@ -61,6 +61,11 @@ impl Naming {
 
     /// Records an error on a span.
     pub(crate) fn record_error(&self, error: &SpanError, span: &SpanRef<'_>) {
+        if error.is_cancelled() {
+            // Recorded, but not as a failure: the caller decided to wait no longer.
+            span.set_attribute(KeyValue::new(ERROR_TYPE, error.kind.clone()));
+            return;
+        }
         span.set_status(Status::error(error.message.clone()));
         match self {
             Self::OpenTelemetry => {

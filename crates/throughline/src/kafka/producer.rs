@@ -24,6 +24,7 @@ use rdkafka::util::{AsyncRuntime, Timeout};
 use super::kafka_tracing::KafkaTracing;
 use super::operation::RecordMetadata;
 use super::settings::Settings;
+use super::span_error::SpanError;
 
 /// A producer of rdkafka that starts a span for every record and injects its context. All other
 /// methods are those of the inner producer, through `Deref`.
@@ -50,7 +51,7 @@ pub struct Producer<P> {
     tracing: Arc<KafkaTracing>,
 }
 
-/// The span of a record in flight. It ends when it is dropped.
+/// The span of a record in flight. It ends when it is dropped; without a result, as cancelled.
 struct ProducerSpan {
     context: Context,
     /// The topic, when metrics are recorded.
@@ -58,10 +59,20 @@ struct ProducerSpan {
     /// The partition that the caller chose.
     partition: Option<i32>,
     tracing: Arc<KafkaTracing>,
+    ack: AckState,
+}
+
+/// Whether the result of a record is known.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum AckState {
+    /// Nobody waits for it: the record is sent and forgotten.
+    Unawaited,
+    Awaited,
+    Recorded,
 }
 
 /// The future acknowledgement of a record, from [`Producer::send_result`]. Dropping it ends the
-/// span, because the acknowledgement will not be seen.
+/// span, because the acknowledgement will not be seen; once it was polled, as cancelled.
 pub struct PendingAck {
     delivery: DeliveryFuture,
     span: ProducerSpan,
@@ -185,7 +196,7 @@ where
             .start_send(&metadata_of(&record), record.headers.as_ref(), None);
         let original = self.tracing.original_headers(record.headers.as_ref());
         record.headers = self.tracing.inject(&context, record.headers.take());
-        let span = ProducerSpan::new(&self.tracing, context, record.topic, record.partition);
+        let mut span = ProducerSpan::new(&self.tracing, context, record.topic, record.partition);
         let result = self
             .inner
             .send_result(record)
@@ -228,7 +239,8 @@ where
         let original = self.tracing.original_headers(record.headers.as_ref());
         record.headers = self.tracing.inject(&context, record.headers.take());
         let (topic, partition) = (record.topic, record.partition);
-        let span = ProducerSpan::new(&self.tracing, context, topic, partition);
+        let mut span = ProducerSpan::new(&self.tracing, context, topic, partition);
+        span.ack = AckState::Awaited;
         let result = match self.inner.send(record, queue_timeout).await {
             Err((error, mut unsent)) if is_too_large(&error) => {
                 let headers = self.tracing.restore(unsent.detach_headers(), &original);
@@ -355,7 +367,9 @@ where
     let context = tracing.start_send(&metadata, record.headers.as_ref(), parent);
     let original = tracing.original_headers(record.headers.as_ref());
     let headers = tracing.inject(&context, record.headers);
-    let span = ProducerSpan::new(tracing, context, record.topic, record.partition);
+    let mut span = ProducerSpan::new(tracing, context, record.topic, record.partition);
+    // The client reports every result, unless it is dropped before.
+    span.ack = AckState::Awaited;
     let traced = BaseRecord {
         topic: record.topic,
         partition: record.partition,
@@ -376,7 +390,7 @@ where
         send(traced)
     });
     result.map_err(|(error, traced)| {
-        let TracedOpaque { opaque, span } = *traced.delivery_opaque;
+        let TracedOpaque { opaque, mut span } = *traced.delivery_opaque;
         span.record_result(Err(&error));
         let record = BaseRecord {
             topic: traced.topic,
@@ -424,11 +438,13 @@ impl ProducerSpan {
             topic: tracing.metric_topic(topic),
             partition,
             tracing: Arc::clone(tracing),
+            ack: AckState::Unawaited,
         }
     }
 
     /// Records the result; the span ends when the value is dropped.
-    fn record_result(&self, result: Result<(i32, i64), &KafkaError>) {
+    fn record_result(&mut self, result: Result<(i32, i64), &KafkaError>) {
+        self.ack = AckState::Recorded;
         self.tracing
             .record_send(&self.context, self.topic.as_deref(), self.partition, result);
     }
@@ -436,7 +452,13 @@ impl ProducerSpan {
 
 impl Drop for ProducerSpan {
     fn drop(&mut self) {
-        self.context.span().end();
+        let span = self.context.span();
+        if self.ack == AckState::Awaited {
+            self.tracing
+                .naming()
+                .record_error(&SpanError::cancelled(), &span);
+        }
+        span.end();
     }
 }
 
@@ -446,6 +468,9 @@ impl Future for PendingAck {
     type Output = <DeliveryFuture as Future>::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> Poll<Self::Output> {
+        if self.span.ack == AckState::Unawaited {
+            self.span.ack = AckState::Awaited;
+        }
         let result = ready!(self.delivery.poll_unpin(cx));
         let outcome = match &result {
             Ok(Ok(sent)) => Ok((sent.partition, sent.offset)),
@@ -518,7 +543,7 @@ where
     type DeliveryOpaque = Box<TracedOpaque<C::DeliveryOpaque>>;
 
     fn delivery(&self, result: &DeliveryResult<'_>, traced: Self::DeliveryOpaque) {
-        let TracedOpaque { opaque, span } = *traced;
+        let TracedOpaque { opaque, mut span } = *traced;
         span.record_result(
             result
                 .as_ref()

@@ -6,6 +6,9 @@ use std::fmt;
 use opentelemetry::Value;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
+/// The `error.type` of cancelled work, as the HTTP layers record it.
+const CANCELLED: &str = "cancelled";
+
 /// An error in the form that a span holds.
 #[derive(Debug, Clone)]
 pub struct SpanError {
@@ -52,6 +55,21 @@ impl SpanError {
             detail: message.clone(),
             message,
         }
+    }
+
+    /// Returns the outcome of work that was given up before its end: a future that was dropped, a
+    /// record that nobody handled.
+    pub(crate) fn cancelled() -> Self {
+        Self {
+            kind: Cow::Borrowed(CANCELLED),
+            message: String::new(),
+            detail: String::new(),
+        }
+    }
+
+    /// Returns whether the work was given up, rather than failed.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.kind == CANCELLED
     }
 
     pub(crate) fn kind(&self) -> Value {

@@ -273,7 +273,9 @@ async fn cancelled_handler_ends_its_span_with_the_delivery() {
             .is_err()
     );
     drop(delivery);
-    assert_eq!(bench.span("process orders").status, Status::Unset);
+    let span = bench.span("process orders");
+    assert_eq!(span.status, Status::Unset);
+    assert!(texts(&span.attributes).contains(&"error.type=cancelled".to_owned()));
 }
 
 #[tokio::test]
