@@ -28,6 +28,7 @@ mod session {
     mod frames;
     mod produce;
     mod replay;
+    mod retry;
     pub(crate) mod simulation;
 }
 
@@ -121,6 +122,7 @@ proptest! {
             let mut pair = script.play(Pair::of(&Process::with(capacity), settings));
             pair.close(Side::Client);
             pair.close(Side::Broker);
+            pair.abandon_retries();
             let made = pair.spans.iter().filter(|span| !span.name.starts_with("commit ")).count();
             let unsettled = pair.spans.len() - made;
             let dropped = usize::try_from(pair.dropped()).unwrap();
@@ -259,6 +261,7 @@ fn invariant_05_caps_bound_everything_that_a_peer_claims_or_repeats() {
         pair.to_broker.clear();
     }
     pair.close(Side::Broker);
+    pair.abandon_retries();
     assert_eq!(pair.spans.len(), 100);
     let capacity = ClusterCapacity {
         max_deliveries: 50,
@@ -338,6 +341,7 @@ fn invariant_09_accounting_no_request_ends_without_a_span_or_a_drop() {
         end(&mut pair);
         pair.close(Side::Client);
         pair.close(Side::Broker);
+        pair.abandon_retries();
         assert_eq!(
             pair.spans.len() as u32 + pair.dropped(),
             1,
@@ -350,6 +354,7 @@ fn invariant_09_accounting_no_request_ends_without_a_span_or_a_drop() {
     pair.close(Side::Broker);
     pair.client(send(-1));
     pair.close(Side::Client);
+    pair.abandon_retries();
     assert_eq!(
         (pair.spans.len(), pair.dropped()),
         (1, 0),

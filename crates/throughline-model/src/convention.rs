@@ -132,5 +132,7 @@ pub const KAFKA_REDELIVERED: &str = "throughline.kafka.redelivered";
 pub const KAFKA_BATCH_SIZE: &str = "throughline.kafka.batch_size";
 /// Reason why a record was sent without a context.
 pub const KAFKA_NOT_INJECTED: &str = "throughline.kafka.not_injected";
+/// Number of attempts to send a record, where there was more than one.
+pub const KAFKA_ATTEMPTS: &str = "throughline.kafka.attempts";
 /// Acknowledgement of a record by a share group: `accept`, `release` or `reject`.
 pub const KAFKA_ACKNOWLEDGED: &str = "throughline.kafka.acknowledged";

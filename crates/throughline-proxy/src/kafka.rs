@@ -1,5 +1,6 @@
 //! Kafka connections: one driver for each, the brokers and their local ports, shared cluster state.
 
+pub(crate) mod abandoned_spans;
 pub(crate) mod cluster;
 pub(crate) mod config;
 pub(crate) mod connection_end;

@@ -24,6 +24,7 @@ use crate::clock::SpanClock;
 use crate::config::{Config, ListenerRoute};
 use crate::correlator::SharedCorrelator;
 use crate::http::HttpServer;
+use crate::kafka::abandoned_spans::AbandonedSpanSweeper;
 use crate::kafka::cluster::{ClusterConfig, SharedCluster};
 use crate::kafka::server::KafkaServer;
 use crate::listener::accept::{AcceptLoop, OverloadPolicy};
@@ -165,6 +166,7 @@ impl Proxy {
     /// flight complete, and aborts the connections that are still open after the drain timeout.
     pub async fn run(self, stop: impl Future<Output = ()> + Send) {
         let drain = self.kafka.drain.clone();
+        let clusters = self.metrics.clusters.clone();
         let (listeners, connections) = (TaskTracker::new(), TaskTracker::new());
         let accept_loop = AcceptLoop {
             permits: self.permits,
@@ -192,6 +194,11 @@ impl Proxy {
             let serve = move |stream, _: SocketAddr| server.clone().serve(stream, shutdown.clone());
             admin_tasks.spawn(admin_loop.run(listener, serve));
         }
+        let sweeper = Arc::new(AbandonedSpanSweeper {
+            server: Arc::clone(&self.kafka),
+            clusters,
+        });
+        listeners.spawn(Arc::clone(&sweeper).run());
         let spawner = ListenerSpawner {
             server: self.kafka,
             accept_loop,
@@ -220,6 +227,7 @@ impl Proxy {
         // Aborted connections still emit spans, so the caller may stop the exporter only after
         // this.
         connections.wait().await;
+        sweeper.send_all();
         admin_drain.abort();
         admin_tasks.close();
         admin_tasks.wait().await;

@@ -4,6 +4,7 @@
 //! Sessions hold the lock to look something up or to record it, never while they parse, compress
 //! or copy. Every collection has a capacity.
 
+mod attempt;
 mod batch_limits;
 mod capacity;
 mod client;
@@ -23,6 +24,9 @@ pub use delivery::{ClientPartition, PendingDelivery, SettledOffsets};
 pub use handle::ClusterHandle;
 pub use state::ClusterState;
 
+pub(super) use attempt::{
+    AttemptKey, AttemptState, AttemptedRecord, BatchAttempts, BatchFingerprint, FailedAttempt,
+};
 pub(super) use delivery::DeliveryOwner;
 pub(super) use fetch_session::{FetchPositions, FetchSessionKey, RequestedPosition};
 pub(super) use group::{

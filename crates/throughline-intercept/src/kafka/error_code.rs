@@ -182,6 +182,35 @@ pub(super) const fn is_sequence_rejected(code: i16) -> bool {
     matches!(code, OUT_OF_ORDER_SEQUENCE_NUMBER | UNKNOWN_PRODUCER_ID)
 }
 
+/// Returns whether producers send a batch again after this error, as those of Java's
+/// `RetriableException` and errors of the sequence.
+pub(super) const fn is_produce_retriable(code: i16) -> bool {
+    matches!(
+        code,
+        CORRUPT_MESSAGE
+            | 3 // UNKNOWN_TOPIC_OR_PARTITION
+            | 5 // LEADER_NOT_AVAILABLE
+            | 6 // NOT_LEADER_OR_FOLLOWER
+            | REQUEST_TIMED_OUT
+            | 8 // BROKER_NOT_AVAILABLE
+            | 9 // REPLICA_NOT_AVAILABLE
+            | NETWORK_EXCEPTION
+            | 14 // COORDINATOR_LOAD_IN_PROGRESS
+            | 15 // COORDINATOR_NOT_AVAILABLE
+            | 16 // NOT_COORDINATOR
+            | 19 // NOT_ENOUGH_REPLICAS
+            | 20 // NOT_ENOUGH_REPLICAS_AFTER_APPEND
+            | 41 // NOT_CONTROLLER
+            | 51 // CONCURRENT_TRANSACTIONS
+            | 56 // KAFKA_STORAGE_ERROR
+            | 74 // FENCED_LEADER_EPOCH
+            | 75 // UNKNOWN_LEADER_EPOCH
+            | 89 // THROTTLING_QUOTA_EXCEEDED
+            | 100 // UNKNOWN_TOPIC_ID
+            | 103 // INCONSISTENT_TOPIC_ID
+    ) || is_sequence_rejected(code)
+}
+
 /// Returns the name of a code; `UNKNOWN_SERVER_ERROR` for -1 and for codes of later versions.
 pub(super) fn name(code: i16) -> &'static str {
     usize::try_from(code)

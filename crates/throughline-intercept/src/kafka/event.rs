@@ -41,6 +41,8 @@ pub enum SessionEvent {
     /// Original batches of this number of partitions were sent, after the broker rejected the ones
     /// that were injected into. The client does not see the rejection.
     Replayed { partitions: u32 },
+    /// A producer sent records again: their spans are those of the first attempt.
+    Retried { records: u32 },
     /// The stream of this side is not Kafka; all of it passes from here on.
     FramingFailed { side: Side, error: FramingError },
     /// The client speaks TLS to a plaintext port.

@@ -893,5 +893,6 @@ fn frame_that_a_disconnect_cuts_passes_and_is_counted() {
     pair.close(Side::Broker);
     pair.close(Side::Client);
     assert_eq!(pair.skipped(), [SkipReason::Disconnected]);
+    pair.abandon_retries();
     assert_eq!(text(&pair.spans[0], "error.type"), "NETWORK_EXCEPTION");
 }

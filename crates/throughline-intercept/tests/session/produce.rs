@@ -277,6 +277,7 @@ fn broker_error_becomes_error_type() {
     let mut pair = Pair::new(Settings::default());
     send(&mut pair, 9, &BatchSpec::of(some_records(1)));
     pair.broker(produced(9, 1, 19, -1));
+    pair.abandon_retries();
     let span = &pair.spans[0];
     assert_eq!(text(span, "error.type"), "NOT_ENOUGH_REPLICAS");
     assert_eq!(span.status, Status::Error("NOT_ENOUGH_REPLICAS".to_owned()));
@@ -294,6 +295,7 @@ fn disconnect_and_timeout_end_spans_with_errors() {
         "the broker may answer a client that sends no more"
     );
     pair.close(Side::Broker);
+    pair.abandon_retries();
     assert_eq!(text(&pair.spans[0], "error.type"), "NETWORK_EXCEPTION");
 
     let mut pair = Pair::new(Settings::default());
@@ -301,6 +303,7 @@ fn disconnect_and_timeout_end_spans_with_errors() {
     pair.wait(59 * SECOND);
     assert_eq!(pair.spans.len(), 0);
     pair.wait(2 * SECOND);
+    pair.abandon_retries();
     assert_eq!(text(&pair.spans[0], "error.type"), "REQUEST_TIMED_OUT");
     assert_eq!(pair.spans[0].end, BEGIN + 60 * SECOND);
     pair.broker(produced(9, 1, 0, 7));
@@ -544,6 +547,7 @@ fn opentracing_naming_applies_to_names_and_tags() {
     });
     send(&mut pair, 9, &BatchSpec::of(some_records(1)));
     pair.broker(produced(9, 1, 7, -1));
+    pair.abandon_retries();
     let span = &pair.spans[0];
     assert_eq!(
         (span.name.as_str(), span.kind),

@@ -114,6 +114,13 @@ fn account(world: &Network, sent: usize, processed: usize) {
             0
         }
     });
+    let retried = counted(world, |event| {
+        if let SessionEvent::Retried { records } = event {
+            *records
+        } else {
+            0
+        }
+    });
     let untold = counted(world, |event| {
         if let SessionEvent::Unsettled { records } = event {
             *records
@@ -122,10 +129,13 @@ fn account(world: &Network, sent: usize, processed: usize) {
         }
     });
     assert!(
-        sent <= world.offered && world.offered <= sent + unsampled + dropped,
+        sent <= world.offered && world.offered <= sent + unsampled + dropped + retried,
         "{sent} of {}",
         world.offered
     );
+    let is_exact = |spans: &[&Span]| spans.len() <= world.expected().len();
+    let sends = named(world, "send");
+    assert!(is_exact(&sends), "a record has two producer spans");
     let settled = named(world, "commit").len();
     let known = world.process.known.borrow();
     assert_eq!(

@@ -180,6 +180,9 @@ impl Network {
                 self.close(at);
             }
         }
+        let mut known = self.process.known.borrow_mut();
+        self.spans
+            .extend(std::iter::from_fn(|| known.poll_abandoned_span(u64::MAX)));
     }
 
     /// Returns all records of the producer, in order.

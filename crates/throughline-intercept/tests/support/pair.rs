@@ -46,6 +46,7 @@ pub(crate) enum Chunking {
 /// Connection with everything that came out of its session.
 pub(crate) struct Pair {
     pub(crate) session: KafkaSession<Process>,
+    process: Process,
     pub(crate) now: Timestamp,
     pub(crate) cut: Chunking,
     /// Bytes for the client and for the broker.
@@ -107,13 +108,19 @@ impl Pair {
 
     /// Returns another connection of a process.
     pub(crate) fn of(process: &Process, settings: Settings) -> Self {
+        Self::seeded(process, settings, 7)
+    }
+
+    /// Returns another connection, with ids of its own.
+    pub(crate) fn seeded(process: &Process, settings: Settings, seed: u64) -> Self {
         let peer = ConnectionEndpoints {
             client: Some([10, 0, 0, 7].into()),
             broker: Some(("broker".into(), 9092)),
         };
-        let session = KafkaSession::new(Arc::new(settings), process.clone(), peer, 7);
+        let session = KafkaSession::new(Arc::new(settings), process.clone(), peer, seed);
         Self {
             session,
+            process: process.clone(),
             now: BEGIN,
             cut: Chunking::Whole,
             to_client: Vec::new(),
@@ -159,6 +166,13 @@ impl Pair {
     pub(crate) fn close(&mut self, side: Side) {
         self.session.handle_close(side, self.now);
         self.drain();
+    }
+
+    /// Takes the spans of sends that failed: their producer does not send them again.
+    pub(crate) fn abandon_retries(&mut self) {
+        let mut known = self.process.known.borrow_mut();
+        self.spans
+            .extend(std::iter::from_fn(|| known.poll_abandoned_span(u64::MAX)));
     }
 
     /// Advances the clock and runs timeouts that are due.

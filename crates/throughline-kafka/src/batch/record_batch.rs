@@ -147,6 +147,12 @@ impl<'a> RecordBatch<'a> {
         i64::from_be_bytes(self.field(43))
     }
 
+    /// Returns the epoch of the producer, -1 when it is not idempotent.
+    #[must_use]
+    pub fn producer_epoch(&self) -> i16 {
+        i16::from_be_bytes(self.field(51))
+    }
+
     /// Returns the sequence number of the first record.
     #[must_use]
     pub fn base_sequence(&self) -> i32 {

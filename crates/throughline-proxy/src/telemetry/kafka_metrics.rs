@@ -32,6 +32,7 @@ pub(crate) struct KafkaMetrics {
     requests: Family<ApiLabels, Counter>,
     pub(crate) records_injected: Counter,
     pub(crate) batches_replayed: Counter,
+    pub(crate) records_retried: Counter,
     pub(crate) records_unsampled: Counter,
     passed: Family<KafkaReasonLabels, Counter>,
     pub(crate) spans: Counter,
@@ -92,6 +93,7 @@ impl KafkaMetrics {
             requests: Family::default(),
             records_injected: Counter::default(),
             batches_replayed: Counter::default(),
+            records_retried: Counter::default(),
             records_unsampled: Counter::default(),
             passed: Family::default(),
             spans: Counter::default(),
@@ -174,6 +176,11 @@ impl KafkaMetrics {
             "batches_replayed",
             "Original batches sent after the broker rejected the ones with contexts",
             self.batches_replayed.clone(),
+        );
+        r.register(
+            "records_retried",
+            "Records that their producer sent again, without another span",
+            self.records_retried.clone(),
         );
         r.register(
             "records_unsampled",

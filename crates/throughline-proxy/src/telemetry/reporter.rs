@@ -83,6 +83,9 @@ impl Reporter {
             SessionEvent::Replayed { partitions } => {
                 metrics.batches_replayed.inc_by(u64::from(*partitions));
             }
+            SessionEvent::Retried { records } => {
+                metrics.records_retried.inc_by(u64::from(*records));
+            }
             SessionEvent::FramingFailed { side, error } => self.not_kafka(*side, error),
             SessionEvent::ClientSpeaksTls => self.client_speaks_tls(),
             // Sessions may add events that need no report.

@@ -12,6 +12,11 @@ pub struct ClusterCapacity {
     pub max_deliveries: usize,
     /// Time, in nanoseconds, that a delivery waits for its commit.
     pub delivery_timeout: u64,
+    /// Maximum number of sent records whose producer may send them again, after a failure or the
+    /// end of its connection. At the limit the oldest are not recognised any more.
+    pub max_attempted: usize,
+    /// Time, in nanoseconds, within which a producer may send a batch again.
+    pub retry_timeout: u64,
     /// Maximum number of bytes of frames that are buffered at once.
     pub max_held_bytes: usize,
     /// Maximum number of spans per second.
@@ -31,6 +36,9 @@ impl Default for ClusterCapacity {
             max_deliveries: 128 * 1024,
             // Twice `max.poll.interval.ms` of the Java client.
             delivery_timeout: 600 * SECOND,
+            max_attempted: 16 * 1024,
+            // `delivery.timeout.ms` of the Java client.
+            retry_timeout: 120 * SECOND,
             max_held_bytes: 256 * MIB,
             max_spans_per_second: 10_000,
         }

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use throughline_kafka::types::{PartitionIndex, TopicId};
-use throughline_model::SpanId;
+use throughline_model::{Span, SpanId};
 
+use super::attempt::{AttemptKey, AttemptState, AttemptTable, BatchAttempts};
 use super::batch_limits::TopicBatchLimits;
 use super::capacity::ClusterCapacity;
 use super::client::ClientKey;
@@ -20,6 +21,7 @@ use super::group::{
 use super::rate::TokenBucket;
 use super::scratch::Scratch;
 use crate::Timestamp;
+use crate::kafka::error_code;
 use crate::kafka::fifo_map::FifoMap;
 
 /// Knowledge and budgets of a process, shared by its connections to one cluster.
@@ -32,6 +34,7 @@ pub struct ClusterState {
     groups: GroupTable,
     connections: u64,
     sent: FifoMap<SpanId, Timestamp>,
+    attempts: AttemptTable,
     deliveries: DeliveryTable,
     cadences: FifoMap<(ClientPartition, Arc<str>), CommitCadence>,
     fetch_sessions: FetchSessionStore,
@@ -72,6 +75,7 @@ impl ClusterState {
             groups: GroupTable::new(capacity.max_names / GROUPS_PART),
             connections: 0,
             sent: FifoMap::new(capacity.max_sent),
+            attempts: AttemptTable::default(),
             deliveries: DeliveryTable::default(),
             cadences: FifoMap::new(capacity.max_names),
             fetch_sessions: FetchSessionStore::new(capacity.max_names),
@@ -144,6 +148,13 @@ impl ClusterState {
         self.deliveries.len()
     }
 
+    /// Returns the span of a record that failed, once its producer can not send it again any more.
+    /// A driver polls it every second or so, and with the greatest time at its end.
+    pub fn poll_abandoned_span(&mut self, now: Timestamp) -> Option<Span> {
+        let timeout = self.capacity.retry_timeout;
+        self.attempts.poll_abandoned(now, timeout)
+    }
+
     // --- budgets ---
 
     /// Reserves bytes for a buffered frame until [`Self::release_bytes`]. Returns whether the
@@ -184,6 +195,41 @@ impl ClusterState {
     pub fn return_span_permits(&mut self, spans: u32) {
         let rate = self.capacity.max_spans_per_second;
         self.span_rate.give_back(rate, spans);
+    }
+}
+
+// Batches that may be sent again.
+impl ClusterState {
+    /// Returns whether any batch may be sent again.
+    pub(in crate::kafka) fn has_attempts(&self) -> bool {
+        !self.attempts.is_empty()
+    }
+
+    /// Returns the attempts of a batch that is sent again now; [`None`] when it is not known.
+    pub(in crate::kafka) fn claim_attempts(
+        &mut self,
+        key: &AttemptKey,
+        now: Timestamp,
+    ) -> Option<BatchAttempts> {
+        let (timeout, error) = (self.capacity.retry_timeout, error_code::NETWORK_EXCEPTION);
+        self.attempts.claim(key, error, now, timeout)
+    }
+
+    /// Returns whether a later attempt than this one has the spans.
+    pub(in crate::kafka) fn is_superseded(&self, key: &AttemptKey, count: u32) -> bool {
+        self.attempts.is_superseded(key, count)
+    }
+
+    /// Records the outcome of an attempt. Its spans are dropped if a later attempt has them.
+    pub(in crate::kafka) fn record_attempt(
+        &mut self,
+        key: AttemptKey,
+        attempts: BatchAttempts,
+        state: AttemptState,
+        now: Timestamp,
+    ) {
+        let max_records = self.capacity.max_attempted;
+        self.attempts.insert(key, attempts, state, now, max_records);
     }
 }
 

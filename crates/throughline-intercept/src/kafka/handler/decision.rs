@@ -71,6 +71,28 @@ pub(super) fn decide_send<C: ClusterHandle>(
     }
 }
 
+/// Decides about a record that was sent before, and whose span has this identity if it has one.
+/// Returns the context to inject.
+pub(super) fn decide_resend<C: ClusterHandle>(
+    context: &mut HandlerContext<C>,
+    extracted: &ExtractedContext,
+    identity: Option<&SpanIdentity>,
+) -> Option<SpanContext> {
+    let injected = match extracted {
+        ExtractedContext::Context(_)
+        | ExtractedContext::Decision(Sampling::Drop | Sampling::Deferred) => return None,
+        ExtractedContext::Decision(decision) => *decision,
+        ExtractedContext::Absent => Sampling::Sample,
+    };
+    let Some(identity) = identity else {
+        // It was not sampled, and is not now.
+        let (trace_id, span_id) = (context.ids.trace_id(), context.ids.span_id());
+        let inject_unsampled = context.settings.inject_unsampled;
+        return inject_unsampled.then(|| SpanContext::new(trace_id, span_id, Sampling::Drop));
+    };
+    Some(identity.context(injected))
+}
+
 /// Decides about a record that is delivered. Returns the identity of its span, if it gets one.
 pub(super) fn decide_delivery<C: ClusterHandle>(
     context: &mut HandlerContext<C>,

@@ -134,6 +134,7 @@ impl Handlers {
         context: &HandlerContext<C>,
         now: Timestamp,
     ) {
+        self.produce.close(context, now);
         self.fetch.close(context);
         context.close(now);
     }
@@ -150,6 +151,17 @@ impl PendingRequest {
     /// Returns whether spans wait for the response.
     pub(in crate::kafka) const fn has_spans(&self) -> bool {
         matches!(self, Self::Produce(_))
+    }
+
+    /// Records that the client is gone: it may send the request again before there is a response.
+    pub(in crate::kafka) fn record_unanswered<C: ClusterHandle>(
+        &mut self,
+        context: &HandlerContext<C>,
+        now: Timestamp,
+    ) {
+        if let Self::Produce(produce) = self {
+            produce.record_unanswered(context, now);
+        }
     }
 
     /// Records that the batch of a partition was sent again without the contexts.

@@ -4,6 +4,7 @@
 mod injection;
 mod original;
 mod pending;
+mod retry;
 
 use std::collections::{HashMap, VecDeque};
 
@@ -18,8 +19,10 @@ pub(in crate::kafka) use self::pending::PendingProduce;
 
 use self::injection::{InjectionPolicy, RecordInspector, inject, observe};
 use self::pending::{PendingPartition, ProduceResult};
+use self::retry::AnsweredBatches;
 use super::context::HandlerContext;
 use super::message::{ApiFrame, Handler, RequestDecision};
+use crate::Timestamp;
 use crate::kafka::cluster::TopicBatchLimits;
 use crate::kafka::cluster::{ClusterHandle, Scratch};
 use crate::kafka::topic::PartitionKey;
@@ -27,7 +30,9 @@ use crate::kafka::{SkipReason, error_code};
 
 /// Handler of Produce.
 #[derive(Debug, Default)]
-pub(super) struct ProduceHandler;
+pub(super) struct ProduceHandler {
+    answered: AnsweredBatches,
+}
 
 /// Produce request that was read.
 struct ReadProduce {
@@ -48,6 +53,7 @@ fn read_request<C: ClusterHandle>(
         return Ok(ParseOutcome::UnsupportedVersion);
     };
     let mut pending = PendingProduce::new(request.first_byte);
+    let may_be_retry = context.cluster.with_state(|state| state.has_attempts());
     if produce.acks == 0 && request.is_buffered {
         // Without a response nobody would learn that the change was refused.
         let acks = 1i16.to_be_bytes();
@@ -71,6 +77,9 @@ fn read_request<C: ClusterHandle>(
                 index: partition.index,
             };
             let mut partition = PendingPartition::new(key, &batch);
+            if may_be_retry {
+                retry::claim(context, &mut partition, request.first_byte);
+            }
             let record_count = u32::try_from(batch.record_count()).unwrap_or(0);
             context.budget.expect_records(record_count);
             let mut inspector = RecordInspector::new(context, &mut partition, request.first_byte);
@@ -126,7 +135,7 @@ fn process_batch<C: ClusterHandle>(
                     let partition = &mut inspector.partition;
                     partition.injected = records;
                     partition.is_at_risk =
-                        partition.begins_sequence() || !topic.is_accepted(partition.size);
+                        partition.batch.begins_sequence() || !topic.is_accepted(partition.size);
                     return Ok(());
                 }
                 BatchOutcome::Unchanged => return Ok(()),
@@ -260,6 +269,13 @@ fn learn_results<C: ClusterHandle>(
 
 // === impl ProduceHandler ===
 
+impl ProduceHandler {
+    /// Records the end of the connection: the client may send again what was answered last.
+    pub(super) fn close<C: ClusterHandle>(&mut self, context: &HandlerContext<C>, now: Timestamp) {
+        self.answered.close(context, now);
+    }
+}
+
 impl<C: ClusterHandle> Handler<C> for ProduceHandler {
     type Pending = Box<PendingProduce>;
 
@@ -305,6 +321,10 @@ impl<C: ClusterHandle> Handler<C> for ProduceHandler {
         }
         learn_results(context, &results);
         for (partition, result) in results {
+            if result.error_code == error_code::NONE {
+                self.answered
+                    .push(context, &partition, started_at, response.last_byte);
+            }
             partition.close(context, started_at, result);
         }
         // A response that leaves out a partition says nothing about its records.

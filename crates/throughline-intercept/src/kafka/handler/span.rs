@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use throughline_kafka::types::{Offset, PartitionIndex};
 use throughline_model::convention::{
-    CLIENT_ADDRESS, ERROR_TYPE, KAFKA_ACKNOWLEDGED, KAFKA_BATCH_SIZE, KAFKA_DELIVERY_COUNT,
-    KAFKA_HANDLED, KAFKA_LAG, KAFKA_NOT_INJECTED, KAFKA_QUEUE_TIME, KAFKA_QUEUE_TIME_SENT,
-    KAFKA_REDELIVERED, MESSAGING_CLIENT_ID, MESSAGING_CONSUMER_GROUP_NAME,
+    CLIENT_ADDRESS, ERROR_TYPE, KAFKA_ACKNOWLEDGED, KAFKA_ATTEMPTS, KAFKA_BATCH_SIZE,
+    KAFKA_DELIVERY_COUNT, KAFKA_HANDLED, KAFKA_LAG, KAFKA_NOT_INJECTED, KAFKA_QUEUE_TIME,
+    KAFKA_QUEUE_TIME_SENT, KAFKA_REDELIVERED, MESSAGING_CLIENT_ID, MESSAGING_CONSUMER_GROUP_NAME,
     MESSAGING_DESTINATION_NAME, MESSAGING_DESTINATION_PARTITION_ID, MESSAGING_KAFKA_CLUSTER_ID,
     MESSAGING_KAFKA_MESSAGE_KEY, MESSAGING_KAFKA_MESSAGE_TOMBSTONE, MESSAGING_KAFKA_OFFSET,
     MESSAGING_OPERATION_NAME, MESSAGING_OPERATION_TYPE, MESSAGING_SYSTEM, SERVER_ADDRESS,
@@ -17,6 +17,7 @@ use throughline_model::{Event, KeyValue, Link, Span, SpanKind, Status};
 use super::client::ClientIdentity;
 use crate::Timestamp;
 use crate::correlate::Evidence;
+use crate::kafka::cluster::{BatchAttempts, FailedAttempt};
 use crate::kafka::{Settings, SkipReason, SpanNaming, error_code};
 use crate::trace::{ParentEvidence, SpanIdentity, push, push_some};
 
@@ -70,6 +71,8 @@ pub(super) struct RecordAttributes<'a> {
     pub(super) handled: Option<f64>,
     pub(super) acknowledged: Option<&'static str>,
     pub(super) not_injected: Option<SkipReason>,
+    /// Attempts to send the record, if there was more than one.
+    pub(super) attempts: Option<&'a BatchAttempts>,
     /// Kafka's error code; [`error_code::NONE`] for success.
     pub(super) error_code: i16,
 }
@@ -105,8 +108,7 @@ impl RecordSpan<'_> {
             // Spans must not end before they start, even if a driver's clock steps back.
             end: self.end.max(self.start),
             attributes,
-            // Written under the naming of opentracing-kafka-client only.
-            events: error_events(&self.record, settings.naming, self.end),
+            events: events(&self.record, settings.naming, self.end),
             links: self.links,
             status: match self.record.error_code {
                 error_code::NONE => Status::Unset,
@@ -240,23 +242,44 @@ fn append_own_attributes(to: &mut Vec<KeyValue>, record: &RecordAttributes<'_>) 
     push_some(to, KAFKA_ACKNOWLEDGED, record.acknowledged);
     let not_injected = record.not_injected.map(SkipReason::name);
     push_some(to, KAFKA_NOT_INJECTED, not_injected);
+    let attempts = record.attempts.map(|it| i64::from(it.count));
+    push_some(to, KAFKA_ATTEMPTS, attempts);
 }
 
-/// Returns the log of an error as opentracing-kafka-client writes it; none under other namings.
-fn error_events(record: &RecordAttributes<'_>, naming: SpanNaming, time: Timestamp) -> Vec<Event> {
+/// Returns an event for each attempt behind the first; under the naming of opentracing-kafka-client
+/// the log of an error as well, as that writes it.
+fn events(record: &RecordAttributes<'_>, naming: SpanNaming, time: Timestamp) -> Vec<Event> {
+    let failures = record.attempts.map_or(&[][..], |it| &it.failures);
+    let retry = |failure: &FailedAttempt| Event {
+        time: failure.retried_at,
+        name: "retry".to_owned(),
+        attributes: vec![KeyValue::new(
+            ERROR_TYPE,
+            error_code::name(failure.error_code),
+        )],
+    };
+    let retries = failures.iter().map(retry);
+    retries.chain(error_event(record, naming, time)).collect()
+}
+
+fn error_event(
+    record: &RecordAttributes<'_>,
+    naming: SpanNaming,
+    time: Timestamp,
+) -> Option<Event> {
     if record.error_code == error_code::NONE || naming != SpanNaming::OpenTracing {
-        return Vec::new();
+        return None;
     }
     let error = error_code::name(record.error_code);
     let mut attributes = Vec::new();
     push(&mut attributes, "event", "error");
     push(&mut attributes, "error.kind", error);
     push(&mut attributes, "message", error);
-    vec![Event {
+    Some(Event {
         time,
         name: "error".to_owned(),
         attributes,
-    }]
+    })
 }
 
 // === impl RecordOperation ===

@@ -135,7 +135,13 @@ impl<C: ClusterHandle> Connection<C> {
             self.context.out.skip(SkipReason::Disconnected, 0);
         }
         match side {
-            Side::Client => self.drop_request(),
+            Side::Client => {
+                self.drop_request();
+                let pending = self.in_flight.pending_mut();
+                for pending in pending.chain(self.replay.pending_mut()) {
+                    pending.record_unanswered(&self.context, now);
+                }
+            }
             Side::Broker => self.drop_response(now),
         }
         self.handlers.close(&self.context, now);

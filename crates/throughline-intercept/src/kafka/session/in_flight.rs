@@ -160,6 +160,11 @@ impl InFlightRequests {
         pending
     }
 
+    /// Returns the state of all requests.
+    pub(super) fn pending_mut(&mut self) -> impl Iterator<Item = &mut PendingRequest> {
+        self.waiting.iter_mut().map(|it| &mut it.pending)
+    }
+
     /// Takes the state of all requests. They keep their places: responses still come.
     pub(super) fn take_pending(&mut self) -> Vec<PendingRequest> {
         let waiting = self.waiting.iter_mut();

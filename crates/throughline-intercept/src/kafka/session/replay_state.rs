@@ -101,6 +101,15 @@ impl ReplayState {
         bytes.sum()
     }
 
+    /// Returns the state of refused requests.
+    pub(super) fn pending_mut(&mut self) -> impl Iterator<Item = &mut PendingRequest> {
+        let responses = self.round.iter_mut().flat_map(|it| &mut it.responses);
+        responses.filter_map(|it| match it {
+            HeldResponse::Bytes(_) => None,
+            HeldResponse::Rejected(it) => Some(&mut it.pending),
+        })
+    }
+
     pub(super) fn is_holding(&self) -> bool {
         let round = self.round.as_ref();
         self.barrier.is_some() || round.is_some_and(|it| it.last_sent.is_some())

@@ -10,11 +10,11 @@ use crate::kafka::SkipReason;
 use crate::kafka::cluster::{BatchReader, BatchSize, ClusterHandle, Scratch, TopicBatchLimits};
 use crate::kafka::handler::context::HandlerContext;
 use crate::kafka::handler::correlation::{self, InspectedRecord};
-use crate::kafka::handler::decision::decide_send;
+use crate::kafka::handler::decision::{decide_resend, decide_send};
 use crate::kafka::handler::message::ApiFrame;
 use crate::kafka::handler::record_context::{self, ExtractedContext};
 use crate::kafka::topic::TopicKey;
-use crate::trace::ParentEvidence;
+use crate::trace::{ParentEvidence, SpanIdentity};
 
 /// Whether the batches of a topic are injected into.
 #[derive(Debug)]
@@ -43,6 +43,8 @@ pub(super) struct RecordInspector<'a, C> {
     inspected: std::vec::IntoIter<InspectedRecord>,
     /// Whether the reader holds the records of this batch.
     is_read: bool,
+    /// Number of records of the earlier attempt that were found in this one.
+    resent: usize,
 }
 
 // === impl InjectionPolicy ===
@@ -170,12 +172,15 @@ impl<'a, C: ClusterHandle> RecordInspector<'a, C> {
             now,
             inspected: Vec::new().into_iter(),
             is_read: false,
+            resent: 0,
         }
     }
 
     /// Looks up the causes of all records at once, if the process has a correlator.
     pub(super) fn find_causes(&mut self, reader: &mut BatchReader, batch: &RecordBatch<'_>) {
-        if self.context.cluster.token_extractor().is_some() {
+        // The first attempt had its causes already.
+        let is_retry = self.partition.attempts.is_some();
+        if !is_retry && self.context.cluster.token_extractor().is_some() {
             let topic = self.context.topic_name(&self.partition.key.topic);
             let inspected =
                 correlation::inspect_sent(self.context, reader, &topic, batch, self.now);
@@ -188,6 +193,9 @@ impl<'a, C: ClusterHandle> RecordInspector<'a, C> {
     fn inspect(&mut self, record: &Record<'_>) -> Option<SpanContext> {
         // Counted before anything else: records without a span are inspected as well.
         self.partition.inspected += 1;
+        if self.partition.attempts.is_some() {
+            return self.inspect_resent(record);
+        }
         let InspectedRecord { extracted, parent } =
             self.inspected.next().unwrap_or_else(|| InspectedRecord {
                 extracted: record_context::extract(record, &self.context.settings),
@@ -204,17 +212,44 @@ impl<'a, C: ClusterHandle> RecordInspector<'a, C> {
         let cause = parent.and_then(|parent| parent.context);
         let decision = decide_send(self.context, extracted, cause, self.now);
         if let Some(identity) = decision.span {
-            let key = record.key.filter(|_| self.context.settings.message_key);
-            let key = key.and_then(|key| str::from_utf8(key).ok());
-            self.partition.records.push(PendingRecord {
-                identity,
-                offset_delta: record.offset_delta,
-                is_tombstone: record.value.is_none(),
-                evidence,
-                // Copied: the frame is gone by the time of the response.
-                key: key.map(Box::from),
-            });
+            self.push_record(record, identity, evidence);
         }
         decision.inject
+    }
+
+    /// Inspects a record that was sent before: it has the span and the context of the first time.
+    fn inspect_resent(&mut self, record: &Record<'_>) -> Option<SpanContext> {
+        let extracted = record_context::extract(record, &self.context.settings);
+        let attempts = self.partition.attempts.as_ref()?;
+        let earlier = attempts.records.get(self.resent);
+        let earlier = earlier.filter(|it| it.offset_delta == record.offset_delta);
+        let (earlier, is_answered) = (earlier.cloned(), attempts.is_answered);
+        self.resent += usize::from(earlier.is_some());
+        let identity = earlier.as_ref().map(|it| it.identity.clone());
+        let inject = decide_resend(self.context, &extracted, identity.as_ref());
+        if let Some(earlier) = earlier
+            && !is_answered
+        {
+            self.push_record(record, earlier.identity, earlier.evidence);
+        }
+        inject
+    }
+
+    fn push_record(
+        &mut self,
+        record: &Record<'_>,
+        identity: SpanIdentity,
+        evidence: Option<ParentEvidence>,
+    ) {
+        let key = record.key.filter(|_| self.context.settings.message_key);
+        let key = key.and_then(|key| str::from_utf8(key).ok());
+        self.partition.records.push(PendingRecord {
+            identity,
+            offset_delta: record.offset_delta,
+            is_tombstone: record.value.is_none(),
+            evidence,
+            // Copied: the frame is gone by the time of the response.
+            key: key.map(Box::from),
+        });
     }
 }

@@ -57,7 +57,10 @@ impl OriginalProduce {
         pending: &mut PendingProduce,
         acks: i16,
     ) -> Option<Box<Self>> {
-        let is_sequenced = pending.partitions.iter().any(|it| it.producer_id >= 0);
+        let is_sequenced = pending
+            .partitions
+            .iter()
+            .any(|it| it.batch.producer_id() >= 0);
         let is_needed = pending.is_changed() || (context.follows_change && is_sequenced);
         if !request.is_buffered || !is_needed {
             return None;
@@ -79,7 +82,7 @@ impl OriginalProduce {
         let partitions = pending.partitions.iter().map(|it| OriginalPartition {
             batch: BatchKey {
                 partition: it.key.clone(),
-                producer_id: it.producer_id,
+                producer_id: it.batch.producer_id(),
             },
             size: it.size,
             is_injected: it.injected > 0,

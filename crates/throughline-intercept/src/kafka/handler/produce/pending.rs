@@ -8,7 +8,10 @@ use throughline_kafka::types::Offset;
 
 use crate::Timestamp;
 use crate::correlate::Evidence;
-use crate::kafka::cluster::{BatchSize, ClusterHandle};
+use crate::kafka::cluster::{
+    AttemptKey, AttemptState, AttemptedRecord, BatchAttempts, BatchFingerprint, BatchSize,
+    ClusterHandle,
+};
 use crate::kafka::handler::context::HandlerContext;
 use crate::kafka::handler::span::{
     PartitionAttributes, RecordAttributes, RecordOperation, RecordSpan,
@@ -30,9 +33,11 @@ pub(in crate::kafka) struct PendingProduce {
 pub(super) struct PendingPartition {
     pub(super) key: PartitionKey,
     record_count: i32,
-    /// Id of the producer, -1 when it is not idempotent.
-    pub(super) producer_id: i64,
-    base_sequence: i32,
+    pub(super) batch: BatchFingerprint,
+    /// Earlier attempts to send the batch, and this one.
+    pub(super) attempts: Option<BatchAttempts>,
+    /// Whether the attempt is in the table of attempts, because its client is gone.
+    pub(super) is_recorded: bool,
     /// Sizes before injection.
     original_size: BatchSize,
     /// Sizes as sent to the broker.
@@ -123,6 +128,17 @@ impl PendingProduce {
         }
     }
 
+    /// Records that the client is gone: it may send the batches again before there is a response.
+    pub(in crate::kafka::handler) fn record_unanswered<C: ClusterHandle>(
+        &mut self,
+        context: &HandlerContext<C>,
+        now: Timestamp,
+    ) {
+        for partition in &mut self.partitions {
+            partition.record_unanswered(context, self.started_at, now);
+        }
+    }
+
     /// Returns whether any record got a context.
     pub(super) fn is_changed(&self) -> bool {
         self.partitions.iter().any(|it| it.injected > 0)
@@ -193,8 +209,9 @@ impl PendingPartition {
         Self {
             key,
             record_count: batch.record_count(),
-            producer_id: batch.producer_id(),
-            base_sequence: batch.base_sequence(),
+            batch: BatchFingerprint::of(batch),
+            attempts: None,
+            is_recorded: false,
             original_size,
             size: original_size,
             is_at_risk: false,
@@ -205,12 +222,6 @@ impl PendingPartition {
         }
     }
 
-    /// Returns whether the batch is the first one of its producer: the broker would take a later
-    /// one as the first if it came before this.
-    pub(super) const fn begins_sequence(&self) -> bool {
-        self.producer_id >= 0 && self.base_sequence == 0
-    }
-
     fn cancel_injection(&mut self, reason: SkipReason) {
         if self.injected > 0 {
             // The broker has not the contexts: a rejection is not due to them.
@@ -218,6 +229,93 @@ impl PendingPartition {
             self.size = self.original_size;
             self.is_at_risk = false;
         }
+    }
+
+    pub(super) const fn record_count(&self) -> i32 {
+        self.record_count
+    }
+
+    /// Returns whether an earlier attempt was answered, so that its spans have ended.
+    pub(super) fn is_answered(&self) -> bool {
+        self.attempts.as_ref().is_some_and(|it| it.is_answered)
+    }
+
+    /// Returns the key by which a retry of the batch is found; [`None`] when other batches may be
+    /// equal to it.
+    pub(super) fn attempt_key<C>(&self, context: &HandlerContext<C>) -> Option<AttemptKey> {
+        let is_idempotent = self.batch.producer_id() >= 0;
+        self.batch.is_unique().then(|| AttemptKey {
+            partition: self.key.clone(),
+            batch: self.batch,
+            client: (!is_idempotent).then(|| context.client.key.clone()),
+        })
+    }
+
+    /// Returns the attempts to send this batch, this one included. Beyond `max_records` it has no
+    /// records.
+    pub(super) fn to_attempts(&self, started_at: Timestamp, max_records: usize) -> BatchAttempts {
+        let is_short = self.records.len() <= max_records;
+        let records = self.records.iter().filter(|_| is_short);
+        let records = records.map(|record| AttemptedRecord {
+            offset_delta: record.offset_delta,
+            identity: record.identity.clone(),
+            evidence: record.evidence,
+        });
+        let mut attempts = match &self.attempts {
+            Some(earlier) => earlier.without_records(),
+            None => BatchAttempts::first(started_at),
+        };
+        attempts.records = records.collect();
+        attempts
+    }
+
+    /// Records that the client is gone: it may send the batch again before there is a response.
+    fn record_unanswered<C: ClusterHandle>(
+        &mut self,
+        context: &HandlerContext<C>,
+        started_at: Timestamp,
+        now: Timestamp,
+    ) {
+        if self.is_answered() || self.is_recorded {
+            return;
+        }
+        self.is_recorded = true;
+        let Some(key) = self.attempt_key(context) else {
+            return;
+        };
+        let attempts = self.to_attempts(started_at, usize::MAX);
+        context.cluster.with_state(|state| {
+            state.record_attempt(key, attempts, AttemptState::Unanswered, now);
+        });
+    }
+
+    /// Returns whether another attempt has the spans: an answered one, or a later one.
+    fn is_superseded<C: ClusterHandle>(&self, context: &HandlerContext<C>) -> bool {
+        if !self.is_recorded && self.attempts.is_none() {
+            return false;
+        }
+        let Some(key) = self.attempt_key(context) else {
+            return false;
+        };
+        let count = self.attempts.as_ref().map_or(1, |it| it.count);
+        self.is_answered()
+            || context
+                .cluster
+                .with_state(|state| state.is_superseded(&key, count))
+    }
+
+    /// Returns the key and the attempts of a batch that its producer may send again.
+    fn retriable_attempts<C>(
+        &self,
+        context: &HandlerContext<C>,
+        started_at: Timestamp,
+        error_code: i16,
+    ) -> Option<(AttemptKey, BatchAttempts)> {
+        if !error_code::is_produce_retriable(error_code) {
+            return None;
+        }
+        let key = self.attempt_key(context)?;
+        Some((key, self.to_attempts(started_at, usize::MAX)))
     }
 
     /// Number of spans that wait for the response.
@@ -240,11 +338,20 @@ impl PendingPartition {
         started_at: Timestamp,
         result: ProduceResult,
     ) {
-        if self.records.is_empty() {
-            return;
-        }
         // Before the spans are built: their number is known, and building may panic.
         context.budget.close(self.records.len());
+        if self.is_superseded(context) {
+            return;
+        }
+        let failed = self.retriable_attempts(context, started_at, result.error_code);
+        if self.records.is_empty() && failed.is_none() {
+            return;
+        }
+        let started_at = self
+            .attempts
+            .as_ref()
+            .map_or(started_at, |it| it.started_at);
+        let mut spans = Vec::new();
         let topic = context.topic_name(&self.key.topic);
         // The id of a span is only in the record if its context was injected here.
         let is_injected = result.error_code == error_code::NONE && self.injected > 0;
@@ -271,13 +378,25 @@ impl PendingPartition {
                     evidence: record.evidence,
                     not_injected,
                     error_code: result.error_code,
+                    attempts: self.attempts.as_ref(),
                     ..RecordAttributes::default()
                 },
                 identity: record.identity,
                 links: Vec::new(),
             };
             let span = span.build(&context.settings, &context.client);
-            context.out.push_span(span);
+            if failed.is_some() {
+                spans.push(span);
+            } else {
+                context.out.push_span(span);
+            }
+        }
+        if let Some((key, attempts)) = failed {
+            // The next attempt may succeed: these spans end with it, or when it does not come.
+            let state = AttemptState::Failed(result.error_code, spans);
+            context
+                .cluster
+                .with_state(|known| known.record_attempt(key, attempts, state, result.at));
         }
     }
 }
