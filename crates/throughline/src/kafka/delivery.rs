@@ -9,8 +9,8 @@ use rdkafka::message::{BorrowedMessage, OwnedMessage};
 use super::consumer_span::ConsumerSpan;
 
 /// A received record with its open span. The span ends when the handler of [`Delivery::handle`] or
-/// [`Delivery::run`] returns, fails or panics. A delivery that is dropped without a handler, or whose
-/// handler was cancelled, ends its span with `error.type=cancelled`.
+/// [`Delivery::run`] returns, fails or panics. A delivery that is dropped without a handler, or
+/// whose handler was cancelled, ends its span with `error.type=cancelled`.
 ///
 /// A delivery borrows from the consumer; [`Delivery::detach`] makes it independent, for another
 /// task or thread.

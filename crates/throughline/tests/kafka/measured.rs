@@ -74,6 +74,7 @@ async fn sent_and_consumed_messages_and_processing_time_are_measured() {
         "messaging.client.consumed.messages",
         "messaging.client.sent.messages",
     );
+    let processed = "messaging.process.duration";
     let of = "messaging.destination.name=orders";
     let name = "messaging.operation.name";
     let (group, kafka) = (
@@ -86,10 +87,13 @@ async fn sent_and_consumed_messages_and_processing_time_are_measured() {
         (format!("{sent} {refused} {of} {name}=send {kafka}"), 1),
         (format!("{sent} {of} {name}=send {kafka}"), 2),
         (
-            format!(
-                "messaging.process.duration {group} {of} messaging.operation.name=process {kafka}"
-            ),
-            2,
+            format!("{processed} {group} {of} {name}=process {kafka}"),
+            1,
+        ),
+        // The second record was dropped unhandled.
+        (
+            format!("{processed} error.type=cancelled {group} {of} {name}=process {kafka}"),
+            1,
         ),
     ];
     let found: BTreeMap<_, _> = points(&exporter)
