@@ -32,7 +32,7 @@ use crate::listener::detect_server::DetectionMetrics;
 use crate::telemetry::admin::AdminServer;
 use crate::telemetry::kafka_metrics::{ExporterCounts, KafkaMetrics};
 use crate::telemetry::reporter::Reporter;
-use crate::transport::dial::UpstreamDialer;
+use crate::transport::dial::{SlowAddresses, UpstreamDialer};
 use crate::transport::drain::Drain;
 use crate::transport::own_connections::OwnConnections;
 
@@ -95,6 +95,7 @@ impl Proxy {
                 tls: config.broker_tls,
                 connect_timeout: config.limits.connect_timeout,
                 own_connections,
+                slow_addresses: SlowAddresses::default(),
             },
             client_tls: config.client_tls,
             settings: watch::Sender::new(config.settings),

@@ -133,7 +133,8 @@ impl Default for HttpLimits {
             body_idle_timeout: Duration::from_secs(300),
             max_head_bytes: 64 << 10,
             max_header_fields: 128,
-            max_concurrent_streams: 256,
+            // More than services allow: their limit comes first, and then another connection.
+            max_concurrent_streams: 16_384,
         }
     }
 }

@@ -70,6 +70,9 @@ pub(super) struct DownstreamAbort(#[source] h2::Error);
 // === impl Termination ===
 
 impl Termination {
+    /// The refusal of a stream that was not processed: the client may send the request again.
+    pub(super) const REFUSED: Self = Self::Stream(7);
+
     /// Returns the way in which a request ended with this error.
     pub(super) fn of(error: &hyper::Error) -> Self {
         let mut source = std::error::Error::source(error);
@@ -81,9 +84,11 @@ impl Termination {
                 return Self::Stream(reason.into());
             }
             if let Some(error) = cause.downcast_ref::<io::Error>() {
-                return match error.kind() {
-                    io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => Self::Reset,
-                    _ => Self::Closed,
+                let resets = [io::ErrorKind::ConnectionReset, io::ErrorKind::BrokenPipe];
+                return if resets.contains(&error.kind()) {
+                    Self::Reset
+                } else {
+                    Self::Closed
                 };
             }
             source = cause.source();
@@ -142,15 +147,13 @@ impl ProxyError {
     /// Returns how the upstream ended the request, if the downstream request ends in the same way
     /// and without a response.
     pub(super) const fn termination(self, is_http2: bool, is_grpc: bool) -> Option<Termination> {
-        match self {
+        let Self::ConnectionTerminated(termination) = self else {
+            return None;
+        };
+        match termination {
             // A lost connection is UNAVAILABLE for gRPC, and would be UNKNOWN after a reset.
-            Self::ConnectionTerminated(Termination::Closed | Termination::Reset)
-                if is_http2 && is_grpc =>
-            {
-                None
-            }
-            Self::ConnectionTerminated(termination) => Some(termination),
-            _ => None,
+            Termination::Closed | Termination::Reset if is_http2 && is_grpc => None,
+            Termination::Closed | Termination::Reset | Termination::Stream(_) => Some(termination),
         }
     }
 

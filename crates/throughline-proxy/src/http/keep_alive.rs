@@ -14,7 +14,7 @@ use tokio::time::Instant;
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 
 /// Idle time that is safe with a server of which nothing is known: below all usual limits.
-const UNKNOWN_LIMIT: Duration = Duration::from_secs(1);
+const UNKNOWN_LIMIT: Duration = Duration::from_millis(900);
 
 /// Time after which a close is forgotten: a restart closes idle connections as well.
 const CLOSE_MEMORY: Duration = Duration::from_secs(600);
@@ -120,7 +120,7 @@ mod tests {
     fn requests_that_cannot_be_repeated_stay_below_the_limit() {
         let now = Instant::now();
         let mut limit = KeepAliveLimit::default();
-        assert_eq!(limit.max_idle(now, false), Some(seconds(1)), "unknown");
+        assert_eq!(limit.max_idle(now, false), Some(UNKNOWN_LIMIT));
         assert_eq!(limit.max_idle(now, true), None);
         limit.record_survival(seconds(10));
         assert_eq!(limit.max_idle(now, false), Some(seconds(8)));

@@ -12,12 +12,13 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http1;
 use tokio::time::Instant;
 
 use super::config::{HttpLimits, PoolScope, UpstreamOrigin};
 use super::error::ProxyError;
 use super::http1_io::Http1Progress;
+use super::http2_pool::{Http2Pool, StreamPermit};
 use super::keep_alive::KeepAliveLimit;
 use super::replay::ReplayBody;
 
@@ -28,12 +29,6 @@ const MAX_ORIGINS_BEFORE_SWEEP: usize = 16;
 const MAX_KNOWN_ORIGINS: usize = 1024;
 
 pub(super) type Http1Sender = http1::SendRequest<ReplayBody>;
-pub(super) type Http2Sender = http2::SendRequest<ReplayBody>;
-
-/// The HTTP/2 connection to one origin. The lock is held while it is opened, so that concurrent
-/// requests open one only.
-pub(super) type Http2Slot = tokio::sync::Mutex<Option<Http2Sender>>;
-
 /// Idle HTTP/1 connections by origin.
 pub(super) struct UpstreamPool {
     origins: Mutex<HashMap<UpstreamOrigin, OriginPool>>,
@@ -72,6 +67,12 @@ pub(super) struct PooledConnection {
     pub(super) closes: bool,
 }
 
+/// The upstream connection of a request, until its response has ended.
+pub(super) enum UpstreamLease {
+    Http1(PooledConnection),
+    Http2(#[expect(dead_code, reason = "frees the stream when it is dropped")] StreamPermit),
+}
+
 /// An idle connection for a request, if there is one.
 #[derive(Default)]
 pub(super) struct IdleLookup {
@@ -83,7 +84,7 @@ pub(super) struct IdleLookup {
 /// The upstream connections that serve the requests of one downstream connection only.
 #[derive(Default)]
 pub(super) struct DownstreamPool {
-    http2: Mutex<HashMap<UpstreamOrigin, Arc<Http2Slot>>>,
+    http2: Mutex<HashMap<UpstreamOrigin, Arc<Http2Pool>>>,
     http1: Mutex<HashMap<UpstreamOrigin, Vec<IdleConnection>>>,
     /// Whether no HTTP/1 connection is shared, because the downstream connection is redirected: the
     /// client opened a connection of its own.
@@ -209,7 +210,7 @@ impl OriginPool {
 
 impl PooledConnection {
     /// Returns the connection for the next request.
-    pub(super) fn give_back(self, now: Instant) {
+    fn give_back(self, now: Instant) {
         let Self {
             pool,
             downstream,
@@ -233,9 +234,29 @@ impl PooledConnection {
         }
     }
 
+    const fn ends_downstream(&self) -> bool {
+        self.closes && self.connection.is_bound
+    }
+}
+
+// === impl UpstreamLease ===
+
+impl UpstreamLease {
+    /// Returns the connection for the next request, if it can serve one: its request has been sent
+    /// completely.
+    pub(super) fn give_back(self, is_complete: bool, now: Instant) {
+        match self {
+            Self::Http1(connection) if is_complete => connection.give_back(now),
+            Self::Http1(_) | Self::Http2(_) => {}
+        }
+    }
+
     /// Whether the downstream connection has to end with this one: the client's login ends.
     pub(super) const fn ends_downstream(&self) -> bool {
-        self.closes && self.connection.is_bound
+        match self {
+            Self::Http1(connection) => connection.ends_downstream(),
+            Self::Http2(_) => false,
+        }
     }
 }
 
@@ -302,21 +323,16 @@ impl DownstreamPool {
         lock(&self.error).take()
     }
 
-    /// Returns the slot of the HTTP/2 connection to an origin.
-    pub(super) fn http2_slot(&self, origin: &UpstreamOrigin) -> Arc<Http2Slot> {
-        let mut slots = lock(&self.http2);
-        if let Some(slot) = slots.get(origin) {
-            return Arc::clone(slot);
+    /// Returns the HTTP/2 connections to an origin.
+    pub(super) fn http2_pool(&self, origin: &UpstreamOrigin) -> Arc<Http2Pool> {
+        let mut pools = lock(&self.http2);
+        if let Some(pool) = pools.get(origin) {
+            return Arc::clone(pool);
         }
-        if slots.len() >= MAX_ORIGINS_BEFORE_SWEEP {
-            // A locked slot is in use, and so are connections that are open.
-            slots.retain(|_, slot| {
-                slot.try_lock().map_or(true, |sender| {
-                    sender.as_ref().is_some_and(|sender| !sender.is_closed())
-                })
-            });
+        if pools.len() >= MAX_ORIGINS_BEFORE_SWEEP {
+            pools.retain(|_, pool| pool.is_in_use());
         }
-        Arc::clone(slots.entry(origin.clone()).or_default())
+        Arc::clone(pools.entry(origin.clone()).or_default())
     }
 }
 

@@ -12,7 +12,7 @@ use throughline_intercept::http::ExchangeFailure;
 use tokio::time::Instant;
 
 use super::idle_tracker::RequestGuard;
-use super::pool::PooledConnection;
+use super::pool::UpstreamLease;
 use super::request_body::BodyProgress;
 use super::span::ExchangeSpan;
 
@@ -34,8 +34,7 @@ pub(super) struct ProxiedBody {
 /// Everything that is kept until the end of a response.
 pub(super) struct ResponseGuard {
     pub(super) span: ExchangeSpan,
-    /// The upstream connection, if it can serve another request.
-    pub(super) connection: Option<PooledConnection>,
+    pub(super) connection: UpstreamLease,
     /// State of the request body: while it is incomplete, the connection cannot be reused.
     pub(super) progress: BodyProgress,
     pub(super) request_guard: RequestGuard,
@@ -142,9 +141,7 @@ impl ProxiedBody {
         span.end();
         // A response may end before its request is sent. The rest of that request would be read as
         // the next one.
-        if let Some(connection) = connection.filter(|_| progress.is_complete()) {
-            connection.give_back(Instant::now());
-        }
+        connection.give_back(progress.is_complete(), Instant::now());
         drop(request_guard);
     }
 

@@ -17,7 +17,7 @@ use super::downstream::DownstreamConnection;
 use super::error::{DownstreamAbort, ProxyError, Termination, is_grpc};
 use super::header::strip_hop_by_hop;
 use super::idle_tracker::RequestGuard;
-use super::pool::PooledConnection;
+use super::pool::UpstreamLease;
 use super::request_body::RequestBody;
 use super::response_body::{ResponseBody, ResponseGuard};
 use super::span::{ExchangeContext, ExchangeSpan};
@@ -50,7 +50,7 @@ struct PreparedRequest {
 /// A response with status 101, after which the connection leaves HTTP.
 struct UpgradeResponse {
     response: Response<Incoming>,
-    connection: Option<PooledConnection>,
+    connection: UpstreamLease,
     span: ExchangeSpan,
     upgrade: Option<OnUpgrade>,
     request_guard: RequestGuard,
@@ -227,11 +227,7 @@ impl ProxyService {
                 };
                 let (mut parts, body) = response.into_parts();
                 strip_hop_by_hop(&mut parts.headers, false);
-                let ends_downstream = guard
-                    .connection
-                    .as_ref()
-                    .is_some_and(PooledConnection::ends_downstream);
-                if ends_downstream && version != Version::HTTP_2 {
+                if guard.connection.ends_downstream() && version != Version::HTTP_2 {
                     let close = HeaderValue::from_static("close");
                     parts.headers.insert(CONNECTION, close);
                 }

@@ -7,42 +7,43 @@ use std::time::Duration;
 use http::header::CONNECTION;
 use http::{HeaderMap, Request, Response, StatusCode};
 use hyper::body::Incoming;
-use hyper::client::conn::{http1, http2};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper::client::conn::{TrySendError, http1};
+use hyper_util::rt::TokioIo;
 use throughline_intercept::http::Direction;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::authentication::binds_connection;
 use super::config::{HttpLimits, PoolScope, UpstreamOrigin};
 use super::error::{ProxyError, Termination};
 use super::http1_io::{Http1Io, Http1Progress};
+use super::http2_connection::{Http2Connection, Http2OpenError};
+use super::http2_pool::StreamPermit;
 use super::keep_alive::KeepAliveLimit;
 use super::metrics::{HttpMetrics, RepeatReason};
 use super::pool::{
-    DownstreamPool, Http1Connection, Http1Sender, Http2Sender, Http2Slot, IdleLookup,
-    PooledConnection, UpstreamPool,
+    DownstreamPool, Http1Connection, Http1Sender, IdleLookup, PooledConnection, UpstreamLease,
+    UpstreamPool,
 };
 use super::replay::ReplayableRequest;
 use super::request_body::RequestBody;
 use super::target::RequestTarget;
 use crate::address::HostPort;
-use crate::transport::dial::{DialedSocket, UpstreamDialer};
+use crate::transport::dial::{DialedSocket, SlowAddresses, UpstreamDialer};
 use crate::transport::own_connections::{OwnConnectionGuard, OwnConnections, SocketPair};
 use crate::transport::stream::MaybeTlsStream;
 use crate::transport::tls::UpstreamTls;
-
-/// Bytes of one HTTP/2 response that are buffered for a client that does not read.
-const STREAM_WINDOW_BYTES: u32 = 256 << 10;
-
-/// HTTP/2's maximum (RFC 9113, section 6.9.1). A response that is not read must not hold up the
-/// others of its connection; the stream window limits each of them.
-const CONNECTION_WINDOW_BYTES: u32 = (1 << 31) - 1;
 
 /// Time without an answer after which the other idle connections are suspected as well.
 const DISTRUST_DELAY: Duration = Duration::from_millis(500);
 
 /// Time for the task of a connection to finish with the last response.
 const READY_TIMEOUT: Duration = Duration::from_millis(100);
+
+/// Number of times that a request is sent again after the server has refused it unprocessed.
+const MAX_REFUSALS: u32 = 8;
+
+/// Half of the pause before a refused request is sent again; it doubles each time.
+const REFUSAL_DELAY: Duration = Duration::from_millis(2);
 
 /// Sends the requests of one direction.
 pub(super) struct UpstreamClient {
@@ -78,6 +79,17 @@ struct PendingAnswer {
     sent_at: Instant,
 }
 
+/// Why a request did not get a response on an HTTP/2 connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Http2Failure {
+    /// The request was not sent, or the server's GOAWAY excludes it (RFC 9113, section 6.8).
+    Excluded,
+    /// The server refused the stream (RFC 9113, section 8.7).
+    Refused,
+    /// The stream was reset, or the connection ended.
+    Terminated(Termination),
+}
+
 /// A connected upstream socket, with its registration as the proxy's own.
 pub(super) struct UpstreamSocket {
     pub(super) stream: MaybeTlsStream,
@@ -107,6 +119,7 @@ impl UpstreamClient {
                 tls: None,
                 connect_timeout: limits.connect_timeout,
                 own_connections,
+                slow_addresses: SlowAddresses::default(),
             },
             pool: Arc::new(UpstreamPool::new(&limits, scope)),
             limits,
@@ -120,14 +133,13 @@ impl UpstreamClient {
             .contains(SocketPair::new(source, destination))
     }
 
-    /// Sends a request and waits for the response head. Returns the connection too, if it can serve
-    /// another request.
+    /// Sends a request and waits for the response head. Returns the connection too.
     pub(super) async fn send(
         &self,
         target: &RequestTarget,
         request: Request<RequestBody>,
         downstream: &Arc<DownstreamPool>,
-    ) -> Result<(Response<Incoming>, Option<PooledConnection>), ProxyError> {
+    ) -> Result<(Response<Incoming>, UpstreamLease), ProxyError> {
         if let Some(error) = downstream.take_error() {
             return Err(error);
         }
@@ -135,13 +147,13 @@ impl UpstreamClient {
         let request = ReplayableRequest::new(request);
         let sending = async {
             if target.is_http2 {
-                self.send_http2(&downstream.http2_slot(origin), origin, &request)
+                self.send_http2(origin, &request, downstream)
                     .await
-                    .map(|response| (response, None))
+                    .map(|(response, permit)| (response, UpstreamLease::Http2(permit)))
             } else {
                 self.send_http1(origin, &request, downstream)
                     .await
-                    .map(|(response, connection)| (response, Some(connection)))
+                    .map(|(response, connection)| (response, UpstreamLease::Http1(connection)))
             }
         };
         match self.limits.response_timeout {
@@ -170,7 +182,9 @@ impl UpstreamClient {
     ) {
         self.metrics.upstream_connected(self.direction);
         if is_http2 {
-            *downstream.http2_slot(origin).lock().await = self.handshake_http2(socket).await.ok();
+            if let Ok(connection) = self.handshake_http2(socket).await {
+                downstream.http2_pool(origin).add(connection);
+            }
         } else if let Ok(connection) = self.handshake_http1(socket).await {
             downstream.put_http1(origin.clone(), connection);
         }
@@ -309,63 +323,76 @@ impl UpstreamClient {
 
     async fn send_http2(
         &self,
-        slot: &Http2Slot,
         origin: &UpstreamOrigin,
         request: &ReplayableRequest,
-    ) -> Result<Response<Incoming>, ProxyError> {
+        downstream: &DownstreamPool,
+    ) -> Result<(Response<Incoming>, StreamPermit), ProxyError> {
+        let pool = downstream.http2_pool(origin);
+        let is_repeatable = request.is_repeatable();
+        let (mut refusals, mut may_repeat) = (0, is_repeatable);
         loop {
-            let (mut sender, is_reused) = self.http2_sender(slot, origin).await?;
-            match sender.try_send_request(request.attempt(None)).await {
-                Ok(response) => return Ok(response),
-                Err(error) => {
-                    if !is_reused || error.message().is_none() {
-                        return Err(upstream_error(error.error()));
-                    }
-                    // The server has sent GOAWAY: the next round opens another connection.
-                    *slot.lock().await = None;
+            // Boxed: connecting is rare, and would enlarge the future of every request.
+            let permit = pool
+                .acquire(|| Box::pin(self.connect_http2(origin)))
+                .await?;
+            let mut sender = permit.sender();
+            let sent = tokio::select! {
+                sent = sender.try_send_request(request.attempt(None)) => sent,
+                // The connection does not answer; another one will.
+                () = permit.connection().left(), if may_repeat => {
+                    self.metrics.request_repeated(self.direction, RepeatReason::Closed);
+                    may_repeat = false;
+                    continue;
                 }
+            };
+            let failure = match sent {
+                Ok(response) => {
+                    request.settle();
+                    return Ok((response, permit));
+                }
+                Err(error) => Http2Failure::of(&error),
+            };
+            if failure.is_unprocessed() {
+                refusals += 1;
+                if failure == Http2Failure::Refused {
+                    permit.connection().record_refusal();
+                } else {
+                    // A connection that has received GOAWAY takes no more requests.
+                    permit.connection().leave();
+                }
+                if refusals > MAX_REFUSALS || !request.is_available() {
+                    return Err(ProxyError::ConnectionTerminated(Termination::REFUSED));
+                }
+                self.metrics
+                    .request_repeated(self.direction, RepeatReason::Refused);
+                if failure == Http2Failure::Refused {
+                    drop(permit);
+                    sleep(REFUSAL_DELAY * 2_u32.saturating_pow(refusals)).await;
+                }
+                continue;
             }
+            if failure.is_lost() && may_repeat && permit.is_reused {
+                self.metrics
+                    .request_repeated(self.direction, RepeatReason::Closed);
+                may_repeat = false;
+                continue;
+            }
+            return Err(failure.into());
         }
     }
 
-    /// Returns the open connection or a new one, and whether it has been used before.
-    async fn http2_sender(
-        &self,
-        slot: &Http2Slot,
-        origin: &UpstreamOrigin,
-    ) -> Result<(Http2Sender, bool), ProxyError> {
-        let mut current = slot.lock().await;
-        if let Some(sender) = current.as_ref().filter(|sender| !sender.is_closed()) {
-            return Ok((sender.clone(), true));
-        }
-        let sender = Box::pin(self.connect_http2(origin)).await?;
-        *current = Some(sender.clone());
-        Ok((sender, false))
-    }
-
-    async fn connect_http2(&self, origin: &UpstreamOrigin) -> Result<Http2Sender, ProxyError> {
+    async fn connect_http2(&self, origin: &UpstreamOrigin) -> Result<Http2Connection, ProxyError> {
         self.handshake_http2(self.dial(origin, true).await?).await
     }
 
-    async fn handshake_http2(&self, socket: UpstreamSocket) -> Result<Http2Sender, ProxyError> {
+    async fn handshake_http2(&self, socket: UpstreamSocket) -> Result<Http2Connection, ProxyError> {
         let UpstreamSocket { stream, own_guard } = socket;
-        let mut builder = http2::Builder::new(TokioExecutor::new());
-        builder
-            .timer(TokioTimer::new())
-            .max_header_list_size(self.limits.max_header_list_size())
-            .initial_stream_window_size(STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
-        let (sender, connection) = builder
-            .handshake(TokioIo::new(stream))
+        Http2Connection::open(stream, own_guard, &self.limits)
             .await
-            .map_err(|error| upstream_error(&error))?;
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "upstream connection failed");
-            }
-            drop(own_guard);
-        });
-        Ok(sender)
+            .map_err(|error| match error {
+                Http2OpenError::Timeout => ProxyError::ConnectTimeout,
+                Http2OpenError::Failed(error) => upstream_error(&error),
+            })
     }
 
     // --- connecting ---
@@ -406,6 +433,54 @@ impl UpstreamClient {
             Some(tls) => tls.connect(&address.host, stream).await?,
         };
         Ok(UpstreamSocket { stream, own_guard })
+    }
+}
+
+// === impl Http2Failure ===
+
+impl Http2Failure {
+    fn of<T>(error: &TrySendError<T>) -> Self {
+        tracing::debug!(error = %error.error(), "upstream request failed");
+        if error.message().is_some() {
+            return Self::Excluded;
+        }
+        let mut source = std::error::Error::source(error.error());
+        while let Some(cause) = source {
+            if let Some(error) = cause
+                .downcast_ref::<h2::Error>()
+                .filter(|h2| h2.is_remote())
+            {
+                if error.is_go_away() {
+                    return Self::Excluded;
+                }
+                if error.reason() == Some(h2::Reason::REFUSED_STREAM) {
+                    return Self::Refused;
+                }
+            }
+            source = cause.source();
+        }
+        Self::Terminated(Termination::of(error.error()))
+    }
+
+    const fn is_unprocessed(self) -> bool {
+        matches!(self, Self::Excluded | Self::Refused)
+    }
+
+    /// Whether the connection ended.
+    const fn is_lost(self) -> bool {
+        matches!(
+            self,
+            Self::Terminated(Termination::Closed | Termination::Reset)
+        )
+    }
+}
+
+impl From<Http2Failure> for ProxyError {
+    fn from(failure: Http2Failure) -> Self {
+        Self::ConnectionTerminated(match failure {
+            Http2Failure::Excluded | Http2Failure::Refused => Termination::REFUSED,
+            Http2Failure::Terminated(termination) => termination,
+        })
     }
 }
 

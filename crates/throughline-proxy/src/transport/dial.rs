@@ -1,18 +1,30 @@
-//! Dialing upstream servers: name lookup, one attempt for each address, TLS; each with a timeout.
+//! Dialing upstream servers: name lookup, staggered attempts for the addresses, TLS.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::net::{TcpStream, lookup_host};
-use tokio::time::timeout;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::address::HostPort;
 use crate::transport::own_connections::{OwnConnectionGuard, OwnConnections, SocketPair};
 use crate::transport::stream::{self, MaybeTlsStream};
 use crate::transport::tls::UpstreamTls;
+
+/// Time between the attempts to connect to the addresses of a host (RFC 8305, section 8).
+const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
+
+/// Maximum number of addresses of a host that are tried.
+const MAX_ADDRESSES: usize = 16;
+
+/// Maximum number of slow addresses that are remembered, and for how long.
+const MAX_SLOW_ADDRESSES: usize = 64;
+const SLOW_MEMORY: Duration = Duration::from_secs(60);
 
 /// The settings with which upstream connections are opened.
 #[derive(Debug, Clone)]
@@ -21,6 +33,19 @@ pub(crate) struct UpstreamDialer {
     /// Time for one server, TLS included.
     pub(crate) connect_timeout: Duration,
     pub(crate) own_connections: OwnConnections,
+    pub(crate) slow_addresses: SlowAddresses,
+}
+
+/// Addresses that did not answer within [`ATTEMPT_DELAY`] lately; they are tried last.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct SlowAddresses(Arc<Mutex<VecDeque<(SocketAddr, Instant)>>>);
+
+/// An attempt to connect, whose address counts as slow if it is given up after a while.
+struct SlowAttempt<'a> {
+    slow_addresses: &'a SlowAddresses,
+    address: SocketAddr,
+    begun_at: Instant,
+    has_finished: bool,
 }
 
 /// Brokers of which any will do. The last one that answered is tried first.
@@ -144,28 +169,44 @@ impl UpstreamDialer {
         })
     }
 
-    /// Tries all addresses of the host. The error is that of the last address.
+    /// Tries all addresses of the host. The error is that of the last attempt. The caller limits
+    /// the time.
     pub(crate) async fn connect_tcp(&self, server: &HostPort) -> io::Result<DialedSocket> {
         // Looked up for each connection: brokers in Kubernetes change their addresses.
         let addresses = lookup_host((&*server.host, server.port)).await?;
         self.connect_any(addresses.collect()).await
     }
 
+    /// Connects to the first address that answers. The attempts are staggered (RFC 8305, section
+    /// 5), so that an address that is silent costs little.
     async fn connect_any(&self, addresses: Vec<SocketAddr>) -> io::Result<DialedSocket> {
+        if let [address] = addresses[..] {
+            return self.connect_address(address).await;
+        }
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
-        // Each address gets its share of the time, so that a silent one leaves some to the next.
-        let share =
-            self.connect_timeout / u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX);
-        for address in addresses {
-            match timeout(share, self.connect_address(address))
-                .await
-                .unwrap_or_else(|_| Err(timed_out(share)))
-            {
-                Ok(connected) => return Ok(connected),
-                Err(error) => last = error,
+        let mut addresses = self.slow_addresses.sort(alternate_families(addresses));
+        let mut attempts = JoinSet::new();
+        loop {
+            if let Some(address) = addresses.pop_front() {
+                let dialer = self.clone();
+                attempts.spawn(async move {
+                    let slow = SlowAttempt::new(&dialer.slow_addresses, address);
+                    let connected = dialer.connect_address(address).await;
+                    slow.finish();
+                    connected
+                });
+            }
+            // The other attempts are aborted with the set.
+            tokio::select! {
+                Some(attempt) = attempts.join_next() => match attempt {
+                    Ok(Ok(connected)) => return Ok(connected),
+                    Ok(Err(error)) => last = error,
+                    Err(_) => {}
+                },
+                () = sleep(ATTEMPT_DELAY), if !addresses.is_empty() => {}
+                else => return Err(last),
             }
         }
-        Err(last)
     }
 
     pub(crate) async fn connect_address(&self, address: SocketAddr) -> io::Result<DialedSocket> {
@@ -175,6 +216,76 @@ impl UpstreamDialer {
         let own_guard = self.own_connections.register(pair);
         stream::configure(&stream);
         Ok(DialedSocket { stream, own_guard })
+    }
+}
+
+// === impl SlowAddresses ===
+
+impl SlowAddresses {
+    /// Returns addresses in their order, with the slow ones at the end.
+    fn sort(&self, addresses: Vec<SocketAddr>) -> VecDeque<SocketAddr> {
+        let mut slow = self.lock();
+        slow.retain(|(_, since)| since.elapsed() < SLOW_MEMORY);
+        let is_slow = |address: &SocketAddr| slow.iter().any(|(known, _)| known == address);
+        let (last, first): (Vec<_>, Vec<_>) = addresses.into_iter().partition(is_slow);
+        first.into_iter().chain(last).collect()
+    }
+
+    fn record(&self, address: SocketAddr) {
+        let mut slow = self.lock();
+        slow.retain(|(known, _)| *known != address);
+        slow.push_back((address, Instant::now()));
+        if slow.len() > MAX_SLOW_ADDRESSES {
+            slow.pop_front();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<(SocketAddr, Instant)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl SlowAttempt ===
+
+impl<'a> SlowAttempt<'a> {
+    fn new(slow_addresses: &'a SlowAddresses, address: SocketAddr) -> Self {
+        Self {
+            slow_addresses,
+            address,
+            begun_at: Instant::now(),
+            has_finished: false,
+        }
+    }
+
+    fn finish(mut self) {
+        self.has_finished = true;
+    }
+}
+
+impl Drop for SlowAttempt<'_> {
+    fn drop(&mut self) {
+        if !self.has_finished && self.begun_at.elapsed() >= ATTEMPT_DELAY {
+            self.slow_addresses.record(self.address);
+        }
+    }
+}
+
+/// Alternates between IPv6 and IPv4, beginning with the family of the first address (RFC 8305,
+/// section 4).
+fn alternate_families(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let is_first_ipv6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
+    let (first, second): (Vec<_>, Vec<_>) = addresses
+        .into_iter()
+        .take(MAX_ADDRESSES)
+        .partition(|address| address.is_ipv6() == is_first_ipv6);
+    let (mut first, mut second) = (first.into_iter(), second.into_iter());
+    let mut alternating = Vec::new();
+    loop {
+        let pair = [first.next(), second.next()];
+        if pair == [None, None] {
+            return alternating;
+        }
+        alternating.extend(pair.into_iter().flatten());
     }
 }
 
@@ -209,23 +320,65 @@ mod tests {
         (address, (socket, held))
     }
 
-    #[tokio::test]
-    async fn silent_address_leaves_time_for_the_next() {
-        let (silent, _held) = silent_address().await;
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let good = listener.local_addr().unwrap();
-        let dialer = UpstreamDialer {
+    fn dialer() -> UpstreamDialer {
+        UpstreamDialer {
             tls: None,
             connect_timeout: Duration::from_secs(3),
             own_connections: OwnConnections::default(),
-        };
+            slow_addresses: SlowAddresses::default(),
+        }
+    }
+
+    #[tokio::test]
+    async fn silent_first_address_costs_one_delay_and_the_next_time_nothing() {
+        let (silent, _held) = silent_address().await;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let good = listener.local_addr().unwrap();
+        let dialer = dialer();
+        for limit in [Duration::from_secs(2), ATTEMPT_DELAY] {
+            let connected = timeout(limit, dialer.connect_any(vec![silent, good]))
+                .await
+                .unwrap()
+                .unwrap();
+            assert_eq!(connected.stream.peer_addr().unwrap(), good);
+            // The task of the other attempt ends after it has been aborted.
+            while limit > ATTEMPT_DELAY && dialer.slow_addresses.lock().is_empty() {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn refused_addresses_are_passed_at_once_and_the_last_error_is_reported() {
+        let closed = TcpListener::bind("127.0.0.1:0")
+            .await
+            .unwrap()
+            .local_addr()
+            .unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let good = listener.local_addr().unwrap();
         let connected = timeout(
-            dialer.connect_timeout,
-            dialer.connect_any(vec![silent, good]),
+            ATTEMPT_DELAY * 2,
+            dialer().connect_any(vec![closed, closed, closed, good]),
         )
         .await
-        .unwrap()
         .unwrap();
-        assert_eq!(connected.stream.peer_addr().unwrap(), good);
+        assert_eq!(connected.unwrap().stream.peer_addr().unwrap(), good);
+        let error = dialer()
+            .connect_any(vec![closed, closed])
+            .await
+            .unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+        let error = dialer().connect_any(Vec::new()).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn families_alternate() {
+        let [a, b, c, d] = ["[::1]:1", "[::2]:1", "[::3]:1", "127.0.0.1:1"]
+            .map(|text| text.parse::<SocketAddr>().unwrap());
+        assert_eq!(alternate_families(vec![a, b, c, d]), [a, d, b, c]);
+        assert_eq!(alternate_families(vec![d, a]), [d, a]);
+        assert_eq!(alternate_families(Vec::new()), []);
     }
 }

@@ -11,6 +11,7 @@ mod support;
 
 mod fixture;
 mod grpc;
+mod http2_upstream;
 mod limits;
 mod protocols;
 mod raw;
