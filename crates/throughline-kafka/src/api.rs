@@ -66,7 +66,7 @@ const APIS: [ApiSpec; 72] = [
     parsed(ApiKey::SHARE_FETCH, "ShareFetch", 0, 1..=2),
     parsed(ApiKey::SHARE_ACKNOWLEDGE, "ShareAcknowledge", 0, 1..=2),
     named(ApiKey(2), "ListOffsets", 6),
-    named(ApiKey(9), "OffsetFetch", 6),
+    named(ApiKey::OFFSET_FETCH, "OffsetFetch", 6),
     named(ApiKey(15), "DescribeGroups", 5),
     named(ApiKey(16), "ListGroups", 3),
     named(ApiKey(19), "CreateTopics", 5),
@@ -129,6 +129,7 @@ impl ApiKey {
     pub const FETCH: Self = Self(1);
     pub const METADATA: Self = Self(3);
     pub const OFFSET_COMMIT: Self = Self(8);
+    pub const OFFSET_FETCH: Self = Self(9);
     pub const FIND_COORDINATOR: Self = Self(10);
     pub const JOIN_GROUP: Self = Self(11);
     pub const HEARTBEAT: Self = Self(12);

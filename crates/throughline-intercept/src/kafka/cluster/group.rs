@@ -5,10 +5,10 @@
 //! A connection's group therefore follows from the first of these rules that applies:
 //!
 //! 1. the connection itself named one group;
-//! 2. its group was found before, and still has members;
+//! 2. its group was found before, and its members were not silent for too long;
 //! 3. one group only can read the partition: the group is assigned the partition, or its assignment
-//!    is not known; the connection did not fetch the partition before it was assigned; and no other
-//!    connection to the same broker reads the partition for the group;
+//!    is not known; the connection did not fetch the partition before the member had its offset
+//!    (OffsetFetch); and no other connection to the same broker reads the partition for the group;
 //! 4. the client has one group only, and it was known when the connection began to read.
 //!
 //! Otherwise the group is unknown: a wrong group would settle the deliveries of another one.
@@ -78,6 +78,8 @@ struct ConnectionGroup {
     named: NamedGroup,
     /// Group that was found by elimination.
     found: Option<Arc<str>>,
+    /// Whether the members of that group were silent for too long.
+    is_stale: bool,
 }
 
 /// Group that a connection named itself.
@@ -90,15 +92,20 @@ enum NamedGroup {
     Several,
 }
 
-/// Connection that fetches a partition, and the time of its last request that brought records.
+/// Connection that fetches a partition, since when, and the time of its last request that brought
+/// records.
 #[derive(Debug, Clone, Copy)]
 struct PartitionReader {
     connection: ConnectionId,
+    since: Timestamp,
     requested_at: Timestamp,
 }
 
 /// Maximum number of groups of one client: with more, none is found.
 const MAX_GROUPS: usize = 16;
+
+/// Maximum number of other readers of a partition whose groups are looked for.
+const MAX_OTHER_READERS: usize = 16;
 
 /// Maximum number of connections of one client, and of partitions that they read.
 const MAX_CONNECTIONS: usize = 4096;
@@ -138,6 +145,16 @@ impl GroupTable {
         let client = self.client(connection.client);
         if let Some(membership) = client.membership(member.group, now) {
             membership.assign(member.member, connection.id, assignment, now);
+        }
+    }
+
+    /// Records that a member of a group gets the offsets from which it will read, on the connection
+    /// on which it was seen last.
+    pub(super) fn offsets_fetched(&mut self, connection: ClientConnection<'_>, now: Timestamp) {
+        if let Some(client) = self.clients.get_mut(connection.client) {
+            for membership in &mut client.groups {
+                membership.offsets_fetched(connection.id, now);
+            }
         }
     }
 
@@ -310,9 +327,17 @@ impl ClientGroups {
         for membership in &mut self.groups {
             has_expired |= membership.expire(now);
         }
-        if has_expired {
-            self.retain_groups();
+        if !has_expired {
+            return;
         }
+        let is_empty = |membership: &&GroupMembership| membership.is_empty();
+        for silent in self.groups.iter().filter(is_empty) {
+            let connections = self.connections.values_mut();
+            for connection in connections.filter(|it| it.is_of(&silent.group)) {
+                connection.is_stale = true;
+            }
+        }
+        self.retain_groups();
     }
 
     fn retain_groups(&mut self) {
@@ -337,6 +362,7 @@ impl ClientGroups {
         } else {
             readers.push(PartitionReader {
                 connection: connection.id,
+                since: partition.since,
                 requested_at: partition.requested_at,
             });
         }
@@ -354,28 +380,81 @@ impl ClientGroups {
             NamedGroup::None => false,
             NamedGroup::Several => true,
         };
-        let found = entry.found.as_ref().filter(|_| !is_shared);
-        if let Some(found) = found.filter(|found| self.is_known(found)) {
-            return Some(Arc::clone(found));
+        if let Some(found) = entry.found.as_ref().filter(|_| !is_shared) {
+            // A connection never changes its group: after the departure of the last member, the
+            // records that it had requested are still those of the group, and none of another one.
+            let is_of_group = !entry.is_stale || self.is_known(found);
+            return is_of_group.then(|| Arc::clone(found));
         }
         if self.is_overfull {
             return None;
         }
-        let mut candidates = self
-            .groups
-            .iter()
-            .filter(|group| self.may_read_for(group, connection, partition));
-        let Some(candidate) = candidates.next() else {
+        self.find_other_readers(connection, partition);
+        let (group, is_only) = self.first_candidate(connection, partition);
+        let Some(group) = group else {
             return self.only_group_since(partition.since);
         };
-        let group = Arc::clone(&candidate.group);
-        if candidates.next().is_some() {
+        if !is_only {
             return None;
         }
         if !is_shared && let Some(entry) = self.connections.get_mut(&connection.id) {
             entry.found = Some(Arc::clone(&group));
         }
         Some(group)
+    }
+
+    /// Finds the groups of the other connections to the same broker that read a partition: a group
+    /// that has its reader cannot have another one.
+    fn find_other_readers(
+        &mut self,
+        connection: ClientConnection<'_>,
+        partition: FetchedPartition<'_>,
+    ) {
+        let key = (Arc::clone(partition.topic), partition.index);
+        let readers = self.readers.get(&key).into_iter().flatten();
+        let is_unknown = |reader: &&PartitionReader| {
+            reader.connection != connection.id
+                && self.connections.get(&reader.connection).is_some_and(|it| {
+                    it.broker.as_ref() == connection.broker
+                        && it.found.is_none()
+                        && matches!(it.named, NamedGroup::None)
+                })
+        };
+        let others: Vec<PartitionReader> = readers
+            .filter(is_unknown)
+            .take(MAX_OTHER_READERS)
+            .copied()
+            .collect();
+        for other in others {
+            let reader = ClientConnection {
+                id: other.connection,
+                ..connection
+            };
+            let read = FetchedPartition {
+                since: other.since,
+                requested_at: other.requested_at,
+                ..partition
+            };
+            if let (Some(group), true) = self.first_candidate(reader, read)
+                && let Some(entry) = self.connections.get_mut(&other.connection)
+            {
+                entry.found = Some(group);
+            }
+        }
+    }
+
+    /// Returns a group for which a connection may read a partition, and whether it is the only one.
+    fn first_candidate(
+        &self,
+        connection: ClientConnection<'_>,
+        partition: FetchedPartition<'_>,
+    ) -> (Option<Arc<str>>, bool) {
+        let mut candidates = self
+            .groups
+            .iter()
+            .filter(|group| self.may_read_for(group, connection, partition));
+        let first = candidates.next().map(|it| Arc::clone(&it.group));
+        (first, candidates.next().is_none())
     }
 
     /// Returns the only group of the client, if it was known when a connection began to read. While

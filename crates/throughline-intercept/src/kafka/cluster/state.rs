@@ -263,6 +263,15 @@ impl ClusterState {
         self.groups.assign(connection, member, assignment, now);
     }
 
+    /// Records that a member of a group gets the offsets from which it will read.
+    pub(in crate::kafka) fn offsets_fetched(
+        &mut self,
+        connection: ClientConnection<'_>,
+        now: Timestamp,
+    ) {
+        self.groups.offsets_fetched(connection, now);
+    }
+
     /// Records that a member left its group.
     pub(in crate::kafka) fn leave_group(&mut self, client: &ClientKey, member: GroupMemberId<'_>) {
         self.groups.leave(client, member);

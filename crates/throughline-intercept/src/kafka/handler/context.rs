@@ -101,6 +101,13 @@ impl<C: ClusterHandle> HandlerContext<C> {
             .with_state(|state| state.learn_group(connection, group, sign, now));
     }
 
+    /// Records that a member of a group gets the offsets from which it will read.
+    pub(in crate::kafka) fn offsets_fetched(&self, now: Timestamp) {
+        let connection = self.client_connection();
+        self.cluster
+            .with_state(|state| state.offsets_fetched(connection, now));
+    }
+
     /// Returns the group for which this connection reads a partition; [`None`] when it is unknown
     /// or ambiguous.
     pub(super) fn reader_group(

@@ -92,6 +92,9 @@ impl<C: ClusterHandle> Connection<C> {
             }
             ResponseMatch::Unknown => return self.context.out.skip(reason, 0),
         };
+        if request.head.api == ApiKey::OFFSET_FETCH && !self.tracing_disabled {
+            self.context.offsets_fetched(now);
+        }
         if request.head.api == ApiKey::SASL_HANDSHAKE && request.head.version == 0 {
             // Tokens may have arrived before this response did.
             return self.expect_sasl_token();

@@ -35,6 +35,8 @@ struct GroupMember {
     is_closed: bool,
     /// Partitions of the member; [`None`] while they are not known.
     assignment: Option<Assignment>,
+    /// Time of the assignment, until the member has fetched the offsets of its partitions.
+    awaits_offsets: Option<Timestamp>,
 }
 
 /// Sign of life of a member.
@@ -53,6 +55,10 @@ const MAX_MEMBERS: usize = 64;
 const MAX_ASSIGNED: usize = 4096;
 
 const SECOND: u64 = 1_000_000_000;
+
+/// Time after an assignment within which a member fetches the offsets of its new partitions. Later
+/// OffsetFetch requests are for the application.
+const OFFSETS_TIMEOUT: u64 = 10 * SECOND;
 
 /// Time after which a member counts as gone that sends no heartbeats. Clients send them every three
 /// to ten seconds; sessions time out after 45 seconds.
@@ -116,6 +122,7 @@ impl GroupMembership {
                 last_seen: now,
                 is_closed: false,
                 assignment: sign.is_joining.then(Assignment::new),
+                awaits_offsets: None,
             };
             self.members.insert(member.into(), known);
         }
@@ -141,8 +148,33 @@ impl GroupMembership {
         let is_complete = assignment.len() <= MAX_ASSIGNED;
         assignment.shrink_to_fit();
         known.assignment = is_complete.then_some(assignment);
+        known.awaits_offsets = Some(now);
         self.assigned_at = now;
         self.update_assigned(now);
+    }
+
+    /// Records that the members of a connection get the offsets of their partitions. They fetch
+    /// new partitions after that only, so that these count as assigned from then on.
+    pub(super) fn offsets_fetched(&mut self, connection: ConnectionId, now: Timestamp) {
+        for member in self.members.values_mut() {
+            if member.connection != connection {
+                continue;
+            }
+            let awaited = member.awaits_offsets.take();
+            let is_current = |since: &Timestamp| since.saturating_add(OFFSETS_TIMEOUT) > now;
+            let Some(since) = awaited.filter(is_current) else {
+                continue;
+            };
+            for (topic, partition) in member.assignment.iter().flatten() {
+                let assigned = self.assigned.get_mut(topic);
+                if let Some(assigned) = assigned.and_then(|it| it.get_mut(partition))
+                    // Partitions that the member had before are read already.
+                    && *assigned == since
+                {
+                    *assigned = now;
+                }
+            }
+        }
     }
 
     pub(super) fn remove_member(&mut self, member: &str) {

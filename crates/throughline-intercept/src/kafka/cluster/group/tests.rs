@@ -43,6 +43,23 @@ impl Host {
         self.table.assign(connection, member, assignment, now);
     }
 
+    /// Gives a member the offset of its partition.
+    fn fetch_offsets(&mut self, connection: u64, now: Timestamp) {
+        let client = self.client.clone();
+        let connection = ClientConnection {
+            client: &client,
+            id: ConnectionId(connection),
+            broker: None,
+        };
+        self.table.offsets_fetched(connection, now);
+    }
+
+    /// Has the only member of a group leave it.
+    fn leave(&mut self, group: &str) {
+        let (client, member) = (self.client.clone(), GroupMemberId { group, member: "m" });
+        self.table.leave(&client, member);
+    }
+
     /// Records a heartbeat of a member.
     fn heartbeat(&mut self, connection: u64, group: &str, now: Timestamp) {
         let client = self.client.clone();
@@ -114,6 +131,57 @@ fn groups_that_were_assigned_a_partition_at_once_are_ambiguous() {
     );
     host.table.close(&client, ConnectionId(4), 13);
     assert_eq!(host.reader(3, 11, 14).as_deref(), Some("a"));
+}
+
+#[test]
+fn groups_that_were_assigned_a_partition_at_once_are_told_apart_by_their_offsets() {
+    let mut host = Host::new();
+    host.assign(1, "a", 10);
+    host.assign(2, "b", 11);
+    host.fetch_offsets(1, 12);
+    host.fetch_offsets(2, 14);
+    // The first reader began before the other group had its offset.
+    assert_eq!(host.reader(4, 15, 16), None);
+    assert_eq!(host.reader(3, 13, 17).as_deref(), Some("a"));
+    assert_eq!(host.reader(4, 15, 18).as_deref(), Some("b"));
+}
+
+#[test]
+fn later_offset_fetches_say_nothing() {
+    let mut host = Host::new();
+    host.assign(1, "a", 10);
+    host.fetch_offsets(1, 11);
+    host.assign(2, "b", 20);
+    // The application of the first group looks at its offset; its partition is read since long.
+    host.fetch_offsets(1, 30);
+    host.fetch_offsets(2, 11 * SECOND);
+    assert_eq!(host.reader(3, 25, 31), None);
+    assert_eq!(host.reader(4, 12, 32).as_deref(), Some("a"));
+}
+
+#[test]
+fn other_reader_of_a_partition_is_found_first() {
+    let mut host = Host::new();
+    host.assign(1, "a", 10);
+    host.assign(2, "b", 10);
+    host.fetch_offsets(1, 12);
+    assert_eq!(host.reader(3, 13, 13), None);
+    host.fetch_offsets(2, 14);
+    // The next response of the first reader comes after the first one of the second reader.
+    assert_eq!(host.reader(5, 15, 16).as_deref(), Some("b"));
+    assert_eq!(host.reader(3, 13, 17).as_deref(), Some("a"));
+}
+
+#[test]
+fn last_records_of_a_group_that_left_are_none_of_another_group() {
+    let mut host = Host::new();
+    host.assign(1, "b", 5);
+    host.assign(2, "a", 10);
+    assert_eq!(host.reader(3, 7, 12).as_deref(), Some("b"));
+    assert_eq!(host.reader(4, 11, 12).as_deref(), Some("a"));
+    host.leave("a");
+    assert_eq!(host.reader(4, 11, 19).as_deref(), Some("a"));
+    assert_eq!(host.reader(3, 7, 21).as_deref(), Some("b"));
 }
 
 #[test]
