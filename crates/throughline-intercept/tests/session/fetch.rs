@@ -701,3 +701,25 @@ fn tombstone_has_an_attribute() {
         &Value::Bool(true)
     );
 }
+
+#[test]
+fn records_for_a_client_that_closed_have_neither_spans_nor_lag() {
+    let mut pair = Pair::new(Settings::default());
+    let ask = FetchSpec {
+        version: 12,
+        offset: Some(40),
+        ..FetchSpec::default()
+    };
+    pair.client(ask.frame());
+    pair.close(Side::Client);
+    let batch = BatchSpec::of(vec![traced("a")]).at(40);
+    let answer = ask.answer(batch.bytes(), 45, &[]);
+    pair.broker(&answer);
+    assert_eq!(pair.take_client(), answer, "a client may still read");
+    assert!(pair.spans.is_empty(), "{:?}", pair.spans);
+    let has_lag = pair
+        .events
+        .iter()
+        .any(|it| matches!(it, SessionEvent::Lag { .. }));
+    assert!(!has_lag, "{:?}", pair.events);
+}

@@ -25,6 +25,8 @@ pub(super) struct Connection<C: ClusterHandle> {
     pub(super) in_flight: InFlightRequests,
     pub(super) sasl: SaslExchange,
     pub(super) replay: ReplayState,
+    /// The client sends no more requests, and is most likely gone.
+    pub(super) client_closed: bool,
     /// The broker sends no more responses.
     broker_closed: bool,
     /// An internal error occurred: only frames that must be changed are read.
@@ -48,6 +50,7 @@ impl<C: ClusterHandle> Connection<C> {
             in_flight: InFlightRequests::default(),
             sasl: SaslExchange::default(),
             replay: ReplayState::default(),
+            client_closed: false,
             broker_closed: false,
             tracing_disabled: false,
         }
@@ -109,7 +112,10 @@ impl<C: ClusterHandle> Connection<C> {
     /// Takes the end of one side's stream: bytes of an incomplete frame pass.
     pub(super) const fn set_closed(&mut self, side: Side) {
         match side {
-            Side::Client => self.requests.framer.set_opaque(),
+            Side::Client => {
+                self.requests.framer.set_opaque();
+                self.client_closed = true;
+            }
             Side::Broker => {
                 self.responses.framer.set_opaque();
                 self.broker_closed = true;

@@ -142,6 +142,10 @@ impl<C: ClusterHandle> Connection<C> {
         }
         match &request.pending {
             PendingRequest::Plain => FrameAction::Pass,
+            // Nobody gets the records that a client had requested before it closed.
+            PendingRequest::Fetch(_) | PendingRequest::ShareFetch(_) if self.client_closed => {
+                FrameAction::Pass
+            }
             // Only Change: addresses in a Fetch are hints, clients fall back to Metadata (KIP-951).
             PendingRequest::Fetch(_) if is_addressed && head.version >= FETCH_ENDPOINTS_SINCE => {
                 FrameAction::Change
