@@ -17,10 +17,10 @@ mod support;
 
 use std::time::Instant;
 
-use support::case::RoundTripCase;
+use support::case::{BrokerPath, RoundTripCase};
 use support::fixture::{KafkaFixture, full};
 use throughline_testkit::clients::ClientLibrary;
-use throughline_testkit::kafka::{MECHANISMS, SecurityProtocol};
+use throughline_testkit::kafka::{ApacheBroker, EARLIER_VERSION, MECHANISMS, SecurityProtocol};
 
 const CODECS: [&str; 5] = ["none", "gzip", "snappy", "lz4", "zstd"];
 
@@ -36,25 +36,66 @@ fn run_case(case: &RoundTripCase<'_>) {
     eprintln!("{}: {:.1} s", case.topic, begin.elapsed().as_secs_f32());
 }
 
+/// Returns the clients of the everyday run, or all that a current Kafka accepts.
+fn clients_or(everyday: &[ClientLibrary]) -> Vec<ClientLibrary> {
+    if full() {
+        [&ClientLibrary::ALL[..], &ClientLibrary::FURTHER].concat()
+    } else {
+        everyday.to_vec()
+    }
+}
+
 #[test]
 fn every_client_with_every_codec() {
     let fixture = KafkaFixture::shared();
     let path = fixture.sidecar("codecs", &[]);
+    run_codecs(&fixture, &path, &ClientLibrary::ALL);
+}
+
+/// Returns whether a client has a codec: zstd came with Kafka 2.1.
+fn has_codec(client: ClientLibrary, codec: &str) -> bool {
+    codec != "zstd" || !ClientLibrary::EARLIER.contains(&client)
+}
+
+#[test]
+fn further_clients_with_every_codec() {
+    let fixture = KafkaFixture::shared();
+    let path = fixture.sidecar("further-codecs", &[]);
+    run_codecs(
+        &fixture,
+        &path,
+        if full() {
+            &ClientLibrary::FURTHER
+        } else {
+            &[ClientLibrary::Sarama, ClientLibrary::KafkaGo]
+        },
+    );
+}
+
+#[test]
+fn earlier_clients_with_every_codec() {
+    if !full() {
+        return;
+    }
+    let kafka = ApacheBroker::builder().version(EARLIER_VERSION);
+    let fixture = KafkaFixture::start(kafka);
+    let path = fixture.sidecar("earlier-codecs", &[]);
+    run_codecs(&fixture, &path, &ClientLibrary::EARLIER);
+}
+
+/// Runs clients with one codec each, in the full run with every codec.
+fn run_codecs(fixture: &KafkaFixture, path: &BrokerPath, clients: &[ClientLibrary]) {
     let each = if full() { CODECS.len() } else { 1 };
-    for (number, client) in ClientLibrary::ALL.into_iter().enumerate() {
+    for (number, client) in clients.iter().enumerate() {
         for further in 0..each {
             let codec = CODECS[(number + further + 4) % CODECS.len()];
-            let case = RoundTripCase::new(
-                &fixture,
-                &path,
-                format!("{}-{codec}", client.name()),
-                client,
-            );
-            run_case(
-                &case
-                    .records(if full() { 400 } else { 60 })
-                    .produce(&[("codec", codec)]),
-            );
+            if !has_codec(*client, codec) {
+                continue;
+            }
+            let topic = format!("{}-{codec}", client.name());
+            let case = RoundTripCase::new(fixture, path, topic, *client);
+            let case = case.records(if full() { 400 } else { 60 });
+            run_case(&case.produce(&[("codec", codec)]));
         }
     }
 }
@@ -63,17 +104,17 @@ fn every_client_with_every_codec() {
 fn every_acks_setting() {
     let fixture = KafkaFixture::shared();
     let path = fixture.sidecar("acknowledgements", &[]);
-    let clients: &[ClientLibrary] = if full() {
-        &ClientLibrary::ALL
-    } else {
-        &[ClientLibrary::Java, ClientLibrary::Confluent]
-    };
-    for client in clients {
+    let clients = clients_or(&[ClientLibrary::Java, ClientLibrary::Confluent]);
+    for client in &clients {
         for (name, options) in [
             ("0", ("acks", "0")),
             ("1", ("acks", "1")),
             ("idempotent", ("idempotent", "true")),
         ] {
+            // kafka-go has no idempotent producer.
+            if *client == ClientLibrary::KafkaGo && name == "idempotent" {
+                continue;
+            }
             run_case(
                 &RoundTripCase::new(
                     &fixture,
@@ -111,12 +152,10 @@ fn record_is_read_by_a_client_of_another_language() {
 fn aborted_records_have_producer_spans_only() {
     let fixture = KafkaFixture::shared();
     let path = fixture.sidecar("transactions", &[]);
-    let clients: &[ClientLibrary] = if full() {
-        &ClientLibrary::ALL
-    } else {
-        &[ClientLibrary::Java, ClientLibrary::FranzGo]
-    };
-    for client in clients {
+    let mut clients = clients_or(&[ClientLibrary::Java, ClientLibrary::FranzGo]);
+    // kafka-go has no transactions.
+    clients.retain(|client| *client != ClientLibrary::KafkaGo);
+    for client in &clients {
         let topic = format!("{}-transactions", client.name());
         let case = RoundTripCase::new(&fixture, &path, topic.clone(), *client);
         let case = case.produce(&[
@@ -146,6 +185,23 @@ fn consumer_groups_of_kip_848() {
             *client,
         );
         run_case(&case.consume(&[("protocol", "consumer")]));
+    }
+}
+
+#[test]
+fn commits_on_a_timer_settle_every_record() {
+    let fixture = KafkaFixture::shared();
+    let path = fixture.sidecar("automatic-commits", &[]);
+    let clients = [
+        ClientLibrary::Java,
+        ClientLibrary::KafkaPython,
+        ClientLibrary::Confluent,
+        ClientLibrary::Aiokafka,
+    ];
+    for client in if full() { &clients[..] } else { &clients[..2] } {
+        let topic = format!("{}-automatic-commits", client.name());
+        let case = RoundTripCase::new(&fixture, &path, topic, *client);
+        run_case(&case.consume(&[("auto-commit", "true")]));
     }
 }
 

@@ -8,6 +8,8 @@ mod go;
 mod h2spec;
 mod install;
 mod java;
+mod java_old;
+mod mirror;
 mod node;
 mod python;
 
@@ -33,6 +35,20 @@ pub enum ClientLibrary {
     Kafkajs,
     /// franz-go.
     FranzGo,
+    /// sarama.
+    Sarama,
+    /// kafka-go.
+    KafkaGo,
+    /// aiokafka.
+    Aiokafka,
+    /// Apache Kafka's Java client 2.4.
+    Java24,
+    /// kafka-python 1.4, which needs a Kafka before 4.0.
+    KafkaPython14,
+    /// Apache Kafka's Java client 0.11, which needs a Kafka before 4.0.
+    Java011,
+    /// Apache Kafka's Java client 1.1, which needs a Kafka before 4.0.
+    Java11,
 }
 
 /// Paths of all installed clients.
@@ -45,10 +61,13 @@ pub struct ClientPrograms {
     rdkafka: PathBuf,
 }
 
+/// Main class of the Java programs.
+const MAIN: &str = "clients.Main";
+
 // === impl ClientLibrary ===
 
 impl ClientLibrary {
-    /// All clients.
+    /// Clients of the everyday test run.
     pub const ALL: [Self; 6] = [
         Self::Java,
         Self::Confluent,
@@ -58,7 +77,13 @@ impl ClientLibrary {
         Self::FranzGo,
     ];
 
-    /// Returns its name, which is also its `client.id`.
+    /// Further clients of the full test run.
+    pub const FURTHER: [Self; 4] = [Self::Sarama, Self::KafkaGo, Self::Aiokafka, Self::Java24];
+
+    /// Clients whose requests a broker since Kafka 4.0 does not accept (KIP-896).
+    pub const EARLIER: [Self; 3] = [Self::KafkaPython14, Self::Java011, Self::Java11];
+
+    /// Returns its name.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -68,6 +93,13 @@ impl ClientLibrary {
             Self::KafkaPython => "kafka-python",
             Self::Kafkajs => "kafkajs",
             Self::FranzGo => "franz-go",
+            Self::Sarama => "sarama",
+            Self::KafkaGo => "kafka-go",
+            Self::Aiokafka => "aiokafka",
+            Self::Java24 => "java-2.4",
+            Self::KafkaPython14 => "kafka-python-1.4",
+            Self::Java011 => "java-0.11",
+            Self::Java11 => "java-1.1",
         }
     }
 }
@@ -99,13 +131,20 @@ impl ClientPrograms {
     pub fn spec(&self, client: ClientLibrary) -> Result<ProcessSpec> {
         let sources = repository_root().join("e2e/clients");
         // Bytecode files would change the folder of sources.
-        let python = |script: &str| {
-            let spec = ProcessSpec::new(client.name(), self.python.join("bin/python"));
+        let python_of = |environment: &Path, script: &str| {
+            let spec = ProcessSpec::new(client.name(), environment.join("bin/python"));
             spec.arg(sources.join("python").join(script))
                 .env("PYTHONDONTWRITEBYTECODE", "1")
         };
+        let python = |script: &str| python_of(&self.python, script);
+        let go = || ProcessSpec::new(client.name(), &self.go).arg(client.name());
+        // Installed when they are used first: the everyday run does without them.
+        let java_old = |version: &str| {
+            let built = java_old::install_client(&sources)?;
+            java_spec(&[], &java_old::classes(&built, version), MAIN)
+        };
         Ok(match client {
-            ClientLibrary::Java => self.java(&[], &java::classes(&self.java))?,
+            ClientLibrary::Java => java_spec(&[], &java::classes(&self.java), MAIN)?,
             ClientLibrary::Confluent => python("confluent.py"),
             ClientLibrary::KafkaPython => python("kafka_python.py"),
             ClientLibrary::Kafkajs => {
@@ -113,7 +152,15 @@ impl ClientPrograms {
                     ProcessSpec::new(client.name(), "node").arg(sources.join("node/client.js"));
                 spec.env("NODE_PATH", self.node.join("node_modules"))
             }
-            ClientLibrary::FranzGo => ProcessSpec::new(client.name(), &self.go),
+            ClientLibrary::FranzGo | ClientLibrary::Sarama | ClientLibrary::KafkaGo => go(),
+            ClientLibrary::Aiokafka => python("aiokafka_client.py"),
+            ClientLibrary::Java24 => java_old("2.4.1")?,
+            ClientLibrary::Java11 => java_old("1.1.1")?,
+            ClientLibrary::Java011 => java_old("0.11.0.3")?,
+            ClientLibrary::KafkaPython14 => {
+                let environment = python::install_earlier_client(&sources.join("python"))?;
+                python_of(&environment, "kafka_python.py")
+            }
             ClientLibrary::Rdkafka => ProcessSpec::new(client.name(), &self.rdkafka),
         })
     }
@@ -124,9 +171,10 @@ impl ClientPrograms {
     /// # Errors
     /// Fails if Java is missing.
     pub fn java_with_agent(&self) -> Result<ProcessSpec> {
-        self.java(
+        java_spec(
             &[format!("-javaagent:{}", java::agent(&self.java)?.display())],
             &java::classes(&self.java),
+            MAIN,
         )
     }
 
@@ -135,24 +183,35 @@ impl ClientPrograms {
     /// # Errors
     /// Fails if Java is missing.
     pub fn streams(&self) -> Result<ProcessSpec> {
-        self.java(&[], &java::streams_classes(&self.java))
+        java_spec(&[], &java::streams_classes(&self.java), MAIN)
     }
+}
 
-    fn java(&self, options: &[String], classes: &str) -> Result<ProcessSpec> {
-        // Tests start many short-lived JVMs: the serial collector and C1 alone start faster and use
-        // less memory.
-        let tuning = [
-            "-Xmx256m",
-            "-XX:+UseSerialGC",
-            "-XX:TieredStopAtLevel=1",
-            "-Xshare:auto",
-        ];
-        let log = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn";
-        let spec = ProcessSpec::new("java", crate::kafka::java()?)
-            .args(tuning)
-            .args(options.iter().cloned());
-        Ok(spec.args([log, "-cp", classes, "clients.Main"]))
-    }
+/// Returns MirrorMaker 2, configured by a properties file.
+///
+/// # Errors
+/// Fails if a tool is missing or fails; the message names the remedy.
+pub fn mirror_maker(properties: &Path) -> Result<ProcessSpec> {
+    let jars = mirror::install_mirror_maker(&repository_root().join("e2e/clients/mirror"))?;
+    let classes = format!("{}/*", jars.display());
+    Ok(java_spec(&[], &classes, mirror::MAIN)?.arg(properties))
+}
+
+/// Returns the spec of a JVM that runs a class.
+fn java_spec(options: &[String], classes: &str, main: &str) -> Result<ProcessSpec> {
+    // Tests start many short-lived JVMs: the serial collector and C1 alone start faster and use
+    // less memory.
+    let tuning = [
+        "-Xmx256m",
+        "-XX:+UseSerialGC",
+        "-XX:TieredStopAtLevel=1",
+        "-Xshare:auto",
+    ];
+    let log = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn";
+    let spec = ProcessSpec::new("java", crate::kafka::java()?)
+        .args(tuning)
+        .args(options.iter().cloned());
+    Ok(spec.args([log, "-cp", classes, main]))
 }
 
 /// Fetches and builds all clients, so that the first test does not have to.

@@ -49,7 +49,7 @@ const writer = path => {
 }
 
 const connection = options => ({
-  clientId: options['client-id'] ?? 'kafkajs',
+  ...(options['client-id'] && { clientId: options['client-id'] }),
   brokers: options.bootstrap.split(','),
   logLevel: logLevel.WARN,
   retry: { initialRetryTime: 100, maxRetryTime: 1000, retries: 60 },

@@ -19,9 +19,10 @@ import lines
 def connection(options):
     settings = {
         "bootstrap.servers": options["bootstrap"],
-        "client.id": options.get("client-id", "confluent"),
         "security.protocol": options.get("security", "plaintext"),
     }
+    if "client-id" in options:
+        settings["client.id"] = options["client-id"]
     if "mechanism" in options:
         settings |= {
             "sasl.mechanism": options["mechanism"],
@@ -135,7 +136,7 @@ def group(settings, options, output, count, deadline):
     consumer = Consumer(settings | {
         "group.protocol": options.get("protocol", "classic"),
         "auto.offset.reset": "earliest",
-        "enable.auto.commit": "false",
+        "enable.auto.commit": options.get("auto-commit", "false"),
         "isolation.level": options.get("isolation", "read_uncommitted"),
         "topic.metadata.refresh.interval.ms": options.get("metadata-age", "300000"),
         "fetch.wait.max.ms": "50",
@@ -150,7 +151,8 @@ def group(settings, options, output, count, deadline):
             print(message.error(), file=sys.stderr)
             continue
         output.write(line(message))
-        handled[message.topic(), message.partition()] = message.offset() + 1
+        if options.get("auto-commit") != "true":
+            handled[message.topic(), message.partition()] = message.offset() + 1
         seen += places.count(message.topic(), message.partition(), message.offset())
     last = offsets([TopicPartition(*place) for place in handled])
     if last:

@@ -1,22 +1,31 @@
-"""kafka-python (pure Python) as a client under test: produces, consumes; classic groups."""
+"""kafka-python (pure Python) as a client under test: produces, consumes; classic groups.
+
+Version 1.4 runs this program as well; it has no idempotent producer and no isolation level.
+"""
 
 import logging
 import sys
 import time
 
-from kafka import KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartition
+from kafka import (
+    KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartition, __version__,
+)
 
 import lines
 
 # Only the log shows how the client reacts to a lost topic.
 logging.basicConfig(level="INFO", format="%(relativeCreated)d %(name)s %(message)s")
 
+IS_OLD = __version__.startswith("1.")
+
+
 def connection(options):
     settings = {
         "bootstrap_servers": options["bootstrap"],
-        "client_id": options.get("client-id", "kafka-python"),
         "security_protocol": options.get("security", "plaintext").upper(),
     }
+    if "client-id" in options:
+        settings["client_id"] = options["client-id"]
     if "mechanism" in options:
         settings |= {
             "sasl_mechanism": options["mechanism"],
@@ -35,11 +44,12 @@ def produce(options):
     settings = connection(options) | {
         "compression_type": None if codec == "none" else codec,
         "acks": acks if acks == "all" else int(acks),
-        "enable_idempotence": options.get("idempotent") == "true",
         "linger_ms": int(options.get("linger", "5")),
         "max_in_flight_requests_per_connection": int(options.get("in-flight", "5")),
         "batch_size": int(options.get("batch-size", "16384")),
     }
+    if not IS_OLD:
+        settings["enable_idempotence"] = options.get("idempotent") == "true"
     if "transactional" in options:
         settings |= {
             "transactional_id": options["transactional"],
@@ -95,12 +105,13 @@ def transactions(producer, count, send, write, line, options):
 
 
 def subscriber(options):
+    isolation = {"isolation_level": options.get("isolation", "read_uncommitted")}
     consumer = KafkaConsumer(
         **connection(options),
+        **({} if IS_OLD else isolation),
         group_id=options["group"],
         auto_offset_reset="earliest",
-        enable_auto_commit=False,
-        isolation_level=options.get("isolation", "read_uncommitted"),
+        enable_auto_commit=options.get("auto-commit") == "true",
         metadata_max_age_ms=int(options.get("metadata-age", "300000")),
         fetch_max_wait_ms=50,
         heartbeat_interval_ms=500,
@@ -151,11 +162,12 @@ def consume(options):
                     record.key, record.value, record.headers,
                 ))
                 partition = TopicPartition(record.topic, record.partition)
-                handled[partition] = OffsetAndMetadata(record.offset + 1, "", -1)
+                epoch = [] if IS_OLD else [-1]
+                handled[partition] = OffsetAndMetadata(record.offset + 1, "", *epoch)
                 seen += places.count(record.topic, record.partition, record.offset)
         # `poll` rebalances: handled records are committed before it, so that none is read twice.
         returns.positions |= {partition: next.offset for partition, next in handled.items()}
-        if handled:
+        if handled and options.get("auto-commit") != "true":
             consumer.commit(handled)
     consumer.close()
 

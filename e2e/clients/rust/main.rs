@@ -50,9 +50,10 @@ fn main() -> Result<()> {
 
 fn connection(options: &Options) -> Result<ClientConfig> {
     let mut config = ClientConfig::new();
-    config
-        .set("bootstrap.servers", options.get("bootstrap")?)
-        .set("client.id", options.or("client-id", "rdkafka"));
+    config.set("bootstrap.servers", options.get("bootstrap")?);
+    if let Some(id) = options.find("client-id") {
+        config.set("client.id", id);
+    }
     config.set("security.protocol", options.or("security", "plaintext"));
     if let Some(mechanism) = options.find("mechanism") {
         config.set("sasl.mechanism", mechanism);

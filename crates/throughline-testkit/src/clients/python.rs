@@ -1,4 +1,4 @@
-//! The Python clients, in one virtual environment.
+//! The Python clients, in one virtual environment, and an earlier one in its own.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,23 +10,34 @@ use super::install::{install, run};
 /// Returns the folder of the virtual environment.
 pub(super) fn install_client(sources: &Path, progress: &mut dyn FnMut(&str)) -> Result<PathBuf> {
     let requirements = sources.join("requirements.txt");
-    install(
-        "client-python",
-        std::slice::from_ref(&requirements),
-        |into| {
-            progress("fetching the Python clients (about 30 MB, once)");
-            // The system's Python may forbid installations outside of a virtual environment (PEP
-            // 668).
-            let mut venv = Command::new("python3");
-            venv.args(["-m", "venv"]).arg(into);
-            run(&mut venv, "on Debian: apt-get install python3-venv")?;
-            let mut pip = Command::new(into.join("bin/python"));
-            pip.args(["-m", "pip", "install", "--quiet", "--requirement"])
-                .arg(&requirements);
-            run(
-                &mut pip,
-                "the virtual environment is incomplete: remove its folder in .tools/",
-            )
-        },
-    )
+    install_requirements("client-python", &requirements, || {
+        progress("fetching the Python clients (about 30 MB, once)");
+    })
+}
+
+/// Returns the folder of the virtual environment of kafka-python 1.4.
+pub(super) fn install_earlier_client(sources: &Path) -> Result<PathBuf> {
+    let requirements = sources.join("requirements-1.4.txt");
+    install_requirements("client-python-earlier", &requirements, || {})
+}
+
+fn install_requirements(
+    name: &str,
+    requirements: &PathBuf,
+    begin: impl FnOnce(),
+) -> Result<PathBuf> {
+    install(name, std::slice::from_ref(requirements), |into| {
+        begin();
+        // The system's Python may forbid installations outside of a virtual environment (PEP 668).
+        let mut venv = Command::new("python3");
+        venv.args(["-m", "venv"]).arg(into);
+        run(&mut venv, "on Debian: apt-get install python3-venv")?;
+        let mut pip = Command::new(into.join("bin/python"));
+        pip.args(["-m", "pip", "install", "--quiet", "--requirement"])
+            .arg(requirements);
+        run(
+            &mut pip,
+            "the virtual environment is incomplete: remove its folder in .tools/",
+        )
+    })
 }

@@ -42,6 +42,13 @@ pub struct ApacheBuilder {
 // === impl ApacheBuilder ===
 
 impl ApacheBuilder {
+    /// Sets the version of Apache Kafka: [`super::VERSION`] or [`super::EARLIER_VERSION`].
+    #[must_use]
+    pub const fn version(mut self, version: &'static str) -> Self {
+        self.settings.version = version;
+        self
+    }
+
     /// Sets a property of every broker, such as `message.max.bytes`.
     #[must_use]
     pub fn property(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
@@ -97,8 +104,8 @@ impl ApacheBuilder {
     /// output lines.
     pub fn start(self, progress: &mut dyn FnMut(&str)) -> Result<ApacheBroker> {
         ensure!(self.settings.nodes > 0, "a cluster needs at least one node");
-        let jars = jars::fetch(progress)?;
-        progress(&format!("starting Apache Kafka {}", super::VERSION));
+        let jars = jars::fetch_version(self.settings.version, progress)?;
+        progress(&format!("starting Apache Kafka {}", self.settings.version));
         let home = tempfile::Builder::new()
             .prefix("throughline-kafka-")
             .tempdir()?;

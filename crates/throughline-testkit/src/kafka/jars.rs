@@ -12,9 +12,12 @@ use crate::build::repository_root;
 /// Version of Apache Kafka, the same as in `pom.xml`.
 pub const VERSION: &str = "4.4.0";
 
+/// The last release line that accepts clients from before Kafka 2.1 (KIP-896).
+pub const EARLIER_VERSION: &str = "3.9.2";
+
 const POM: &str = include_str!("pom.xml");
 
-/// Returns the folder with the jars. If it does not exist, Maven fetches about 43 MB, and
+/// Returns the folder with the jars of [`VERSION`]. If it does not exist, Maven fetches about 43 MB, and
 /// `progress` is called.
 ///
 /// The folder gets its name only when it is complete, so an interrupted fetch is repeated. Two
@@ -23,13 +26,18 @@ const POM: &str = include_str!("pom.xml");
 /// # Errors
 /// Fails if Maven is missing or fails; the message names the remedy.
 pub fn fetch(progress: &mut dyn FnMut(&str)) -> Result<PathBuf> {
+    fetch_version(VERSION, progress)
+}
+
+/// Returns the folder with the jars of a version, as [`fetch`] does.
+pub(super) fn fetch_version(version: &str, progress: &mut dyn FnMut(&str)) -> Result<PathBuf> {
     let tools = repository_root().join(".tools");
-    let jars = tools.join(format!("kafka-{VERSION}"));
+    let jars = tools.join(format!("kafka-{version}"));
     if jars.is_dir() {
         return Ok(jars);
     }
     progress(&format!(
-        "fetching Apache Kafka {VERSION} from Maven Central into {}",
+        "fetching Apache Kafka {version} from Maven Central into {}",
         jars.display()
     ));
     fs::create_dir_all(&tools).with_context(|| format!("creating {}", tools.display()))?;
@@ -37,8 +45,12 @@ pub fn fetch(progress: &mut dyn FnMut(&str)) -> Result<PathBuf> {
         .prefix("kafka-unfinished-")
         .tempdir_in(&tools)?;
     let pom = unfinished.path().join("pom.xml");
-    fs::write(&pom, POM)?;
-    copy_dependencies(&pom, &unfinished.path().join("jars"))?;
+    let requested = format!("<kafka.version>{version}<");
+    fs::write(
+        &pom,
+        POM.replace(&format!("<kafka.version>{VERSION}<"), &requested),
+    )?;
+    copy_dependencies(version, &pom, &unfinished.path().join("jars"))?;
     // A rename is atomic: a concurrent fetch that finished first wins, and its result is the same.
     match fs::rename(unfinished.path().join("jars"), &jars) {
         Err(_) if jars.is_dir() => Ok(jars),
@@ -48,7 +60,7 @@ pub fn fetch(progress: &mut dyn FnMut(&str)) -> Result<PathBuf> {
     }
 }
 
-fn copy_dependencies(pom: &Path, into: &Path) -> Result<()> {
+fn copy_dependencies(version: &str, pom: &Path, into: &Path) -> Result<()> {
     let mut maven = Command::new("mvn");
     maven.args(["--batch-mode", "--quiet", "--file"]).arg(pom);
     maven.args(["dependency:copy-dependencies", "-DincludeScope=runtime"]);
@@ -67,7 +79,7 @@ fn copy_dependencies(pom: &Path, into: &Path) -> Result<()> {
     if !output.status.success() {
         let stdout = String::from_utf8_lossy(&output.stdout);
         bail!(
-            "Maven could not fetch the jars of Apache Kafka {VERSION} ({}):\n{stdout}",
+            "Maven could not fetch the jars of Apache Kafka {version} ({}):\n{stdout}",
             output.status
         );
     }

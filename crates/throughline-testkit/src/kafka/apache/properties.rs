@@ -104,6 +104,9 @@ fn default_properties(nodes: u16) -> BTreeMap<String, String> {
         ("group.initial.rebalance.delay.ms", "0"),
         ("group.consumer.min.heartbeat.interval.ms", "500"),
         ("group.consumer.heartbeat.interval.ms", "500"),
+        ("group.streams.min.heartbeat.interval.ms", "500"),
+        ("group.streams.heartbeat.interval.ms", "500"),
+        ("group.streams.initial.rebalance.delay.ms", "0"),
         ("group.share.min.heartbeat.interval.ms", "500"),
         ("group.share.heartbeat.interval.ms", "500"),
         // Tests use old timestamps, which retention by time would delete.

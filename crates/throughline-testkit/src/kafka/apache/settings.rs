@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use crate::kafka::jars::VERSION;
 use crate::kafka::security::SecurityProtocol;
 
 /// The settings of an Apache Kafka cluster.
 #[derive(Debug, Clone)]
 pub(super) struct ClusterSettings {
+    /// Version of Apache Kafka.
+    pub(super) version: &'static str,
     /// Broker properties of the test, which replace our defaults.
     pub(super) properties: BTreeMap<String, String>,
     /// Number of nodes.
@@ -26,6 +29,7 @@ pub(super) struct ClusterSettings {
 impl Default for ClusterSettings {
     fn default() -> Self {
         Self {
+            version: VERSION,
             properties: BTreeMap::new(),
             nodes: 1,
             listeners: vec![SecurityProtocol::Plaintext],

@@ -54,7 +54,8 @@ final class Consume {
             properties.put("heartbeat.interval.ms", "500");
         }
         properties.put("auto.offset.reset", "earliest");
-        properties.put("enable.auto.commit", "false");
+        boolean isAutomatic = options.is("auto-commit");
+        properties.put("enable.auto.commit", Boolean.toString(isAutomatic));
         properties.put("isolation.level", options.get("isolation", "read_uncommitted"));
         properties.put("metadata.max.age.ms", options.get("metadata-age", "300000"));
         var plain = new KafkaConsumer<>(
@@ -71,9 +72,11 @@ final class Consume {
                         break;
                     }
                     lines.write(Lines.line(record));
-                    handled.put(
-                        new TopicPartition(record.topic(), record.partition()),
-                        new OffsetAndMetadata(record.offset() + 1));
+                    if (!isAutomatic) {
+                        handled.put(
+                            new TopicPartition(record.topic(), record.partition()),
+                            new OffsetAndMetadata(record.offset() + 1));
+                    }
                     boolean isNew = positions.add(
                         record.topic() + "/" + record.partition() + "/" + record.offset());
                     seen += isNew || !distinct ? 1 : 0;
@@ -117,8 +120,9 @@ final class Consume {
                     boolean isFirst = record.deliveryCount().orElse((short) 1) == 1;
                     boolean release =
                         releaseEvery > 0 && record.offset() % releaseEvery == 0 && isFirst;
-                    ObjectNode line = Lines.line(record);
-                    lines.write(line.put("released", release));
+                    ObjectNode line = Lines.line(record).put("released", release);
+                    record.deliveryCount().ifPresent(it -> line.put("delivery_count", it));
+                    lines.write(line);
                     consumer.acknowledge(
                         record, release ? AcknowledgeType.RELEASE : AcknowledgeType.ACCEPT);
                     accepted += release ? 0 : 1;

@@ -65,7 +65,6 @@ final class Lines {
             pair.add(text(header.key().getBytes(StandardCharsets.UTF_8)));
             pair.add(header.value() == null ? null : text(header.value()));
         }
-        record.deliveryCount().ifPresent(count -> line.put("delivery_count", count));
         return line;
     }
 

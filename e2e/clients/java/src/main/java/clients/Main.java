@@ -10,7 +10,10 @@ public final class Main {
         int first = Math.min(1, args.length);
         Options options = Options.parse(Arrays.copyOfRange(args, first, args.length));
         switch (args.length == 0 ? "" : args[0]) {
-            case "produce" -> Produce.run(options);
+            case "produce" -> {
+                Lines lines = new Lines(options);
+                Produce.run(options, lines, Tracing.of(options, lines)::producer);
+            }
             case "consume" -> Consume.run(options);
             case "streams" -> Copy.run(options);
             default -> throw new IllegalArgumentException(

@@ -50,7 +50,9 @@ final class Options {
     Properties connection() throws IOException {
         Properties properties = new Properties();
         properties.put("bootstrap.servers", get("bootstrap"));
-        properties.put("client.id", get("client-id", "java"));
+        if (values.containsKey("client-id")) {
+            properties.put("client.id", get("client-id"));
+        }
         String security = get("security", "plaintext").toUpperCase();
         properties.put("security.protocol", security);
         if (security.startsWith("SASL")) {

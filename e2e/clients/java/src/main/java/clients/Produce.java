@@ -7,6 +7,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Properties;
 import java.util.concurrent.Future;
+import java.util.function.UnaryOperator;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.Producer;
 import org.apache.kafka.clients.producer.ProducerRecord;
@@ -17,7 +18,10 @@ import org.apache.kafka.common.serialization.ByteArraySerializer;
 final class Produce {
     private Produce() {}
 
-    static void run(Options options) throws Exception {
+    /** Runs a producer, which {@code wrap} may wrap. */
+    static void run(
+            Options options, Lines lines, UnaryOperator<Producer<byte[], byte[]>> wrap)
+            throws Exception {
         Properties properties = options.connection();
         properties.put("compression.type", options.get("codec", "none"));
         properties.put("acks", options.get("acks", "all"));
@@ -32,10 +36,9 @@ final class Produce {
             properties.put("acks", "all");
         }
         List<ProducerRecord<byte[], byte[]>> records = Lines.read(options);
-        Lines lines = new Lines(options);
         Producer<byte[], byte[]> plain = new KafkaProducer<>(
             properties, new ByteArraySerializer(), new ByteArraySerializer());
-        try (Producer<byte[], byte[]> producer = Tracing.of(options, lines).producer(plain)) {
+        try (Producer<byte[], byte[]> producer = wrap.apply(plain)) {
             if (transactional.isEmpty()) {
                 send(producer, records, options, lines);
             } else {
@@ -100,7 +103,7 @@ final class Produce {
     }
 
     private static ObjectNode line(int index, RecordMetadata where) {
-        long offset = where.hasOffset() ? where.offset() : -1;
-        return Lines.place(where.topic(), where.partition(), offset).put("index", index);
+        // Without acknowledgements the offset is -1.
+        return Lines.place(where.topic(), where.partition(), where.offset()).put("index", index);
     }
 }
