@@ -21,7 +21,8 @@ use throughline_export::{
     BatchSettings, Config, ExportProtocol, Exporter, OtlpEndpoint, RetrySettings,
 };
 use throughline_model::{
-    KeyValue, Resource, Scope, Span, SpanId, SpanKind, SpanSink as _, Status, TraceId,
+    DroppedCounts, KeyValue, Resource, Scope, Span, SpanId, SpanKind, SpanSink as _, Status,
+    TraceId,
 };
 
 /// A timeout far beyond any expected wait.
@@ -42,7 +43,8 @@ fn span(trace: u8, id: u8) -> Span {
         events: Vec::new(),
         links: Vec::new(),
         status: Status::Unset,
-        dropped: 0,
+        status_message: Box::default(),
+        dropped: DroppedCounts::default(),
         resource: Arc::new(Resource::of_service("orders")),
         scope: Arc::new(Scope::default()),
     }

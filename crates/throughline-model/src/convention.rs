@@ -2,6 +2,8 @@
 //! Kafka (v1.44, in development, and so kept in one place), and the project's own under
 //! `throughline.`.
 
+/// OpenTracing's tag of a failure.
+pub const ERROR: &str = "error";
 pub const ERROR_TYPE: &str = "error.type";
 pub const SERVER_ADDRESS: &str = "server.address";
 pub const SERVER_PORT: &str = "server.port";

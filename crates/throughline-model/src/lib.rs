@@ -9,12 +9,14 @@
 //! * [`Span`]: a finished span with its links, events, resource and scope; [`SpanSink`]: its
 //!   receiver.
 //! * [`convention`]: attribute names and their well-known values.
+//! * [`destination`]: where the call of a client span went.
 //! * [`environment`]: OpenTelemetry's environment variables, read through a function.
 //! * [`duration`]: durations in Go's notation; [`redact`]: secrets removed from URLs.
 #![forbid(unsafe_code)]
 
 pub mod context;
 pub mod convention;
+pub mod destination;
 pub mod duration;
 pub mod environment;
 pub mod flag;
@@ -29,6 +31,6 @@ mod value;
 pub use id::{SpanId, TraceId};
 pub use link::Link;
 pub use sink::{SinkFull, SpanSink};
-pub use span::{Event, Resource, Scope, Span, SpanKind, Status};
+pub use span::{DroppedCounts, Event, Resource, Scope, Span, SpanKind, Status};
 pub use text::Text;
 pub use value::{KeyValue, Value};

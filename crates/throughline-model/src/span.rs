@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::convention::SERVICE_NAME;
+use crate::convention::{ERROR, SERVICE_NAME};
 use crate::value::find;
 use crate::{KeyValue, Link, SpanId, TraceId, Value};
 
@@ -38,8 +38,10 @@ pub struct Span {
     pub links: Vec<Link>,
     /// The result.
     pub status: Status,
-    /// Attributes, events and links that the sender dropped to stay within its limits.
-    pub dropped: u32,
+    /// Message of a status other than a failure, which OTLP permits; nearly always empty.
+    pub status_message: Box<str>,
+    /// Items that the sender dropped to stay within its limits.
+    pub dropped: DroppedCounts,
     /// The process that produced it. Shared by all spans of one export.
     pub resource: Arc<Resource>,
     /// The instrumentation that produced it. Shared by all spans of one scope.
@@ -76,6 +78,17 @@ pub enum Status {
     Error(String),
 }
 
+/// Numbers of attributes, events and links that a sender dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct DroppedCounts {
+    /// Attributes of the span.
+    pub attributes: u32,
+    /// Events.
+    pub events: u32,
+    /// Links.
+    pub links: u32,
+}
+
 /// A moment within a span.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Event {
@@ -92,6 +105,8 @@ pub struct Event {
 pub struct Resource {
     /// Attributes such as `service.name`.
     pub attributes: Vec<KeyValue>,
+    /// Version of the semantic conventions of the attributes; empty when unknown.
+    pub schema_url: String,
 }
 
 /// The instrumentation library that produced a span.
@@ -103,6 +118,8 @@ pub struct Scope {
     pub version: String,
     /// Attributes of the scope.
     pub attributes: Vec<KeyValue>,
+    /// Version of the semantic conventions of its spans; empty when unknown.
+    pub schema_url: String,
 }
 
 // === impl Span ===
@@ -126,10 +143,44 @@ impl Span {
         self.end.saturating_sub(self.start)
     }
 
-    /// Returns whether the span failed, according to its status.
+    /// Returns whether the span failed: by its status or, when that is unset, by OpenTracing's tag
+    /// `error`, which bridges and older libraries set alone.
     #[must_use]
-    pub const fn failed(&self) -> bool {
-        matches!(self.status, Status::Error(_))
+    pub fn failed(&self) -> bool {
+        match self.status {
+            Status::Error(_) => true,
+            Status::Ok => false,
+            Status::Unset => match self.attribute(ERROR) {
+                Some(Value::Bool(failed)) => *failed,
+                Some(Value::String(text)) => &**text == "true",
+                _ => false,
+            },
+        }
+    }
+}
+
+// === impl DroppedCounts ===
+
+impl DroppedCounts {
+    /// Returns the greater number of each kind, as for two halves of one span.
+    #[must_use]
+    pub const fn max(self, other: Self) -> Self {
+        const fn greater(a: u32, b: u32) -> u32 {
+            if a > b { a } else { b }
+        }
+        Self {
+            attributes: greater(self.attributes, other.attributes),
+            events: greater(self.events, other.events),
+            links: greater(self.links, other.links),
+        }
+    }
+
+    /// Returns the number of all dropped items.
+    #[must_use]
+    pub const fn total(self) -> u32 {
+        self.attributes
+            .saturating_add(self.events)
+            .saturating_add(self.links)
     }
 }
 
@@ -181,6 +232,7 @@ impl Resource {
     pub fn of_service(name: &str) -> Self {
         Self {
             attributes: vec![KeyValue::new(SERVICE_NAME, name.to_owned())],
+            schema_url: String::new(),
         }
     }
 

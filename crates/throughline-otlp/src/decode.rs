@@ -13,7 +13,8 @@ use opentelemetry_proto::tonic::trace::v1::{
 };
 use throughline_model::convention::SERVICE_NAME;
 use throughline_model::{
-    Event, KeyValue, Link, Resource, Scope, Span, SpanId, SpanKind, Status, TraceId, Value,
+    DroppedCounts, Event, KeyValue, Link, Resource, Scope, Span, SpanId, SpanKind, Status, TraceId,
+    Value,
 };
 
 use crate::repair::RepairCounts;
@@ -118,7 +119,11 @@ pub(crate) fn decode(
             .resource
             .map_or_else(Vec::new, |resource| key_values(resource.attributes));
         name_service(&mut attributes);
-        let resource = Arc::new(Resource { attributes });
+        let schema_url = group.schema_url;
+        let resource = Arc::new(Resource {
+            attributes,
+            schema_url,
+        });
         for spans in group.scope_spans {
             decode_scope(spans, &resource, &mut decoded);
         }
@@ -127,11 +132,13 @@ pub(crate) fn decode(
 }
 
 fn decode_scope(group: ScopeSpans, resource: &Arc<Resource>, decoded: &mut DecodedSpans) {
-    let scope = Arc::new(group.scope.map_or_else(Scope::default, |scope| Scope {
+    let scope = group.scope.unwrap_or_default();
+    let scope = Arc::new(Scope {
         name: scope.name,
         version: scope.version,
         attributes: key_values(scope.attributes),
-    }));
+        schema_url: group.schema_url,
+    });
     // Bounded by the number of messages that were counted before decoding.
     decoded.spans.reserve(group.spans.len());
     for span in group.spans {
@@ -160,12 +167,12 @@ fn decode_span(
     let mut links = Vec::with_capacity(sent_links);
     links.extend(span.links.into_iter().filter_map(decode_link));
     let invalid_links = u32::try_from(sent_links - links.len()).unwrap_or(u32::MAX);
-    // The three counters are summed up; the model keeps one.
-    let dropped = span
-        .dropped_attributes_count
-        .saturating_add(span.dropped_events_count)
-        .saturating_add(span.dropped_links_count)
-        .saturating_add(invalid_links);
+    let dropped = DroppedCounts {
+        attributes: span.dropped_attributes_count,
+        events: span.dropped_events_count,
+        links: span.dropped_links_count.saturating_add(invalid_links),
+    };
+    let (status, status_message) = decode_status(span.status.unwrap_or_default());
     Ok(Span {
         trace_id,
         span_id,
@@ -179,7 +186,8 @@ fn decode_span(
         attributes: key_values(span.attributes),
         events: span.events.into_iter().map(decode_event).collect(),
         links,
-        status: span.status.map_or(Status::Unset, decode_status),
+        status,
+        status_message,
         dropped,
         resource: Arc::clone(resource),
         scope: Arc::clone(scope),
@@ -224,12 +232,13 @@ fn kind(number: i32) -> SpanKind {
     }
 }
 
-fn decode_status(status: ProtoStatus) -> Status {
+/// Converts a status; the text is the message of one other than a failure.
+fn decode_status(status: ProtoStatus) -> (Status, Box<str>) {
     match StatusCode::try_from(status.code) {
-        Ok(StatusCode::Ok) => Status::Ok,
-        Ok(StatusCode::Error) => Status::Error(status.message),
+        Ok(StatusCode::Ok) => (Status::Ok, status.message.into()),
+        Ok(StatusCode::Error) => (Status::Error(status.message), Box::default()),
         // Unknown codes count as unset (proto3, open enums).
-        Ok(StatusCode::Unset) | Err(_) => Status::Unset,
+        Ok(StatusCode::Unset) | Err(_) => (Status::Unset, status.message.into()),
     }
 }
 

@@ -72,7 +72,8 @@ fn resource_groups<'a>(spans: impl IntoIterator<Item = &'a Span>) -> Vec<Resourc
 
 fn write_resource_spans(resource_spans: &mut MessageWriter, group: &ResourceGroup<'_>) {
     // The resource is the same in all spans of the group.
-    if let Some(span) = group.scopes.iter().flatten().next() {
+    let first = group.scopes.iter().flatten().next();
+    if let Some(span) = first {
         resource_spans.message(1, |resource| {
             write_attributes(resource, 1, &span.resource.attributes);
         });
@@ -80,6 +81,9 @@ fn write_resource_spans(resource_spans: &mut MessageWriter, group: &ResourceGrou
     for spans in &group.scopes {
         // All spans of a group have the scope of the first.
         resource_spans.message(2, |scope_spans| write_scope(scope_spans, spans));
+    }
+    if let Some(span) = first {
+        resource_spans.some_bytes(3, span.resource.schema_url.as_bytes());
     }
 }
 
@@ -93,6 +97,9 @@ fn write_scope(scope_spans: &mut MessageWriter, spans: &[&Span]) {
     }
     for span in spans {
         scope_spans.message(2, |message| write_span(message, span));
+    }
+    if let Some(span) = spans.first() {
+        scope_spans.some_bytes(3, span.scope.schema_url.as_bytes());
     }
 }
 
@@ -109,21 +116,22 @@ fn write_span(message: &mut MessageWriter, span: &Span) {
     message.some_fixed_64(7, span.start);
     message.some_fixed_64(8, span.end);
     write_attributes(message, 9, &span.attributes);
-    // The model counts dropped attributes, events and links together; the sum is sent as the first.
-    message.some_varint(10, span.dropped);
+    message.some_varint(10, span.dropped.attributes);
     for event in &span.events {
         message.message(11, |message| write_event(message, event));
     }
+    message.some_varint(12, span.dropped.events);
     for link in &span.links {
         message.message(13, |message| write_link(message, link));
     }
+    message.some_varint(14, span.dropped.links);
     let (code, description) = match &span.status {
-        Status::Unset => (0, ""),
-        Status::Ok => (1, ""),
+        Status::Unset => (0, &*span.status_message),
+        Status::Ok => (1, &*span.status_message),
         Status::Error(description) => (2, description.as_str()),
     };
     // Status code 0, unset, is the default: proto3 leaves the message out.
-    if code != 0 {
+    if code != 0 || !description.is_empty() {
         message.message(15, |status| {
             status.some_bytes(2, description.as_bytes());
             status.some_varint(3, code);

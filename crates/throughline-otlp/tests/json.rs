@@ -165,7 +165,7 @@ fn ids_are_parsed_in_either_case_and_a_zero_parent_is_none() {
         "spanId":"EEE19B7EC3C1B174"},{"traceId":"","spanId":""}]"#,
     );
     assert_eq!(span.parent_span_id, None);
-    assert_eq!((span.links.len(), span.dropped), (1, 1));
+    assert_eq!((span.links.len(), span.dropped.links), (1, 1));
     assert_eq!(span.links[0].span_id, span.span_id);
 }
 

@@ -15,7 +15,8 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use prost::Message as _;
 use throughline_model::{
-    Event, KeyValue, Link, Resource, Scope, Span, SpanId, SpanKind, Status, TraceId, Value,
+    DroppedCounts, Event, KeyValue, Link, Resource, Scope, Span, SpanId, SpanKind, Status, TraceId,
+    Value,
 };
 use throughline_otlp::{decode_json, decode_protobuf, encode_protobuf, spans_to_json};
 
@@ -104,8 +105,9 @@ fn links() -> impl Strategy<Value = Link> {
 prop_compose! {
     fn spans()(
         ids in (trace_ids(), span_ids(), proptest::option::of(span_ids())),
-        (flags, start, end, dropped) in any::<(u32, u64, u64, u32)>(),
-        (name, trace_state) in any::<(String, String)>(),
+        (flags, start, end) in any::<(u32, u64, u64)>(),
+        dropped in any::<(u32, u32, u32)>(),
+        (name, trace_state, message) in any::<(String, String, String)>(),
         kind in kinds(),
         status in statuses(),
         attributes in attributes(),
@@ -113,9 +115,19 @@ prop_compose! {
         links in vec(links(), 0..3),
     ) -> Span {
         let (trace_id, span_id, parent_span_id) = ids;
+        let (dropped_attributes, dropped_events, dropped_links) = dropped;
+        let status_message = match status {
+            Status::Error(_) => Box::default(),
+            Status::Unset | Status::Ok => message.into_boxed_str(),
+        };
         Span {
             trace_id, span_id, parent_span_id, flags, trace_state, name, kind, start, end,
-            attributes, events, links, status, dropped,
+            attributes, events, links, status, status_message,
+            dropped: DroppedCounts {
+                attributes: dropped_attributes,
+                events: dropped_events,
+                links: dropped_links,
+            },
             resource: Arc::default(), scope: Arc::default(),
         }
     }
@@ -125,12 +137,16 @@ prop_compose! {
     /// Spans of one resource and scope, as one export has them.
     fn exports()(
         resource in attributes(),
-        (name, version) in any::<(String, String)>(),
+        (name, version, schema_url) in any::<(String, String, String)>(),
         scope in attributes(),
+        resource_schema_url in any::<String>(),
         spans in vec(spans(), 1..5),
     ) -> Vec<Span> {
-        let resource = Arc::new(Resource { attributes: resource });
-        let scope = Arc::new(Scope { name, version, attributes: scope });
+        let resource = Arc::new(Resource {
+            attributes: resource,
+            schema_url: resource_schema_url,
+        });
+        let scope = Arc::new(Scope { name, version, attributes: scope, schema_url });
         spans.into_iter().map(|span| Span {
             resource: Arc::clone(&resource),
             scope: Arc::clone(&scope),
@@ -192,8 +208,11 @@ fn fuzz_seeds_pass() {
     let seeds = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/seeds/otlp");
     let mut count = 0;
     for entry in std::fs::read_dir(seeds).unwrap() {
-        let bytes = std::fs::read(entry.unwrap().path()).unwrap();
-        assert!(decode_protobuf(&bytes).is_ok() || decode_json(&bytes).is_ok());
+        let path = entry.unwrap().path();
+        let bytes = std::fs::read(&path).unwrap();
+        let is_request = decode_protobuf(&bytes).is_ok() || decode_json(&bytes).is_ok();
+        let name = path.file_name().unwrap().to_string_lossy();
+        assert_ne!(is_request, name.starts_with("not-"), "{name}");
         checks::reading_and_writing_agree(&bytes);
         count += 1;
     }

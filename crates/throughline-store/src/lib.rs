@@ -32,7 +32,7 @@ pub use graph::{
     EdgeKind, GraphEdge, LatencyHistogram, ServiceDependency, ServiceGraph, ServiceNode, TopicNode,
 };
 pub use memory::MemoryStore;
-pub use message::MessageAttributes;
+pub use message::{MessageAttributes, is_settlement};
 pub use search::{SearchPage, ServiceSpanCount, SortOrder, SortPosition, TraceQuery, TraceSummary};
 pub use span_search::{SpanSearch, TagCondition};
 use throughline_model::{Link, Span, SpanId, SpanKind, TraceId};

@@ -4,10 +4,20 @@
 //! [`throughline_model::convention`].
 
 use throughline_model::convention::{
-    GROUP_KEYS, KAFKA_LAG, KAFKA_QUEUE_TIME, KAFKA_QUEUE_TIME_SENT, OFFSET_KEYS, PARTITION_KEYS,
-    SHORT_OFFSET_KEY, SHORT_PARTITION_KEY, SHORT_TOPIC_KEY, TOPIC_KEYS,
+    GROUP_KEYS, KAFKA_ACKNOWLEDGED, KAFKA_HANDLED, KAFKA_LAG, KAFKA_QUEUE_TIME,
+    KAFKA_QUEUE_TIME_SENT, MESSAGING_OPERATION_TYPE, OFFSET_KEYS, PARTITION_KEYS, SHORT_OFFSET_KEY,
+    SHORT_PARTITION_KEY, SHORT_TOPIC_KEY, TOPIC_KEYS,
 };
 use throughline_model::{KeyValue, Span, SpanKind, Value};
+
+/// Value of `messaging.operation.type` for a commit or acknowledgement.
+const SETTLE: &str = "settle";
+/// Name of `messaging.operation.type` before version 1.28 of the conventions.
+const OLD_OPERATION: &str = "messaging.operation";
+/// OpenTracing's name of a topic.
+const OPENTRACING_TOPIC: &str = "message_bus.destination";
+/// Name of the sidecar's commits under OpenTracing's naming, before the topic.
+const COMMIT_PREFIX: &str = "Commit_";
 
 /// The message that a span or link describes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -92,6 +102,26 @@ impl<'a> MessageAttributes<'a> {
         }
         message
     }
+}
+
+/// Returns whether a span settles messages, by a commit or an acknowledgement. Nobody waits for it:
+/// a consumer with auto-commit settles up to five seconds after its work
+/// (`auto.commit.interval.ms`).
+#[must_use]
+pub fn is_settlement(span: &Span) -> bool {
+    span.attributes.iter().any(|KeyValue { key, value }| {
+        match key.as_str() {
+            MESSAGING_OPERATION_TYPE | OLD_OPERATION => value.as_str() == Some(SETTLE),
+            // The sidecar's own, which every one of its names for these spans comes with.
+            KAFKA_HANDLED | KAFKA_ACKNOWLEDGED => true,
+            // Its commits under the names of opentracing-kafka-client, which has none of its own.
+            OPENTRACING_TOPIC => {
+                let topic = value.as_str();
+                topic.is_some() && span.name.strip_prefix(COMMIT_PREFIX) == topic
+            }
+            _ => false,
+        }
+    })
 }
 
 /// Reads a whole number. The partition id is a string in semconv and a number in older spans.

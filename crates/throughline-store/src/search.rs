@@ -73,12 +73,17 @@ pub struct TraceSummary {
     pub service: Arc<str>,
     /// Name of that span.
     pub operation: String,
+    /// Where the call of that span went, if it is a client: see
+    /// [`throughline_model::destination`].
+    pub destination: Option<String>,
     /// True when that span is a root.
     pub rooted: bool,
     /// Start of the first span, in nanoseconds since the Unix epoch.
     pub start: u64,
-    /// Time from the first start to the last end, in nanoseconds.
+    /// Time from the first start to the end of the work, in nanoseconds.
     pub duration: u64,
+    /// Time from the end of the work to that of the last commit or acknowledgement, if it is later.
+    pub settled_after: Option<u64>,
     /// Number of spans.
     pub spans: u64,
     /// Number of failed spans.

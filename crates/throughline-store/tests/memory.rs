@@ -7,9 +7,12 @@
 use std::sync::Arc;
 
 use throughline_model::{
-    Event, KeyValue, Link, Resource, Scope, Span, SpanId, SpanKind, Status, TraceId, Value,
+    DroppedCounts, Event, KeyValue, Link, Resource, Scope, Span, SpanId, SpanKind, Status, TraceId,
+    Value,
 };
-use throughline_store::{MemoryStore, ServiceDependency, SpanSearch, Store, TagCondition};
+use throughline_store::{
+    MemoryStore, ServiceDependency, SpanSearch, Store, TagCondition, TraceQuery,
+};
 
 const MAX_BYTES: usize = 1 << 20;
 
@@ -36,7 +39,8 @@ fn span(trace: u128, id: u64, service: &str, name: &str, times: (u64, u64)) -> S
         events: Vec::new(),
         links: Vec::new(),
         status: Status::Unset,
-        dropped: 0,
+        status_message: Box::default(),
+        dropped: DroppedCounts::default(),
         resource: Arc::new(Resource::of_service(service)),
         scope: Arc::default(),
     }
@@ -353,6 +357,7 @@ fn a_resource_counts_once_while_a_span_refers_to_it() {
             KeyValue::new("service.name", "a"),
             KeyValue::new("k", "v".repeat(10_000)),
         ],
+        ..Resource::default()
     });
     let holding = |trace| Span {
         resource: Arc::clone(&resource),
@@ -647,7 +652,7 @@ fn links_of_replaced_spans_and_evicted_traces_are_forgotten() {
         }];
         span
     };
-    let store = MemoryStore::new(3000);
+    let store = MemoryStore::new(3500);
     store.insert(vec![link_to(5)]);
     store.insert(vec![link_to(6)]);
     assert!(store.links_to(trace_id(5), 10).is_empty());
@@ -693,4 +698,33 @@ fn a_batch_that_grows_one_span_tag_by_tag_is_bounded() {
     // 10 000 and 64 for each fragment may be copied: 523 merges, each of one more.
     assert!((500..600).contains(&tags), "{tags}");
     assert_eq!(store.occupancy().spans, 1);
+}
+
+#[test]
+fn settlements_do_not_count_for_the_duration_of_a_trace() {
+    let commit = |end| Span {
+        attributes: vec![KeyValue::new("messaging.operation.type", "settle")],
+        ..span(1, 2, "b", "commit t", (end - 1, end))
+    };
+    let duration = |store: &MemoryStore| {
+        let page = store.search(&TraceQuery::default());
+        let summary = page.traces.first().unwrap();
+        (summary.duration, summary.settled_after)
+    };
+    let work = || span(1, 1, "a", "x", (100, 322));
+    // In either order of arrival.
+    assert_eq!(
+        duration(&store(vec![work(), commit(5_140)])),
+        (222, Some(4_818))
+    );
+    assert_eq!(
+        duration(&store(vec![commit(5_140), work()])),
+        (222, Some(4_818))
+    );
+    assert_eq!(duration(&store(vec![work(), commit(200)])), (222, None));
+    assert_eq!(duration(&store(vec![commit(200)])), (1, None));
+    // A span that is sent again without what made it one is work.
+    let sent_again = store(vec![work(), commit(5_140)]);
+    sent_again.insert(vec![span(1, 2, "b", "commit t", (5_000, 5_100))]);
+    assert_eq!(duration(&sent_again), (5_000, None));
 }

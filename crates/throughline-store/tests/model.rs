@@ -9,7 +9,9 @@ use std::sync::Arc;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use throughline_model::{KeyValue, Resource, Span, SpanId, SpanKind, Status, TraceId, Value};
+use throughline_model::{
+    DroppedCounts, KeyValue, Resource, Span, SpanId, SpanKind, Status, TraceId, Value,
+};
 use throughline_store::{MemoryStore, SpanSearch, Store, TagCondition, TraceQuery};
 
 /// Generates spans of few traces, ids, services and names, so that they collide.
@@ -34,7 +36,8 @@ fn spans() -> impl Strategy<Value = Span> {
             events: Vec::new(),
             links: Vec::new(),
             status: Status::Unset,
-            dropped: 0,
+            status_message: Box::default(),
+            dropped: DroppedCounts::default(),
             resource: Arc::new(Resource::of_service(service)),
             scope: Arc::default(),
         },

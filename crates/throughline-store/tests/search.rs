@@ -10,7 +10,9 @@ use std::sync::Arc;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use throughline_model::{KeyValue, Link, Resource, Span, SpanId, SpanKind, Status, TraceId, Value};
+use throughline_model::{
+    DroppedCounts, KeyValue, Link, Resource, Span, SpanId, SpanKind, Status, TraceId, Value,
+};
 use throughline_store::{
     AttributeScope, ComparisonOperator, CompletionKind, MemoryStore, SortOrder, SortPosition,
     SpanField, SpanFilter, SpanKey, Store, TraceExpression, TraceProperties, TraceQuery,
@@ -40,7 +42,8 @@ fn blank_span(trace: u128, id: u64, start: u64, end: u64) -> Span {
         events: Vec::new(),
         links: Vec::new(),
         status: Status::Unset,
-        dropped: 0,
+        status_message: Box::default(),
+        dropped: DroppedCounts::default(),
         resource: Arc::new(Resource::of_service("a")),
         scope: Arc::default(),
     }

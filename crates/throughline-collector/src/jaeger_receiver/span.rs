@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use throughline_model::convention::{CHILD_OF, FOLLOWS_FROM, OPENTRACING_REF_TYPE};
 use throughline_model::{
-    Event, KeyValue, Link, Resource, Scope, Span, SpanId, SpanKind, Status, TraceId, Value,
+    DroppedCounts, Event, KeyValue, Link, Resource, Scope, Span, SpanId, SpanKind, Status, TraceId,
+    Value,
 };
 use throughline_otlp::RejectionReason;
 
@@ -80,7 +81,8 @@ impl JaegerSpan {
             events: self.logs,
             links,
             status,
-            dropped: 0,
+            status_message: Box::default(),
+            dropped: DroppedCounts::default(),
             resource: Arc::new(Resource::default()),
             scope: Arc::clone(scope),
         })

@@ -9,7 +9,7 @@ use throughline_model::convention::{
     START_ASSUMED,
 };
 use throughline_model::{
-    Event, KeyValue, Resource, Scope, Span, SpanId, SpanKind, Status, TraceId,
+    DroppedCounts, Event, KeyValue, Resource, Scope, Span, SpanId, SpanKind, Status, TraceId,
 };
 use throughline_otlp::RejectionReason;
 
@@ -65,7 +65,7 @@ struct ExporterTags {
     scope_version: String,
     trace_state: String,
     kind: Option<String>,
-    dropped: u32,
+    dropped: DroppedCounts,
 }
 
 // === impl ResourceCache ===
@@ -94,7 +94,7 @@ impl ResourceCache {
                 Arc::new(Scope {
                     name: name.clone(),
                     version: version.clone(),
-                    attributes: Vec::new(),
+                    ..Scope::default()
                 })
             });
         Arc::clone(scope)
@@ -181,6 +181,7 @@ impl ZipkinSpan {
             events: events.collect(),
             links: Vec::new(),
             status: special.status(),
+            status_message: special.status_message(),
             dropped: special.dropped,
             resource: resources.resource(service),
             scope: resources.scope(special.scope_name, special.scope_version),
@@ -195,6 +196,7 @@ impl ExporterTags {
     /// Takes the tags that are fields out of a list; the others become attributes.
     fn split_off(tags: Vec<(String, String)>, attributes: &mut Vec<KeyValue>) -> Self {
         let mut special = Self::default();
+        let count = |text: &str| text.parse().unwrap_or_default();
         for (key, text) in tags {
             match key.as_str() {
                 "otel.status_code" => special.status_code = Some(text),
@@ -208,12 +210,9 @@ impl ExporterTags {
                 "w3c.tracestate" => special.trace_state = text,
                 // The span has a kind of its own, which every view shows by this name.
                 "span.kind" => special.kind = Some(text),
-                "otel.dropped_attributes_count"
-                | "otel.dropped_events_count"
-                | "otel.dropped_links_count" => {
-                    let count = text.parse().unwrap_or_default();
-                    special.dropped = special.dropped.saturating_add(count);
-                }
+                "otel.dropped_attributes_count" => special.dropped.attributes = count(&text),
+                "otel.dropped_events_count" => special.dropped.events = count(&text),
+                "otel.dropped_links_count" => special.dropped.links = count(&text),
                 _ => attributes.push(KeyValue::new(key, text)),
             }
         }
@@ -234,6 +233,18 @@ impl ExporterTags {
             .filter(|text| !text.is_empty())
             .or(self.status_description.as_deref());
         Status::Error(reason.unwrap_or_default().to_owned())
+    }
+
+    /// Returns the message of a status other than a failure.
+    fn status_message(&self) -> Box<str> {
+        match self.status() {
+            Status::Error(_) => Box::default(),
+            Status::Unset | Status::Ok => self
+                .status_description
+                .as_deref()
+                .unwrap_or_default()
+                .into(),
+        }
     }
 }
 

@@ -444,3 +444,36 @@ fn tags_are_found_where_they_are_and_as_the_apis_show_them() {
         assert_eq!(collector.get(&path).status, status, "{key}={value}");
     }
 }
+
+#[test]
+fn schema_urls_dropped_counts_and_status_messages_survive_api_v3() {
+    let collector = RunningCollector::start();
+    let sent = json!({ "resourceSpans": [{
+        "resource": { "attributes": [
+            { "key": "service.name", "value": { "stringValue": "shop" } },
+        ] },
+        "schemaUrl": "https://opentelemetry.io/schemas/1.37.0",
+        "scopeSpans": [{
+            "scope": { "name": "lib", "version": "2" },
+            "schemaUrl": "https://opentelemetry.io/schemas/1.20.0",
+            "spans": [
+                {
+                    "traceId": TRACE, "spanId": "0000000000000001", "name": "ok", "kind": 1,
+                    "startTimeUnixNano": "1700000000000000001",
+                    "endTimeUnixNano": "1700000000000000009",
+                    "droppedAttributesCount": 3, "droppedEventsCount": 5, "droppedLinksCount": 7,
+                    "status": { "code": 1, "message": "cached" },
+                },
+                {
+                    "traceId": TRACE, "spanId": "0000000000000002", "name": "unset", "kind": 1,
+                    "startTimeUnixNano": "1700000000000000002",
+                    "endTimeUnixNano": "1700000000000000003",
+                    "status": { "message": "noted" },
+                },
+            ],
+        }],
+    }] });
+    collector.send(&sent);
+    let answer = collector.query(&format!("/api/v3/traces/{TRACE}"));
+    assert_same(&sent.to_string(), &answer["result"]);
+}

@@ -56,8 +56,9 @@ fn summaries_list_services_and_topics() {
     assert_same(
         r#"{ "traces": [{
             "trace_id": "0af7651916cd43dd8448eb211c80319c", "service": "eshop",
-            "operation": "GET /checkout", "rooted": true,
-            "start": 1700000000000000, "duration": 2025000, "spans": 7, "errors": 1,
+            "operation": "GET /checkout", "destination": null, "rooted": true,
+            "start": 1700000000000000, "duration": 2025000, "settled_after": null,
+            "spans": 7, "errors": 1,
             "services": [
                 { "name": "eshop", "spans": 3, "errors": 0 },
                 { "name": "billing", "spans": 2, "errors": 1 },
@@ -632,4 +633,105 @@ fn the_openapi_description_is_served() {
             .len()
             > 10
     );
+}
+
+/// Sends a request of 222 ms whose message is committed by a timer, five seconds after its work.
+fn send_late_commit(collector: &RunningCollector) {
+    let topic = text("messaging.destination.name", "orders");
+    let settle = text("messaging.operation.type", "settle");
+    let request = json!({
+        "kind": 3, "name": "GET", "endTimeUnixNano": "1700000000222000000",
+        "attributes": [text("url.full", "http://shop:8080/buy?card=1")],
+    });
+    let commit = json!({
+        "spanId": "0000000000000002", "parentSpanId": "0000000000000001", "name": "commit orders",
+        "startTimeUnixNano": "1700000005036000000", "endTimeUnixNano": "1700000005040000000",
+        "attributes": [topic, settle],
+    });
+    send(collector, &[span("shop", &request), span("mail", &commit)]);
+}
+
+#[test]
+fn a_trace_is_as_long_as_its_work_and_says_when_it_was_committed() {
+    let collector = RunningCollector::start();
+    send_late_commit(&collector);
+    let found = &collector.query("/api/throughline/search")["traces"][0];
+    assert_eq!(
+        (&found["duration"], &found["settled_after"], &found["spans"]),
+        (&json!(222_000), &json!(4_818_000), &json!(2))
+    );
+    for (condition, count) in [
+        ("min_duration=200ms&max_duration=300ms", 1),
+        ("min_duration=1s", 0),
+    ] {
+        let found = collector.query(&format!("/api/throughline/search?{condition}"));
+        let traces = found["traces"].as_array().unwrap();
+        assert_eq!(traces.len(), count, "{condition}");
+    }
+    let trace = collector.query(&format!("/api/throughline/traces/{TRACE}"));
+    assert_eq!(trace["duration"], json!(222_000));
+    assert_eq!(trace["messages"]["settles"], json!([true]));
+    let range = "query.startTimeMin=2023-01-01T00:00:00Z&query.startTimeMax=2024-01-01T00:00:00Z";
+    let v3 = collector.query(&format!("/api/v3/trace-summaries?{range}"));
+    let summary = &v3["summaries"][0];
+    assert_eq!(
+        (
+            &summary["maxEndTimeUnixNano"],
+            &summary["settledTimeUnixNano"]
+        ),
+        (&json!("1700000000222000000"), &json!("1700000005040000000"))
+    );
+}
+
+#[test]
+fn a_root_that_is_a_client_shows_where_it_went() {
+    let collector = RunningCollector::start();
+    send_late_commit(&collector);
+    let found = &collector.query("/api/throughline/search")["traces"][0];
+    assert_eq!(
+        (&found["operation"], &found["destination"]),
+        (&json!("GET"), &json!("shop:8080/buy"))
+    );
+}
+
+#[test]
+fn a_true_error_tag_fails_a_span_with_unset_status() {
+    let collector = RunningCollector::start();
+    let with = |id: &str, value: Value, code: u8| {
+        let more = json!({
+            "spanId": id, "attributes": [{ "key": "error", "value": value }],
+            "status": { "code": code },
+        });
+        span("a", &more)
+    };
+    send(
+        &collector,
+        &[
+            with("0000000000000001", json!({ "boolValue": true }), 0),
+            with("0000000000000002", json!({ "stringValue": "true" }), 0),
+            with("0000000000000003", json!({ "stringValue": "false" }), 0),
+            with("0000000000000004", json!({ "boolValue": true }), 1),
+        ],
+    );
+    let trace = collector.query(&format!("/api/throughline/traces/{TRACE}"));
+    assert_eq!(trace["spans"]["status"], json!([2, 2, 0, 1]));
+    let failed = encoded("{ status = error }");
+    let found = collector.query(&format!("/api/throughline/search?q={failed}"));
+    assert_eq!(
+        (
+            &found["traces"][0]["errors"],
+            &found["traces"][0]["matched"]
+        ),
+        (&json!(2), &json!(["0000000000000001", "0000000000000002"]))
+    );
+}
+
+#[test]
+fn an_end_before_the_start_is_a_negative_duration() {
+    let collector = RunningCollector::start();
+    let more = json!({ "endTimeUnixNano": "1699999999999998500" });
+    send(&collector, &[span("a", &more)]);
+    let trace = collector.query(&format!("/api/throughline/traces/{TRACE}"));
+    assert_eq!(trace["spans"]["duration"], json!([-1.5]));
+    assert_eq!(trace["duration"], json!(0));
 }

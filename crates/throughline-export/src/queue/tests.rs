@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use throughline_model::{KeyValue, Resource, Scope, SpanId, SpanKind, Status, TraceId};
+use throughline_model::{
+    DroppedCounts, KeyValue, Resource, Scope, SpanId, SpanKind, Status, TraceId,
+};
 
 use super::*;
 
@@ -21,7 +23,8 @@ fn span(name: &str) -> Span {
         events: Vec::new(),
         links: Vec::new(),
         status: Status::Unset,
-        dropped: 0,
+        status_message: Box::default(),
+        dropped: DroppedCounts::default(),
         resource: Arc::new(Resource::of_service("test")),
         scope: Arc::new(Scope::default()),
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use throughline_model::context::{self, Carrier, CarrierMut, PropagatedContext, SpanContext};
-use throughline_model::{Link, Span, SpanKind, Status};
+use throughline_model::{DroppedCounts, Link, Span, SpanKind, Status};
 
 use super::call_signature::request_signature;
 use super::description::{SpanDescription, known_method};
@@ -324,7 +324,8 @@ impl HttpExchange {
             events: Vec::new(),
             links: parent.untrusted.iter().map(Link::follows_from).collect(),
             status: Status::Unset,
-            dropped: 0,
+            status_message: Box::default(),
+            dropped: DroppedCounts::default(),
             resource: Arc::clone(&self.settings.resource),
             scope: Arc::clone(&self.settings.scope),
         }

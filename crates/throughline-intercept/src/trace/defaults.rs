@@ -10,7 +10,7 @@ pub(crate) fn default_scope() -> Arc<Scope> {
     Arc::new(Scope {
         name: env!("CARGO_PKG_NAME").to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        attributes: Vec::new(),
+        ..Scope::default()
     })
 }
 

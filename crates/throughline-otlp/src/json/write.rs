@@ -12,6 +12,8 @@ use throughline_model::{Event, KeyValue, Link, Scope, Span, SpanKind, Status, Va
 pub struct OtlpResourceSpansJson<'a> {
     resource: OtlpResourceJson<'a>,
     scope_spans: Vec<OtlpScopeSpansJson<'a>>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    schema_url: &'a str,
 }
 
 #[derive(Debug, serde::Serialize)]
@@ -20,9 +22,12 @@ struct OtlpResourceJson<'a> {
 }
 
 #[derive(Debug, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
 struct OtlpScopeSpansJson<'a> {
     scope: OtlpScopeJson<'a>,
     spans: Vec<OtlpSpanJson<'a>>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    schema_url: &'a str,
 }
 
 #[derive(Debug, serde::Serialize)]
@@ -57,8 +62,12 @@ struct OtlpSpanJson<'a> {
     dropped_attributes_count: u32,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     events: Vec<OtlpEventJson<'a>>,
+    #[serde(skip_serializing_if = "is_zero")]
+    dropped_events_count: u32,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     links: Vec<OtlpLinkJson<'a>>,
+    #[serde(skip_serializing_if = "is_zero")]
+    dropped_links_count: u32,
     status: OtlpStatusJson<'a>,
 }
 
@@ -112,9 +121,10 @@ impl<'a> OtlpResourceSpansJson<'a> {
         let scope_spans = scopes
             .iter()
             .filter_map(|spans| {
-                let scope = OtlpScopeJson::from(&*spans.first()?.scope);
+                let scope = &*spans.first()?.scope;
                 Some(OtlpScopeSpansJson {
-                    scope,
+                    scope: OtlpScopeJson::from(scope),
+                    schema_url: &scope.schema_url,
                     spans: spans.iter().map(|span| OtlpSpanJson::from(*span)).collect(),
                 })
             })
@@ -124,6 +134,7 @@ impl<'a> OtlpResourceSpansJson<'a> {
                 attributes: AttributeList(&resource.attributes),
             },
             scope_spans,
+            schema_url: &resource.schema_url,
         })
     }
 }
@@ -151,10 +162,12 @@ impl<'a> From<&'a Span> for OtlpSpanJson<'a> {
             start_time_unix_nano: StringEncoded(span.start),
             end_time_unix_nano: StringEncoded(span.end),
             attributes: AttributeList(&span.attributes),
-            dropped_attributes_count: span.dropped,
+            dropped_attributes_count: span.dropped.attributes,
             events: span.events.iter().map(OtlpEventJson::from).collect(),
+            dropped_events_count: span.dropped.events,
             links: span.links.iter().map(OtlpLinkJson::from).collect(),
-            status: OtlpStatusJson::from(&span.status),
+            dropped_links_count: span.dropped.links,
+            status: OtlpStatusJson::of(span),
         }
     }
 }
@@ -181,17 +194,12 @@ impl<'a> From<&'a Link> for OtlpLinkJson<'a> {
     }
 }
 
-impl<'a> From<&'a Status> for OtlpStatusJson<'a> {
-    fn from(status: &'a Status) -> Self {
-        match status {
-            Status::Unset => Self {
-                message: "",
-                code: 0,
-            },
-            Status::Ok => Self {
-                message: "",
-                code: 1,
-            },
+impl<'a> OtlpStatusJson<'a> {
+    fn of(span: &'a Span) -> Self {
+        let message = &*span.status_message;
+        match &span.status {
+            Status::Unset => Self { message, code: 0 },
+            Status::Ok => Self { message, code: 1 },
             Status::Error(message) => Self { message, code: 2 },
         }
     }

@@ -141,7 +141,8 @@ impl SpanField {
             Self::Status => visit(FieldValue::Text(status_name(span))),
             Self::StatusMessage => match &span.status {
                 Status::Error(message) => visit(FieldValue::Text(message)),
-                Status::Unset | Status::Ok => false,
+                Status::Unset | Status::Ok if span.status_message.is_empty() => false,
+                Status::Unset | Status::Ok => visit(FieldValue::Text(&span.status_message)),
             },
             Self::Kind => visit(FieldValue::Text(span.kind.name().unwrap_or("unspecified"))),
             Self::Id => visit(FieldValue::Text(&span.span_id.to_string())),
@@ -204,12 +205,12 @@ fn visit_message(
         .is_some_and(visit)
 }
 
-/// Returns the span's status in TraceQL's spelling.
-pub(crate) const fn status_name(span: &Span) -> &'static str {
+/// Returns the span's status in TraceQL's spelling; that of a failed span is `error`.
+pub(crate) fn status_name(span: &Span) -> &'static str {
     match &span.status {
-        Status::Unset => "unset",
+        _ if span.failed() => "error",
         Status::Ok => "ok",
-        Status::Error(_) => "error",
+        Status::Unset | Status::Error(_) => "unset",
     }
 }
 

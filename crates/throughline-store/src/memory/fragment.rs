@@ -87,6 +87,9 @@ fn merge(stored: &Span, new: &Span) -> Span {
         }
     }
     merged.status = merge_status(&leading.status, &other.status);
+    if merged.status_message.is_empty() {
+        merged.status_message.clone_from(&other.status_message);
+    }
     merge_attributes(&mut merged.attributes, &other.attributes);
     if !(is_assumed(leading) && is_assumed(other)) {
         merged.attributes.retain(|pair| pair.key != START_ASSUMED);

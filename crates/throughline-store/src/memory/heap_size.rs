@@ -17,10 +17,9 @@ const MIN_BLOCK_BYTES: usize = 32;
 /// Returns the memory of a span and of its slot in the trace, without the shared resource and
 /// scope.
 pub(super) fn span(span: &Span) -> usize {
-    let message = if let Status::Error(message) = &span.status {
-        text(message)
-    } else {
-        0
+    let message = match &span.status {
+        Status::Error(message) => text(message),
+        Status::Unset | Status::Ok => text(&span.status_message),
     };
     block(size_of::<Span>() + ARC_COUNTER_BYTES)
         + MAP_SLOT_BYTES
@@ -46,12 +45,13 @@ pub(super) fn span(span: &Span) -> usize {
 pub(super) fn resource(resource: &Resource) -> usize {
     block(size_of::<Resource>() + ARC_COUNTER_BYTES)
         + MAP_SLOT_BYTES
+        + text(&resource.schema_url)
         + attributes(&resource.attributes)
 }
 
 /// Returns the memory of a scope and of its slot in the index.
 pub(super) fn scope(scope: &Scope) -> usize {
-    let texts = text(&scope.name) + text(&scope.version);
+    let texts = text(&scope.name) + text(&scope.version) + text(&scope.schema_url);
     block(size_of::<Scope>() + ARC_COUNTER_BYTES)
         + MAP_SLOT_BYTES
         + texts

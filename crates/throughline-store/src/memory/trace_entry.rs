@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use throughline_model::{Span, TraceId};
+use throughline_model::{Span, TraceId, destination};
 
 use super::fingerprint::TraceFingerprint;
 use super::heap_size;
@@ -12,12 +12,12 @@ use super::span_set::SpanSet;
 use super::stored_identity::StoredIdentity;
 use crate::{
     EvidenceAttributes, MessageAttributes, ServiceSpanCount, SortOrder, SortPosition, StoredTrace,
-    TraceExpression, TraceProperties, TraceQuery, TraceSummary,
+    TraceExpression, TraceProperties, TraceQuery, TraceSummary, is_settlement,
 };
 
 /// Memory of a trace in the map, the queue and the order by start, with the smallest map of spans
 /// and a name of its own.
-pub(super) const TRACE_OVERHEAD_BYTES: usize = 704;
+pub(super) const TRACE_OVERHEAD_BYTES: usize = 712;
 
 /// Memory of a hash in a set that is half full on average.
 const STALE_TARGET_BYTES: usize = 12;
@@ -41,6 +41,8 @@ pub(super) struct TraceEntry {
     pub(super) first_start: u64,
     pub(super) last_start: u64,
     last_end: u64,
+    /// End of the last span that is work; 0 while there are only settlements.
+    last_work_end: u64,
     errors: u64,
     open: u64,
     inferred: u64,
@@ -75,6 +77,7 @@ impl TraceEntry {
             first_start: span.start,
             last_start: span.start,
             last_end: span.end,
+            last_work_end: 0,
             errors: 0,
             open: 0,
             inferred: 0,
@@ -103,6 +106,7 @@ impl TraceEntry {
         self.first_start = self.first_start.min(span.start);
         self.last_start = self.last_start.max(span.start);
         self.last_end = self.last_end.max(span.end);
+        self.last_work_end = self.last_work_end.max(work_end(span));
         self.root = self.root.min(RootRank::of(span));
         let failed = u64::from(span.failed());
         self.errors += failed;
@@ -174,6 +178,7 @@ impl TraceEntry {
         span.start == self.first_start
             || span.start == self.last_start
             || span.end == self.last_end
+            || span.end == self.last_work_end
             || StoredIdentity::of(span) == self.root.identity
     }
 
@@ -187,6 +192,7 @@ impl TraceEntry {
         self.first_start = spans().map(|span| span.start).min().unwrap_or_default();
         self.last_start = spans().map(|span| span.start).max().unwrap_or_default();
         self.last_end = spans().map(|span| span.end).max().unwrap_or_default();
+        self.last_work_end = spans().map(|span| work_end(span)).max().unwrap_or_default();
     }
 
     /// Returns the names that the entry holds from the pool.
@@ -197,9 +203,27 @@ impl TraceEntry {
             .chain(self.topics.into_iter().map(|(topic, _)| topic))
     }
 
-    /// Returns the time from the first start to the last end.
+    /// Returns the time from the first start to the end of the work: commits and acknowledgements
+    /// come later and keep nobody waiting.
     pub(super) const fn duration(&self) -> u64 {
-        self.last_end.saturating_sub(self.first_start)
+        self.end_of_work().saturating_sub(self.first_start)
+    }
+
+    /// Returns the time from the end of the work to that of the last settlement, if it came later.
+    const fn settled_after(&self) -> Option<u64> {
+        match self.last_end.saturating_sub(self.end_of_work()) {
+            0 => None,
+            after => Some(after),
+        }
+    }
+
+    const fn end_of_work(&self) -> u64 {
+        // A trace of settlements alone is as long as they are.
+        if self.last_work_end == 0 {
+            self.last_end
+        } else {
+            self.last_work_end
+        }
     }
 
     /// Returns the position of the trace in an order.
@@ -294,9 +318,11 @@ impl TraceEntry {
             // The entry is never empty while it is stored, so there is always a root.
             service: root.map_or_else(|| Arc::from(""), |root| Arc::from(root.service())),
             operation: root.map(|root| root.name.clone()).unwrap_or_default(),
+            destination: root.and_then(destination::of_span),
             rooted: root.is_some_and(|root| root.parent_span_id.is_none()),
             start: self.first_start,
             duration: self.duration(),
+            settled_after: self.settled_after(),
             spans: self.spans.len() as u64,
             errors: self.errors,
             open: self.open,
@@ -318,6 +344,11 @@ impl RootRank {
             identity: StoredIdentity::of(span),
         }
     }
+}
+
+/// Returns the end of a span, or 0 for a settlement.
+fn work_end(span: &Span) -> u64 {
+    if is_settlement(span) { 0 } else { span.end }
 }
 
 /// Returns one or zero for a span that begins a fragment, and for one with an inferred parent.

@@ -305,7 +305,10 @@ fn with_unknown_service(resource: &Resource) -> Arc<Resource> {
             *pair = KeyValue::new(SERVICE_NAME, "unknown_service");
         }
     }
-    Arc::new(Resource { attributes })
+    Arc::new(Resource {
+        attributes,
+        ..Resource::default()
+    })
 }
 
 #[cfg(test)]

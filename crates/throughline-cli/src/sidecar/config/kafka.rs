@@ -109,7 +109,13 @@ impl ConfigParser<'_> {
         };
         let name = name.unwrap_or_else(|| FALLBACK_SERVICE_NAME.to_owned());
         attributes.insert(0, KeyValue::new(SERVICE_NAME, name));
-        (Arc::new(Resource { attributes }), service)
+        (
+            Arc::new(Resource {
+                attributes,
+                ..Resource::default()
+            }),
+            service,
+        )
     }
 
     /// Reads `OTEL_RESOURCE_ATTRIBUTES`: `key=value,key=value`, percent-encoded.

@@ -17,12 +17,19 @@ pub(crate) struct TraceSummaryJson {
     pub(crate) service: String,
     /// Name of that span.
     pub(crate) operation: String,
+    /// Where the call of that span went, if it is a client, without what its name says already:
+    /// `billing:8080/payment`. Null for other spans.
+    pub(crate) destination: Option<String>,
     /// True when the trace has a span without a parent.
     pub(crate) rooted: bool,
     /// Start of the first span, in microseconds since the Unix epoch.
     pub(crate) start: Microseconds,
-    /// Time from the start of the first span to the end of the last, in microseconds.
+    /// Time from the start of the first span to the end of the last one that is work, in
+    /// microseconds: commits and acknowledgements of messages do not count.
     pub(crate) duration: Microseconds,
+    /// Time from the end of the work to that of the last commit or acknowledgement, in
+    /// microseconds; null when none is later.
+    pub(crate) settled_after: Option<Microseconds>,
     /// Number of spans.
     pub(crate) spans: u64,
     /// Number of failed spans.
@@ -64,9 +71,11 @@ impl From<&TraceSummary> for TraceSummaryJson {
             trace_id: summary.id.to_string(),
             service: summary.service.to_string(),
             operation: summary.operation.clone(),
+            destination: summary.destination.clone(),
             rooted: summary.rooted,
             start: Microseconds::since_epoch(summary.start),
             duration: Microseconds::of(summary.duration),
+            settled_after: summary.settled_after.map(Microseconds::of),
             spans: summary.spans,
             errors: summary.errors,
             services: summary.services.iter().map(service).collect(),

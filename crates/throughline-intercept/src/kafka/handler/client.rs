@@ -52,7 +52,10 @@ impl ClientIdentity {
                 let others = others.filter(|it| it.key != SERVICE_NAME).cloned();
                 let service = KeyValue::new(SERVICE_NAME, id);
                 let attributes = std::iter::once(service).chain(others).collect();
-                Arc::new(Resource { attributes })
+                Arc::new(Resource {
+                    attributes,
+                    ..Resource::default()
+                })
             }
             (ServiceNaming::ByClientId | ServiceNaming::Fixed, _) => Arc::clone(base),
         };

@@ -12,7 +12,7 @@ use throughline_model::convention::{
     MESSAGING_OPERATION_NAME, MESSAGING_OPERATION_TYPE, MESSAGING_SYSTEM, SERVER_ADDRESS,
     SERVER_PORT,
 };
-use throughline_model::{Event, KeyValue, Link, Span, SpanKind, Status};
+use throughline_model::{DroppedCounts, Event, KeyValue, Link, Span, SpanKind, Status};
 
 use super::client::ClientIdentity;
 use crate::Timestamp;
@@ -114,7 +114,8 @@ impl RecordSpan<'_> {
                 error_code::NONE => Status::Unset,
                 code => Status::Error(error_code::name(code).to_owned()),
             },
-            dropped: 0,
+            status_message: Box::default(),
+            dropped: DroppedCounts::default(),
             resource: Arc::clone(&client.resource),
             scope: Arc::clone(&settings.scope),
         }

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use throughline_model::{KeyValue, Link, Resource, Scope, Span, SpanId, SpanKind, Status, Value};
-use throughline_store::{EvidenceAttributes, MessageAttributes, StoredTrace};
+use throughline_store::{EvidenceAttributes, MessageAttributes, StoredTrace, is_settlement};
 
 use super::response::{AttributePairs, ResourceEntry, ScopeEntry, TraceResponse};
 use crate::query::throughline::json_value::to_json_value;
@@ -27,8 +27,14 @@ pub(super) fn build(trace: &StoredTrace, max_spans: usize) -> TraceResponse {
     let first = shown.first().map_or(0, |span| span.start);
     // The origin is a whole number of microseconds, so it is exact; the offsets carry the rest.
     let origin = first - first % 1000;
-    let ends = trace.spans.iter().map(|span| span.end);
-    let last = ends.max().unwrap_or_default();
+    let spans = || trace.spans.iter();
+    let work = spans().filter(|span| !is_settlement(span));
+    // A trace of settlements alone is as long as they are.
+    let last = work
+        .map(|span| span.end)
+        .max()
+        .or_else(|| spans().map(|span| span.end).max())
+        .unwrap_or_default();
     let rows = shown
         .iter()
         .zip(0..)
@@ -127,13 +133,15 @@ impl<'a> ColumnBuilder<'a> {
         spans.scope.push(scope);
         spans.kind.push(kind_number(span.kind));
         spans.status.push(match span.status {
-            Status::Unset => 0,
+            _ if span.failed() => 2,
             Status::Ok => 1,
-            Status::Error(_) => 2,
+            Status::Unset | Status::Error(_) => 0,
         });
         let start = Microseconds::between(self.origin, span.start);
         spans.start.push(start);
-        spans.duration.push(Microseconds::of(span.duration()));
+        spans
+            .duration
+            .push(Microseconds::between(span.start, span.end));
         // Taken out for the loop: adding attributes borrows the whole builder.
         let mut pairs = std::mem::take(&mut self.response.spans.pair);
         self.add_attributes(&span.attributes, &mut pairs);
@@ -147,9 +155,11 @@ impl<'a> ColumnBuilder<'a> {
 
     /// Fills the columns that few spans have a value in.
     fn add_sparse_columns(&mut self, row: u32, span: &'a Span) {
-        if let Status::Error(message) = &span.status
-            && !message.is_empty()
-        {
+        let message = match &span.status {
+            Status::Error(message) => message,
+            Status::Unset | Status::Ok => &*span.status_message,
+        };
+        if !message.is_empty() {
             let text = self.text(message);
             self.response.status_messages.row.push(row);
             self.response.status_messages.text.push(text);
@@ -159,9 +169,9 @@ impl<'a> ColumnBuilder<'a> {
             self.response.trace_states.row.push(row);
             self.response.trace_states.text.push(text);
         }
-        if span.dropped > 0 {
+        if span.dropped.total() > 0 {
             self.response.dropped.row.push(row);
-            self.response.dropped.count.push(span.dropped);
+            self.response.dropped.count.push(span.dropped.total());
         }
         if let Some(evidence) = EvidenceAttributes::of(span) {
             let name = self.text(evidence.name);
@@ -231,6 +241,7 @@ impl<'a> ColumnBuilder<'a> {
         messages.group.push(group);
         messages.partition.push(message.partition);
         messages.offset.push(message.offset);
+        messages.settles.push(is_settlement(span));
         messages.lag.push(message.lag);
         messages.queue.push(queue);
         let producer = row_or_minus_one(producer.map(|(row, _)| row));

@@ -17,7 +17,8 @@ pub(crate) struct TraceResponse {
     pub(crate) trace_id: String,
     /// Origin of all other times here, in microseconds since the Unix epoch.
     pub(crate) origin: Microseconds,
-    /// Time from the start of the first span to the end of the last, in microseconds.
+    /// Time from the start of the first span to the end of the last one that is work, in
+    /// microseconds: commits and acknowledgements of messages do not count.
     pub(crate) duration: Microseconds,
     /// Number of spans left out because the trace exceeds the limits of a response.
     pub(crate) omitted: u64,
@@ -33,7 +34,7 @@ pub(crate) struct TraceResponse {
     pub(crate) spans: SpanColumns,
     /// Parents that are not part of the response.
     pub(crate) missing_parents: MissingParentColumns,
-    /// Status messages of failed spans.
+    /// Status messages of the spans that have one.
     pub(crate) status_messages: TextColumns,
     /// `tracestate` of the spans that have one.
     pub(crate) trace_states: TextColumns,
@@ -98,11 +99,11 @@ pub(crate) struct SpanColumns {
     pub(crate) scope: Vec<u32>,
     /// 0 unspecified, 1 internal, 2 server, 3 client, 4 producer, 5 consumer.
     pub(crate) kind: Vec<u8>,
-    /// 0 unset, 1 ok, 2 error.
+    /// 0 unset, 1 ok, 2 error. An unset status with an attribute `error` that is true is an error.
     pub(crate) status: Vec<u8>,
     /// Starts, from `origin`.
     pub(crate) start: Vec<Microseconds>,
-    /// Durations.
+    /// Durations; negative when the end that was sent is before the start.
     pub(crate) duration: Vec<Microseconds>,
     /// End of each row's attributes in `pair`.
     pub(crate) pair_end: Vec<u32>,
@@ -195,6 +196,8 @@ pub(crate) struct MessageColumns {
     pub(crate) partition: Vec<Option<i64>>,
     /// Offsets.
     pub(crate) offset: Vec<Option<i64>>,
+    /// True for a commit or acknowledgement, which the duration leaves out.
+    pub(crate) settles: Vec<bool>,
     /// Numbers of messages behind this one in its partition, at delivery.
     pub(crate) lag: Vec<Option<i64>>,
     /// Time that the message waited in the topic: from the end of the producer's span to the start
