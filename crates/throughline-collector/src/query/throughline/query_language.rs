@@ -11,13 +11,13 @@
 
 mod lexer;
 mod literal;
+mod logfmt;
 mod syntax_error;
 mod traceql;
 
 use throughline_model::{SpanId, TraceId};
-use throughline_store::{AttributeScope, SpanField, SpanFilter, TraceExpression, ValuePredicate};
+use throughline_store::{SpanField, SpanFilter, TraceExpression, ValuePredicate};
 
-use self::lexer::{QueryToken, TokenKind};
 pub(crate) use self::syntax_error::SyntaxError;
 
 /// Maximum length of a query, in characters.
@@ -48,18 +48,12 @@ pub(crate) fn parse(text: &str) -> Result<Option<ParsedQuery>, SyntaxError> {
     if let Some(expression) = parse_id(trimmed) {
         return Ok(Some(ParsedQuery::Trace(expression)));
     }
-    let tokens = lexer::tokenize(text)?;
-    match tokens.first() {
-        // No logfmt pair begins with a bracket.
-        Some(QueryToken {
-            kind: TokenKind::Symbol("{" | "("),
-            ..
-        }) => {
-            let expression = traceql::parse(&tokens)?;
-            Ok(Some(ParsedQuery::Trace(expression)))
-        }
-        _ => parse_logfmt(&tokens).map(|filter| Some(ParsedQuery::Span(filter))),
+    // No logfmt pair begins with a bracket.
+    if trimmed.starts_with(['{', '(']) {
+        let expression = traceql::parse(&lexer::tokenize(text)?)?;
+        return Ok(Some(ParsedQuery::Trace(expression)));
     }
+    logfmt::parse(text).map(|filter| Some(ParsedQuery::Span(filter)))
 }
 
 /// Parses a bare id: 32 hex digits are a trace id, 16 a span id or a 64-bit trace id.
@@ -75,51 +69,6 @@ fn parse_id(text: &str) -> Option<TraceExpression> {
         _ => return None,
     };
     Some(TraceExpression::Spans(filter))
-}
-
-/// Parses `key=value key="other value"`: all pairs must hold on one span.
-fn parse_logfmt(tokens: &[QueryToken]) -> Result<SpanFilter, SyntaxError> {
-    let mut parts = Vec::new();
-    let mut rest = tokens;
-    while let Some((key, tail)) = rest.split_first() {
-        let (TokenKind::Word { text: name, .. } | TokenKind::Quoted(name)) = &key.kind else {
-            let expected = "a key, as in key=value, or { .. } around a TraceQL query";
-            return Err(key.unexpected(expected));
-        };
-        let Some((
-            QueryToken {
-                kind: TokenKind::Symbol("="),
-                ..
-            },
-            tail,
-        )) = tail.split_first()
-        else {
-            let message = format!(
-                "{name:?} is not a condition: write {name}=value, \
-                 or {{ .. }} around a TraceQL query"
-            );
-            return Err(SyntaxError::at(key.position, message));
-        };
-        let Some((
-            QueryToken {
-                kind: TokenKind::Word { text: value, .. } | TokenKind::Quoted(value),
-                ..
-            },
-            tail,
-        )) = tail.split_first()
-        else {
-            return Err(SyntaxError::at(
-                key.end,
-                format!("a value is missing: write {name}=value"),
-            ));
-        };
-        parts.push(SpanFilter::Is(
-            SpanField::Attribute(AttributeScope::JaegerTag, name.clone()),
-            ValuePredicate::equal(value),
-        ));
-        rest = tail;
-    }
-    Ok(SpanFilter::All(parts))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Splits a query line into tokens.
+//! Splits a TraceQL query into tokens.
 
 use super::syntax_error::SyntaxError;
 
@@ -9,7 +9,7 @@ const SYMBOLS: [&str; 29] = [
 ];
 
 /// Characters that end a word.
-const WORD_ENDS: [char; 14] = [
+pub(super) const WORD_ENDS: [char; 14] = [
     '{', '}', '(', ')', '=', '!', '>', '<', '|', '&', '~', ',', '"', '`',
 ];
 
@@ -38,14 +38,11 @@ pub(super) enum TokenKind {
     Symbol(&'static str),
 }
 
-/// Returns the tokens of a query line.
+/// Returns the tokens of a query.
 pub(super) fn tokenize(text: &str) -> Result<Vec<QueryToken>, SyntaxError> {
     // Positions are in characters, which is how a text field counts.
     let characters: Vec<char> = text.chars().collect();
-    let mut lexer = QueryLexer {
-        characters: &characters,
-        at: 0,
-    };
+    let mut lexer = QueryLexer::new(&characters);
     let mut tokens = Vec::new();
     while let Some(token) = lexer.token()? {
         tokens.push(token);
@@ -53,18 +50,55 @@ pub(super) fn tokenize(text: &str) -> Result<Vec<QueryToken>, SyntaxError> {
     Ok(tokens)
 }
 
-struct QueryLexer<'a> {
+/// A position in a query, and what can be read from there.
+pub(super) struct QueryLexer<'a> {
     characters: &'a [char],
     at: usize,
 }
 
 // === impl QueryLexer ===
 
-impl QueryLexer<'_> {
-    fn token(&mut self) -> Result<Option<QueryToken>, SyntaxError> {
+impl<'a> QueryLexer<'a> {
+    pub(super) const fn new(characters: &'a [char]) -> Self {
+        Self { characters, at: 0 }
+    }
+
+    /// Returns the position in characters.
+    pub(super) const fn position(&self) -> usize {
+        self.at
+    }
+
+    pub(super) const fn seek(&mut self, position: usize) {
+        self.at = position;
+    }
+
+    pub(super) fn skip_spaces(&mut self) {
         while self.peek().is_some_and(char::is_whitespace) {
             self.at += 1;
         }
+    }
+
+    /// Reads up to a space, or to a character that does not belong.
+    pub(super) fn run(&mut self, belongs: impl Fn(char) -> bool) -> String {
+        let mut text = String::new();
+        while let Some(character) = self.peek()
+            && !character.is_whitespace()
+            && belongs(character)
+        {
+            text.push(character);
+            self.at += 1;
+        }
+        text
+    }
+
+    /// Returns the text from here to the end.
+    pub(super) fn rest(&self) -> String {
+        let rest = self.characters.get(self.at..).unwrap_or_default();
+        rest.iter().collect()
+    }
+
+    fn token(&mut self) -> Result<Option<QueryToken>, SyntaxError> {
+        self.skip_spaces();
         let position = self.at;
         let Some(first) = self.peek() else {
             return Ok(None);
@@ -84,7 +118,7 @@ impl QueryLexer<'_> {
         }))
     }
 
-    fn peek(&self) -> Option<char> {
+    pub(super) fn peek(&self) -> Option<char> {
         self.characters.get(self.at).copied()
     }
 
@@ -101,7 +135,7 @@ impl QueryLexer<'_> {
     }
 
     /// Reads a text in double quotes, with escapes, or in backquotes, without.
-    fn quoted(&mut self, quote: char) -> Result<String, SyntaxError> {
+    pub(super) fn quoted(&mut self, quote: char) -> Result<String, SyntaxError> {
         let position = self.at;
         let mut text = String::new();
         self.at += 1;
@@ -169,6 +203,15 @@ impl QueryToken {
             self.position,
             format!("expected {expected}, found {}", self.display()),
         )
+    }
+
+    /// Returns the token as it was written, apart from escapes.
+    pub(super) fn written(&self) -> String {
+        match &self.kind {
+            TokenKind::Word { text, .. } => text.clone(),
+            TokenKind::Quoted(text) => format!("{text:?}"),
+            TokenKind::Symbol(symbol) => (*symbol).to_owned(),
+        }
     }
 
     fn display(&self) -> String {

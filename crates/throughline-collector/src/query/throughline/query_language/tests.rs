@@ -67,6 +67,31 @@ fn logfmt_and_bare_ids_are_parsed() {
 }
 
 #[test]
+fn a_pasted_value_needs_no_quotes() {
+    let value_of = |text: &str| {
+        let Some(ParsedQuery::Span(SpanFilter::All(parts))) = parse(text).unwrap() else {
+            panic!("not a filter on a span");
+        };
+        format!("{:?}", parts.last().unwrap())
+    };
+    for value in [
+        "http://h/c?a=1&b=2",
+        "https://user@h:8080/{id}/(x)?q=a|b#f,g",
+        "SELECT(1)",
+        "a!b",
+        "x~y>z<w",
+        "{\"a\":1}",
+    ] {
+        let found = value_of(&format!("error=true http.url={value}"));
+        assert!(found.contains(&format!("{value:?}")), "{value}: {found}");
+    }
+    assert_eq!(
+        value_of("http.url=http://h/c?a=1&b=2"),
+        value_of("http.url=\"http://h/c?a=1&b=2\"")
+    );
+}
+
+#[test]
 fn syntax_errors_name_position_and_remedy() {
     for (text, position, message) in [
         ("{ foo = 1 }", 2, "write .foo"),
@@ -92,6 +117,26 @@ fn syntax_errors_name_position_and_remedy() {
         ("checkout", 0, "write checkout=value"),
         ("a=1 b", 4, "write b=value"),
         ("a=", 1, "a value is missing"),
+        ("a==1", 2, "write a=\"=1\""),
+        ("a=1, b=2", 3, "separated by spaces"),
+        ("a=1&&b=2", 3, "write a=\"1&&b=2\""),
+        ("a=1 && b=2", 4, "leave out `&&`"),
+        ("a='x y'", 2, "write a=\"x y\""),
+        ("a=\"x\"y", 5, "a space is missing"),
+        ("m=connection refused", 13, "m=\"connection refused\""),
+        ("a>5", 0, "write a=value"),
+        (
+            "http://h/c?a=1&b=2",
+            0,
+            "write url.full=\"http://h/c?a=1&b=2\"",
+        ),
+        (
+            "{ .http.url = http://h/c?a=1&b=2 }",
+            14,
+            "as in \"http://h/c?a=1&b=2\"",
+        ),
+        ("{ .a = 1&b=2 }", 8, "as in \"1&b=2\""),
+        ("{ .a = 1 b }", 9, "found `b`"),
         ("{ .a = nil && .b > nil }", 19, "use = or !="),
         ("{} {}", 3, "expected the end"),
         ("\u{e9}=1 { .a }", 4, "expected a key"),

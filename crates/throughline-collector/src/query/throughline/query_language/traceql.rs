@@ -139,9 +139,46 @@ impl<'a> TraceqlParser<'a> {
             self.any()?
         };
         if !self.take("}") {
-            return Err(self.unexpected("&&, || or the closing `}`"));
+            return Err(self.unclosed());
         }
         Ok(TraceExpression::Spans(filter))
+    }
+
+    /// Returns the error for a token where a spanset should end. Directly behind a value, the token
+    /// is part of one that needs quotes.
+    fn unclosed(&self) -> SyntaxError {
+        let mut error = self.unexpected("&&, || or the closing `}`");
+        let before = self.at.checked_sub(1);
+        let run = before.map(|before| self.unquoted_run(before));
+        if let (Some(run), Some(token), Some(before)) = (run, self.peek(), before)
+            && self.tokens.get(before).map(|token| token.end) == Some(token.position)
+            && run.len() > 1
+        {
+            let quoting = format!(": put texts in quotes, as in {:?}", run.concat());
+            error.message.push_str(&quoting);
+        }
+        error
+    }
+
+    /// Returns the tokens from a position on that are written without a space between them, up to
+    /// an operator that cannot be part of a value.
+    fn unquoted_run(&self, from: usize) -> Vec<String> {
+        let tokens = self.tokens.get(from..).unwrap_or_default();
+        let mut run: Vec<String> = Vec::new();
+        let mut end = None;
+        for token in tokens {
+            let is_apart = end.is_some_and(|end| end != token.position);
+            let is_end = matches!(
+                token.kind,
+                TokenKind::Symbol("}" | ")" | "{" | "&&" | "||" | "|")
+            );
+            if is_apart || is_end {
+                break;
+            }
+            run.push(token.written());
+            end = Some(token.end);
+        }
+        run
     }
 
     fn reject_structure(&self) -> Result<(), SyntaxError> {
@@ -280,7 +317,15 @@ impl<'a> TraceqlParser<'a> {
         };
         let literal = match &token.kind {
             TokenKind::Quoted(text) => QueryLiteral::Text(text.clone()),
-            TokenKind::Word { text, .. } => QueryLiteral::from_word(text),
+            TokenKind::Word { text, .. } => match QueryLiteral::from_word(text) {
+                // With what follows it, so that the error shows the whole text in quotes.
+                QueryLiteral::Word(_) => QueryLiteral::Word(self.unquoted_run(self.at).concat()),
+                literal @ (QueryLiteral::Text(_)
+                | QueryLiteral::Number(..)
+                | QueryLiteral::Time(_)
+                | QueryLiteral::Boolean(_)
+                | QueryLiteral::Nil) => literal,
+            },
             TokenKind::Symbol(_) => return Err(self.unexpected("a value")),
         };
         self.at += 1;
