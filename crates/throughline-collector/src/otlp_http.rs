@@ -90,6 +90,13 @@ async fn ingest(
     pipeline.store(endpoint, body, compression, decode).await
 }
 
+/// The name in the OTLP specification, and those that HTTP libraries give protobuf.
+const PROTOBUF_TYPES: [&str; 3] = [
+    "application/x-protobuf",
+    "application/protobuf",
+    "application/vnd.google.protobuf",
+];
+
 // === impl PayloadEncoding ===
 
 impl PayloadEncoding {
@@ -102,7 +109,8 @@ impl PayloadEncoding {
             .split(';')
             .next()?
             .trim();
-        if media_type.eq_ignore_ascii_case("application/x-protobuf") {
+        let is = |name: &&str| media_type.eq_ignore_ascii_case(name);
+        if PROTOBUF_TYPES.iter().any(is) {
             Some(Self::Protobuf)
         } else if media_type.eq_ignore_ascii_case("application/json") {
             Some(Self::Json)

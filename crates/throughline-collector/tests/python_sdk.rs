@@ -1,4 +1,4 @@
-//! OTLP from the OpenTelemetry SDK for Python, over both protocols.
+//! OTLP from the OpenTelemetry SDK for Python, over both protocols with all compressions.
 //!
 //! Its packages are downloaded once from PyPI into `.tools/` at the root of the repository;
 //! requires `python3` with `venv`.
@@ -33,16 +33,23 @@ const PACKAGES: [&str; 3] = [
 ];
 
 #[test]
-fn spans_of_the_python_sdk_arrive_complete_over_both_protocols() {
+fn spans_of_the_python_sdk_arrive_complete_with_every_compression() {
     let python = python::interpreter("python-otlp", &PACKAGES);
     let collector = RunningCollector::start();
     for (protocol, endpoint) in [
         ("http", collector.addresses.otlp_http),
         ("grpc", collector.addresses.otlp_grpc),
     ] {
-        let trace = send(&python, protocol, &format!("http://{endpoint}"));
-        let response = collector.query(&format!("/api/traces/{trace}"));
-        check(&response["data"][0], protocol);
+        for compression in ["NoCompression", "Gzip", "Deflate"] {
+            let trace = send(
+                &python,
+                protocol,
+                compression,
+                &format!("http://{endpoint}"),
+            );
+            let response = collector.query(&format!("/api/traces/{trace}"));
+            check(&response["data"][0], protocol);
+        }
     }
 }
 
@@ -114,7 +121,7 @@ fn text(key: &str, value: &str) -> Value {
     json!({ "key": key, "type": "string", "value": value })
 }
 
-fn send(python: &Path, protocol: &str, endpoint: &str) -> String {
+fn send(python: &Path, protocol: &str, compression: &str, endpoint: &str) -> String {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/send_spans.py");
     let mut command = Command::new(python);
     // The settings of the machine must not change the result.
@@ -123,7 +130,7 @@ fn send(python: &Path, protocol: &str, endpoint: &str) -> String {
     {
         command.env_remove(name);
     }
-    python::run(command.args([script, protocol, endpoint]))
+    python::run(command.args([script, protocol, compression, endpoint]))
         .trim()
         .to_owned()
 }

@@ -32,29 +32,26 @@ fn export(
 #[test]
 fn spans_are_stored_with_and_without_compression() {
     let collector = RunningCollector::start();
-    let mut plain = client(&collector);
-    let mut zipped = client(&collector).send_compressed(CompressionEncoding::Gzip);
-    assert_eq!(
-        export(&collector, &mut plain, 5).unwrap().partial_success,
-        None
-    );
-    assert_eq!(
-        export(&collector, &mut zipped, 6).unwrap().partial_success,
-        None
-    );
-    // Named `deflate`, as zlib is in gRPC.
-    let mut deflated = client(&collector).send_compressed(CompressionEncoding::Deflate);
-    assert_eq!(
-        export(&collector, &mut deflated, 7)
-            .unwrap()
-            .partial_success,
-        None
-    );
+    let codings = [
+        None,
+        Some(CompressionEncoding::Gzip),
+        // Named `deflate`, as zlib is in gRPC.
+        Some(CompressionEncoding::Deflate),
+        Some(CompressionEncoding::Zstd),
+    ];
+    for (coding, name) in codings.into_iter().zip(5..) {
+        let mut client = client(&collector);
+        if let Some(coding) = coding {
+            client = client.send_compressed(coding);
+        }
+        let response = export(&collector, &mut client, name).unwrap();
+        assert_eq!(response.partial_success, None, "{coding:?}");
+    }
     let trace = collector.query(&format!("/api/traces/{}", "01".repeat(16)));
-    assert_eq!(trace["data"][0]["spans"][0]["operationName"], "xxxxxxx");
+    assert_eq!(trace["data"][0]["spans"][0]["operationName"], "xxxxxxxx");
     let metrics = collector.get("/metrics").text();
     assert!(
-        metrics.contains("throughline_requests_total{door=\"otlp_grpc\",code=\"0\"} 3"),
+        metrics.contains("throughline_requests_total{door=\"otlp_grpc\",code=\"0\"} 4"),
         "{metrics}"
     );
 }

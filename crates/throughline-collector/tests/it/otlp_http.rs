@@ -240,6 +240,52 @@ fn codings_are_removed_whatever_their_case_and_number() {
     }
 }
 
+/// Requests as stock clients and misconfigured proxies send them: `tests/fixtures/otlp`.
+#[test]
+fn content_types_and_codings_of_clients_are_taken_for_what_they_are() {
+    let collector = RunningCollector::start();
+    for (name, media_type, coding, status) in [
+        (
+            "ct_params",
+            "application/x-protobuf; charset=utf-8",
+            "",
+            200,
+        ),
+        ("ct_upper", "Application/X-Protobuf", "", 200),
+        ("ct_protobuf", "application/protobuf", "", 200),
+        ("ct_vnd", "application/vnd.google.protobuf", "", 200),
+        // Nothing says that it is OTLP.
+        ("ct_octet", "application/octet-stream", "", 415),
+        ("gzip", "application/x-protobuf", "gzip", 200),
+        (
+            "gzip_identity",
+            "application/x-protobuf",
+            "Gzip, identity",
+            200,
+        ),
+        ("double_gzip", "application/x-protobuf", "gzip, gzip", 200),
+        ("double_gzip", "application/x-protobuf", "gzip", 400),
+        ("deflate", "application/x-protobuf", "deflate", 200),
+        // The header promises what the body is not.
+        ("header_no_gzip", "application/x-protobuf", "gzip", 400),
+        ("gzip_no_header", "application/x-protobuf", "", 400),
+        ("zstd", "application/x-protobuf", "zstd", 400),
+        ("snappy", "application/x-protobuf", "snappy", 415),
+    ] {
+        let path = format!(
+            "{}/tests/fixtures/otlp/{name}.bin",
+            env!("CARGO_MANIFEST_DIR")
+        );
+        let body = std::fs::read(path).unwrap();
+        let mut headers = vec![("content-type", media_type)];
+        if !coding.is_empty() {
+            headers.push(("content-encoding", coding));
+        }
+        let response = collector.post(collector.addresses.otlp_http, PATH, &headers, &body);
+        assert_eq!(response.status, status, "{name} {media_type} {coding}");
+    }
+}
+
 #[test]
 fn bombs_of_every_coding_are_answered_413() {
     use std::io::Write as _;
