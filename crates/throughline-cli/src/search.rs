@@ -29,8 +29,10 @@ struct FoundTraceJson {
     trace_id: String,
     root_service_name: String,
     root_operation_name: String,
+    root_destination: String,
     min_start_time_unix_nano: String,
     max_end_time_unix_nano: String,
+    settled_time_unix_nano: String,
     span_count: u64,
     error_span_count: u64,
     services: Vec<ServiceNameJson>,
@@ -164,14 +166,16 @@ fn table(summaries: &[FoundTraceJson], colors: ColorMode) -> String {
             errors.into()
         };
         let line = format!(
-            "{:32}  {:19}  {:>8}  {:>5}  {errors}  {} {}  {}\n",
+            "{:32}  {:19}  {:>8}  {:>5}  {errors}  {} {}{}  {}{}\n",
             printable(&summary.trace_id),
             summary.start(),
             duration::format(summary.duration_nanos()),
             summary.span_count,
             colors.name(&summary.root_service_name),
             printable(&summary.root_operation_name),
+            colors.destination(&summary.root_destination),
             colors.dim(&summary.other_services()),
+            colors.dim(&summary.settled()),
         );
         out.push_str(&line);
     }
@@ -198,6 +202,18 @@ impl FoundTraceJson {
     fn duration_nanos(&self) -> u64 {
         let parse = |text: &str| text.parse::<u64>().unwrap_or_default();
         parse(&self.max_end_time_unix_nano).saturating_sub(parse(&self.min_start_time_unix_nano))
+    }
+
+    /// Returns when the last message was committed, if that was after the work.
+    fn settled(&self) -> String {
+        let parse = |text: &str| text.parse::<u64>().unwrap_or_default();
+        let work = parse(&self.max_end_time_unix_nano);
+        let after = parse(&self.settled_time_unix_nano).saturating_sub(work);
+        if after == 0 {
+            String::new()
+        } else {
+            format!("  (committed after {})", duration::format(after))
+        }
     }
 
     /// Returns the services of the trace besides the root's.
@@ -272,7 +288,9 @@ mod tests {
         let summary = FoundTraceJson {
             trace_id: "0af7651916cd43dd8448eb211c80319c".to_owned(),
             root_service_name: "eshop".to_owned(),
-            root_operation_name: "GET /checkout".to_owned(),
+            root_operation_name: "GET".to_owned(),
+            root_destination: "shop:8080/checkout".to_owned(),
+            settled_time_unix_nano: "1700000005332000000".to_owned(),
             min_start_time_unix_nano: "1700000000000000000".to_owned(),
             max_end_time_unix_nano: "1700000000512000000".to_owned(),
             span_count: 12,
@@ -288,7 +306,7 @@ mod tests {
         assert_eq!(
             line,
             "0af7651916cd43dd8448eb211c80319c  2023-11-14 22:13:20     512ms     12       1  \
-             eshop GET /checkout  > billing"
+             eshop GET \u{2192} shop:8080/checkout  > billing  (committed after 4.82s)"
         );
     }
 }

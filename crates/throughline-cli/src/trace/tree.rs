@@ -1,8 +1,13 @@
 //! A trace in Jaeger's JSON, rendered as a tree.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use throughline_model::duration;
+use throughline_model::convention::{
+    KAFKA_ACKNOWLEDGED, KAFKA_HANDLED, MESSAGING_OPERATION_TYPE, PARENT_CONFIDENCE, PARENT_EVIDENCE,
+};
+use throughline_model::destination::destination;
+use throughline_model::{SpanKind, duration};
 
 use crate::terminal::{ColorMode, printable};
 
@@ -66,6 +71,8 @@ struct TreeRow<'a> {
     span: &'a TreeSpan,
     /// The lines of the tree up to the span.
     branches: String,
+    /// Id of the parent, if the trace does not have it.
+    missing_parent: Option<&'a str>,
 }
 
 /// Renders a trace: a heading, and one line for each span with its start, duration, service and
@@ -88,12 +95,14 @@ pub(super) fn render(trace: &TreeTrace, colors: ColorMode) -> String {
             duration::format(nanos(row.span.duration))
         );
         let line = format!(
-            "{}  {}{} {}{}{}\n",
+            "{}  {}{} {}{}{}{}{}\n",
             colors.dim(&numbers),
             colors.dim(&row.branches),
             colors.name(trace.service(row.span)),
             printable(&row.span.operation_name),
+            colors.destination(&row.span.destination()),
             error_text(row.span, colors),
+            parent_text(row.span, row.missing_parent, colors),
             linked_traces(row.span, trace, colors),
         );
         out.push_str(&line);
@@ -102,19 +111,26 @@ pub(super) fn render(trace: &TreeTrace, colors: ColorMode) -> String {
 }
 
 fn heading(trace: &TreeTrace, start: u64) -> String {
-    // Children may end after the root, so the trace is as long as its latest span.
-    let end = trace
-        .spans
-        .iter()
-        .map(|span| span.start_time.saturating_add(span.duration))
-        .max()
-        .unwrap_or_default();
+    // Children may end after the root, so the trace is as long as its latest span. Commits may
+    // follow seconds later and keep nobody waiting.
+    let last = trace.spans.iter().map(TreeSpan::end).max();
+    let settled = last.unwrap_or_default();
+    let work = trace.spans.iter().filter(|span| !span.settles());
+    let end = work.map(TreeSpan::end).max().unwrap_or(settled);
+    let committed = if settled > end {
+        format!(
+            ", committed after {}",
+            duration::format(nanos(settled - end))
+        )
+    } else {
+        String::new()
+    };
     let services: BTreeSet<&str> = trace.spans.iter().map(|span| trace.service(span)).collect();
     let count = |number: usize, noun: &str| {
         format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
     };
     format!(
-        "trace {}: {} of {}, {}\n",
+        "trace {}: {} of {}, {}{committed}\n",
         printable(&trace.trace_id),
         count(trace.spans.len(), "span"),
         count(services.len(), "service"),
@@ -176,7 +192,12 @@ fn rows(trace: &TreeTrace) -> Vec<TreeRow<'_>> {
                 };
                 stack.push((*child, format!("{indent}{corner}{arm}"), deeper));
             }
-            rows.push(TreeRow { span, branches });
+            let parent = span.parent(trace).map(|parent| parent.span_id.as_str());
+            rows.push(TreeRow {
+                span,
+                branches,
+                missing_parent: parent.filter(|parent| !by_id.contains_key(parent)),
+            });
         }
     }
     rows
@@ -199,6 +220,48 @@ fn error_text(span: &TreeSpan, colors: ColorMode) -> String {
     let message = text.filter(|text| *text != "true").or_else(described);
     let text = message.map_or_else(|| "! failed".to_owned(), |message| format!("! {message}"));
     format!("  {}", colors.error(&text))
+}
+
+/// Returns the remark on the parent of a span, as on the page: it is inferred, unknown or missing.
+/// Empty for one that the message carried.
+fn parent_text(span: &TreeSpan, missing: Option<&str>, colors: ColorMode) -> String {
+    let evidence = span.tag(PARENT_EVIDENCE).and_then(|tag| tag.as_str());
+    let confidence = span.tag(PARENT_CONFIDENCE).and_then(|tag| {
+        let text = tag.as_str().and_then(|text| text.parse().ok());
+        text.or_else(|| tag.as_f64())
+    });
+    let is_carried = matches!(evidence, None | Some("header" | "request-id" | "thread"));
+    let text = if evidence == Some("open") {
+        "? cause unknown".to_owned()
+    } else if confidence.is_some() || !is_carried {
+        let percent = confidence.map_or_else(String::new, |part| format!(" {}", percent(part)));
+        let words =
+            evidence.map_or_else(String::new, |name| format!(" ({})", evidence_words(name)));
+        format!("? inferred{percent}{words}")
+    } else if let Some(parent) = missing {
+        format!("? parent {parent} is missing")
+    } else {
+        return String::new();
+    };
+    format!("  {}", colors.dim(&text))
+}
+
+/// Formats a fraction; only certainty is 100 %.
+fn percent(part: f64) -> String {
+    let text = if (0.99..1.0).contains(&part) {
+        format!("{:.1}", (part * 1000.0).floor().min(999.0) / 10.0)
+    } else {
+        format!("{:.0}", part.clamp(0.0, 1.0) * 100.0)
+    };
+    format!("{text} %")
+}
+
+fn evidence_words(name: &str) -> &str {
+    match name {
+        "sole" => "only one request was in flight",
+        "order" => "matched by order among several requests in flight",
+        other => other,
+    }
 }
 
 /// Returns the other traces that the span refers to.
@@ -244,6 +307,33 @@ impl TreeSpan {
     fn follows_from(&self, trace: &TreeTrace) -> bool {
         self.parent(trace)
             .is_some_and(|parent| parent.kind == "FOLLOWS_FROM")
+    }
+
+    const fn end(&self) -> u64 {
+        self.start_time.saturating_add(self.duration)
+    }
+
+    /// Returns whether the span is a commit or acknowledgement, by the collector's rule.
+    fn settles(&self) -> bool {
+        let text = |key| self.tag(key).and_then(serde_json::Value::as_str);
+        text(MESSAGING_OPERATION_TYPE) == Some("settle")
+            || text("messaging.operation") == Some("settle")
+            || self.tag(KAFKA_HANDLED).is_some()
+            || self.tag(KAFKA_ACKNOWLEDGED).is_some()
+            || text("message_bus.destination")
+                .is_some_and(|topic| self.operation_name.strip_prefix("Commit_") == Some(topic))
+    }
+
+    /// Returns where the call of a client went; empty for other spans.
+    fn destination(&self) -> String {
+        let kind = self.tag("span.kind").and_then(serde_json::Value::as_str);
+        let kind = kind.and_then(SpanKind::from_name).unwrap_or_default();
+        let text = |key: &str| {
+            let tag = self.tag(key)?;
+            let number = || tag.as_number().map(|it| Cow::Owned(it.to_string()));
+            tag.as_str().map(Cow::Borrowed).or_else(number)
+        };
+        destination(&self.operation_name, kind, text).unwrap_or_default()
     }
 
     fn tag(&self, key: &str) -> Option<&serde_json::Value> {

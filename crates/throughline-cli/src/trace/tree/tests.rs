@@ -106,3 +106,88 @@ fn very_deep_trace_is_rendered_without_stack_overflow() {
     assert_eq!(text.lines().count(), 20_001);
     assert!(text.lines().all(|line| line.len() < 400));
 }
+
+fn tagged(id: &str, parent: Option<&str>, tags: &serde_json::Value) -> serde_json::Value {
+    let mut span = span(
+        id,
+        "GET",
+        "p1",
+        (1_000, 5),
+        parent.map(|id| ("CHILD_OF", id)),
+    );
+    let tags = tags.as_object().unwrap().iter();
+    span["tags"] = tags
+        .map(|(key, value)| serde_json::json!({ "key": key, "value": value }))
+        .collect();
+    span
+}
+
+#[test]
+fn inferred_unknown_and_missing_parents_are_marked_and_carried_ones_are_not() {
+    let evidence = "throughline.parent.evidence";
+    let confidence = "throughline.parent.confidence";
+    let trace = trace(&serde_json::json!([
+        tagged("a", None, &serde_json::json!({})),
+        tagged("b", Some("a"), &serde_json::json!({ evidence: "header" })),
+        tagged(
+            "c",
+            Some("a"),
+            &serde_json::json!({ evidence: "sole", confidence: 0.9996 })
+        ),
+        tagged(
+            "d",
+            Some("a"),
+            &serde_json::json!({ evidence: "order", confidence: 0.62 })
+        ),
+        tagged("e", Some("gone"), &serde_json::json!({})),
+        tagged("f", None, &serde_json::json!({ evidence: "open" })),
+    ]));
+    let text = render(&trace, ColorMode::Plain);
+    let marks: Vec<&str> = text
+        .lines()
+        .filter_map(|line| Some(line.split_once("  ? ")?.1))
+        .collect();
+    assert_eq!(
+        marks,
+        [
+            "inferred 99.9 % (only one request was in flight)",
+            "inferred 62 % (matched by order among several requests in flight)",
+            "parent gone is missing",
+            "cause unknown",
+        ],
+        "{text}"
+    );
+}
+
+#[test]
+fn a_client_shows_where_it_went() {
+    let tags = serde_json::json!({
+        "span.kind": "client", "server.address": "billing", "server.port": 8080,
+        "url.path": "/payment\u{202e}",
+    });
+    let trace = trace(&serde_json::json!([tagged("a", None, &tags)]));
+    let text = render(&trace, ColorMode::Plain);
+    assert!(
+        text.ends_with("eshop GET \u{2192} billing:8080/payment\\u{202e}\n"),
+        "{text}"
+    );
+}
+
+#[test]
+fn the_duration_is_that_of_the_work() {
+    let mut commit = tagged(
+        "b",
+        Some("a"),
+        &serde_json::json!({ "messaging.operation.type": "settle" }),
+    );
+    commit["startTime"] = 5_000_000.into();
+    let trace = trace(&serde_json::json!([
+        span("a", "x", "p1", (0, 222_000), None),
+        commit,
+    ]));
+    let text = render(&trace, ColorMode::Plain);
+    assert!(
+        text.starts_with("trace t: 2 spans of 1 service, 222ms, committed after 4.78"),
+        "{text}"
+    );
+}
