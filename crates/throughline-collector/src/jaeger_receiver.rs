@@ -12,5 +12,19 @@ pub(crate) mod sampling;
 mod span;
 mod thrift;
 
+/// Decodes bytes in every form in which a batch comes, for checks of the parsers.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn decode_every_form(bytes: &[u8]) -> Vec<throughline_otlp::DecodedSpans> {
+    use self::thrift::ThriftProtocol;
+    [
+        batch::decode_batch(bytes, ThriftProtocol::Binary),
+        batch::decode_batch(bytes, ThriftProtocol::Compact),
+        batch::decode_agent_call(bytes),
+    ]
+    .into_iter()
+    .filter_map(Result::ok)
+    .collect()
+}
+
 #[cfg(test)]
 mod tests;

@@ -24,6 +24,8 @@ mod jaeger_receiver;
 mod metrics;
 mod otlp_grpc;
 mod otlp_http;
+#[cfg(any(test, fuzzing))]
+pub mod parser_checks;
 mod query;
 mod timeout_io;
 mod ui;

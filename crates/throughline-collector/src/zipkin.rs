@@ -87,7 +87,7 @@ fn is_other_encoding(headers: &HeaderMap) -> bool {
 
 /// Decodes a list of spans. Spans without usable ids are left out and counted; values that are not
 /// of their types are too.
-fn decode(body: &[u8]) -> Result<DecodedSpans, IngestError> {
+pub(crate) fn decode(body: &[u8]) -> Result<DecodedSpans, IngestError> {
     let malformed = |message: &dyn std::fmt::Display| {
         IngestError::Malformed(format!("not a list of Zipkin spans: {message}"))
     };

@@ -18,6 +18,9 @@ mod service_map;
 mod trace;
 mod trace_summary;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use self::query_language::parse as parse_query;
+
 use axum::Router;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query as QueryString, State};
