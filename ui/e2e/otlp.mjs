@@ -1,5 +1,6 @@
 /** Sends hand-made traces to a collector over OTLP/HTTP JSON and waits until they can be read. */
 import { randomBytes } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
 
 /** @typedef {{trace?: string, span: string, attributes?: Record<string, string>}} Link */
 
@@ -20,6 +21,19 @@ import { randomBytes } from 'node:crypto';
 const KINDS = ['', 'internal', 'server', 'client', 'producer', 'consumer'];
 const READ_TIMEOUT_MS = 30_000;
 const PART = 5_000;
+
+/**
+ * Sends a document of `fixtures/page` under a new trace ID and returns it once it can be read.
+ * @param {string} name
+ */
+export async function sendFixture(name) {
+  const text = await readFile(new URL(`../fixtures/page/${name}.json`, import.meta.url), 'utf8');
+  const [, old = ''] = /"traceId": "([0-9a-f]{32})"/.exec(text) ?? [];
+  const id = randomBytes(16).toString('hex');
+  await postDocument(text.replaceAll(old, id));
+  await readable(id, text.split('"spanId"').length - 1);
+  return id;
+}
 
 /** @param {string} name */
 export function fromEnvironment(name) {
@@ -62,10 +76,15 @@ async function post(spans, id, start) {
       ],
     })),
   };
+  await postDocument(JSON.stringify(body));
+}
+
+/** @param {string} body */
+async function postDocument(body) {
   const response = await fetch(`${fromEnvironment('THROUGHLINE_OTLP_URL')}/v1/traces`, {
     method: 'POST',
     headers: { 'content-type': 'application/json' },
-    body: JSON.stringify(body),
+    body,
   });
   if (!response.ok) throw new Error(`OTLP answered ${response.status}: ${await response.text()}`);
 }

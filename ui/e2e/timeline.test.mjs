@@ -165,7 +165,7 @@ test('a row shows message position and evidence, the details show units', async 
   const page = await newPage(browser, t);
   await page.goto(`${HOME}/trace/${id}`);
   await row(page, 'process').getByText('orders/3@77').waitFor();
-  await row(page, 'guess').getByText('sole 83%').waitFor();
+  await row(page, 'guess').getByText('inferred 83 %').waitFor();
   assert.equal(await row(page, 'guess').locator('.bar.dashed').count(), 1);
   await row(page, 'fragment').getByText('open', { exact: true }).waitFor();
   await row(page, 'process').click();

@@ -156,7 +156,7 @@ test('an inferred parent is dashed and has its confidence, also in the graph', a
   await page.getByText('1 inferred parent, drawn dashed').waitFor();
   await page.goto(`${HOME}/trace/${id}?view=graph`);
   const inferred = page.locator('.graph-edge.inferred');
-  await inferred.getByText('62%').waitFor();
+  await inferred.getByText('62 %').waitFor();
   assert.equal(await inferred.count(), 1);
   assert.notEqual(
     await inferred.locator('path').evaluate((line) => getComputedStyle(line).strokeDasharray),

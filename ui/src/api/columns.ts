@@ -48,6 +48,8 @@ export const TRACE_TABLES = {
     partition: nullableNumbers,
     offset: nullableNumbers,
     lag: nullableNumbers,
+    /** Whether the span is a commit or acknowledgement, which the duration leaves out. */
+    settles: booleans,
     /** Time between the send and the receipt. */
     queue: nullableNumbers,
     /** Row of the span that sent the message, or -1. */

@@ -1,7 +1,7 @@
 /** Traces opened from files; they are kept until the page is closed or reloaded. */
 import type { TraceResponse } from './types';
 
-export type TraceFormat = 'jaeger' | 'otlp';
+export type TraceFormat = 'jaeger' | 'otlp' | 'zipkin';
 
 export interface OpenedTrace {
   readonly response: TraceResponse;
@@ -9,6 +9,8 @@ export interface OpenedTrace {
   readonly format: TraceFormat;
   /** Returns the trace alone, as a document of that format. */
   readonly document: () => unknown;
+  /** Parts that were skipped or assumed when the file was read. */
+  readonly notes?: readonly string[];
 }
 
 const opened = new Map<string, OpenedTrace>();

@@ -45,9 +45,14 @@ export interface TraceSummary {
   readonly trace_id: string;
   readonly service: string;
   readonly operation: string;
+  /** Where the call of the root span went, if it is a client. */
+  readonly destination?: string | null;
   readonly rooted: boolean;
   readonly start: number;
+  /** Up to the end of the work; commits and acknowledgements of messages do not count. */
   readonly duration: number;
+  /** Time from the end of the work to that of the last commit, if it is later. */
+  readonly settled_after?: number | null;
   readonly spans: number;
   readonly errors: number;
   readonly open: number;

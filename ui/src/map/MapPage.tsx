@@ -10,7 +10,7 @@ import { EmptyNotice, ErrorNotice, LoadingNotice } from '../shell/Notice';
 import { navigate } from '../shell/navigation';
 import { useRequest } from '../shell/request';
 import { serviceColours } from '../trace/colour';
-import { formatDuration, formatRate } from '../trace/format';
+import { formatDuration, formatPercent, formatRate } from '../trace/format';
 import { EdgeTable } from './EdgeTable';
 
 /** Maximum number of nodes in the layout. */
@@ -143,8 +143,7 @@ function serviceNode(
   colours: ReadonlyMap<string, number>,
 ): CanvasNode {
   const rate = formatRate(spans / Math.max(seconds, 1));
-  const share =
-    errors > 0 ? `${((100 * errors) / spans).toFixed(errors / spans < 0.1 ? 1 : 0)}% errors` : '';
+  const share = errors > 0 ? `${formatPercent(errors / spans)} errors` : '';
   return {
     id: `service\u0000${name}`,
     width: Math.min(

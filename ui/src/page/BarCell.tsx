@@ -3,7 +3,7 @@ import { fromAxisTime, positionIn } from '../trace/axis';
 import { at } from '../trace/column';
 import { receivedEdges } from '../trace/edges';
 import { formatDuration } from '../trace/format';
-import { endOf, INFERRED, isFailed } from '../trace/model';
+import { endOf, INFERRED, isFailed, SETTLES } from '../trace/model';
 import { percent } from './Ruler';
 import type { TimelineModel } from './timelineModel';
 
@@ -69,7 +69,9 @@ function Bar({ timeline, index }: BarProps) {
   const classes = ['bar'];
   if (isFailed(trace, index)) classes.push('failed');
   if (length === 0) classes.push('instant');
-  if ((at(trace.flags, index) & INFERRED) !== 0) classes.push('dashed');
+  const flags = at(trace.flags, index);
+  if ((flags & INFERRED) !== 0) classes.push('dashed');
+  if ((flags & SETTLES) !== 0) classes.push('settles');
   return (
     <>
       <span

@@ -6,7 +6,13 @@ import { openedTrace, type TraceFormat } from '../api/openedFiles';
 const FORMATS: readonly (readonly [TraceFormat, string])[] = [
   ['jaeger', 'Jaeger JSON'],
   ['otlp', 'OTLP JSON'],
+  ['zipkin', 'Zipkin JSON'],
 ];
+const WRITERS: Readonly<Record<TraceFormat, (ids: readonly string[]) => Promise<string>>> = {
+  jaeger: jaegerFile,
+  otlp: otlpFile,
+  zipkin: zipkinFile,
+};
 
 export function DownloadMenu({ ids }: { readonly ids: readonly string[] }) {
   const [state, setState] = useState<'idle' | 'loading' | 'failed'>('idle');
@@ -14,7 +20,7 @@ export function DownloadMenu({ ids }: { readonly ids: readonly string[] }) {
   async function save(format: TraceFormat) {
     setState('loading');
     try {
-      const text = await (format === 'jaeger' ? jaegerFile(ids) : otlpFile(ids));
+      const text = await WRITERS[format](ids);
       saveAs(text, ids.length === 1 ? `trace-${ids[0]}-${format}.json` : `traces-${format}.json`);
       setState('idle');
     } catch {
@@ -34,16 +40,18 @@ export function DownloadMenu({ ids }: { readonly ids: readonly string[] }) {
         <option value="" disabled hidden>
           {state === 'loading' ? 'Loading…' : state === 'failed' ? 'Download failed' : 'Download'}
         </option>
-        {FORMATS.map(([value, name]) => (
-          // A trace from a file can only be saved in the format of the file.
-          <option
-            key={value}
-            value={value}
-            disabled={ids.some((id) => (openedTrace(id)?.format ?? value) !== value)}
-          >
-            {name}
-          </option>
-        ))}
+        {FORMATS.filter(([value]) => value !== 'zipkin' || ids.every(isFromZipkin)).map(
+          ([value, name]) => (
+            // A trace from a file can only be saved in the format of the file.
+            <option
+              key={value}
+              value={value}
+              disabled={ids.some((id) => (openedTrace(id)?.format ?? value) !== value)}
+            >
+              {name}
+            </option>
+          ),
+        )}
       </select>
     </label>
   );
@@ -70,6 +78,16 @@ async function otlpFile(ids: readonly string[]): Promise<string> {
     resourceSpans.push(...(document.resourceSpans ?? []));
   }
   return JSON.stringify({ resourceSpans }, undefined, 1);
+}
+
+async function zipkinFile(ids: readonly string[]): Promise<string> {
+  const spans = ids.flatMap((id) => openedTrace(id)?.document() ?? []);
+  return JSON.stringify(spans, undefined, 1);
+}
+
+/** The collector does not write Zipkin's JSON: only a trace from such a file is saved as one. */
+function isFromZipkin(id: string): boolean {
+  return openedTrace(id)?.format === 'zipkin';
 }
 
 function saveAs(text: string, name: string): void {

@@ -1,14 +1,17 @@
 /** The left cell of a row: position in the tree, name, and marks for messages and problems. */
 import type { ReactNode } from 'react';
 import { at } from '../trace/column';
+import { destinationOf } from '../trace/destination';
 import { receivedEdges } from '../trace/edges';
-import { formatDuration, formatPercent } from '../trace/format';
+import { evidenceMark, evidenceWords } from '../trace/evidence';
+import { formatDuration } from '../trace/format';
 import {
   CYCLE,
   countFailuresBelow,
   INFERRED,
   isFailed,
   MISSING_PARENT,
+  NEGATIVE,
   nameOf,
   OPEN,
   SKEWED,
@@ -17,9 +20,11 @@ import {
 } from '../trace/model';
 import { runLength } from '../trace/rows';
 import { attributesOf, evidenceOf, linkCount, messageOf } from '../trace/spanDetails';
+import { Destination } from './Destination';
 import type { TimelineModel } from './timelineModel';
 
 const INDENT_PX = 12;
+const MAX_TITLE = 500;
 /** Deeper spans are not indented further, so that their names stay readable. */
 const MAX_INDENT_DEPTH = 14;
 /** The first of these that a failed span has is shown beside its name. */
@@ -65,10 +70,7 @@ export function NameCell({ timeline, index, folding, laneTitle, isSearchMatch }:
         <span className="twisty leaf" aria-hidden="true" />
       )}
       <span className="stripe" aria-hidden="true" />
-      <span className="span-name" title={`${serviceOf(trace, index)} ${nameOf(trace, index)}`}>
-        <bdi className="span-service">{serviceOf(trace, index)}</bdi>{' '}
-        <bdi>{nameOf(trace, index)}</bdi>
-      </span>
+      <SpanName trace={trace} index={index} />
       {folding.isRun && (
         <span className="mark batch" title="Similar consumers in a row; expand to see each">
           × {runLength(trace, runs, index)}
@@ -83,6 +85,14 @@ export function NameCell({ timeline, index, folding, laneTitle, isSearchMatch }:
       <TopicMark trace={trace} index={index} />
       <FailureMark trace={trace} index={index} isFolded={folding.isFolded} />
       <ParentMark trace={trace} index={index} />
+      {(at(trace.flags, index) & NEGATIVE) !== 0 && (
+        <span
+          className="mark"
+          title="The end that was sent is before the start; drawn as an instant"
+        >
+          negative duration
+        </span>
+      )}
       {laneTitle}
       {receivedEdges(trace.edges, index).map((edge) => (
         <span key={edge} className="visually-hidden">
@@ -97,6 +107,20 @@ export function NameCell({ timeline, index, folding, laneTitle, isSearchMatch }:
 interface MarkProps {
   readonly trace: Trace;
   readonly index: number;
+}
+
+function SpanName({ trace, index }: MarkProps) {
+  const [service, name] = [serviceOf(trace, index), nameOf(trace, index)];
+  const destination = destinationOf(trace, index);
+  return (
+    <span
+      className="span-name"
+      title={`${service} ${name}${destination && ` → ${destination}`}`.slice(0, MAX_TITLE)}
+    >
+      <bdi className="span-service">{service}</bdi> <bdi>{name}</bdi>
+      <Destination text={destination} />
+    </span>
+  );
 }
 
 function BatchMark({ trace, index }: MarkProps) {
@@ -191,13 +215,10 @@ function ParentMark({ trace, index }: MarkProps) {
 
 function InferredMark({ trace, index }: MarkProps) {
   const evidence = evidenceOf(trace, index);
-  const confidence = evidence?.confidence === undefined ? '' : formatPercent(evidence.confidence);
-  const title = `Inferred parent, evidence: ${evidence?.name ?? 'unknown'}${
-    confidence && `, ${confidence} confidence`
-  }`;
+  if (!evidence) return null;
   return (
-    <span className="mark inferred" title={title}>
-      {evidence?.name} {confidence}
+    <span className="mark inferred" title={`Inferred parent: ${evidenceWords(evidence)}`}>
+      <bdi>{evidenceMark(evidence)}</bdi>
     </span>
   );
 }

@@ -3,23 +3,25 @@ import { useMemo } from 'react';
 import { CopyButton } from '../shell/CopyButton';
 import { loadTemplates } from '../shell/LinkSettings';
 import { at } from '../trace/column';
-import { formatCount, formatDuration, formatPercent, formatTimestamp } from '../trace/format';
-import { isFailed, kindOf, nameOf, serviceOf, spanIdOf, type Trace } from '../trace/model';
+import { destinationOf } from '../trace/destination';
+import { evidenceMark, evidenceWords } from '../trace/evidence';
+import { formatCount, formatDuration, formatTimestamp } from '../trace/format';
+import {
+  isFailed,
+  kindOf,
+  NEGATIVE,
+  nameOf,
+  serviceOf,
+  spanIdOf,
+  type Trace,
+} from '../trace/model';
 import { selfTimes } from '../trace/self';
 import { readSpanDetails, type SpanDetails } from '../trace/spanDetails';
 import { AttributeTable } from './AttributeTable';
+import { Destination } from './Destination';
 import { type Follow, LinkList, MessageList } from './DetailLinks';
 import { Section } from './Section';
 import type { PageModel } from './state';
-
-const EVIDENCE_TEXTS: Record<string, string> = {
-  header: 'the message carried a trace context',
-  'request-id': 'same request ID as an inbound request',
-  thread: 'written by the thread that read the inbound request',
-  sole: 'only one request was in flight',
-  order: 'matched by order among several requests in flight',
-  open: 'the cause is unknown',
-};
 
 interface SpanDetailProps {
   readonly page: PageModel;
@@ -36,6 +38,7 @@ export function SpanDetail({ page, index, colours, follow, close }: SpanDetailPr
   const templates = loadTemplates();
   const service = serviceOf(trace, index);
   const kind = kindOf(trace, index);
+  const destination = destinationOf(trace, index);
   const tableProps = {
     service,
     traceId: trace.responses[at(trace.lane, index)]?.trace_id ?? trace.id,
@@ -65,6 +68,11 @@ export function SpanDetail({ page, index, colours, follow, close }: SpanDetailPr
         <h2>
           <bdi>{nameOf(trace, index)}</bdi>
         </h2>
+        {destination && (
+          <p className="detail-destination">
+            <Destination text={destination} />
+          </p>
+        )}
         {detail.statusMessage && <p className="status-message">{detail.statusMessage}</p>}
       </div>
       <Facts trace={trace} index={index} self={at(self, index)} />
@@ -113,7 +121,10 @@ function Facts({ trace, index, self }: FactsProps) {
       </div>
       <div>
         <dt>Duration</dt>
-        <dd>{formatDuration(at(trace.length, index))}</dd>
+        <dd>
+          {formatDuration(at(trace.length, index))}
+          {(at(trace.flags, index) & NEGATIVE) !== 0 && ' (sent with an end before the start)'}
+        </dd>
       </div>
       <div>
         <dt>Self time</dt>
@@ -165,10 +176,10 @@ function Parent({ detail: { evidence, missingParent } }: { readonly detail: Span
     <Section title="Parent">
       {evidence && (
         <p>
-          <span className={evidence.inferred ? 'mark inferred' : 'mark'}>{evidence.name}</span>{' '}
-          {EVIDENCE_TEXTS[evidence.name]}
-          {evidence.confidence !== undefined &&
-            ` (${formatPercent(evidence.confidence)} confidence)`}
+          <span className={evidence.inferred ? 'mark inferred' : 'mark'}>
+            <bdi>{evidenceMark(evidence)}</bdi>
+          </span>{' '}
+          <bdi>{evidenceWords(evidence)}</bdi>
         </p>
       )}
       {missingParent && (

@@ -1,4 +1,4 @@
-/** The end-to-end critical path by service and topic, as a bar and as a list. */
+/** Where the time went: the end-to-end critical path by service and topic, as a bar and a list. */
 import { useMemo } from 'react';
 import { breakDownTime } from '../trace/breakdown';
 import { at } from '../trace/column';
@@ -15,7 +15,7 @@ interface TimeBreakdownProps {
 }
 
 interface BreakdownItem {
-  readonly topic: boolean;
+  readonly kind: 'service' | 'topic' | 'idle';
   readonly name: string;
   /** Time on the path in microseconds. */
   readonly time: number;
@@ -25,16 +25,17 @@ interface BreakdownItem {
 export function TimeBreakdown({ page, colours }: TimeBreakdownProps) {
   const { trace } = page;
   const parts = useMemo(() => partsOf(trace, colours), [trace, colours]);
+  const whole = trace.duration > 0 ? trace.duration : 1;
   return (
     <section className="breakdown" aria-label="Time breakdown">
       <div className="breakdown-line">
-        <h2 title="End-to-end critical path, including the time in topics">Time breakdown</h2>
+        <h2 title={EXPLANATION}>Time breakdown</h2>
         <div className="breakdown-bar" aria-hidden="true">
           {parts.map((part) => (
             <span
-              key={`${part.topic} ${part.name}`}
+              key={`${part.kind} ${part.name}`}
               className={part.className}
-              style={{ width: percent(trace.duration > 0 ? part.time / trace.duration : 0) }}
+              style={{ width: percent(part.time / whole) }}
               title={describeItem(part)}
             />
           ))}
@@ -42,11 +43,16 @@ export function TimeBreakdown({ page, colours }: TimeBreakdownProps) {
       </div>
       <ul className="pills" aria-label="Services and topics">
         {parts.map((part) => (
-          <li key={`${part.topic} ${part.name}`}>
-            {part.topic ? (
+          <li key={`${part.kind} ${part.name}`}>
+            {part.kind === 'topic' ? (
               <TopicPill page={page} part={part} />
-            ) : (
+            ) : part.kind === 'service' ? (
               <Service page={page} part={part} />
+            ) : (
+              <span className="pill idle-pill" title={IDLE_EXPLANATION}>
+                <span className="swatch" aria-hidden="true" />
+                idle <span className="pill-time">{formatDuration(part.time)}</span>
+              </span>
             )}
           </li>
         ))}
@@ -55,26 +61,41 @@ export function TimeBreakdown({ page, colours }: TimeBreakdownProps) {
   );
 }
 
-function describeItem({ topic, name, time }: BreakdownItem): string {
-  return `${topic ? `in ${topicName(name)}` : name}: ${formatDuration(time)}`;
+const EXPLANATION =
+  'Each moment from the first start to the end of the work counts once: for the service on the ' +
+  'end-to-end critical path, for the topic in which its message waited, or as idle. The parts ' +
+  'add up to the duration.';
+const IDLE_EXPLANATION =
+  'No span of the end-to-end critical path ran: between roots, while a cause is not recorded, or ' +
+  'because clocks differ';
+
+function describeItem({ kind, name, time }: BreakdownItem): string {
+  const subject = kind === 'topic' ? `in ${topicName(name)}` : kind === 'idle' ? 'idle' : name;
+  return `${subject}: ${formatDuration(time)} of the critical path`;
 }
 
 /** Returns the items in order of time, longest first. */
 function partsOf(trace: Trace, colours: ReadonlyMap<string, number>): BreakdownItem[] {
   const breakdown = breakDownTime(trace);
   const services = trace.services.map(({ name }, i) => ({
-    topic: false,
+    kind: 'service' as const,
     name,
     time: at(breakdown.services, i),
     className: `service-${colours.get(name) ?? 0}`,
   }));
   const topics = [...longestQueueTimes(trace.edges).keys()].map((name) => ({
-    topic: true,
+    kind: 'topic' as const,
     name,
     time: breakdown.topics.get(name) ?? 0,
     className: 'breakdown-topic',
   }));
-  return [...services, ...topics].sort((a, b) => b.time - a.time);
+  const idle = {
+    kind: 'idle' as const,
+    name: '',
+    time: breakdown.idle,
+    className: 'breakdown-idle',
+  };
+  return [...services, ...topics, ...(idle.time > 0 ? [idle] : [])].sort((a, b) => b.time - a.time);
 }
 
 interface BreakdownItemProps {
@@ -92,7 +113,7 @@ function Service({ page, part }: BreakdownItemProps) {
       type="button"
       className={`pill ${part.className}`}
       aria-pressed={state.find === find}
-      title={`${formatCount(share?.spans ?? 0, 'span')}; click to highlight them`}
+      title={`${timeText(part)}${formatCount(share?.spans ?? 0, 'span')}; click to highlight them`}
       onClick={() => dispatch({ type: 'set', part: { find: state.find === find ? '' : find } })}
     >
       <span className="swatch" aria-hidden="true" />
@@ -105,7 +126,14 @@ function Service({ page, part }: BreakdownItemProps) {
   );
 }
 
-/** A topic with its longest queue time; clicking it selects the span that received that message. */
+function timeText({ time }: BreakdownItem): string {
+  return time > 0 ? `${formatDuration(time)} of the critical path; ` : 'Not on the critical path; ';
+}
+
+/**
+ * A topic with the time on the path that a message waited in it; clicking it selects the receiver
+ * of the message that waited longest.
+ */
 function TopicPill({ page, part }: BreakdownItemProps) {
   const { trace, dispatch } = page;
   const wait = longestQueueTimes(trace.edges).get(part.name) ?? 0;
@@ -126,13 +154,13 @@ function TopicPill({ page, part }: BreakdownItemProps) {
     <button
       type="button"
       className="pill topic-pill"
-      title={`Passed through ${topicName(part.name)}; click to select the receiver`}
+      title={`${timeText(part)}longest wait ${waitText(wait)}; click to select its receiver`}
       onClick={look}
     >
       <span className="swatch" aria-hidden="true" />
       <span>in</span>
       <bdi>{topicName(part.name)}</bdi>
-      <span className="pill-time">{waitText(wait)}</span>
+      {part.time > 0 && <span className="pill-time">{formatDuration(part.time)}</span>}
     </button>
   );
 }

@@ -181,6 +181,7 @@ function PathChoice({ page }: { readonly page: PageModel }) {
               + <span className="queue-note">{formatDuration(critical.queued)} in topics</span>
             </>
           )}
+          {critical.idle > 0 && ` + ${formatDuration(critical.idle)} idle`}
         </span>
       )}
     </span>
@@ -189,7 +190,7 @@ function PathChoice({ page }: { readonly page: PageModel }) {
 
 function Gaps({ page }: { readonly page: PageModel }) {
   const { scale, state, dispatch } = page;
-  if (state.cut && scale.axis.cuts.length === 0) return null;
+  if (state.cut && scale.axis.cuts.every(({ settles }) => settles)) return null;
   return (
     <label className="tick-box">
       <input

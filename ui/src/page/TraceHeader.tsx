@@ -2,12 +2,15 @@
  * The header of a trace: its name, facts, time breakdown and remarks, and the tabs of its views.
  */
 import { type KeyboardEvent, type ReactNode, useRef } from 'react';
+import { openedTrace } from '../api/openedFiles';
 import { CopyButton } from '../shell/CopyButton';
 import { at } from '../trace/column';
+import { destinationOf } from '../trace/destination';
 import { longestQueueTimes } from '../trace/edges';
 import { formatCount, formatDuration, formatTimestamp } from '../trace/format';
 import { endOf, INFERRED, nameOf, OPEN, serviceOf, type Trace } from '../trace/model';
 import { VIEWS, type View } from './address';
+import { Destination } from './Destination';
 import { DownloadMenu } from './DownloadMenu';
 import type { PageModel } from './state';
 import { TimeBreakdown, waitText } from './TimeBreakdown';
@@ -37,6 +40,7 @@ export function TraceHeader({ page, colours, id, reload }: TraceHeaderProps) {
         <h1>
           <bdi className="trace-service">{serviceOf(trace, trace.root)}</bdi>{' '}
           <bdi>{nameOf(trace, trace.root)}</bdi>
+          <Destination text={destinationOf(trace, trace.root)} />
         </h1>
         <p className="trace-identity">
           <code className="trace-id">{trace.id}</code>
@@ -68,7 +72,17 @@ function Facts({ trace }: { readonly trace: Trace }) {
   return (
     <dl className="facts">
       <Fact name="Start">{formatTimestamp(trace.start)}</Fact>
-      <Fact name="Duration">{formatDuration(trace.duration)}</Fact>
+      <Fact name="Duration" title="From the first start to the end of the work">
+        {formatDuration(trace.duration)}
+      </Fact>
+      {trace.extent > trace.duration && (
+        <Fact
+          name="Committed"
+          title="From the end of the work to the last commit; nobody waits for it"
+        >
+          after {formatDuration(trace.extent - trace.duration)}
+        </Fact>
+      )}
       {responded !== undefined && <Fact name="Response after">{formatDuration(responded)}</Fact>}
       {waits.length > 0 && (
         <Fact name="Longest time in a topic">
@@ -86,9 +100,15 @@ function Facts({ trace }: { readonly trace: Trace }) {
   );
 }
 
-function Fact({ name, children }: { readonly name: string; readonly children: ReactNode }) {
+interface FactProps {
+  readonly name: string;
+  readonly title?: string;
+  readonly children: ReactNode;
+}
+
+function Fact({ name, title, children }: FactProps) {
   return (
-    <div>
+    <div title={title}>
       <dt>{name}</dt>
       <dd>{children}</dd>
     </div>
@@ -108,11 +128,14 @@ function Remarks({ trace }: { readonly trace: Trace }) {
   const remarks = [
     trace.orphans > 0 && `${formatCount(trace.orphans, 'span')} with a missing parent`,
     trace.skewed > 0 && `${formatCount(trace.skewed, 'span')} with clock skew, drawn as recorded`,
+    trace.negative > 0 &&
+      `${formatCount(trace.negative, 'span')} ending before the start, drawn as an instant`,
     trace.cycles > 0 && `${formatCount(trace.cycles, 'parent cycle')}, cut at the earliest span`,
     inferred > 0 && `${formatCount(inferred, 'inferred parent')}, drawn dashed`,
     open > 0 && `${formatCount(open, 'open fragment')} with an unknown cause`,
     trace.omitted > 0 &&
       `${formatCount(trace.omitted, 'span')} omitted, as the trace exceeds the size limit`,
+    ...(openedTrace(trace.id)?.notes ?? []).map((note) => `file: ${note}`),
   ].filter((remark) => remark !== false);
   if (remarks.length === 0) return null;
   return <p className="remarks">{remarks.join(' · ')}</p>;

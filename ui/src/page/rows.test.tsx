@@ -7,6 +7,7 @@ import { criticalPath } from '../trace/critical';
 import type { Trace } from '../trace/model';
 import { consumerRuns } from '../trace/rows';
 import { AttributeTable } from './AttributeTable';
+import { placeLabels } from './Ruler';
 import { SpanRow } from './SpanRow';
 import type { TimelineModel } from './timelineModel';
 
@@ -58,9 +59,27 @@ describe('SpanRow', () => {
       { id: 'c', tags: { 'throughline.parent.evidence': 'open' } },
     ]);
     expect(row(odd, 0)).toMatch(/failure-mark.*missing parent/);
-    expect(row(odd, 1)).toMatch(/mark inferred.*sole 83%/);
+    expect(row(odd, 1)).toMatch(/only one request was in flight \(sole\).*inferred 83 %/);
     expect(row(odd, 1)).toContain('bar dashed');
     expect(row(odd, 2)).toMatch(/mark inferred.*open/);
+  });
+
+  it('shows where a client call went, muted, and marks a negative duration', () => {
+    const { trace: calls } = built([
+      {
+        id: 'a',
+        name: 'GET',
+        at: [0, -5],
+        tags: {
+          'span.kind': 'client',
+          'server.address': 'billing',
+          'server.port': 8080,
+          'url.path': '/payment',
+        },
+      },
+    ]);
+    expect(row(calls, 0)).toContain('class="destination"> → <bdi>billing:8080/payment</bdi>');
+    expect(row(calls, 0)).toContain('negative duration');
   });
 
   it('marks the critical path', () => {
@@ -99,4 +118,25 @@ it('attribute values stay text, and only templates turn them into links', () => 
     />,
   );
   expect(linked).toMatch(/href="https:\/\/x\.example\/javascript%3Aalert\(1\)%3Cimg%20src%3Dx%3E"/);
+});
+
+describe('labels of idle gaps', () => {
+  const label = (centre: number, weight: number) => ({
+    key: centre,
+    text: `${weight} ms idle`,
+    title: '',
+    centre,
+    weight,
+  });
+
+  it('stay within the ruler', () => {
+    const placed = placeLabels([label(0, 1), label(0.999, 11.6)], 400);
+    expect(placed).toHaveLength(2);
+    for (const { left, right } of placed) expect(left >= 0 && right <= 400).toBe(true);
+  });
+
+  it('do not overlap: the longest gap keeps its label', () => {
+    const placed = placeLabels([label(0.5, 10), label(0.52, 90), label(0.9, 20)], 400);
+    expect(placed.map(({ weight }) => weight)).toEqual([90, 20]);
+  });
 });

@@ -10,6 +10,7 @@ import {
   type TimeAxis,
   type TimeScale,
   type TimeWindow,
+  withSettling,
   zoomWindow,
 } from '../trace/axis';
 import { at } from '../trace/column';
@@ -245,8 +246,9 @@ const axes = new WeakMap<Trace, TimeAxis>();
 
 /** Returns the axis; the one with hidden gaps is cached, because every key asks for it. */
 function axisFor(trace: Trace, cut: boolean): TimeAxis {
-  if (!cut) return linearAxis(trace.duration);
-  const known = axes.get(trace) ?? compressedAxis(trace);
+  const settled = (axis: TimeAxis) => withSettling(axis, trace.duration, trace.extent);
+  if (!cut) return settled(linearAxis(trace.duration));
+  const known = axes.get(trace) ?? settled(compressedAxis(trace));
   axes.set(trace, known);
   return known;
 }

@@ -3,7 +3,30 @@
  */
 import { buildTrace, type Trace } from '../trace/model';
 import { readJaeger } from './jaeger';
-import type { WireReference, WireSpan, WireTag, WireTrace } from './wire';
+import { ReadNotes } from './notes';
+
+interface WireTag {
+  readonly key: string;
+  readonly value: unknown;
+}
+
+interface WireReference {
+  readonly refType: string;
+  readonly traceID: string;
+  readonly spanID: string;
+}
+
+interface WireSpan extends Record<string, unknown> {
+  readonly operationName: string;
+}
+
+/** A trace in Jaeger's JSON. */
+export interface WireTrace {
+  readonly traceID: string;
+  readonly spans: readonly WireSpan[];
+  readonly processes: Readonly<Record<string, unknown>>;
+  readonly warnings: null;
+}
 
 export const TRACE_ID = '4bf92f3577b34da6a3ce929d0e0e4736';
 const START = 1_772_000_000_000_000;
@@ -158,7 +181,7 @@ export function built(specs: readonly SpanSpec[]): {
 }
 
 export function placed(wire: WireTrace): { trace: Trace; at: (name: string) => number } {
-  const trace = buildTrace([readJaeger(wire)]);
+  const trace = buildTrace([readJaeger(wire, new ReadNotes())]);
   const at = (name: string) => trace.name.findIndex((text) => trace.strings[text] === name);
   return { trace, at };
 }

@@ -13,7 +13,7 @@ export interface MessageAttributes {
 }
 
 /** The same names in the same order as the collector's (`throughline-model`, `convention.rs`). */
-const TOPIC = [
+export const TOPIC_KEYS = [
   'messaging.destination.name',
   'messaging.destination',
   'messaging.destination_name',
@@ -55,7 +55,7 @@ const LAG = ['throughline.kafka.lag', 'messaging.kafka.lag', 'kafka.lag'];
 export function readMessageAttributes(
   attributes: readonly AttributeRecord[],
 ): MessageAttributes | undefined {
-  const topic = text(attributes, TOPIC);
+  const topic = text(attributes, TOPIC_KEYS);
   if (!topic) return undefined;
   return {
     topic,
@@ -64,6 +64,27 @@ export function readMessageAttributes(
     offset: number(attributes, OFFSET),
     lag: number(attributes, LAG),
   };
+}
+
+/**
+ * Returns whether a span settles messages, by a commit or an acknowledgement, as the collector's
+ * `is_settlement` does.
+ */
+export function isSettlement(name: string, attributes: readonly AttributeRecord[]): boolean {
+  return attributes.some(({ key, value }) => {
+    switch (key) {
+      case 'messaging.operation.type':
+      case 'messaging.operation':
+        return value === 'settle';
+      case 'throughline.kafka.handled':
+      case 'throughline.kafka.acknowledged':
+        return true;
+      case 'message_bus.destination':
+        return name === `Commit_${value}`;
+      default:
+        return false;
+    }
+  });
 }
 
 function find(attributes: readonly AttributeRecord[], names: readonly string[]): unknown {

@@ -3,46 +3,45 @@
  * nanoseconds.
  */
 import type { TraceResponse } from '../api/types';
-import type { AttributeRecord, SpanRecord } from './records';
+import { idOf } from './ids';
+import { field, isObject, type JsonObject, list, text } from './json';
+import type { ReadNotes } from './notes';
+import { type AttributeRecord, type SpanRecord, statusOf } from './records';
+import { fromNanoseconds, microsecondsBetween } from './time';
 import { writeTrace } from './writer';
 
-type JsonObject = Readonly<Record<string, unknown>>;
+const SCOPE_SPANS = ['scopeSpans', 'scope_spans', 'instrumentationLibrarySpans'] as const;
+const STATUS_CODES = ['UNSET', 'OK', 'ERROR'] as const;
 
 /** Returns all traces of one or more OTLP documents. */
-export function readOtlp(documents: readonly unknown[]): TraceResponse[] {
+export function readOtlp(documents: readonly unknown[], notes: ReadNotes): TraceResponse[] {
   const traces = new Map<string, SpanRecord[]>();
-  for (const document of documents) {
-    for (const group of list(field(document, 'resourceSpans', 'resource_spans'))) {
-      const attributes = readAttributes(field(field(group, 'resource'), 'attributes'));
-      const service = String(
-        attributes.find((attribute) => attribute.key === 'service.name')?.value ?? '(no service)',
-      );
-      for (const scoped of list(
-        field(group, 'scopeSpans', 'scope_spans', 'instrumentationLibrarySpans'),
-      )) {
-        const scope = String(field(field(scoped, 'scope'), 'name') ?? '');
-        for (const span of list(field(scoped, 'spans'))) {
-          const traceId = hex(field(span, 'traceId', 'trace_id'), 32);
-          const known = traces.get(traceId) ?? [];
-          known.push(readSpan(span, { service, attributes }, scope));
-          traces.set(traceId, known);
+  for (const group of documents.flatMap(groupsOf)) {
+    const attributes = readAttributes(field(field(group, 'resource'), 'attributes'));
+    const name = attributes.find((attribute) => attribute.key === 'service.name')?.value;
+    const service = text(name) || '(no service)';
+    for (const scoped of list(field(group, ...SCOPE_SPANS))) {
+      const scope = text(field(field(scoped, 'scope', 'instrumentationLibrary'), 'name'));
+      for (const span of list(field(scoped, 'spans'))) {
+        if (!isObject(span)) {
+          notes.add('entry that is no object', 'entries that are no objects');
+          continue;
         }
+        const traceId = traceIdOf(span);
+        const known = traces.get(traceId) ?? [];
+        known.push(readSpan(span, { service, attributes }, scope));
+        traces.set(traceId, known);
       }
     }
   }
-  return [...traces].map(([id, spans]) => writeTrace(id, spans));
+  return [...traces].map(([id, spans]) => writeTrace(id, spans, notes));
 }
 
 /** Returns the part of the documents that belongs to one trace, as one document. */
 export function otlpOf(documents: readonly unknown[], traceId: string): unknown {
-  const isWanted = (span: unknown) => hex(field(span, 'traceId', 'trace_id'), 32) === traceId;
-  const groups = documents.flatMap((document) =>
-    list(field(document, 'resourceSpans', 'resource_spans')),
-  );
-  const resourceSpans = groups.flatMap((group) => {
-    const scopeSpans = list(
-      field(group, 'scopeSpans', 'scope_spans', 'instrumentationLibrarySpans'),
-    ).flatMap((scoped) => {
+  const isWanted = (span: unknown) => isObject(span) && traceIdOf(span) === traceId;
+  const resourceSpans = documents.flatMap(groupsOf).flatMap((group) => {
+    const scopeSpans = list(field(group, ...SCOPE_SPANS)).flatMap((scoped) => {
       const spans = list(field(scoped, 'spans')).filter(isWanted);
       return spans.length > 0 ? [{ ...(scoped as JsonObject), spans }] : [];
     });
@@ -51,15 +50,25 @@ export function otlpOf(documents: readonly unknown[], traceId: string): unknown 
   return { resourceSpans };
 }
 
-function readSpan(span: unknown, resource: SpanRecord['resource'], scope: string): SpanRecord {
-  const start = micros(field(span, 'startTimeUnixNano', 'start_time_unix_nano'));
-  const end = micros(field(span, 'endTimeUnixNano', 'end_time_unix_nano'));
+function groupsOf(document: unknown): readonly unknown[] {
+  return list(field(document, 'resourceSpans', 'resource_spans'));
+}
+
+function traceIdOf(span: JsonObject): string {
+  return idOf(field(span, 'traceId', 'trace_id'), 32);
+}
+
+function readSpan(span: JsonObject, resource: SpanRecord['resource'], scope: string): SpanRecord {
+  const start = fromNanoseconds(field(span, 'startTimeUnixNano', 'start_time_unix_nano'));
+  const end = fromNanoseconds(field(span, 'endTimeUnixNano', 'end_time_unix_nano'));
   const status = field(span, 'status');
+  const code = enumeration(field(status, 'code') ?? status, 'STATUS_CODE_', STATUS_CODES);
   const parent = field(span, 'parentSpanId', 'parent_span_id');
+  const attributes = readAttributes(field(span, 'attributes'));
   return {
-    id: hex(field(span, 'spanId', 'span_id'), 16),
-    parent: parent ? hex(parent, 16) : '',
-    name: String(field(span, 'name') ?? ''),
+    id: idOf(field(span, 'spanId', 'span_id'), 16),
+    parent: parent ? idOf(parent, 16) : '',
+    name: text(field(span, 'name')),
     kind: enumeration(field(span, 'kind'), 'SPAN_KIND_', [
       'UNSPECIFIED',
       'INTERNAL',
@@ -68,55 +77,63 @@ function readSpan(span: unknown, resource: SpanRecord['resource'], scope: string
       'PRODUCER',
       'CONSUMER',
     ]),
-    status: enumeration(field(status, 'code'), 'STATUS_CODE_', ['UNSET', 'OK', 'ERROR']),
-    statusMessage: String(field(status, 'message') ?? ''),
+    status: statusOf(STATUS_CODES[code], attributes),
+    statusMessage: text(field(status, 'message')),
     start,
-    duration: Math.max(0, end - start),
+    duration: start !== undefined && end !== undefined ? microsecondsBetween(start, end) : 0,
     resource,
     scope,
-    attributes: readAttributes(field(span, 'attributes')),
+    attributes,
     events: list(field(span, 'events')).map((event) => ({
-      time: micros(field(event, 'timeUnixNano', 'time_unix_nano')),
-      name: String(field(event, 'name') ?? 'event'),
+      time: fromNanoseconds(field(event, 'timeUnixNano', 'time_unix_nano')),
+      name: text(field(event, 'name')) || 'event',
       attributes: readAttributes(field(event, 'attributes')),
     })),
     links: list(field(span, 'links')).map((link) => ({
-      trace: hex(field(link, 'traceId', 'trace_id'), 32),
-      span: hex(field(link, 'spanId', 'span_id'), 16),
+      trace: idOf(field(link, 'traceId', 'trace_id'), 32),
+      span: idOf(field(link, 'spanId', 'span_id'), 16),
       attributes: readAttributes(field(link, 'attributes')),
     })),
   };
 }
 
 function readAttributes(found: unknown): AttributeRecord[] {
-  return list(found).map((attribute) => ({
-    key: String(field(attribute, 'key') ?? ''),
-    ...readValue(field(attribute, 'value')),
-  }));
+  return list(found)
+    .filter(isObject)
+    .map((attribute) => ({ key: text(attribute.key), ...readValue(attribute.value) }));
 }
 
 function readValue(value: unknown): { kind: string; value: unknown } {
-  const [name, content] = Object.entries((value ?? {}) as JsonObject)[0] ?? [];
+  // Some senders write the value itself.
+  if (typeof value === 'string') return { kind: 's', value };
+  const [name, content] = Object.entries(isObject(value) ? value : {})[0] ?? [];
   switch (name) {
     case 'stringValue':
-      return { kind: 's', value: String(content) };
+    case 'string_value':
+      return { kind: 's', value: text(content) };
     case 'intValue':
+    case 'int_value':
       return {
         kind: 'i',
         value: Number.isSafeInteger(Number(content)) ? Number(content) : String(content),
       };
     case 'doubleValue':
+    case 'double_value':
       return { kind: 'd', value: content };
     case 'boolValue':
-      return { kind: 'b', value: content };
+    case 'bool_value':
+      return { kind: 'b', value: content === 'true' ? true : content };
     case 'bytesValue':
+    case 'bytes_value':
       return { kind: 'x', value: String(content) };
     case 'arrayValue':
+    case 'array_value':
       return {
         kind: 'a',
         value: list(field(content, 'values')).map((item) => readValue(item).value),
       };
     case 'kvlistValue':
+    case 'kvlist_value':
       return {
         kind: 'm',
         value: Object.fromEntries(
@@ -128,39 +145,10 @@ function readValue(value: unknown): { kind: string; value: unknown } {
   }
 }
 
-function field(object: unknown, ...names: readonly string[]): unknown {
-  if (typeof object !== 'object' || object === null) return undefined;
-  for (const name of names) if (Object.hasOwn(object, name)) return (object as JsonObject)[name];
-  return undefined;
-}
-
-function list(value: unknown): readonly unknown[] {
-  return Array.isArray(value) ? value : [];
-}
-
 function enumeration(value: unknown, prefix: string, names: readonly string[]): number {
   const number =
-    typeof value === 'string' ? names.indexOf(value.replace(prefix, '')) : Number(value);
+    typeof value === 'string' && !/^\d+$/.test(value)
+      ? names.indexOf(value.replace(prefix, ''))
+      : Number(value);
   return Number.isInteger(number) && number >= 0 && number < names.length ? number : 0;
-}
-
-/** Converts nanoseconds, as a string or a number, to microseconds. */
-function micros(value: unknown): number {
-  const text = typeof value === 'string' && /^\d+$/.test(value) ? value : undefined;
-  if (text === undefined) return Number.isFinite(Number(value)) ? Number(value) / 1e3 : 0;
-  return Number(text.slice(0, -3) || 0) + Number(text.slice(-3)) / 1e3;
-}
-
-function hex(id: unknown, digits: number): string {
-  const text = String(id ?? '');
-  if (/^[0-9a-fA-F]+$/.test(text) && text.length <= digits)
-    return text.toLowerCase().padStart(digits, '0');
-  try {
-    return Array.from(atob(text), (char) => char.charCodeAt(0).toString(16).padStart(2, '0'))
-      .join('')
-      .padStart(digits, '0')
-      .slice(-digits);
-  } catch {
-    return ''.padStart(digits, '0');
-  }
 }

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { buildTrace, INFERRED, kindOf, nameOf, OPEN, serviceOf } from '../trace/model';
 import { attributesOf, evidenceOf, readSpanDetails } from '../trace/spanDetails';
@@ -63,7 +64,7 @@ const otlp = {
 };
 
 describe('OTLP JSON', () => {
-  const [read] = readTraces(JSON.stringify(otlp));
+  const [read] = readTraces(JSON.stringify(otlp)).traces;
   const trace = buildTrace([read!.response]);
 
   it('keeps names, kinds, fractions of a microsecond, status and values of every type', () => {
@@ -106,7 +107,9 @@ describe('OTLP JSON', () => {
         ],
       });
     expect(
-      readTraces(`${half(0)}\n\n${half(1)}\n`).map(({ response }) => response.spans.start.length),
+      readTraces(`${half(0)}\n\n${half(1)}\n`).traces.map(
+        ({ response }) => response.spans.start.length,
+      ),
     ).toEqual([2]);
   });
 });
@@ -116,19 +119,22 @@ describe('files', () => {
     const [span] = otlp.resourceSpans[0]!.scopeSpans[0]!.spans;
     const other = { ...span, traceId: 'ab'.repeat(16) };
     const two = { resourceSpans: [...otlp.resourceSpans, { scopeSpans: [{ spans: [other] }] }] };
-    const documents = readTraces(JSON.stringify(two)).map((read) => [read.format, read.document()]);
+    const documents = readTraces(JSON.stringify(two)).traces.map((read) => [
+      read.format,
+      read.document(),
+    ]);
     expect(documents).toEqual([
       ['otlp', otlp],
       ['otlp', { resourceSpans: [{ resource: {}, scopeSpans: [{ spans: [other] }] }] }],
     ]);
-    const [jaeger] = readTraces(JSON.stringify(linkedCheckout));
+    const [jaeger] = readTraces(JSON.stringify(linkedCheckout)).traces;
     expect([jaeger!.format, jaeger!.document()]).toEqual(['jaeger', { data: [linkedCheckout] }]);
   });
 
   it('of Jaeger are read with and without the surrounding object', () => {
     for (const text of [{ data: [linkedCheckout] }, [linkedCheckout], linkedCheckout]) {
       expect(
-        readTraces(JSON.stringify(text)).map(({ response }) => response.spans.start.length),
+        readTraces(JSON.stringify(text)).traces.map(({ response }) => response.spans.start.length),
       ).toEqual([13]);
     }
   });
@@ -140,5 +146,169 @@ describe('files', () => {
     ['<html>', /line 1 is not valid JSON/],
   ])('without traces are rejected with the supported formats: %s', (text, message) => {
     expect(() => readTraces(text)).toThrow(message);
+  });
+});
+
+describe('files of other programs', () => {
+  const open = (name: string) => {
+    const text = readFileSync(new URL(`../../fixtures/files/${name}`, import.meta.url), 'utf8');
+    const { traces, notes } = readTraces(text);
+    return { traces: traces.map(({ response }) => buildTrace([response])), notes };
+  };
+  const namesIn = (name: string) =>
+    open(name).traces.map((trace) => Array.from(trace.name.keys(), (i) => nameOf(trace, i)));
+
+  it.each([
+    ['o-result.json', [['n']]],
+    ['o-trace.json', [['n']]],
+    ['o-array.json', [['n']]],
+    ['tempo-batches.json', [['GET /stock', 'SELECT stock']]],
+    ['j-dup.json', [['op1', 'op2', 'dup']]],
+    ['spanelem-null.json', [['op1']]],
+  ])('%s is read', (name, names) => {
+    expect(namesIn(name)).toEqual(names);
+  });
+
+  it('the answer of API v3 is read, its markup as text', () => {
+    const [trace] = open('v3-own-answer.json').traces;
+    expect([nameOf(trace!, 0), serviceOf(trace!, 0)]).toEqual([
+      '<img src=x onerror="window.__xss=1">',
+      '"><script>window.__xss=2</script>',
+    ]);
+  });
+
+  it('a torn last line costs that line, and is said', () => {
+    const { traces, notes } = open('o-jsonl-trunc.jsonl');
+    expect([traces.length, notes]).toEqual([
+      1,
+      ['line 2 is not valid JSON; the file seems to be cut off there'],
+    ]);
+  });
+
+  it('a repeated span is one span, and an entry that is null is left out', () => {
+    expect(open('o-array.json').notes).toEqual(['1 repeated span, left out']);
+    expect(open('spanelem-null.json').notes).toEqual(['1 entry that is no object']);
+  });
+
+  it('times that are missing or negative do not stretch the trace back to 1970', () => {
+    const nulls = open('j-nulls.json');
+    expect(nulls.traces.map(({ count, duration }) => [count, duration])).toEqual([[2, 1000]]);
+    const negative = open('j-neg.json');
+    expect(negative.traces.map((trace) => [trace.duration, trace.negative])).toEqual([[1000, 1]]);
+    expect(negative.notes).toEqual([
+      '1 span without a start, placed at its parent’s',
+      '1 span that ends before it starts',
+    ]);
+  });
+
+  it('without spans are rejected with what they hold', () => {
+    expect(() => open('rs-null.json')).toThrow(/no traces: its documents have no spans; supported/);
+    expect(() => readTraces('{"hello":1,"b":2}')).toThrow(/an object with "hello", "b"/);
+    expect(() => readTraces('{"resourceSpans":[{"scope')).toThrow(/cut off/);
+    expect(() => readTraces('{\n "data": [\n  oops\n]}')).toThrow(
+      /neither one JSON document nor one per line/,
+    );
+  });
+});
+
+describe('Zipkin JSON', () => {
+  const span = (more: object) => ({
+    traceId: 'aa'.repeat(8),
+    id: '1',
+    timestamp: 1_772_000_000_000_000,
+    duration: 100,
+    ...more,
+  });
+  const open = (spans: readonly unknown[]) => {
+    const [read] = readTraces(JSON.stringify(spans)).traces;
+    return { trace: buildTrace([read!.response]), read: read! };
+  };
+
+  it('has kinds, endpoints, annotations and failures', () => {
+    const { trace, read } = open([
+      span({
+        kind: 'CLIENT',
+        name: 'get',
+        localEndpoint: { serviceName: 'shop' },
+        remoteEndpoint: { serviceName: 'cart', ipv4: '10.0.0.1', port: 80 },
+        annotations: [{ timestamp: 1_772_000_000_000_050, value: 'retry' }],
+        tags: { error: 'refused', a: 'b' },
+      }),
+    ]);
+    expect([nameOf(trace, 0), serviceOf(trace, 0), kindOf(trace, 0), trace.failures]).toEqual([
+      'get',
+      'shop',
+      'client',
+      1,
+    ]);
+    expect(readSpanDetails(trace, 0)).toMatchObject({
+      statusMessage: 'refused',
+      events: [{ name: 'retry', time: 50 }],
+    });
+    expect(attributesOf(trace, 0).find(({ key }) => key === 'peer.service')?.value).toBe('cart');
+    expect(read.format).toBe('zipkin');
+  });
+
+  it('keeps both sides of a shared ID, and children under their own service', () => {
+    const { trace } = open([
+      span({ kind: 'CLIENT', name: 'out', localEndpoint: { serviceName: 'a' } }),
+      span({ kind: 'SERVER', name: 'in', shared: true, localEndpoint: { serviceName: 'b' } }),
+      span({ id: '2', parentId: '1', name: 'work', localEndpoint: { serviceName: 'b' } }),
+    ]);
+    expect(Array.from(trace.name.keys(), (i) => nameOf(trace, i))).toEqual(['out', 'in', 'work']);
+    expect([...trace.parent]).toEqual([-1, 0, 1]);
+  });
+
+  it('merges start and finish that were sent apart', () => {
+    const endpoint = { localEndpoint: { serviceName: 'a' } };
+    const { trace } = open([
+      {
+        traceId: 'aa'.repeat(8),
+        id: '1',
+        kind: 'CLIENT',
+        name: 'get',
+        timestamp: 5_000,
+        ...endpoint,
+      },
+      { traceId: 'aa'.repeat(8), id: '1', duration: 70, ...endpoint },
+    ]);
+    expect([trace.count, trace.length[0], nameOf(trace, 0)]).toEqual([1, 70, 'get']);
+  });
+
+  it('of version 1 has its sides in annotations', () => {
+    const at = (value: string, timestamp: number, serviceName: string) => ({
+      value,
+      timestamp,
+      endpoint: { serviceName },
+    });
+    const { trace } = open([
+      {
+        traceId: 'aa'.repeat(8),
+        id: '1',
+        name: 'get',
+        annotations: [
+          at('cs', 1_000, 'a'),
+          at('sr', 1_020, 'b'),
+          at('ss', 1_080, 'b'),
+          at('cr', 1_100, 'a'),
+        ],
+        binaryAnnotations: [{ key: 'http.path', value: '/x', endpoint: { serviceName: 'a' } }],
+      },
+    ]);
+    expect(Array.from(trace.name.keys(), (i) => [serviceOf(trace, i), kindOf(trace, i)])).toEqual([
+      ['a', 'client'],
+      ['b', 'server'],
+    ]);
+    expect([...trace.length]).toEqual([100, 60]);
+    expect(attributesOf(trace, 0).map(({ key }) => key)).toEqual(['http.path']);
+  });
+
+  it('is read span by span and trace by trace as well', () => {
+    const lines = [span({ name: 'a' }), span({ id: '2', parentId: '1', name: 'b' })];
+    const perLine = lines.map((line) => JSON.stringify(line)).join('\n');
+    for (const text of [perLine, JSON.stringify([lines])])
+      expect(readTraces(text).traces.map(({ response }) => response.spans.start.length)).toEqual([
+        2,
+      ]);
   });
 });

@@ -5,21 +5,74 @@
 import { TableBuilder } from '../api/columns';
 import type { TraceResponse } from '../api/types';
 import { PRODUCER } from '../trace/spanKind';
-import { readMessageAttributes } from './messageAttributes';
-import type { AttributeRecord, SpanRecord } from './records';
+import { isZero } from './ids';
+import { isSettlement, readMessageAttributes } from './messageAttributes';
+import type { ReadNotes } from './notes';
+import { type AttributeRecord, plainAttribute, type SpanRecord } from './records';
+import { earlierOf, microsecondsBetween } from './time';
+
+/** A span whose start is known or assumed. */
+interface StartedSpan extends SpanRecord {
+  readonly start: bigint;
+}
 
 /** Builds the response that the collector would give for the spans of one trace. */
-export function writeTrace(traceId: string, records: readonly SpanRecord[]): TraceResponse {
-  const spans = [...records].sort((a, b) => a.start - b.start);
+export function writeTrace(
+  traceId: string,
+  records: readonly SpanRecord[],
+  notes: ReadNotes,
+): TraceResponse {
+  if (isZero(traceId)) notes.add('trace with an invalid ID', 'traces with an invalid ID');
+  const spans = withStarts(withoutRepetitions(records, notes), notes).sort(byStart);
   const writer = new TraceWriter(traceId, spans);
   spans.forEach((span, row) => {
+    if (isZero(span.id)) notes.add('span with an invalid ID', 'spans with an invalid ID');
+    if (span.duration < 0)
+      notes.add('span that ends before it starts', 'spans that end before they start');
     writer.addSpan(span, row);
   });
   return writer.finish();
 }
 
+/** The same span twice is one span, as in the collector. */
+function withoutRepetitions(records: readonly SpanRecord[], notes: ReadNotes): SpanRecord[] {
+  const seen = new Set<string>();
+  return records.filter((span) => {
+    const { id, kind, name, start, duration, resource } = span;
+    const identity = [id, kind, name, start, duration, resource.service].join('\u0000');
+    if (!seen.has(identity)) return seen.add(identity);
+    notes.add('repeated span, left out', 'repeated spans, left out');
+    return false;
+  });
+}
+
+/** A span without a start begins with its parent, or with the trace: not in 1970. */
+function withStarts(records: readonly SpanRecord[], notes: ReadNotes): StartedSpan[] {
+  let earliest: bigint | undefined;
+  const startOf = new Map<string, bigint>();
+  for (const { id, start } of records) {
+    if (start === undefined) continue;
+    startOf.set(id, start);
+    earliest = earlierOf(earliest, start);
+  }
+  return records.map((span) => {
+    if (span.start !== undefined) return { ...span, start: span.start };
+    notes.add('span without a start, placed at its parent’s', 'spans without a start');
+    return {
+      ...span,
+      start: startOf.get(span.parent) ?? earliest ?? 0n,
+      attributes: [...span.attributes, plainAttribute('throughline.start.assumed', true)],
+    };
+  });
+}
+
+function byStart(a: StartedSpan, b: StartedSpan): number {
+  return a.start < b.start ? -1 : a.start > b.start ? 1 : 0;
+}
+
 class TraceWriter {
-  private readonly origin: number;
+  /** Whole microseconds, in nanoseconds. */
+  private readonly origin: bigint;
   private readonly strings = new Interner();
   private readonly pairs = new AttributePairs(this.strings);
   private readonly resources = new Interner([]);
@@ -36,22 +89,23 @@ class TraceWriter {
 
   constructor(
     private readonly traceId: string,
-    private readonly records: readonly SpanRecord[],
+    private readonly records: readonly StartedSpan[],
   ) {
-    this.origin = records[0]?.start ?? 0;
+    const first = records[0]?.start ?? 0n;
+    this.origin = first - (first % 1000n);
     // Zipkin's shared spans give two spans one ID; the first, usually the client's, is the parent.
     records.forEach((span, row) => {
       if (!this.rowById.has(span.id)) this.rowById.set(span.id, row);
     });
   }
 
-  addSpan(span: SpanRecord, row: number): void {
+  addSpan(span: StartedSpan, row: number): void {
     const parent = span.parent ? this.rowOf(span.parent) : -1;
     if (span.parent && parent < 0) this.missingParents.append({ row, id: span.parent });
     this.spans.columns.pair.push(...this.pairs.addAll(span.attributes));
     this.spans.append({
       parent,
-      start: span.start - this.origin,
+      start: microsecondsBetween(this.origin, span.start),
       duration: span.duration,
       name: this.strings.add(span.name),
       kind: span.kind,
@@ -72,14 +126,14 @@ class TraceWriter {
 
   finish(): TraceResponse {
     const { origin, records, strings } = this;
-    const end = records.reduce(
-      (latest, span) => Math.max(latest, span.start + span.duration),
-      origin,
+    const ends = records.map(
+      ({ start, duration }) => microsecondsBetween(origin, start) + duration,
     );
+    const duration = ends.reduce((latest, end) => Math.max(latest, end), 0);
     return {
       trace_id: this.traceId,
-      origin,
-      duration: end - origin,
+      origin: Number(origin / 1000n),
+      duration,
       omitted: 0,
       spans: { id: records.map((span) => span.id).join(''), ...this.spans.columns },
       pairs: this.pairs.columns(),
@@ -114,12 +168,12 @@ class TraceWriter {
     return index;
   }
 
-  private addEvents(span: SpanRecord, row: number): void {
+  private addEvents(span: StartedSpan, row: number): void {
     for (const event of span.events) {
       this.events.columns.pair.push(...this.pairs.addAll(event.attributes));
       this.events.append({
         row,
-        time: event.time - this.origin,
+        time: microsecondsBetween(this.origin, event.time ?? span.start),
         name: this.strings.add(event.name),
         pair_end: this.events.columns.pair.length,
       });
@@ -153,6 +207,7 @@ class TraceWriter {
       topic: this.strings.add(message.topic),
       group: this.strings.add(message.group),
       queue: null,
+      settles: isSettlement(span.name, span.attributes),
       producer,
     });
   }

@@ -3,19 +3,25 @@ import { useEffect, useEffectEvent, useRef, useState } from 'react';
 import { addOpenedTraces } from '../api/openedFiles';
 import { readTraces } from '../read/file';
 import { navigate, tracePath } from '../shell/navigation';
+import { formatCount } from '../trace/format';
 
 export function OpenFile({ opened }: { readonly opened: () => void }) {
   const field = useRef<HTMLInputElement>(null);
   const [problem, setProblem] = useState('');
+  const [outcome, setOutcome] = useState('');
   const [isOver, setOver] = useState(false);
 
   async function open(file: File | undefined) {
     if (!file) return;
     setProblem('');
+    setOutcome('');
     try {
-      const traces = readTraces(await file.text());
-      addOpenedTraces(traces);
+      const { traces, notes } = readTraces(await file.text());
+      addOpenedTraces(traces.map((trace) => ({ ...trace, notes })));
       opened();
+      const spans = traces.reduce((sum, { response }) => sum + response.spans.start.length, 0);
+      const read = `${formatCount(traces.length, 'trace')} with ${formatCount(spans, 'span')} read`;
+      setOutcome([`${file.name}: ${read}`, ...notes].join('; '));
       if (traces.length === 1 && traces[0]) navigate(tracePath(traces[0].response.trace_id));
     } catch (error) {
       setProblem(`${file.name}: ${error instanceof Error ? error.message : String(error)}`);
@@ -51,7 +57,7 @@ export function OpenFile({ opened }: { readonly opened: () => void }) {
       <button
         type="button"
         className="small"
-        title="Jaeger JSON, OTLP JSON, or one OTLP document per line; or drop a file onto the page"
+        title="JSON of OTLP, Jaeger, Tempo or Zipkin, one per line; or drop a file here"
         onClick={() => field.current?.click()}
       >
         Open file
@@ -68,6 +74,11 @@ export function OpenFile({ opened }: { readonly opened: () => void }) {
         }}
       />
       {isOver && <span className="drop-here">Drop the file to open its traces</span>}
+      {outcome && (
+        <span className="quiet" role="status">
+          {outcome}
+        </span>
+      )}
       {problem && (
         <span className="field-error" role="alert">
           {problem}

@@ -2,10 +2,12 @@
 
 import { memo, useDeferredValue } from 'react';
 import type { TraceSummary } from '../api/types';
+import { Destination } from '../page/Destination';
 import { Link } from '../shell/Link';
 import { tracePath } from '../shell/navigation';
 import { ServicePill } from '../shell/ServicePill';
 import { formatAge, formatCount, formatDuration, formatTimestamp } from '../trace/format';
+import { usualMaximum } from './usualRange';
 
 interface ResultListProps {
   readonly traces: readonly TraceSummary[];
@@ -31,14 +33,14 @@ export function ResultList({
   // The visible rows are drawn at once; the others follow without blocking input.
   const deferred = useDeferredValue(traces, traces.slice(0, INITIAL_ROWS));
   const shown = traces.length <= INITIAL_ROWS ? traces : deferred;
-  const longest = traces.reduce((most, trace) => Math.max(most, trace.duration), 1);
+  const longest = usualMaximum(traces.map((trace) => trace.duration));
   return (
     <ol className="results">
       {shown.map((trace) => (
         <Result
           key={trace.trace_id}
           trace={trace}
-          fraction={trace.duration / longest}
+          fraction={Math.min(1, trace.duration / Math.max(longest, 1))}
           colours={colours}
           age={formatAge(trace.start, now)}
           linksToMatches={linksToMatches}
@@ -71,6 +73,7 @@ const Result = memo(function Result({
   toggleSelected,
 }: ResultProps) {
   const name = `${trace.service} ${trace.operation}`;
+  const settled = trace.settled_after ?? 0;
   const matched = linksToMatches
     ? {
         span: trace.matched[0],
@@ -92,6 +95,7 @@ const Result = memo(function Result({
           <Link className="result-name" to={tracePath(trace.trace_id, matched)}>
             <bdi className="result-service">{trace.service || '(no service)'}</bdi>{' '}
             <bdi>{trace.operation || '(no name)'}</bdi>
+            <Destination text={trace.destination ?? ''} />
           </Link>
           <span className="result-duration">
             <span className="meter" aria-hidden="true">
@@ -121,6 +125,11 @@ const Result = memo(function Result({
             ))}
           </ul>
           <span className="result-facts">
+            {settled > 0 && (
+              <span title="From the end of the work to the last commit or acknowledgement">
+                committed after {formatDuration(settled)}
+              </span>
+            )}
             {!trace.rooted && <span title="The root span is missing">incomplete</span>}
             {trace.open > 0 && (
               <span title="Fragments with an unknown cause">{trace.open} open</span>

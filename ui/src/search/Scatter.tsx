@@ -1,6 +1,6 @@
 /**
  * Scatter plot of duration over time: one dot per trace, sized by its number of spans. Dragging
- * selects a range, a click opens a trace.
+ * selects a range, a click opens a trace. Absurd durations and starts are drawn at the edge.
  */
 import { useEffect, useRef } from 'react';
 import uPlot from 'uplot';
@@ -11,6 +11,7 @@ import { navigate, tracePath } from '../shell/navigation';
 import { resolvedColour, useThemeChanges } from '../shell/theme';
 import { formatCount, formatDuration } from '../trace/format';
 import type { Brush } from './brush';
+import { usualMaximum } from './usualRange';
 
 interface ScatterProps {
   readonly traces: readonly TraceSummary[];
@@ -18,6 +19,8 @@ interface ScatterProps {
 }
 
 const HEIGHT_PX = 150;
+/** Marks of the duration axis that fit into its height. */
+const MAX_MARKS = 6;
 /** Seconds between time labels; labels do not show fractions of a second. */
 const TIME_STEPS = [
   1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14_400, 21_600, 43_200, 86_400,
@@ -34,7 +37,13 @@ export default function Scatter({ traces, onBrush }: ScatterProps) {
   useEffect(() => {
     const element = place.current;
     if (!element || width === 0 || traces.length === 0) return undefined;
-    const plot = new uPlot(options(element, width, traces, onBrush), columns(traces), element);
+    const sorted = byTime(traces);
+    const ranges = rangesOf(sorted);
+    const plot = new uPlot(
+      options(element, width, { sorted, ranges }, onBrush),
+      columns(sorted, ranges),
+      element,
+    );
     return () => plot.destroy();
   }, [traces, width, theme, onBrush]);
   return (
@@ -49,11 +58,28 @@ export default function Scatter({ traces, onBrush }: ScatterProps) {
   );
 }
 
-function columns(traces: readonly TraceSummary[]): uPlot.AlignedData {
-  const sorted = byTime(traces);
+/** Ranges of the plot: what is beyond them is drawn at their edges. */
+interface PlotRanges {
+  /** Seconds since the epoch. */
+  readonly latest: number;
+  /** Microseconds. */
+  readonly longest: number;
+}
+
+function rangesOf(traces: readonly TraceSummary[]): PlotRanges {
+  // Seen from the earliest start, one in another century is as absurd as such a duration.
+  const starts = traces.map((trace) => trace.start);
+  const earliest = starts.reduce((least, start) => Math.min(least, start), Infinity);
+  return {
+    latest: (earliest + usualMaximum(starts.map((start) => start - earliest))) / 1e6,
+    longest: Math.max(usualMaximum(traces.map((trace) => trace.duration)), 1),
+  };
+}
+
+function columns(sorted: readonly TraceSummary[], ranges: PlotRanges): uPlot.AlignedData {
   return [
-    sorted.map((trace) => trace.start / 1e6),
-    sorted.map((trace) => Math.max(trace.duration, 1)),
+    sorted.map((trace) => Math.min(trace.start / 1e6, ranges.latest)),
+    sorted.map((trace) => Math.min(Math.max(trace.duration, 1), ranges.longest)),
   ];
 }
 
@@ -64,10 +90,9 @@ function byTime(traces: readonly TraceSummary[]): TraceSummary[] {
 function options(
   element: HTMLElement,
   width: number,
-  traces: readonly TraceSummary[],
+  { sorted, ranges }: { sorted: readonly TraceSummary[]; ranges: PlotRanges },
   onBrush: ScatterProps['onBrush'],
 ): uPlot.Options {
-  const sorted = byTime(traces);
   const colour = (name: string) => resolvedColour(element, name);
   const [text, line, accent, failure] = [
     colour('--quiet'),
@@ -108,9 +133,9 @@ function options(
     ],
     series: [{}, { paths: () => null, points: { show: false } }],
     hooks: {
-      draw: [(plot) => drawDots(plot, sorted, accent, failure)],
-      setSelect: [(plot) => select(plot, onBrush)],
-      ready: [(plot) => openOnClick(plot, sorted)],
+      draw: [(plot) => drawDots(plot, sorted, ranges, [accent, failure])],
+      setSelect: [(plot) => select(plot, ranges, onBrush)],
+      ready: [(plot) => openOnClick(plot, sorted, ranges)],
     },
   };
 }
@@ -122,7 +147,8 @@ function padded(min: number, max: number): [number, number] {
 }
 
 /**
- * Returns the powers of ten in the range; if there are fewer than two, also multiples of 2 and 5.
+ * Returns the powers of ten in the range, not more than there is room for; if there are fewer than
+ * two, also multiples of 2 and 5.
  */
 function powersOfTen(min: number, max: number): number[] {
   const marks = (factors: readonly number[]) => {
@@ -133,7 +159,9 @@ function powersOfTen(min: number, max: number): number[] {
     return found;
   };
   const powers = marks([1]);
-  return powers.length >= 2 ? powers : marks([1, 2, 5]);
+  if (powers.length < 2) return marks([1, 2, 5]);
+  const every = Math.ceil(powers.length / MAX_MARKS);
+  return powers.filter((_, i) => i % every === 0);
 }
 
 /** Formats a local time with the precision that the step of the axis needs. */
@@ -148,15 +176,24 @@ function formatTime(seconds: number, step: number): string {
 function drawDots(
   plot: uPlot,
   traces: readonly TraceSummary[],
-  accent: string,
-  failure: string,
+  ranges: PlotRanges,
+  [accent, failure]: readonly [string, string],
 ): void {
   const { ctx } = plot;
   ctx.save();
   for (const trace of traces) {
-    const { x, y, radius } = dot(plot, trace, true);
+    const { x, y, radius, isBeyond } = dot(plot, trace, ranges, true);
+    const size = radius * devicePixelRatio;
     ctx.beginPath();
-    ctx.arc(x, y, radius * devicePixelRatio, 0, 2 * Math.PI);
+    if (isBeyond) {
+      // An arrow: the trace is further out than the plot.
+      ctx.moveTo(x, y - 1.6 * size);
+      ctx.lineTo(x + 1.3 * size, y + size);
+      ctx.lineTo(x - 1.3 * size, y + size);
+      ctx.closePath();
+    } else {
+      ctx.arc(x, y, size, 0, 2 * Math.PI);
+    }
     const colour = trace.errors > 0 ? failure : accent;
     ctx.fillStyle = colour;
     ctx.globalAlpha = 0.4;
@@ -169,35 +206,39 @@ function drawDots(
   ctx.restore();
 }
 
-function dot(plot: uPlot, trace: TraceSummary, isCanvas: boolean) {
+function dot(plot: uPlot, trace: TraceSummary, ranges: PlotRanges, isCanvas: boolean) {
+  const [seconds, duration] = [trace.start / 1e6, Math.max(trace.duration, 1)];
   return {
-    x: plot.valToPos(trace.start / 1e6, 'x', isCanvas),
-    y: plot.valToPos(Math.max(trace.duration, 1), 'y', isCanvas),
+    x: plot.valToPos(Math.min(seconds, ranges.latest), 'x', isCanvas),
+    y: plot.valToPos(Math.min(duration, ranges.longest), 'y', isCanvas),
+    isBeyond: seconds > ranges.latest || duration > ranges.longest,
     radius: Math.min(3 + Math.log2(1 + trace.spans) * 0.9, 14),
   };
 }
 
-function select(plot: uPlot, onBrush: ScatterProps['onBrush']): void {
+function select(plot: uPlot, ranges: PlotRanges, onBrush: ScatterProps['onBrush']): void {
   const { left, top, width, height } = plot.select;
   if (width < 4 && height < 4) return;
   // A drag along one axis selects everything on the other.
   const isFlat = height < 4 || height >= plot.over.clientHeight - 1;
   const isSteep = width < 4 || width >= plot.over.clientWidth - 1;
+  const [to, longest] = [plot.posToVal(left + width, 'x'), plot.posToVal(top, 'y')];
   onBrush({
     from: isSteep ? 0 : plot.posToVal(left, 'x') * 1e6,
-    to: isSteep ? Date.now() * 1e3 : plot.posToVal(left + width, 'x') * 1e6,
+    // The edge stands for everything beyond it.
+    to: isSteep || to >= ranges.latest ? Infinity : to * 1e6,
     shortest: isFlat ? 0 : plot.posToVal(top + height, 'y'),
-    longest: isFlat ? 1e15 : plot.posToVal(top, 'y'),
+    longest: isFlat || longest >= ranges.longest ? Infinity : longest,
   });
 }
 
-function openOnClick(plot: uPlot, traces: readonly TraceSummary[]): void {
+function openOnClick(plot: uPlot, traces: readonly TraceSummary[], ranges: PlotRanges): void {
   const nearest = (event: MouseEvent) => {
     const area = plot.over.getBoundingClientRect();
     const [px, py] = [event.clientX - area.left, event.clientY - area.top];
     let best: { trace: TraceSummary; far: number } | undefined;
     for (const trace of traces) {
-      const { x, y } = dot(plot, trace, false);
+      const { x, y } = dot(plot, trace, ranges, false);
       const far = Math.hypot(x - px, y - py);
       if (far <= CLICK_RADIUS_PX && (!best || far < best.far)) best = { trace, far };
     }

@@ -26,8 +26,8 @@ export function narrowQuery(query: SearchQuery, brush: Brush): SearchQuery {
     ...query,
     lookback: 'custom',
     start: String(Math.max(0, Math.floor(brush.from))),
-    end: String(Math.ceil(brush.to)),
+    end: Number.isFinite(brush.to) ? String(Math.ceil(brush.to)) : '',
     minDuration: `${Math.floor(brush.shortest)}us`,
-    maxDuration: `${Math.ceil(brush.longest)}us`,
+    maxDuration: Number.isFinite(brush.longest) ? `${Math.ceil(brush.longest)}us` : '',
   };
 }

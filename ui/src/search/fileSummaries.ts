@@ -1,6 +1,7 @@
 /** Summaries of traces from files, as search results. */
 import type { TraceResponse, TraceSummary } from '../api/types';
 import { at } from '../trace/column';
+import { destinationOf } from '../trace/destination';
 import { buildTrace, INFERRED, nameOf, OPEN, serviceOf } from '../trace/model';
 
 export function summaryOf(response: TraceResponse): TraceSummary {
@@ -15,9 +16,11 @@ export function summaryOf(response: TraceResponse): TraceSummary {
     trace_id: response.trace_id,
     service: serviceOf(trace, trace.root),
     operation: nameOf(trace, trace.root),
+    destination: destinationOf(trace, trace.root),
     rooted: trace.orphans < trace.count,
     start: trace.start,
     duration: trace.duration,
+    settled_after: trace.extent > trace.duration ? trace.extent - trace.duration : null,
     spans: trace.count,
     errors: trace.failures,
     open,

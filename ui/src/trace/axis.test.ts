@@ -11,6 +11,7 @@ import {
   type TimeAxis,
   tickTimes,
   toAxisTime,
+  withSettling,
   zoomWindow,
 } from './axis';
 
@@ -92,5 +93,24 @@ describe('ticks', () => {
 
   it('are a single one for an empty axis', () => {
     expect(tickTimes(fullScale(linearAxis(0)), 5)).toEqual([0]);
+  });
+});
+
+describe('commits after the work', () => {
+  it('get a strip of their own at the end, whatever the time until them', () => {
+    const axis = withSettling(linearAxis(222), 222, 5_040);
+    expect(axis.cuts).toMatchObject([{ from: 222, to: 5_040, settles: true }]);
+    expect(toAxisTime(axis, 222) / axis.length).toBeCloseTo(0.93);
+    expect(toAxisTime(axis, 5_040)).toBeCloseTo(axis.length);
+    expect(tickTimes(fullScale(axis), 8).every((tick) => tick <= 222)).toBe(true);
+  });
+
+  it('that end soon after the work prolong the axis', () => {
+    expect(withSettling(linearAxis(100), 100, 104)).toEqual({ cuts: [], length: 104 });
+    expect(withSettling(linearAxis(100), 100, 100)).toEqual({ cuts: [], length: 100 });
+  });
+
+  it('are no idle gap', () => {
+    expect(idleGaps({ ...spans([0, 100], [5_000, 1]), duration: 100 })).toEqual([]);
   });
 });

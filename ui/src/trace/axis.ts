@@ -13,6 +13,8 @@ export interface AxisCut {
   readonly axisFrom: number;
   /** Length of the mark in axis time. */
   readonly axisLength: number;
+  /** Whether it holds the commits after the work, rather than hiding a gap. */
+  readonly settles: boolean;
 }
 
 export interface TimeAxis {
@@ -35,6 +37,7 @@ export interface TimeScale {
 
 interface SpanTimes {
   readonly count: number;
+  /** Of the work; spans that begin after it are commits. */
   readonly duration: number;
   readonly begin: Float64Array;
   readonly length: Float64Array;
@@ -45,6 +48,9 @@ const MIN_GAP_FRACTION = 0.25;
 /** Fraction of the axis for one mark, and the maximum for all marks together. */
 const MARK_FRACTION = 0.05;
 const MAX_MARKS_FRACTION = 0.3;
+
+/** Fraction of the axis for commits that end long after the work. */
+const SETTLING_FRACTION = 0.07;
 
 export function linearAxis(duration: number): TimeAxis {
   return { cuts: [], length: Math.max(duration, 0) };
@@ -63,21 +69,40 @@ export function compressedAxis(spans: SpanTimes): TimeAxis {
   const axisLength = (kept * part) / (1 - part * long.length);
   let removed = 0;
   const cuts = long.map(({ from, to }) => {
-    const cut = { from, to, axisFrom: from - removed, axisLength };
+    const cut = { from, to, axisFrom: from - removed, axisLength, settles: false };
     removed += to - from - axisLength;
     return cut;
   });
   return { cuts, length: spans.duration - removed };
 }
 
+/**
+ * Adds the time from the end of the work to that of the last commit. If it is long, it gets a strip
+ * of its own at the end: commits of a timer come seconds after the work and keep nobody waiting.
+ */
+export function withSettling(axis: TimeAxis, duration: number, extent: number): TimeAxis {
+  const beyond = extent - duration;
+  if (beyond <= 0) return axis;
+  const axisLength = (axis.length * SETTLING_FRACTION) / (1 - SETTLING_FRACTION);
+  if (beyond <= axisLength || axis.length === 0) return { ...axis, length: axis.length + beyond };
+  const strip = { from: duration, to: extent, axisFrom: axis.length, axisLength, settles: true };
+  return { cuts: [...axis.cuts, strip], length: axis.length + axisLength };
+}
+
 /** Returns the gaps in which no span runs, in order. */
-export function idleGaps({ count, begin, length }: SpanTimes): { from: number; to: number }[] {
+export function idleGaps({
+  count,
+  duration,
+  begin,
+  length,
+}: SpanTimes): { from: number; to: number }[] {
   const order = Int32Array.from({ length: count }, (_, i) => i).sort(
     (a, b) => at(begin, a) - at(begin, b),
   );
   const gaps: { from: number; to: number }[] = [];
   let reached = count > 0 ? at(begin, order[0] ?? 0) : 0;
   for (const span of order) {
+    if (at(begin, span) > duration) break;
     if (at(begin, span) > reached) gaps.push({ from: reached, to: at(begin, span) });
     reached = Math.max(reached, at(begin, span) + at(length, span));
   }

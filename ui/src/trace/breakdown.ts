@@ -1,13 +1,18 @@
-/** Sums the end-to-end critical path of a trace by service and by topic. */
+/**
+ * Where the time of a trace went: its end-to-end critical path, summed up by service and by topic.
+ */
 import { at } from './column';
 import { criticalPath } from './critical';
 import type { Trace } from './model';
 
+/** The parts of a trace's duration: together they are all of it. */
 export interface BreakdownTotals {
   /** Microseconds on the path, by index into `Trace.services`. */
   readonly services: Float64Array;
-  /** Queue time on the path, by topic. */
+  /** Time in which a message of the path waited, by topic. */
   readonly topics: ReadonlyMap<string, number>;
+  /** Time in which nothing on the path ran. */
+  readonly idle: number;
 }
 
 export function breakDownTime(trace: Trace): BreakdownTotals {
@@ -22,5 +27,5 @@ export function breakDownTime(trace: Trace): BreakdownTotals {
     const topic = trace.edges.topic[edge] ?? '';
     topics.set(topic, (topics.get(topic) ?? 0) + wait);
   }
-  return { services, topics };
+  return { services, topics, idle: path.idle };
 }

@@ -1,10 +1,25 @@
 import { describe, expect, it } from 'vitest';
-import { formatAge, formatCount, formatDuration, formatTick, formatTimestamp } from './format';
+import {
+  formatAge,
+  formatCount,
+  formatDuration,
+  formatPercent,
+  formatTick,
+  formatTimestamp,
+} from './format';
 
 describe('formatDuration', () => {
   it.each([
     [0, '0 µs'],
+    [0.0004, '0 µs'],
+    [-0.0001, '0 µs'],
+    [0.116, '116 ns'],
+    [0.9996, '1 µs'],
+    [1.5, '1.5 µs'],
     [850, '850 µs'],
+    [999.94, '999.9 µs'],
+    [999.96, '1 ms'],
+    [999.9999, '1 ms'],
     [1_000, '1 ms'],
     [12_345, '12.3 ms'],
     [999_499, '999 ms'],
@@ -13,6 +28,9 @@ describe('formatDuration', () => {
     [59_960_000, '1 m 0 s'],
     [125_000_000, '2 m 5 s'],
     [7_260_000_000, '2 h 1 m'],
+    [86_400_000_000, '24 h 0 m'],
+    [273_600_000_000, '3 d 4 h'],
+    [16_650_813_024_700_436, '528 y'],
     [-300, '-300 µs'],
   ])('shows %d µs as %s', (microseconds, text) => {
     expect(formatDuration(microseconds)).toBe(text);
@@ -27,6 +45,11 @@ describe('formatTick', () => {
     [4_301_000, 1_000, '4.301 s'],
     [2_500, 2_500, '2.5 ms'],
     [7_200_000_000, 600_000_000, '2 h 0 m'],
+    [999.9999999999, 200, '1 ms'],
+    [999_999.9999999, 100_000, '1 s'],
+    [59_999_999.99999, 10_000_000, '1 m 0 s'],
+    [172_800_000_000, 43_200_000_000, '2 d 0 h'],
+    [10_000_000_000_000_000, 2_000_000_000_000_000, '317.1 y'],
   ])('shows %d µs at steps of %d as %s', (time, step, text) => {
     expect(formatTick(time, step)).toBe(text);
   });
@@ -59,4 +82,20 @@ describe('formatAge', () => {
 
 it('formatCount uses the plural', () => {
   expect([formatCount(1, 'span'), formatCount(12, 'span')]).toEqual(['1 span', '12 spans']);
+});
+
+describe('formatPercent', () => {
+  it.each([
+    [0, '0 %'],
+    [0.0001, '<0.1 %'],
+    [0.004, '0.4 %'],
+    [0.83, '83 %'],
+    [0.99, '99 %'],
+    [0.996, '99.6 %'],
+    [0.999, '99.9 %'],
+    [0.99999, '99.9 %'],
+    [1, '100 %'],
+  ])('shows %d as %s: only certainty is 100 %%', (part, text) => {
+    expect(formatPercent(part)).toBe(text);
+  });
 });

@@ -1,5 +1,9 @@
-/** The graph of a trace: one node per service and operation, and one per topic. */
+/**
+ * The graph of a trace: one node per service and operation, and one per topic. Calls of one name
+ * that go to different places are different operations.
+ */
 import { at } from './column';
+import { destinationOf } from './destination';
 import { INFERRED, isFailed, nameOf, serviceOf, type Trace } from './model';
 import { selfTimes } from './self';
 import { evidenceOf } from './spanDetails';
@@ -11,6 +15,8 @@ export interface GraphNode {
   readonly kind: 'operation' | 'topic';
   readonly service: string;
   readonly name: string;
+  /** Where the calls went, unless the name says it or there are many places. */
+  readonly destination: string;
   readonly count: number;
   readonly errors: number;
   readonly total: number;
@@ -39,11 +45,37 @@ export interface TraceGraph {
 
 type Mutable<T> = { -readonly [K in keyof T]: T[K] };
 
+/** An operation that calls more places, for example by an ID in the path, is one node. */
+const MAX_DESTINATIONS = 12;
+
+/** Returns the destination that is part of the identity of each span's node. */
+export function nodeDestinations(trace: Trace): string[] {
+  const places = new Map<string, Set<string>>();
+  const operationOf = (index: number) => `${at(trace.service, index)} ${at(trace.name, index)}`;
+  const destinations = Array.from(trace.name, (_, index) => {
+    const destination = destinationOf(trace, index);
+    if (destination) {
+      const known = places.get(operationOf(index)) ?? new Set();
+      places.set(operationOf(index), known.add(destination));
+    }
+    return destination;
+  });
+  return destinations.map((destination, index) =>
+    (places.get(operationOf(index))?.size ?? 0) > MAX_DESTINATIONS ? '' : destination,
+  );
+}
+
+export function nodeId(service: string, name: string, destination: string): string {
+  return [service, name, ...(destination ? [destination] : [])].join('\u0000');
+}
+
 export function traceGraph(trace: Trace): TraceGraph {
   const self = selfTimes(trace);
+  const destinations = nodeDestinations(trace);
   const nodes = new Map<string, Mutable<GraphNode>>();
   const edges = new Map<string, Mutable<GraphEdge>>();
-  const idOf = (index: number) => `${serviceOf(trace, index)}\u0000${nameOf(trace, index)}`;
+  const idOf = (index: number) =>
+    nodeId(serviceOf(trace, index), nameOf(trace, index), destinations[index] ?? '');
   const join = (from: string, to: string, message: boolean, wait?: number) => {
     const key = `${from}\u0001${to}`;
     const edge = edges.get(key) ?? { from, to, count: 0, message };
@@ -59,6 +91,7 @@ export function traceGraph(trace: Trace): TraceGraph {
     const node =
       nodes.get(id) ??
       emptyNode(id, 'operation', serviceOf(trace, index), nameOf(trace, index), index);
+    node.destination = destinations[index] ?? '';
     node.count += 1;
     node.total += at(trace.length, index);
     node.self += at(self, index);
@@ -113,5 +146,16 @@ function emptyNode(
   name: string,
   first: number,
 ): Mutable<GraphNode> {
-  return { id, kind, service, name, count: 0, errors: 0, total: 0, self: 0, first };
+  return {
+    id,
+    kind,
+    service,
+    name,
+    destination: '',
+    count: 0,
+    errors: 0,
+    total: 0,
+    self: 0,
+    first,
+  };
 }

@@ -1,4 +1,5 @@
 import { expect, it } from 'vitest';
+import { ReadNotes } from '../read/notes';
 import type { SpanRecord } from '../read/records';
 import { writeTrace } from '../read/writer';
 import { findLinkedTraces } from './linkedTraces';
@@ -10,7 +11,7 @@ const span: SpanRecord = {
   kind: 1,
   status: 0,
   statusMessage: '',
-  start: 1,
+  start: 1000n,
   duration: 1,
   resource: { service: 's', attributes: [] },
   scope: '',
@@ -19,9 +20,11 @@ const span: SpanRecord = {
   links: [],
 };
 const trace = (id: string, ...to: readonly string[]) =>
-  writeTrace(id, [
-    { ...span, links: to.map((target) => ({ trace: target, span: span.id, attributes: [] })) },
-  ]);
+  writeTrace(
+    id,
+    [{ ...span, links: to.map((target) => ({ trace: target, span: span.id, attributes: [] })) }],
+    new ReadNotes(),
+  );
 
 it('follows links in both directions, transitively and through cycles', () => {
   const traces = [

@@ -1,6 +1,9 @@
+import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { built, linkedCheckout, placed, traceOf } from '../read/checkout.fixture';
+import { readTraces } from '../read/file';
 import { readJaeger } from '../read/jaeger';
+import { ReadNotes } from '../read/notes';
 import { longestQueueTimes, receivedEdges } from './edges';
 import {
   buildTrace,
@@ -9,7 +12,9 @@ import {
   findSpan,
   isFailed,
   MISSING_PARENT,
+  NEGATIVE,
   nameOf,
+  SETTLES,
   serviceOf,
 } from './model';
 
@@ -100,7 +105,10 @@ describe('message edges', () => {
         references: [{ refType: 'FOLLOWS_FROM', traceID: sender.traceID, spanID: 'aa' }],
       })),
     };
-    const trace = buildTrace([readJaeger(sender), readJaeger(linking)]);
+    const trace = buildTrace([
+      readJaeger(sender, new ReadNotes()),
+      readJaeger(linking, new ReadNotes()),
+    ]);
     expect([...trace.lane]).toEqual([0, 1]);
     expect(trace.duration).toBe(405);
     expect([trace.edges.count, trace.edges.wait[0]]).toEqual([1, 300]);
@@ -149,7 +157,7 @@ describe('invalid traces', () => {
   });
 
   it('may be empty', () => {
-    const trace = buildTrace([readJaeger({ traceID: 'ab', spans: [] })]);
+    const trace = buildTrace([readJaeger({ traceID: 'ab', spans: [] }, new ReadNotes())]);
     expect([trace.count, trace.root, trace.duration]).toEqual([0, -1, 0]);
   });
 
@@ -176,5 +184,101 @@ describe('invalid traces', () => {
       '(no service)',
       0,
     ]);
+  });
+});
+
+describe('times', () => {
+  const page = (name: string) => {
+    const text = readFileSync(new URL(`../../fixtures/page/${name}.json`, import.meta.url), 'utf8');
+    return buildTrace(readTraces(text).traces.map(({ response }) => response));
+  };
+
+  it('below a microsecond are exact, and no start is negative', () => {
+    const trace = page('sub-microsecond-start');
+    expect([trace.begin[0], trace.length[0], trace.duration]).toEqual([0, 1000, 1000]);
+    expect([trace.start, Number(trace.startFraction.toFixed(3))]).toEqual([
+      1_795_931_049_009_115, 0.883,
+    ]);
+  });
+
+  it('of several lanes count from the earliest, to the nanosecond', () => {
+    const lane = (id: string, start: string) =>
+      readTraces(
+        JSON.stringify({
+          resourceSpans: [
+            {
+              scopeSpans: [
+                {
+                  spans: [
+                    {
+                      traceId: id.repeat(16),
+                      spanId: 'aa'.repeat(8),
+                      startTimeUnixNano: start,
+                      endTimeUnixNano: start,
+                    },
+                  ],
+                },
+              ],
+            },
+          ],
+        }),
+      ).traces[0]!.response;
+    const trace = buildTrace([
+      lane('a1', '1795931049009116001'),
+      lane('a2', '1795931049009115999'),
+    ]);
+    expect([...trace.begin]).toEqual([0.002, 0]);
+  });
+
+  it('mark a span whose end is before its start', () => {
+    const { trace } = built([
+      { id: 'a', at: [0, 10] },
+      { id: 'b', childOf: 'a', at: [5, -3] },
+    ]);
+    expect([trace.length[1], trace.flags[1]! & NEGATIVE, trace.negative]).toEqual([0, NEGATIVE, 1]);
+  });
+
+  it('of an error tag without a status fail the span; "false" does not', () => {
+    const trace = page('errors');
+    expect([0, 1, 2, 3].map((index) => isFailed(trace, index))).toEqual([true, true, false, false]);
+  });
+});
+
+describe('commits', () => {
+  const commit = {
+    id: 'c1',
+    name: 'commit orders',
+    childOf: 'b1',
+    tags: { 'messaging.operation.type': 'settle', 'messaging.destination.name': 'orders' },
+  };
+  const work = [
+    { id: 'a1', name: 'GET /checkout', at: [0, 200_000] as const },
+    {
+      id: 'b1',
+      name: 'process orders',
+      followsFrom: 'a1',
+      at: [100_000, 122_000] as const,
+      tags: { 'span.kind': 'consumer', 'messaging.destination.name': 'orders' },
+    },
+  ];
+
+  it('after the work do not count for the duration', () => {
+    const { trace, at } = built([...work, { ...commit, at: [5_036_000, 4_000] }]);
+    expect([trace.duration, trace.extent]).toEqual([222_000, 5_040_000]);
+    expect(trace.flags[at('commit orders')]! & SETTLES).toBe(SETTLES);
+  });
+
+  it('are known by the sidecar’s attributes and its OpenTracing names as well', () => {
+    const named = (name: string, tags: Record<string, string | number>) =>
+      built([...work, { ...commit, name, tags, at: [5_000_000, 1_000] }]).trace.duration;
+    expect(named('x', { 'throughline.kafka.handled': 0.1, 'kafka.topic': 't' })).toBe(222_000);
+    expect(named('Commit_t', { 'message_bus.destination': 't' })).toBe(222_000);
+    expect(named('Commit_u', { 'message_bus.destination': 't' })).toBe(5_001_000);
+    expect(named('x', { 'messaging.operation': 'process', 'kafka.topic': 't' })).toBe(5_001_000);
+  });
+
+  it('alone are as long as they are', () => {
+    const { childOf: _, ...alone } = commit;
+    expect(built([{ ...alone, at: [0, 70] }]).trace.duration).toBe(70);
   });
 });

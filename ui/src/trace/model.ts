@@ -21,6 +21,10 @@ export const INFERRED = 8;
 export const OPEN = 16;
 /** The span starts before its parent in another service: their clocks differ. */
 export const SKEWED = 32;
+/** The span commits or acknowledges messages: no work, and nobody waits for it. */
+export const SETTLES = 64;
+/** The span was sent with an end before its start; it is drawn as an instant. */
+export const NEGATIVE = 128;
 /** In microseconds; tracers that read clocks in whole milliseconds do not count as skewed. */
 const MIN_SKEW = 1_000;
 
@@ -53,9 +57,14 @@ export interface Trace extends SpanColumns, Pick<TreeShape, 'parent' | 'depth' |
   /** One response per lane; a single trace is one lane. */
   readonly responses: readonly TraceResponse[];
   readonly count: number;
-  /** Microseconds since the epoch; all other times count from here. */
+  /** Whole microseconds since the epoch. All other times count from `startFraction` later. */
   readonly start: number;
+  /** Less than a microsecond: a double near 1.8e15 has no room for it. */
+  readonly startFraction: number;
+  /** From the start to the end of the work. */
   readonly duration: number;
+  /** From the start to the end of the last span; commits may follow the work by seconds. */
+  readonly extent: number;
   readonly strings: readonly string[];
   readonly services: readonly ServiceShare[];
   /** Number of failed spans before each index; one entry longer than the columns. */
@@ -67,6 +76,7 @@ export interface Trace extends SpanColumns, Pick<TreeShape, 'parent' | 'depth' |
   readonly orphans: number;
   readonly cycles: number;
   readonly skewed: number;
+  readonly negative: number;
   readonly omitted: number;
 }
 
@@ -79,10 +89,7 @@ interface UnorderedSpans {
 }
 
 export function buildTrace(responses: readonly TraceResponse[]): Trace {
-  const start = Math.min(
-    ...responses.filter((response) => response.spans.start.length > 0).map(earliestStart),
-  );
-  const origin = Number.isFinite(start) ? start : 0;
+  const origin = earliestStart(responses);
   const unordered = gatherSpans(responses, origin);
   const shape = arrangeTree(unordered.parent, unordered.columns.begin, unordered.columns.lane);
   const { order, parent, depth, subtreeEnd, cut } = shape;
@@ -93,8 +100,14 @@ export function buildTrace(responses: readonly TraceResponse[]): Trace {
   });
   markSkew(columns, parent);
   const count = order.length;
-  let duration = 0;
-  for (let i = 0; i < count; i++) duration = Math.max(duration, at(begin, i) + at(length, i));
+  let [work, extent] = [-1, 0];
+  for (let i = 0; i < count; i++) {
+    const end = at(begin, i) + at(length, i);
+    extent = Math.max(extent, end);
+    if ((at(flags, i) & SETTLES) === 0) work = Math.max(work, end);
+  }
+  // A trace of commits alone is as long as they are.
+  const duration = work < 0 ? extent : work;
   const failedBefore = prefixCount(flags, FAILED);
   return {
     ...columns,
@@ -104,8 +117,10 @@ export function buildTrace(responses: readonly TraceResponse[]): Trace {
     id: responses[0]?.trace_id ?? '',
     responses,
     count,
-    start: origin,
+    start: origin.whole,
+    startFraction: origin.fraction,
     duration,
+    extent,
     strings: unordered.strings,
     services: unordered.services,
     failedBefore,
@@ -115,6 +130,7 @@ export function buildTrace(responses: readonly TraceResponse[]): Trace {
     orphans: at(prefixCount(flags, MISSING_PARENT), count),
     cycles: cut.size,
     skewed: at(prefixCount(flags, SKEWED), count),
+    negative: at(prefixCount(flags, NEGATIVE), count),
     omitted: responses.reduce((sum, response) => sum + response.omitted, 0),
   };
 }
@@ -168,13 +184,41 @@ export function findSpan(trace: Trace, spanId: string, traceId?: string): number
   return NONE;
 }
 
-function earliestStart(response: TraceResponse): number {
-  let least = Infinity;
-  for (const start of response.spans.start) least = Math.min(least, start);
-  return response.origin + least;
+/** A point in time: whole microseconds since the epoch, and the rest. */
+interface TraceStart {
+  readonly whole: number;
+  readonly fraction: number;
 }
 
-function gatherSpans(responses: readonly TraceResponse[], origin: number): UnorderedSpans {
+function earliestStart(responses: readonly TraceResponse[]): TraceStart {
+  let earliest: TraceStart | undefined;
+  for (const { origin, spans } of responses) {
+    if (spans.start.length === 0) continue;
+    let least = Infinity;
+    for (const start of spans.start) least = Math.min(least, start);
+    const whole = origin + Math.floor(least);
+    const fraction = least - Math.floor(least);
+    const isEarlier =
+      !earliest ||
+      whole < earliest.whole ||
+      (whole === earliest.whole && fraction < earliest.fraction);
+    if (isEarlier) earliest = { whole, fraction };
+  }
+  return earliest ?? { whole: 0, fraction: 0 };
+}
+
+/** Returns the time from the start of a trace to an offset of a response, to the nanosecond. */
+export function sinceStart(
+  start: { readonly start: number; readonly startFraction: number },
+  origin: number,
+  offset: number,
+): number {
+  const time = origin - start.start + offset - start.startFraction;
+  // Exact in decimals: 12.883 - 0.883 is 12, not 11.999999999999998.
+  return Math.abs(time) < 1e12 ? Math.round(time * 1e3) / 1e3 : time;
+}
+
+function gatherSpans(responses: readonly TraceResponse[], start: TraceStart): UnorderedSpans {
   const count = responses.reduce((sum, response) => sum + response.spans.start.length, 0);
   const strings: string[] = [];
   const services = new Map<string, { index: number; spans: number; errors: number }>();
@@ -183,7 +227,7 @@ function gatherSpans(responses: readonly TraceResponse[], origin: number): Unord
   let base = 0;
   responses.forEach((response, lane) => {
     const { spans } = response;
-    const shift = response.origin - origin;
+    const from = { start: start.whole, startFraction: start.fraction };
     const firstString = strings.length;
     for (const text of response.strings) strings.push(text);
     const serviceOfResource = response.resources.map(({ service }) => {
@@ -200,12 +244,12 @@ function gatherSpans(responses: readonly TraceResponse[], origin: number): Unord
       share.spans += 1;
       if (failed) share.errors += 1;
       const parent = at(spans.parent, row) >= 0 ? at(spans.parent, row) : at(linked, row);
-      columns.begin[i] = at(spans.start, row) + shift;
+      columns.begin[i] = sinceStart(from, response.origin, at(spans.start, row));
       columns.length[i] = Math.max(0, at(spans.duration, row));
       columns.name[i] = firstString + at(spans.name, row);
       columns.service[i] = share.index;
       columns.kind[i] = at(spans.kind, row);
-      columns.flags[i] = failed ? FAILED : 0;
+      columns.flags[i] = (failed ? FAILED : 0) | (at(spans.duration, row) < 0 ? NEGATIVE : 0);
       columns.lane[i] = lane;
       columns.row[i] = row;
       parents[i] = parent >= 0 ? base + parent : NONE;
@@ -232,6 +276,9 @@ function markParentFlags(response: TraceResponse, flags: Uint8Array, base: numbe
     flags[base + row] = at(flags, base + row) | flag;
   };
   for (const row of response.missing_parents.row) mark(row, MISSING_PARENT);
+  response.messages.row.forEach((row, i) => {
+    if (response.messages.settles[i]) mark(row, SETTLES);
+  });
   response.evidence.row.forEach((row, i) => {
     if (response.evidence.inferred[i]) mark(row, INFERRED);
     if (response.strings[response.evidence.name[i] ?? 0] === 'open') mark(row, OPEN);

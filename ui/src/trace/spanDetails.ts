@@ -1,7 +1,7 @@
 /** The details of one span, read when it is selected. */
 import type { TraceResponse } from '../api/types';
 import { at, textAt } from './column';
-import { responseOf, type Trace } from './model';
+import { responseOf, sinceStart, type Trace } from './model';
 
 export interface Attribute {
   readonly key: string;
@@ -150,7 +150,7 @@ function eventsOf(trace: Trace, index: number): SpanEvent[] {
   const found: SpanEvent[] = [];
   for (let i = lowerBound(events.row, row); events.row[i] === row; i++) {
     found.push({
-      time: at(events.time, i) + response.origin - trace.start,
+      time: sinceStart(trace, response.origin, at(events.time, i)),
       name: textAt(strings, at(events.name, i)) || 'event',
       attributes: pairRange(response, events.pair, events.pair_end, i),
     });

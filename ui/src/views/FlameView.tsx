@@ -1,18 +1,21 @@
 /** The flame graph: spans with the same call path are merged; a click zooms into a frame. */
-import { type KeyboardEvent, useMemo, useState } from 'react';
+import { type KeyboardEvent, useEffect, useMemo, useRef, useState } from 'react';
 import { percent } from '../page/Ruler';
 import type { ViewProps } from '../page/viewProps';
 import { parseFind } from '../trace/find';
 import { type FlameFrame, flameGraph } from '../trace/flame';
-import { formatCount, formatDuration } from '../trace/format';
+import { formatCount, formatDuration, formatPercent } from '../trace/format';
 
 /** Frames narrower than this fraction would be invisible and are not drawn. */
 const MIN_FRAME_FRACTION = 0.0006;
 const FRAME_HEIGHT_PX = 24;
+/** Levels are drawn in steps of this many, so that not every pixel of scrolling draws. */
+const LEVEL_STEP = 20;
 
 export function FlameView({ page, colours }: ViewProps) {
   const graph = useMemo(() => flameGraph(page.trace), [page.trace]);
   const [focus, setFocus] = useState<number>();
+  const [scroller, levels] = useVisibleLevels();
   const focused = focus === undefined ? undefined : graph.frames[focus];
   const left = focused?.left ?? 0;
   const width = focused?.width ?? graph.width;
@@ -41,6 +44,10 @@ export function FlameView({ page, colours }: ViewProps) {
     page.dispatch({ type: 'select', index: graph.frames[i]?.first ?? 0, open: page.state.open });
   };
   const deepest = shown.reduce((deep, { frame }) => Math.max(deep, frame.depth), 0);
+  // A recursion may be tens of thousands of levels deep: only those in view are drawn.
+  const drawn = shown.filter(
+    ({ frame }) => frame.depth >= levels.first && frame.depth <= levels.last,
+  );
   return (
     <section className="panel flame" aria-label="Flame graph">
       <p className="panel-note">
@@ -52,14 +59,14 @@ export function FlameView({ page, colours }: ViewProps) {
           </button>
         )}
       </p>
-      <div className="flame-scroll">
+      <div className="flame-scroll" ref={scroller}>
         <fieldset
           className="flame-area"
           aria-label="Frames"
           onKeyDown={arrowKeys}
           style={{ height: (deepest + 1) * FRAME_HEIGHT_PX }}
         >
-          {shown.map(({ frame, i, from, part, isAbove }) => {
+          {drawn.map(({ frame, i, from, part, isAbove }) => {
             const isFaded = page.state.find !== '' && !isWanted(frame);
             return (
               <button
@@ -94,18 +101,45 @@ export function FlameView({ page, colours }: ViewProps) {
   );
 }
 
+/** Returns the scrolled element's ref and the levels of the graph that are in view. */
+function useVisibleLevels() {
+  const scroller = useRef<HTMLDivElement>(null);
+  const [levels, setLevels] = useState({ first: 0, last: 2 * LEVEL_STEP });
+  useEffect(() => {
+    const box = scroller.current;
+    if (!box) return undefined;
+    const update = () => {
+      const step = (pixels: number) =>
+        Math.floor(pixels / FRAME_HEIGHT_PX / LEVEL_STEP) * LEVEL_STEP;
+      const first = Math.max(0, step(box.scrollTop) - LEVEL_STEP);
+      const last = step(box.scrollTop + box.clientHeight) + 2 * LEVEL_STEP;
+      setLevels((before) =>
+        before.first === first && before.last === last ? before : { first, last },
+      );
+    };
+    update();
+    box.addEventListener('scroll', update, { passive: true });
+    const sizes = new ResizeObserver(update);
+    sizes.observe(box);
+    return () => {
+      box.removeEventListener('scroll', update);
+      sizes.disconnect();
+    };
+  }, []);
+  return [scroller, levels] as const;
+}
+
 function frameClasses(colour: number, isAbove: boolean, isFaded: boolean): string {
   return `frame service-${colour}${isAbove ? ' above' : ''}${isFaded ? ' faded' : ''}`;
 }
 
 function describe(frame: FlameFrame, all: number): string {
-  const share = all > 0 ? Math.round((1000 * frame.width) / all) / 10 : 0;
   const errors = frame.errors > 0 ? `, ${formatCount(frame.errors, 'error')}` : '';
   return [
     `${frame.service} ${frame.name}: ${formatCount(frame.count, 'span')}${errors}`,
     `${formatDuration(frame.total)} total`,
     `${formatDuration(frame.self)} self`,
-    `${share}% of the graph`,
+    `${formatPercent(all > 0 ? frame.width / all : 0)} of the graph`,
   ].join(', ');
 }
 

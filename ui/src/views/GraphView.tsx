@@ -1,14 +1,23 @@
 /** The graph of a trace: operations and topics as nodes; loaded when it is first opened. */
 import { useMemo, useState } from 'react';
 import { type CanvasEdge, type CanvasNode, GraphCanvas } from '../graph/GraphCanvas';
+import { Destination } from '../page/Destination';
 import type { ViewProps } from '../page/viewProps';
 import { formatCount, formatDuration, formatPercent } from '../trace/format';
-import { type GraphNode, type TraceGraph, traceGraph } from '../trace/graph';
+import {
+  type GraphNode,
+  nodeDestinations,
+  nodeId,
+  type TraceGraph,
+  traceGraph,
+} from '../trace/graph';
 import { nameOf, serviceOf } from '../trace/model';
 
 /** Larger graphs take too long to lay out: only the nodes with the most self time are shown. */
 const MAX_NODES = 150;
 const MAX_EDGES = 400;
+/** Longer names are cut; the tooltip has them whole. */
+const MAX_NODE_PX = 380;
 
 export default function GraphView({ page, colours }: ViewProps) {
   const { trace, dispatch, state } = page;
@@ -20,7 +29,11 @@ export default function GraphView({ page, colours }: ViewProps) {
   const edges = useMemo(() => graph.edges.map(canvasEdge), [graph]);
   const [chosen, setChosen] = useState<string | undefined>(() =>
     state.open
-      ? `${serviceOf(trace, state.active)}\u0000${nameOf(trace, state.active)}`
+      ? nodeId(
+          serviceOf(trace, state.active),
+          nameOf(trace, state.active),
+          nodeDestinations(trace)[state.active] ?? '',
+        )
       : undefined,
   );
   const choose = (id: string | undefined) => {
@@ -78,17 +91,17 @@ function canvasNode(node: GraphNode, colours: ReadonlyMap<string, number>): Canv
     ? formatCount(node.count, 'message')
     : `${formatDuration(node.total)} · self ${formatDuration(node.self)}`;
   const longest = Math.max(
-    node.name.length * 7.9,
+    (node.name.length + (node.destination ? node.destination.length + 3 : 0)) * 8.2,
     node.service.length * 7 + 24 + (errors ? 56 : 0),
     times.length * 6.8 + (node.count > 1 ? 34 : 0),
   );
   return {
     id: node.id,
-    width: Math.min(Math.max(longest + 30, 120), 320),
+    width: Math.min(Math.max(longest + 30, 120), MAX_NODE_PX),
     height: isTopic ? 46 : 62,
     label: isTopic
       ? `Topic ${node.name}: ${times}`
-      : `${node.service} ${node.name}: ${formatCount(node.count, 'span')}, ${times}${errors}`,
+      : `${operationText(node)}: ${formatCount(node.count, 'span')}, ${times}${errors}`,
     className: isTopic
       ? 'topic'
       : `operation service-${colours.get(node.service) ?? 0}${node.errors > 0 ? ' failed' : ''}`,
@@ -106,6 +119,7 @@ function canvasNode(node: GraphNode, colours: ReadonlyMap<string, number>): Canv
         <bdi className="graph-name">
           {isTopic && <span className="visually-hidden">Topic </span>}
           {node.name}
+          <Destination text={node.destination} />
         </bdi>
         <span className="graph-times">
           {times}
@@ -114,6 +128,10 @@ function canvasNode(node: GraphNode, colours: ReadonlyMap<string, number>): Canv
       </>
     ),
   };
+}
+
+function operationText({ service, name, destination }: GraphNode): string {
+  return `${service} ${name}${destination && ` → ${destination}`}`;
 }
 
 function canvasEdge({

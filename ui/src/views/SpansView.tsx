@@ -1,7 +1,9 @@
 /** A table of all spans, or of the matches while a find is active. */
 import { useMemo } from 'react';
+import { Destination } from '../page/Destination';
 import type { ViewProps } from '../page/viewProps';
 import { at } from '../trace/column';
+import { destinationOf } from '../trace/destination';
 import { formatDuration } from '../trace/format';
 import { isFailed, kindOf, nameOf, serviceOf } from '../trace/model';
 import { selfTimes } from '../trace/self';
@@ -57,6 +59,7 @@ export function SpansView({ page, colours }: ViewProps) {
             onClick={() => dispatch({ type: 'select', index: of(row) })}
           >
             <bdi>{nameOf(trace, of(row))}</bdi>
+            <Destination text={destinationOf(trace, of(row))} />
           </button>
         ),
       },
