@@ -1,22 +1,24 @@
-//! Kafka clients in several languages, fetched and built once into `.tools/` and started as
-//! processes.
+//! Clients in several languages, fetched and built once into `.tools/` and started as processes.
 //!
-//! Their sources and their common command line are in `e2e/clients`. None is instrumented, except
+//! Those of tracing back ends are in [`TracingClients`]. The sources of the Kafka clients and their
+//! common command line are in `e2e/clients`. None is instrumented, except
 //! through [`ClientPrograms::java_with_agent`] and the Java client's `--tracer`.
 
 mod go;
-mod h2spec;
+mod go_tool;
 mod install;
 mod java;
 mod java_old;
 mod mirror;
 mod node;
 mod python;
+mod tracing;
 
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
+pub use self::tracing::{TracingClients, run_client};
 use crate::build::repository_root;
 use crate::process::ProcessSpec;
 
@@ -117,7 +119,12 @@ impl ClientPrograms {
         let python = python::install_client(&sources.join("python"), progress)?;
         Ok(Self {
             java: java::install_client(&sources.join("java"), progress)?,
-            node: node::install_client(&sources.join("node"), progress)?,
+            node: node::install_packages(
+                "client-node",
+                "kafkajs",
+                &sources.join("node"),
+                progress,
+            )?,
             go: go::install_client(&sources.join("go"), &python, progress)?,
             python,
             rdkafka: rdkafka.to_owned(),
@@ -221,6 +228,7 @@ fn java_spec(options: &[String], classes: &str, main: &str) -> Result<ProcessSpe
 pub fn install_all(progress: &mut dyn FnMut(&str)) -> Result<()> {
     // The Rust client is built with the workspace.
     ClientPrograms::install(Path::new("rdkafka-client"), progress)?;
+    TracingClients::install(progress)?;
     h2spec(progress).map(drop)
 }
 
@@ -231,5 +239,12 @@ pub fn install_all(progress: &mut dyn FnMut(&str)) -> Result<()> {
 pub fn h2spec(progress: &mut dyn FnMut(&str)) -> Result<PathBuf> {
     let sources = repository_root().join("e2e");
     let python = python::install_client(&sources.join("clients/python"), progress)?;
-    h2spec::install_h2spec(&sources.join("h2spec"), &python, progress)
+    let package = "github.com/summerwind/h2spec/cmd/h2spec";
+    go_tool::install_tool(
+        "h2spec",
+        package,
+        &sources.join("h2spec"),
+        &python,
+        progress,
+    )
 }

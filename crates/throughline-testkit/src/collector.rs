@@ -29,6 +29,12 @@ pub struct CollectorEndpoints {
     pub zipkin: SocketAddr,
     /// Query API and web UI.
     pub query: SocketAddr,
+    /// Jaeger's Thrift over HTTP; [`None`] if the port was taken or is closed.
+    pub jaeger_http: Option<SocketAddr>,
+    /// Jaeger's Thrift over UDP, compact protocol.
+    pub jaeger_compact: Option<SocketAddr>,
+    /// Jaeger's remote sampling.
+    pub jaeger_sampling: Option<SocketAddr>,
 }
 
 /// Requested ports; 0 selects any free port.
@@ -196,6 +202,9 @@ impl CollectorEndpoints {
             otlp_http: address("otlp_http")?,
             zipkin: address("zipkin")?,
             query: address("query")?,
+            jaeger_http: address("jaeger_http").ok(),
+            jaeger_compact: address("jaeger_compact").ok(),
+            jaeger_sampling: address("jaeger_sampling").ok(),
         })
     }
 }
@@ -228,6 +237,7 @@ impl fmt::Display for CollectorEndpoints {
             otlp_http,
             zipkin,
             query,
+            ..
         } = self;
         write!(
             f,

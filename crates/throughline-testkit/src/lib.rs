@@ -12,7 +12,7 @@
 //! - [`network`]: network namespaces that behave like pods.
 //! - [`eshop`]: the six services of the example.
 //! - [`demo`]: broker, collector and eshop together; sends checkouts and waits for their traces.
-//! - [`clients`]: Kafka clients in several languages.
+//! - [`clients`]: Kafka clients and tracing clients in several languages.
 //! - [`build`]: builds and finds the binaries.
 //!
 //! For development only. Errors are [`anyhow::Error`]: a person reads them after a failed run, no

@@ -1,4 +1,4 @@
-//! The Java client, compiled by Maven, which also fetches its dependencies.
+//! Java programs, compiled by Maven, which also fetches their dependencies.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,8 +8,20 @@ use anyhow::{Context, Result};
 
 use super::install::{install, run};
 
-/// Returns the folder with `clients.jar` and `lib/`.
+/// Returns the folder of the Kafka clients.
 pub(super) fn install_client(sources: &Path, progress: &mut dyn FnMut(&str)) -> Result<PathBuf> {
+    let what = "the Java client (about 120 MB, once)";
+    install_program("client-java", what, sources, progress)
+}
+
+/// Returns the folder with `clients.jar` and `lib/`; `name` is its name in `.tools/`, `what` is
+/// fetched and built.
+pub(super) fn install_program(
+    name: &str,
+    what: &str,
+    sources: &Path,
+    progress: &mut dyn FnMut(&str),
+) -> Result<PathBuf> {
     let mut files = vec![sources.join("pom.xml")];
     let package = sources.join("src/main/java/clients");
     for file in fs::read_dir(&package).with_context(|| format!("reading {}", package.display()))? {
@@ -17,8 +29,8 @@ pub(super) fn install_client(sources: &Path, progress: &mut dyn FnMut(&str)) -> 
     }
     // The order of `read_dir` varies and would change the hash of the sources.
     files.sort();
-    install("client-java", &files, |into| {
-        progress("fetching and building the Java client (about 120 MB, once)");
+    install(name, &files, |into| {
+        progress(&format!("fetching and building {what}"));
         // Maven writes its output next to the sources, so it works on a copy.
         let copy = into.join("src/main/java/clients");
         fs::create_dir_all(&copy)?;

@@ -1,4 +1,4 @@
-//! The Python clients, in one virtual environment, and an earlier one in its own.
+//! Python programs, with the packages of their requirements in a virtual environment.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -19,6 +19,19 @@ pub(super) fn install_client(sources: &Path, progress: &mut dyn FnMut(&str)) -> 
 pub(super) fn install_earlier_client(sources: &Path) -> Result<PathBuf> {
     let requirements = sources.join("requirements-1.4.txt");
     install_requirements("client-python-earlier", &requirements, || {})
+}
+
+/// Returns the folder of a virtual environment; `name` is its name in `.tools/`, `what` is fetched.
+pub(super) fn install_packages(
+    name: &str,
+    what: &str,
+    sources: &Path,
+    progress: &mut dyn FnMut(&str),
+) -> Result<PathBuf> {
+    let requirements = sources.join("requirements.txt");
+    install_requirements(name, &requirements, || {
+        progress(&format!("fetching {what}"));
+    })
 }
 
 fn install_requirements(
