@@ -23,6 +23,7 @@ mod support {
 
 mod session {
     mod commit;
+    mod contexts;
     mod correlation;
     mod fetch;
     mod frames;

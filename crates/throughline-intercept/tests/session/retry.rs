@@ -104,7 +104,7 @@ fn response_to_a_client_that_is_gone_ends_the_spans_once() {
 }
 
 #[test]
-fn retry_of_a_batch_whose_response_was_lost_has_no_other_span() {
+fn retry_of_a_batch_after_a_lost_response_has_no_other_span() {
     let process = Process::default();
     let mut first = Pair::of(&process, Settings::default());
     let sent = send(&mut first, 1, &batch(0));

@@ -23,6 +23,8 @@ pub struct HeaderWriter {
     count: u32,
     /// The keys, as ranges of the new headers, whose original headers are removed.
     replaced_keys: Vec<Range<usize>>,
+    /// The keys whose original headers are removed without another in their place.
+    removed_keys: Vec<Vec<u8>>,
     overflow: bool,
     /// A copy of the new headers while the bytes before them are rewritten.
     stash: Vec<u8>,
@@ -55,6 +57,11 @@ impl HeaderWriter {
         self.replaced_keys.push(key_start..key_start + key.len());
     }
 
+    /// Removes all headers of the record with this key, if any other header is added.
+    pub fn remove(&mut self, key: &[u8]) {
+        self.removed_keys.push(key.to_vec());
+    }
+
     /// Returns whether no header has been added.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
@@ -77,6 +84,7 @@ impl HeaderWriter {
     pub(super) fn begin_lazy(&mut self) {
         self.headers_start = self.out.len();
         self.replaced_keys.clear();
+        self.removed_keys.clear();
         (self.count, self.overflow) = (0, false);
     }
 
@@ -129,7 +137,7 @@ impl HeaderWriter {
         ) else {
             return self.rewrite_record(record);
         };
-        if self.overflow || !self.replaced_keys.is_empty() {
+        if self.overflow || !self.replaced_keys.is_empty() || !self.removed_keys.is_empty() {
             return self.rewrite_record(record);
         }
         self.widen_length(growth, record.body_start);
@@ -160,10 +168,12 @@ impl HeaderWriter {
         self.stash_headers();
         self.out.truncate(self.record_start);
         let (replaced_keys, new_headers) = (&self.replaced_keys, self.stash.as_slice());
+        let removed_keys = &self.removed_keys;
         let is_kept = |key: &[u8]| {
-            !replaced_keys
-                .iter()
-                .any(|range| new_headers.get(range.clone()) == Some(key))
+            !removed_keys.iter().any(|removed| removed == key)
+                && !replaced_keys
+                    .iter()
+                    .any(|range| new_headers.get(range.clone()) == Some(key))
         };
         let kept = || record.headers().filter(|header| is_kept(header.key));
         let (kept_count, kept_length) = kept().fold((0u64, 0usize), |(count, length), header| {
