@@ -87,6 +87,7 @@
 //!   delivered --> buffered in the client --> handled --> settled:
 //!                 (not seen)                 (not seen)  an offset commit covers it, or
 //!                                                        a later record's token is in a call, or
+//!                                                        its client has polled again, or
 //!                                                        it has made all calls of its profile, or
 //!                                                        five minutes have passed
 //! ```
@@ -96,6 +97,8 @@
 //! * A commit of offset *n* settles all records before *n*. Some clients commit records that they
 //!   have handed over but not handled (librdkafka without `enable.auto.offset.store=false`). The
 //!   calls of such a record come after its commit: they are unattributed, and measured.
+//! * A client that fetches only when its application asks for records shows by its fetches what was
+//!   handled, long before a commit on a timer does. Java's consumer is one.
 //! * Records of a partition are handled in order, so a token that names a record settles those
 //!   before it. If it names a record that was already settled, records of that topic are handled
 //!   concurrently, and order is not used for them again.

@@ -27,6 +27,7 @@ mod session {
     mod correlation;
     mod fetch;
     mod frames;
+    mod poll;
     mod produce;
     mod replay;
     mod retry;

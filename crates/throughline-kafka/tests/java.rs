@@ -95,6 +95,7 @@ impl Golden {
                 find_coordinator_response(&parse(body, version), version)
             }
             (ApiKey::DESCRIBE_CLUSTER, false) => describe_cluster_response(&parse(body, version)),
+            (ApiKey::API_VERSIONS, true) => api_versions_request(&parse(body, version)),
             (ApiKey::API_VERSIONS, false) => api_versions_response(&parse(body, version)),
             (api, true) => return group_request(api, body, version),
             (api, false) => {
@@ -328,6 +329,14 @@ fn describe_cluster_response(view: &cluster::DescribeClusterResponse<'_>) -> Val
         })
     };
     json!({ "cluster_id": text(view.cluster_id), "brokers": all(view.brokers, broker) })
+}
+
+fn api_versions_request(view: &api_versions::ApiVersionsRequest<'_>) -> Value {
+    let name = view.client_software_name;
+    name.map_or_else(
+        || json!({}),
+        |name| json!({ "client_software_name": name.text() }),
+    )
 }
 
 fn api_versions_response(view: &api_versions::ApiVersionsResponse<'_>) -> Value {

@@ -18,6 +18,13 @@ const TRANSACTIONS_BY_PRODUCE_SINCE: i16 = 12;
 /// The number of the tagged field with the finalized features.
 const FINALIZED_FEATURES_TAG: u32 = 2;
 
+/// `ApiVersionsRequest`.
+#[derive(Debug, Clone)]
+pub struct ApiVersionsRequest<'a> {
+    /// The name of the client library, since version 3 (KIP-511).
+    pub client_software_name: Option<WireField<'a>>,
+}
+
 /// `ApiVersionsResponse`.
 #[derive(Debug, Clone)]
 pub struct ApiVersionsResponse<'a> {
@@ -90,6 +97,25 @@ pub fn clamp(
         features.remove(TRANSACTION_VERSION, splice)?;
     }
     Ok(ParseOutcome::Parsed(count))
+}
+
+// === impl ApiVersionsRequest ===
+
+impl<'a> ApiMessage<'a> for ApiVersionsRequest<'a> {
+    const API: ApiKey = ApiKey::API_VERSIONS;
+}
+
+impl<'a> Decode<'a> for ApiVersionsRequest<'a> {
+    fn decode(reader: &mut WireReader<'a>) -> Result<Self, Error> {
+        if reader.version() < 3 {
+            return Ok(Self {
+                client_software_name: None,
+            });
+        }
+        Ok(Self {
+            client_software_name: Some(reader.string()?),
+        })
+    }
 }
 
 // === impl ApiVersionsResponse ===

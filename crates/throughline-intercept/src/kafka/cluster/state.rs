@@ -38,6 +38,8 @@ pub struct ClusterState {
     deliveries: DeliveryTable,
     cadences: FifoMap<(ClientPartition, Arc<str>), CommitCadence>,
     fetch_sessions: FetchSessionStore,
+    /// Groups whose members fetch in the background (KIP-848).
+    background_groups: FifoMap<Arc<str>, ()>,
     held_bytes: usize,
     span_rate: TokenBucket,
     /// Scratch that no session uses now.
@@ -79,6 +81,7 @@ impl ClusterState {
             deliveries: DeliveryTable::default(),
             cadences: FifoMap::new(capacity.max_names),
             fetch_sessions: FetchSessionStore::new(capacity.max_names),
+            background_groups: FifoMap::new(capacity.max_names / GROUPS_PART),
             held_bytes: 0,
             span_rate: TokenBucket::full(),
             scratch: Vec::new(),
@@ -250,6 +253,18 @@ impl ClusterState {
         now: Timestamp,
     ) {
         self.groups.learn(connection, group, sign, now);
+    }
+
+    /// Records that the members of a group fetch in the background.
+    pub(in crate::kafka) fn learn_background_fetches(&mut self, group: &str) {
+        if self.background_groups.get(group).is_none() {
+            self.background_groups.insert(group.into(), ());
+        }
+    }
+
+    /// Returns whether the members of a group are known to fetch in the background.
+    pub(in crate::kafka) fn fetches_in_background(&self, group: &str) -> bool {
+        self.background_groups.get(group).is_some()
     }
 
     /// Records the partitions that a member of a group was assigned.

@@ -2,9 +2,13 @@
 
 use std::sync::Arc;
 
+use throughline_kafka::message::api_versions::ApiVersionsRequest;
+use throughline_kafka::message::{ApiMessage, ParseOutcome};
+use throughline_kafka::wire::Error;
 use throughline_model::convention::SERVICE_NAME;
 use throughline_model::{KeyValue, Resource};
 
+use super::api_frame::ApiFrame;
 use crate::kafka::{ClientKey, ConnectionEndpoints, ServiceNaming, Settings};
 
 /// Client of a connection, as its requests introduce it.
@@ -17,7 +21,15 @@ pub(in crate::kafka) struct ClientIdentity {
     /// Group that the client named last on this connection.
     pub(in crate::kafka) group: Option<Arc<str>>,
     pub(in crate::kafka) resource: Arc<Resource>,
+    /// Whether the client is Java's, which fetches only when its application polls.
+    is_java: bool,
 }
+
+/// Name by which Java's client introduces itself.
+const JAVA_CLIENT: &str = "apache-kafka-java";
+
+/// Part of the client ids of Kafka Streams, which has records when it polls for more.
+const STREAM_THREAD: &str = "-StreamThread-";
 
 // === impl ClientIdentity ===
 
@@ -32,6 +44,7 @@ impl ClientIdentity {
             endpoints,
             group: None,
             resource: Arc::clone(&settings.resource),
+            is_java: false,
         }
     }
 
@@ -40,6 +53,21 @@ impl ClientIdentity {
         self.key.client_id = client_id.map(Arc::from);
         self.group = None;
         self.update_resource(settings);
+    }
+
+    /// Reads an ApiVersions request, in which a client introduces itself.
+    pub(super) fn introduce(&mut self, request: &ApiFrame<'_>) -> Result<ParseOutcome<()>, Error> {
+        let outcome = ApiVersionsRequest::parse(request.body(), request.version)?;
+        Ok(outcome.map(|it| {
+            let name = it.client_software_name.and_then(|name| name.text());
+            self.is_java = name == Some(JAVA_CLIENT);
+        }))
+    }
+
+    /// Returns whether the client fetches only when its application has handled what it has.
+    pub(super) fn fetches_on_poll(&self) -> bool {
+        let client_id = self.key.client_id.as_deref();
+        self.is_java && !client_id.is_some_and(|id| id.contains(STREAM_THREAD))
     }
 
     /// Derives the resource from the settings and the client id.

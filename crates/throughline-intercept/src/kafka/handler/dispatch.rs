@@ -95,6 +95,10 @@ impl Handlers {
                     })
                 })
             }
+            ApiKey::API_VERSIONS => context
+                .client
+                .introduce(request)?
+                .map(|()| RequestDecision::forward(PendingRequest::Plain)),
             _ => self
                 .addresses
                 .on_request(context, request)?

@@ -1,6 +1,7 @@
 //! Fetch: the records that a client reads, each with a consumer span.
 
 mod patch;
+mod poll;
 mod session;
 
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use throughline_kafka::types::Offset;
 use throughline_kafka::wire::Error;
 
 use self::patch::RecordSetPatch;
+use self::poll::{PollTracker, PolledRecords};
 use self::session::{FetchOptions, FetchPosition, FetchSession};
 use super::context::HandlerContext;
 use super::correlation::{self, PartitionSource};
@@ -20,7 +22,7 @@ use super::message::{ApiFrame, Handler, RequestDecision};
 use super::selection::{AbortedTransactions, RecordSelection};
 use crate::Timestamp;
 use crate::kafka::cluster::{
-    BatchReader, ClusterHandle, FetchSessionKey, FetchedPartition, Scratch,
+    BatchReader, ClientPartition, ClusterHandle, FetchSessionKey, FetchedPartition, Scratch,
 };
 use crate::kafka::topic::PartitionKey;
 use crate::kafka::{SessionEvent, SkipReason, error_code};
@@ -31,6 +33,17 @@ pub(in crate::kafka) use self::session::FetchState;
 #[derive(Debug, Default)]
 pub(super) struct FetchHandler {
     session: FetchSession,
+    polls: PollTracker,
+}
+
+/// Outcome of the delivery of one partition.
+#[derive(Debug, Default)]
+struct PartitionOutcome {
+    /// Offset of the last record for the client.
+    last_offset: Option<Offset>,
+    group: Option<Arc<str>>,
+    /// Patch of the record set, if it is to be patched.
+    patch: Option<RecordSetPatch>,
 }
 
 /// `isolation_level` of a reader of committed records.
@@ -101,15 +114,14 @@ fn report_lag<C: ClusterHandle>(
     }
 }
 
-/// Reads the records of one partition. Returns the offset of the last one for the client, and the
-/// patch of the record set if it is to be patched.
+/// Reads the records of one partition.
 fn deliver<C: ClusterHandle>(
     context: &mut HandlerContext<C>,
     reader: &mut BatchReader,
     topic: &Arc<str>,
     partition: &FetchResponsePartition<'_>,
     delivery: FetchDelivery,
-) -> (Option<Offset>, Option<RecordSetPatch>) {
+) -> PartitionOutcome {
     let FetchDelivery {
         position,
         times,
@@ -126,13 +138,13 @@ fn deliver<C: ClusterHandle>(
     let records = partition.records.filter(|it| !it.bytes().is_empty());
     let Some(records) = records else {
         report_lag(context, topic, partition, position.offset, group);
-        return (None, None);
+        return PartitionOutcome::default();
     };
     let Some(offset) = position.offset else {
         // More partitions than are remembered: it is unknown which records are for the client.
         correlation::report_unreadable(&context.cluster, times.last_byte);
         context.out.skip(SkipReason::Capacity, 0);
-        return (None, None);
+        return PartitionOutcome::default();
     };
     let aborted = &partition.aborted_transactions;
     let selection = RecordSelection::From {
@@ -152,12 +164,16 @@ fn deliver<C: ClusterHandle>(
     delivery.read(context, reader, records.bytes());
     let delivered = delivery.finish(context);
     let end = delivered.end.max(Some(offset));
-    report_lag(context, topic, partition, end, group);
+    report_lag(context, topic, partition, end, group.clone());
     let patch = (!delivered.patches.is_empty()).then(|| RecordSetPatch {
         range: records.range(),
         spans: delivered.patches,
     });
-    (delivered.last_offset, patch)
+    PartitionOutcome {
+        last_offset: delivered.last_offset,
+        group,
+        patch,
+    }
 }
 
 /// Records that the connection does not fetch a partition any more.
@@ -235,13 +251,50 @@ impl FetchHandler {
                     times,
                     requested_at: request.sent_at,
                 };
-                let (last, patch) = deliver(context, reader, &name, &partition, delivery);
-                patches.extend(patch);
+                let outcome = deliver(context, reader, &name, &partition, delivery);
+                self.track_poll(context, &key, &name, &outcome);
+                patches.extend(outcome.patch);
                 // After the records were read: they are compared with what was delivered before.
+                let last = outcome.last_offset;
                 self.session.record_delivered(key, last, max_partitions);
             }
         }
         patches
+    }
+
+    /// Remembers records whose handling the next fetches show.
+    fn track_poll<C: ClusterHandle>(
+        &mut self,
+        context: &HandlerContext<C>,
+        key: &PartitionKey,
+        topic: &Arc<str>,
+        outcome: &PartitionOutcome,
+    ) {
+        // Who reads the partition is known, and that the correlator knows its records by that.
+        let (Some(last), Some(group)) = (outcome.last_offset, &outcome.group) else {
+            return;
+        };
+        let is_tracked =
+            context.client.fetches_on_poll() && context.cluster.token_extractor().is_some();
+        let in_background = || {
+            let cluster = &context.cluster;
+            cluster.with_state(|state| state.fetches_in_background(group))
+        };
+        if !is_tracked || in_background() {
+            return;
+        }
+        let records = PolledRecords {
+            key: key.clone(),
+            partition: ClientPartition {
+                client: context.client.key.clone(),
+                topic: Arc::clone(topic),
+                partition: key.index,
+            },
+            group: Arc::clone(group),
+            end: Offset(last.0.saturating_add(1)),
+        };
+        let max_partitions = context.settings.limits.max_partitions;
+        self.polls.deliver(records, max_partitions);
     }
 
     fn read_and_patch<C: ClusterHandle>(
@@ -271,7 +324,11 @@ impl<C: ClusterHandle> Handler<C> for FetchHandler {
         request: &ApiFrame<'_>,
     ) -> Result<ParseOutcome<RequestDecision<Self::Pending>>, Error> {
         let outcome = parse_request(context, request)?;
-        Ok(outcome.map(|state| RequestDecision::forward(Box::new(state))))
+        Ok(outcome.map(|state| {
+            self.polls
+                .fetch(context, &state.positions, request.first_byte);
+            RequestDecision::forward(Box::new(state))
+        }))
     }
 
     fn on_response(

@@ -202,6 +202,12 @@ impl<C: ClusterHandle> Handler<C> for GroupHandler {
             is_joining,
         };
         context.learn_group(group, sign, request.last_byte);
+        if request.api == ApiKey::CONSUMER_GROUP_HEARTBEAT && is_joining {
+            // Its consumer fetches in a thread of its own.
+            context
+                .cluster
+                .with_state(|state| state.learn_background_fetches(group));
+        }
         let is_assigned = kind == MemberRequestKind::Assigned
             || (is_joining && request.api == ApiKey::CONSUMER_GROUP_HEARTBEAT);
         let pending = is_assigned.then(|| {

@@ -47,7 +47,8 @@ fn action_for(head: RequestHead, settings: &Settings) -> FrameAction {
         | ApiKey::HEARTBEAT
         | ApiKey::LEAVE_GROUP
         | ApiKey::CONSUMER_GROUP_HEARTBEAT
-        | ApiKey::STREAMS_GROUP_HEARTBEAT => FrameAction::Read,
+        | ApiKey::STREAMS_GROUP_HEARTBEAT
+        | ApiKey::API_VERSIONS => FrameAction::Read,
         _ => FrameAction::Pass,
     }
 }

@@ -1,0 +1,55 @@
+import java.io.FileWriter;
+import java.net.HttpURLConnection;
+import java.net.URI;
+import java.nio.charset.StandardCharsets;
+import java.time.Duration;
+import java.util.List;
+import java.util.Properties;
+import org.apache.kafka.clients.consumer.ConsumerRecord;
+import org.apache.kafka.clients.consumer.KafkaConsumer;
+import org.apache.kafka.common.serialization.StringDeserializer;
+
+/**
+ * A consumer as tutorials write it: a loop around poll(), all settings at their defaults, offsets
+ * committed by the client. Each record takes 80 ms and makes one call. Arguments: brokers, topic,
+ * group, URL of the call, output file, number of records.
+ */
+final class PollLoop {
+    private PollLoop() {}
+
+    public static void main(String[] args) throws Exception {
+        Properties properties = new Properties();
+        properties.put("bootstrap.servers", args[0]);
+        properties.put("group.id", args[2]);
+        // The test begins to send when the group has joined or before: no record may be missed.
+        properties.put("auto.offset.reset", "earliest");
+        int count = Integer.parseInt(args[5]);
+        try (FileWriter output = new FileWriter(args[4], StandardCharsets.UTF_8);
+                KafkaConsumer<String, String> consumer = new KafkaConsumer<>(
+                    properties, new StringDeserializer(), new StringDeserializer())) {
+            consumer.subscribe(List.of(args[1]));
+            int seen = 0;
+            while (seen < count) {
+                for (ConsumerRecord<String, String> record :
+                        consumer.poll(Duration.ofSeconds(1))) {
+                    handle(record, args[3]);
+                    output.write(record.value() + "\n");
+                    output.flush();
+                    seen++;
+                }
+            }
+        }
+    }
+
+    private static void handle(ConsumerRecord<String, String> record, String url)
+            throws Exception {
+        Thread.sleep(40);
+        HttpURLConnection call =
+            (HttpURLConnection) URI.create(url + "/" + record.value()).toURL().openConnection();
+        if (call.getResponseCode() != 200) {
+            throw new IllegalStateException("HTTP " + call.getResponseCode());
+        }
+        call.getInputStream().readAllBytes();
+        Thread.sleep(40);
+    }
+}
