@@ -435,7 +435,8 @@ pub(crate) struct SidecarArgs {
     pub(crate) inject_unsampled: String,
 
     /// Records delivered to consumers: unmodified (observe), or with the span id of the consumer
-    /// span in their context (patch), for applications that continue from it
+    /// span in their context (patch), for applications that continue from it. Compressed batches
+    /// are compressed again; topics with --relation links stay unmodified
     #[arg(
         long,
         env = "THROUGHLINE_SIDECAR_DELIVER",

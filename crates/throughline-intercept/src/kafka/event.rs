@@ -83,6 +83,8 @@ pub enum SkipReason {
     Capacity,
     /// The limit [`super::ClusterCapacity::max_spans_per_second`] is reached.
     SpanRate,
+    /// The consumer span is not in the trace of the record's context, which it can not replace.
+    LinksOnly,
     /// The connection ended within the frame.
     Disconnected,
     /// An internal error (a panic). From there on only frames that must be changed are read.
@@ -93,7 +95,7 @@ pub enum SkipReason {
 
 impl SkipReason {
     /// All reasons, for metrics that show zeros.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Version,
         Self::FrameTooLarge,
         Self::Budget,
@@ -109,6 +111,7 @@ impl SkipReason {
         Self::OutOfOrder,
         Self::Capacity,
         Self::SpanRate,
+        Self::LinksOnly,
         Self::Disconnected,
         Self::Panic,
     ];
@@ -132,6 +135,7 @@ impl SkipReason {
             Self::OutOfOrder => "out_of_order",
             Self::Capacity => "capacity",
             Self::SpanRate => "span_rate",
+            Self::LinksOnly => "links_only",
             Self::Disconnected => "disconnected",
             Self::Panic => "panic",
         }

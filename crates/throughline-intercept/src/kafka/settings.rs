@@ -93,7 +93,7 @@ pub enum DeliveryMode {
     #[default]
     Observe,
     /// The span id in a record's context is overwritten with that of the consumer span, so that the
-    /// application continues from it. Compressed batches are only read.
+    /// application continues from it. Compressed batches are compressed again.
     Patch,
 }
 

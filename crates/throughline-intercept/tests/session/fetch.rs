@@ -5,6 +5,8 @@ use throughline_intercept::kafka::{
     DeliveryMode, PartitionIndex, SessionEvent, SessionLimits, Settings, SkipReason, SpanNaming,
     SpanRelation, TopicSettings,
 };
+use throughline_kafka::message::ApiMessage;
+use throughline_kafka::message::fetch::FetchResponse;
 use throughline_model::{SpanKind, Value};
 
 use crate::support::pair::{
@@ -12,7 +14,7 @@ use crate::support::pair::{
 };
 use crate::support::wire::{
     BatchSpec, CONTROL, FetchSpec, RecordSpec, TOPIC, TRANSACTIONAL, metadata, metadata_answer,
-    produce, produced, record_set,
+    produce, produced, read_records, record_set,
 };
 
 const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
@@ -488,6 +490,29 @@ fn records_of_a_recreated_topic_are_not_redeliveries() {
     );
 }
 
+const PARENT: &str = "b7ad6b7169203331";
+
+/// Returns settings that patch records on their way to a consumer.
+fn patching(relation: SpanRelation) -> Settings {
+    Settings {
+        default: TopicSettings {
+            deliver: DeliveryMode::Patch,
+            relation,
+            ..TopicSettings::default()
+        },
+        ..Settings::default()
+    }
+}
+
+/// Returns the record set of a response, version 12.
+fn fetch_response(frame: &[u8]) -> Vec<u8> {
+    let response = FetchResponse::parse(&frame[9..], 12).unwrap().parsed();
+    let response = response.unwrap();
+    let topic = response.topics.iter().next().unwrap();
+    let partition = topic.partitions.iter().next().unwrap();
+    partition.records.unwrap().bytes().to_vec()
+}
+
 #[test]
 fn patched_record_names_the_consumer_span_and_nothing_else_changes() {
     let topic = TopicSettings {
@@ -509,7 +534,7 @@ fn patched_record_names_the_consumer_span_and_nothing_else_changes() {
     let ask = FetchSpec::default();
     pair.client(ask.frame());
     pair.broker(ask.answer(records, 4, &[]));
-    let [first, _, third, _] = &pair.spans[..] else {
+    let [first, _, third, fourth] = &pair.spans[..] else {
         panic!("{} spans", pair.spans.len())
     };
     let mut expected = batch;
@@ -522,8 +547,66 @@ fn patched_record_names_the_consumer_span_and_nothing_else_changes() {
         b3.replace("a2fb4a1d1a96d312", &third.span_id.to_string())
             .into(),
     );
-    let answer = ask.answer([expected.bytes(), compressed.bytes()].concat(), 4, &[]);
+    let mut patched = compressed;
+    patched.records[0].headers[0].1 = Some(
+        TRACEPARENT
+            .replace("b7ad6b7169203331", &fourth.span_id.to_string())
+            .into(),
+    );
+    let answer = ask.answer([expected.bytes(), patched.bytes()].concat(), 4, &[]);
     assert_eq!(pair.take_client(), answer);
+}
+
+#[test]
+fn compressed_records_are_patched_in_every_codec_within_the_limits() {
+    let values: Vec<RecordSpec> = (0..300).map(|_| traced("a")).collect();
+    for codec in 0..=4 {
+        for is_limited in [false, true] {
+            let mut settings = patching(SpanRelation::ParentAndLink);
+            if is_limited {
+                settings.limits.max_inflated_bytes = 1000;
+            }
+            let mut pair = Pair::new(settings);
+            let records = [
+                BatchSpec::of(values.clone()).attributes(codec).bytes(),
+                BatchSpec::of(vec![RecordSpec::of("b")]).at(300).bytes(),
+            ];
+            let ask = FetchSpec::default();
+            pair.client(ask.frame());
+            let answer = ask.answer(records.concat(), 301, &[]);
+            pair.broker(&answer);
+            let sent = pair.take_client();
+            if is_limited && codec > 0 {
+                assert_eq!(sent, answer);
+                assert!(pair.skipped().contains(&SkipReason::Inflated));
+                continue;
+            }
+            let response = fetch_response(&sent);
+            let records = read_records(&response);
+            assert_eq!(records.len(), 301, "codec {codec}");
+            for (record, span) in records.iter().zip(&pair.spans).take(300) {
+                let expected = TRACEPARENT.replace(PARENT, &span.span_id.to_string());
+                assert_eq!(record.header("traceparent"), Some(expected.as_bytes()));
+            }
+            assert_eq!(pair.skipped(), []);
+        }
+    }
+}
+
+#[test]
+fn record_whose_consumer_span_is_in_another_trace_keeps_its_context_and_is_counted() {
+    let mut pair = Pair::new(patching(SpanRelation::LinksOnly));
+    let batch = BatchSpec::of(vec![traced("a"), RecordSpec::of("b"), traced("c")]);
+    let ask = FetchSpec::default();
+    pair.client(ask.frame());
+    let answer = ask.answer(batch.bytes(), 3, &[]);
+    pair.broker(&answer);
+    assert_eq!(pair.take_client(), answer);
+    let event = SessionEvent::Skipped {
+        reason: SkipReason::LinksOnly,
+        records: 2,
+    };
+    assert!(pair.events.contains(&event), "{:?}", pair.events);
 }
 
 #[test]

@@ -28,6 +28,7 @@ struct LogThrottles {
     batch_refused: LogThrottle,
     queue_full: LogThrottle,
     panic: LogThrottle,
+    links_only: LogThrottle,
     accept: LogThrottle,
     connection_limit: LogThrottle,
     connect: LogThrottle,
@@ -55,10 +56,12 @@ impl Reporter {
                 metrics.records_injected.inc_by(u64::from(*records));
             }
             SessionEvent::Skipped { reason, records } => {
-                // Most reasons are frequent and harmless, so only a panic is logged.
+                // Most reasons are frequent and harmless, so few are logged.
                 metrics.passed(*reason, *records);
                 if *reason == SkipReason::Panic {
                     self.session_panicked();
+                } else if *reason == SkipReason::LinksOnly {
+                    self.context_not_patched();
                 }
             }
             SessionEvent::Unsampled { records } => {
@@ -180,6 +183,16 @@ impl Reporter {
                 suppressed,
                 "tracing of a connection stopped by a panic, its bytes pass on; \
                  please report this bug"
+            );
+        }
+    }
+
+    fn context_not_patched(&self) {
+        if let Some(suppressed) = self.throttles.links_only.permit() {
+            tracing::warn!(
+                suppressed,
+                "records are delivered with the context of their producer: --deliver patch \
+                 has no effect on topics with --relation links"
             );
         }
     }

@@ -33,6 +33,7 @@ impl Scratch {
     /// Frees memory above [`MAX_KEPT_BYTES`] before the scratch goes back into the pool.
     pub(in crate::kafka) fn shrink(&mut self) {
         self.injector.shrink_to(MAX_KEPT_BYTES);
+        self.patcher.shrink_to(MAX_KEPT_BYTES);
         self.splice.shrink_to(MAX_KEPT_BYTES);
         self.reader.decompressed.clear();
         self.reader.decompressed.shrink_to(MAX_KEPT_BYTES);

@@ -33,6 +33,8 @@ pub(super) struct PartitionDelivery {
     settle: bool,
     /// Whether the records' contexts are overwritten with those of the consumer spans.
     patch: bool,
+    /// Number of records whose context can not be overwritten.
+    links_only: u32,
     /// Offset behind the last record of the partition.
     high_watermark: Option<Offset>,
     /// Number of offsets behind the batch being read, up to the end of the response, that are not
@@ -118,6 +120,7 @@ impl PartitionDelivery {
             relation: settings.relation,
             settle: settings.settle,
             patch: settings.deliver == DeliveryMode::Patch,
+            links_only: 0,
             high_watermark: None,
             redelivered_before: Offset(i64::MIN),
             skipped_ahead: 0,
@@ -312,6 +315,8 @@ impl PartitionDelivery {
         // application would continue another trace than the sender's.
         if self.patch && identity.parent.is_some() {
             self.delivered.patches.push((offset, identity.clone()));
+        } else if self.patch && record.sender.is_some() {
+            self.links_only = self.links_only.saturating_add(1);
         }
         let span = RecordSpan {
             identity,
@@ -336,6 +341,9 @@ impl PartitionDelivery {
         self,
         context: &mut HandlerContext<C>,
     ) -> DeliveredRecords {
+        if self.links_only > 0 {
+            context.out.skip(SkipReason::LinksOnly, self.links_only);
+        }
         if self.deliveries.is_empty() {
             return self.delivered;
         }

@@ -38,12 +38,12 @@ pub(super) struct FetchHandler {
 
 /// Outcome of the delivery of one partition.
 #[derive(Debug, Default)]
-struct PartitionOutcome {
+struct PartitionOutcome<'a> {
     /// Offset of the last record for the client.
     last_offset: Option<Offset>,
     group: Option<Arc<str>>,
     /// Patch of the record set, if it is to be patched.
-    patch: Option<RecordSetPatch>,
+    patch: Option<RecordSetPatch<'a>>,
 }
 
 /// `isolation_level` of a reader of committed records.
@@ -115,13 +115,13 @@ fn report_lag<C: ClusterHandle>(
 }
 
 /// Reads the records of one partition.
-fn deliver<C: ClusterHandle>(
+fn deliver<'a, C: ClusterHandle>(
     context: &mut HandlerContext<C>,
     reader: &mut BatchReader,
     topic: &Arc<str>,
-    partition: &FetchResponsePartition<'_>,
+    partition: &FetchResponsePartition<'a>,
     delivery: FetchDelivery,
-) -> PartitionOutcome {
+) -> PartitionOutcome<'a> {
     let FetchDelivery {
         position,
         times,
@@ -166,7 +166,7 @@ fn deliver<C: ClusterHandle>(
     let end = delivered.end.max(Some(offset));
     report_lag(context, topic, partition, end, group.clone());
     let patch = (!delivered.patches.is_empty()).then(|| RecordSetPatch {
-        range: records.range(),
+        records,
         spans: delivered.patches,
     });
     PartitionOutcome {
@@ -215,13 +215,13 @@ impl FetchHandler {
     }
 
     /// Reads the records of a response. Returns the patches of its record sets.
-    fn read_response<C: ClusterHandle>(
+    fn read_response<'a, C: ClusterHandle>(
         &mut self,
         context: &mut HandlerContext<C>,
         reader: &mut BatchReader,
-        response: &ApiFrame<'_>,
+        response: &ApiFrame<'a>,
         request: FetchOptions,
-    ) -> Vec<RecordSetPatch> {
+    ) -> Vec<RecordSetPatch<'a>> {
         let mut patches = Vec::new();
         let outcome = FetchResponse::parse(response.body(), response.version);
         let Ok(ParseOutcome::Parsed(fetch)) = outcome else {
@@ -268,7 +268,7 @@ impl FetchHandler {
         context: &HandlerContext<C>,
         key: &PartitionKey,
         topic: &Arc<str>,
-        outcome: &PartitionOutcome,
+        outcome: &PartitionOutcome<'_>,
     ) {
         // Who reads the partition is known, and that the correlator knows its records by that.
         let (Some(last), Some(group)) = (outcome.last_offset, &outcome.group) else {
@@ -310,8 +310,7 @@ impl FetchHandler {
         if patches.is_empty() || !response.is_buffered {
             return None;
         }
-        let patcher = &mut scratch.patcher;
-        Some(patch::apply(patcher, response, &patches))
+        patch::apply(context, scratch, response, &patches)
     }
 }
 

@@ -1,38 +1,122 @@
 //! Patching: the span id in a record's context becomes that of its consumer span.
 
-use std::ops::Range;
-
 use bytes::Bytes;
-use throughline_kafka::batch::{HeaderPatcher, Record, RecordBatches, RecordSetEntry};
+use throughline_kafka::batch::{
+    BatchError, BatchOutcome, CompressionCodec, HeaderPatcher, HeaderPatches, Record, RecordBatch,
+    RecordBatches, RecordSetEntry,
+};
 use throughline_kafka::types::Offset;
+use throughline_kafka::wire::{Error, WireField};
 use throughline_model::SpanId;
 use throughline_model::context::span_id_offset;
 
+use crate::kafka::SkipReason;
+use crate::kafka::cluster::{ClusterHandle, Scratch};
+use crate::kafka::handler::context::HandlerContext;
 use crate::kafka::handler::message::ApiFrame;
 use crate::trace::SpanIdentity;
 
 /// Record set of a response, and the consumer spans of its records.
 #[derive(Debug)]
-pub(super) struct RecordSetPatch {
-    /// Position of the record set in the body.
-    pub(super) range: Range<usize>,
+pub(super) struct RecordSetPatch<'a> {
+    pub(super) records: WireField<'a>,
     /// Spans by the offsets of their records, in order.
     pub(super) spans: Vec<(Offset, SpanIdentity)>,
 }
 
-/// Returns the frame with all patches applied.
-pub(super) fn apply(
+/// Returns the frame with all patches applied; [`None`] when it does not change.
+pub(super) fn apply<C: ClusterHandle>(
+    context: &mut HandlerContext<C>,
+    scratch: &mut Scratch,
+    response: &ApiFrame<'_>,
+    patches: &[RecordSetPatch<'_>],
+) -> Option<Bytes> {
+    let has_compressed = |patch: &RecordSetPatch<'_>| {
+        let mut entries = RecordBatches::new(patch.records.bytes());
+        entries.any(|entry| compressed(&entry).is_some())
+    };
+    if !patches.iter().any(has_compressed) {
+        return Some(apply_in_place(&mut scratch.patcher, response, patches));
+    }
+    let max_bytes = context.settings.limits.max_inflated_bytes;
+    let mut skipped = Vec::new();
+    let resealed = rewrite(scratch, response, patches, max_bytes, &mut skipped);
+    for (error, records) in skipped {
+        context.out.skip(error.into(), records);
+    }
+    resealed.unwrap_or_else(|_| {
+        context.out.skip(SkipReason::Malformed, 0);
+        None
+    })
+}
+
+/// Returns the batch of an entry, if it is compressed.
+fn compressed<'a>(entry: &RecordSetEntry<'a>) -> Option<RecordBatch<'a>> {
+    match entry {
+        RecordSetEntry::Batch(batch) if batch.codec() != CompressionCodec::None => Some(*batch),
+        RecordSetEntry::Batch(_)
+        | RecordSetEntry::LegacyMessageSet { .. }
+        | RecordSetEntry::Partial(_)
+        | RecordSetEntry::Malformed(_) => None,
+    }
+}
+
+/// Returns the frame with other record sets: those of compressed batches change their lengths.
+fn rewrite(
+    scratch: &mut Scratch,
+    response: &ApiFrame<'_>,
+    patches: &[RecordSetPatch<'_>],
+    max_inflated_bytes: usize,
+    skipped: &mut Vec<(BatchError, u32)>,
+) -> Result<Option<Bytes>, Error> {
+    let Scratch {
+        patcher, splice, ..
+    } = scratch;
+    // Scratch comes from a pool: it may hold the changes of another connection's frame.
+    splice.clear();
+    for patch in patches {
+        splice.replace_field(&patch.records, |out| {
+            for entry in RecordBatches::new(patch.records.bytes()) {
+                let begin = out.len();
+                let outcome = compressed(&entry).map(|batch| {
+                    let spans = SpanPatches::new(batch.base_offset(), &patch.spans);
+                    patcher.patch_compressed(batch, max_inflated_bytes, out, |record, patches| {
+                        spans.add(record, patches);
+                    })
+                });
+                if let Some(BatchOutcome::Changed(_)) = outcome {
+                    continue;
+                }
+                if let (Some(BatchOutcome::Skipped(error)), Some(batch)) =
+                    (outcome, compressed(&entry))
+                {
+                    let records = u32::try_from(batch.record_count()).unwrap_or(0);
+                    skipped.push((error, records));
+                }
+                out.extend_from_slice(entry.bytes());
+                if let (RecordSetEntry::Batch(batch), Some(bytes)) = (entry, out.get_mut(begin..)) {
+                    patch_batch(patcher, bytes, batch.base_offset(), &patch.spans);
+                }
+            }
+            Some(())
+        })?;
+    }
+    let mut out = Vec::with_capacity(response.bytes.len());
+    splice.reseal(response.bytes, response.body_start, &mut out)?;
+    Ok(Some(out.into()))
+}
+
+/// Returns the frame with patches that change no length.
+fn apply_in_place(
     patcher: &mut HeaderPatcher,
     response: &ApiFrame<'_>,
-    patches: &[RecordSetPatch],
+    patches: &[RecordSetPatch<'_>],
 ) -> Bytes {
     // The frame is shared with the framer: it is copied once, then patched in place.
     let mut out = response.bytes.to_vec();
     for patch in patches {
-        let mut at = response.body_start + patch.range.start;
-        let record_set = at..response.body_start + patch.range.end;
-        let record_set = response.bytes.get(record_set).unwrap_or_default();
-        for entry in RecordBatches::new(record_set) {
+        let mut at = response.body_start + patch.records.range().start;
+        for entry in RecordBatches::new(patch.records.bytes()) {
             let end = at + entry.bytes().len();
             if let (RecordSetEntry::Batch(batch), Some(bytes)) = (entry, out.get_mut(at..end)) {
                 patch_batch(patcher, bytes, batch.base_offset(), &patch.spans);
@@ -43,24 +127,45 @@ pub(super) fn apply(
     out.into()
 }
 
-/// Patches a batch in place; a batch that cannot be patched stays as it is.
+/// Patches an uncompressed batch in place; a batch that cannot be patched stays as it is.
 fn patch_batch(
     patcher: &mut HeaderPatcher,
     batch: &mut [u8],
     base_offset: Offset,
     spans: &[(Offset, SpanIdentity)],
 ) {
-    let span_of = |record: &Record<'_>| -> Option<(SpanId, SpanId)> {
+    let spans = SpanPatches::new(base_offset, spans);
+    // The outcome does not matter: it was read, and passes unmodified.
+    let _outcome = patcher.patch(batch, |record, patches| spans.add(record, patches));
+}
+
+/// Consumer spans of the records of a batch.
+#[derive(Debug, Clone, Copy)]
+struct SpanPatches<'s> {
+    base_offset: Offset,
+    spans: &'s [(Offset, SpanIdentity)],
+}
+
+// === impl SpanPatches ===
+
+impl<'s> SpanPatches<'s> {
+    const fn new(base_offset: Offset, spans: &'s [(Offset, SpanIdentity)]) -> Self {
+        Self { base_offset, spans }
+    }
+
+    /// Returns the ids of the sender's span and of the consumer span of a record.
+    fn ids_of(self, record: &Record<'_>) -> Option<(SpanId, SpanId)> {
         let delta = i64::from(record.offset_delta);
-        let offset = Offset(base_offset.0.saturating_add(delta));
+        let offset = Offset(self.base_offset.0.saturating_add(delta));
         // Offsets ascend within a record set, and so do the spans.
-        let at = spans.binary_search_by_key(&offset, |(it, _)| *it).ok()?;
-        let (_, span) = spans.get(at)?;
+        let at = self.spans.binary_search_by_key(&offset, |(it, _)| *it);
+        let (_, span) = self.spans.get(at.ok()?)?;
         Some((span.parent?, span.span_id))
-    };
-    // The outcome does not matter: a compressed batch was read, and passes unmodified.
-    let _outcome = patcher.patch(batch, |record, patches| {
-        let Some((sender, consumer)) = span_of(record) else {
+    }
+
+    /// Adds the patches of a record.
+    fn add(self, record: &Record<'_>, patches: &mut HeaderPatches) {
+        let Some((sender, consumer)) = self.ids_of(record) else {
             return;
         };
         for header in record.headers() {
@@ -71,5 +176,5 @@ fn patch_batch(
                 patches.overwrite(record, &header, at, &consumer.to_hex());
             }
         }
-    });
+    }
 }
