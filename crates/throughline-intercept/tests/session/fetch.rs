@@ -594,7 +594,7 @@ fn compressed_records_are_patched_in_every_codec_within_the_limits() {
 }
 
 #[test]
-fn record_whose_consumer_span_is_in_another_trace_keeps_its_context_and_is_counted() {
+fn record_with_a_consumer_span_in_another_trace_keeps_its_context_and_is_counted() {
     let mut pair = Pair::new(patching(SpanRelation::LinksOnly));
     let batch = BatchSpec::of(vec![traced("a"), RecordSpec::of("b"), traced("c")]);
     let ask = FetchSpec::default();

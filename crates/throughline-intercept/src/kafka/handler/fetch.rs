@@ -270,7 +270,7 @@ impl FetchHandler {
         topic: &Arc<str>,
         outcome: &PartitionOutcome<'_>,
     ) {
-        // Who reads the partition is known, and that the correlator knows its records by that.
+        // The correlator knows the records by the group that reads the partition.
         let (Some(last), Some(group)) = (outcome.last_offset, &outcome.group) else {
             return;
         };
