@@ -65,11 +65,19 @@ const APIS: [ApiSpec; 72] = [
     ),
     parsed(ApiKey::SHARE_FETCH, "ShareFetch", 0, 1..=2),
     parsed(ApiKey::SHARE_ACKNOWLEDGE, "ShareAcknowledge", 0, 1..=2),
+    parsed(ApiKey::CREATE_TOPICS, "CreateTopics", 5, 2..=7),
+    parsed(ApiKey::DESCRIBE_CONFIGS, "DescribeConfigs", 4, 1..=4),
+    parsed(ApiKey::ALTER_CONFIGS, "AlterConfigs", 2, 0..=2),
+    parsed(
+        ApiKey::INCREMENTAL_ALTER_CONFIGS,
+        "IncrementalAlterConfigs",
+        1,
+        0..=1,
+    ),
     named(ApiKey(2), "ListOffsets", 6),
     named(ApiKey::OFFSET_FETCH, "OffsetFetch", 6),
     named(ApiKey(15), "DescribeGroups", 5),
     named(ApiKey(16), "ListGroups", 3),
-    named(ApiKey(19), "CreateTopics", 5),
     named(ApiKey(20), "DeleteTopics", 4),
     named(ApiKey(21), "DeleteRecords", 2),
     named(ApiKey(22), "InitProducerId", 2),
@@ -81,8 +89,6 @@ const APIS: [ApiSpec; 72] = [
     named(ApiKey(29), "DescribeAcls", 2),
     named(ApiKey(30), "CreateAcls", 2),
     named(ApiKey(31), "DeleteAcls", 2),
-    named(ApiKey(32), "DescribeConfigs", 4),
-    named(ApiKey(33), "AlterConfigs", 2),
     named(ApiKey(34), "AlterReplicaLogDirs", 2),
     named(ApiKey(35), "DescribeLogDirs", 2),
     named(ApiKey::SASL_AUTHENTICATE, "SaslAuthenticate", 2),
@@ -93,7 +99,6 @@ const APIS: [ApiSpec; 72] = [
     named(ApiKey(41), "DescribeDelegationToken", 2),
     named(ApiKey(42), "DeleteGroups", 2),
     named(ApiKey(43), "ElectLeaders", 2),
-    named(ApiKey(44), "IncrementalAlterConfigs", 1),
     named(ApiKey(45), "AlterPartitionReassignments", 0),
     named(ApiKey(46), "ListPartitionReassignments", 0),
     named(ApiKey(47), "OffsetDelete", NEVER_FLEXIBLE),
@@ -137,8 +142,12 @@ impl ApiKey {
     pub const SYNC_GROUP: Self = Self(14);
     pub const SASL_HANDSHAKE: Self = Self(17);
     pub const API_VERSIONS: Self = Self(18);
+    pub const CREATE_TOPICS: Self = Self(19);
     pub const TXN_OFFSET_COMMIT: Self = Self(28);
+    pub const DESCRIBE_CONFIGS: Self = Self(32);
+    pub const ALTER_CONFIGS: Self = Self(33);
     pub const SASL_AUTHENTICATE: Self = Self(36);
+    pub const INCREMENTAL_ALTER_CONFIGS: Self = Self(44);
     pub const DESCRIBE_CLUSTER: Self = Self(60);
     pub const CONSUMER_GROUP_HEARTBEAT: Self = Self(68);
     pub const SHARE_FETCH: Self = Self(78);

@@ -13,6 +13,7 @@ pub mod address;
 pub mod api_versions;
 pub mod cluster;
 pub mod commit;
+pub mod config;
 pub mod endpoint;
 pub mod fetch;
 pub mod group;

@@ -19,7 +19,8 @@ use serde_json::{Value, json};
 use throughline_kafka::api::ApiKey;
 use throughline_kafka::message::endpoint::{NodeEndpoint, NodeEndpoints};
 use throughline_kafka::message::{
-    ApiMessage, BodySplice, TopicRef, api_versions, cluster, commit, fetch, group, produce, share,
+    ApiMessage, BodySplice, TopicRef, api_versions, cluster, commit, config, fetch, group, produce,
+    share,
 };
 use throughline_kafka::types::TopicId;
 use throughline_kafka::wire::{Decode, WireArray, WireField};
@@ -97,6 +98,11 @@ impl Golden {
             (ApiKey::DESCRIBE_CLUSTER, false) => describe_cluster_response(&parse(body, version)),
             (ApiKey::API_VERSIONS, true) => api_versions_request(&parse(body, version)),
             (ApiKey::API_VERSIONS, false) => api_versions_response(&parse(body, version)),
+            (ApiKey::CREATE_TOPICS, false) => create_topics_response(&parse(body, version)),
+            (ApiKey::DESCRIBE_CONFIGS, false) => describe_configs_response(&parse(body, version)),
+            (ApiKey::ALTER_CONFIGS | ApiKey::INCREMENTAL_ALTER_CONFIGS, _) => {
+                alter_configs(self.api, is_request, body, version)
+            }
             (api, true) => return group_request(api, body, version),
             (api, false) => {
                 return group_response(api, body, version)
@@ -329,6 +335,81 @@ fn describe_cluster_response(view: &cluster::DescribeClusterResponse<'_>) -> Val
         })
     };
     json!({ "cluster_id": text(view.cluster_id), "brokers": all(view.brokers, broker) })
+}
+
+fn create_topics_response(view: &config::CreateTopicsResponse<'_>) -> Value {
+    let config = |of: config::CreatedTopicConfig<'_>| config_value(of.name, of.value);
+    let topic = |of: config::CreatableTopicResult<'_>| {
+        let mut topic = json!({ "name": text(Some(of.name)), "error_code": of.error_code });
+        if let Some(configs) = of.configs {
+            topic["configs"] = all(configs, config);
+        }
+        topic
+    };
+    json!({ "topics": all(view.topics, topic) })
+}
+
+fn describe_configs_response(view: &config::DescribeConfigsResponse<'_>) -> Value {
+    let config = |of: config::DescribedConfig<'_>| config_value(of.name, of.value);
+    let result = |of: config::DescribeConfigsResult<'_>| {
+        json!({
+            "error_code": of.error_code,
+            "resource_type": of.resource_type,
+            "resource_name": text(Some(of.resource_name)),
+            "configs": all(of.configs, config),
+        })
+    };
+    json!({ "results": all(view.results, result) })
+}
+
+fn alter_configs(api: ApiKey, is_request: bool, body: &[u8], version: i16) -> Value {
+    if !is_request {
+        let responses = if api == ApiKey::ALTER_CONFIGS {
+            parse::<config::AlterConfigsResponse<'_>>(body, version).responses
+        } else {
+            parse::<config::IncrementalAlterConfigsResponse<'_>>(body, version).responses
+        };
+        let response = |of: config::AlteredResource<'_>| {
+            json!({
+                "error_code": of.error_code,
+                "resource_type": of.resource_type,
+                "resource_name": text(Some(of.resource_name)),
+            })
+        };
+        return json!({ "responses": all(responses, response) });
+    }
+    if api == ApiKey::ALTER_CONFIGS {
+        let view: config::AlterConfigsRequest<'_> = parse(body, version);
+        let config = |of: config::AlterableConfig<'_>| config_value(of.name, of.value);
+        let resource = |of: config::AlterConfigsResource<'_>| {
+            json!({
+                "resource_type": of.resource_type,
+                "resource_name": text(Some(of.resource_name)),
+                "configs": all(of.configs, config),
+            })
+        };
+        let resources = all(view.resources, resource);
+        return json!({ "resources": resources, "validate_only": view.validate_only });
+    }
+    let view: config::IncrementalAlterConfigsRequest<'_> = parse(body, version);
+    let config = |of: config::IncrementalConfig<'_>| {
+        let mut config = config_value(of.name, of.value);
+        config["config_operation"] = json!(of.config_operation);
+        config
+    };
+    let resource = |of: config::IncrementalConfigsResource<'_>| {
+        json!({
+            "resource_type": of.resource_type,
+            "resource_name": text(Some(of.resource_name)),
+            "configs": all(of.configs, config),
+        })
+    };
+    let resources = all(view.resources, resource);
+    json!({ "resources": resources, "validate_only": view.validate_only })
+}
+
+fn config_value(name: WireField<'_>, value: Option<WireField<'_>>) -> Value {
+    json!({ "name": text(Some(name)), "value": text(value) })
 }
 
 fn api_versions_request(view: &api_versions::ApiVersionsRequest<'_>) -> Value {

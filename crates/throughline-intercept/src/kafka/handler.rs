@@ -15,6 +15,7 @@
 //! | [`fetch`] | Fetch |
 //! | [`share`] | ShareFetch, ShareAcknowledge |
 //! | [`commit`] | OffsetCommit, TxnOffsetCommit |
+//! | [`configs`] | AlterConfigs, IncrementalAlterConfigs; responses of CreateTopics and others |
 //! | [`group`] | JoinGroup, SyncGroup, LeaveGroup, heartbeats |
 //! | [`addresses`] | Metadata, FindCoordinator, DescribeCluster, and endpoints in other responses |
 
@@ -22,6 +23,7 @@ mod addresses;
 mod api_frame;
 mod client;
 mod commit;
+mod configs;
 mod context;
 mod correlation;
 mod decision;

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use kafka_protocol::messages as km;
+use kafka_protocol::protocol::StrBytes;
 use throughline_intercept::Side;
 use throughline_intercept::kafka::{
     ApiKey, ClusterCapacity, SessionEvent, SessionLimits, Settings, SkipReason,
@@ -275,4 +276,109 @@ fn nothing_is_changed_when_the_original_cannot_be_kept() {
     pair.client(&frame);
     assert_eq!(pair.take_broker(), frame);
     assert_eq!(pair.skipped(), [SkipReason::Budget]);
+}
+
+/// Returns the response to DescribeConfigs of a resource, version 4.
+fn described(resource_type: i8, name: &str, key: &str, value: &str) -> Bytes {
+    use km::describe_configs_response::{DescribeConfigsResourceResult, DescribeConfigsResult};
+    let text = |text: &str| StrBytes::from_string(text.to_owned());
+    let config = DescribeConfigsResourceResult::default()
+        .with_name(text(key))
+        .with_value(Some(text(value)));
+    let result = DescribeConfigsResult::default()
+        .with_resource_type(resource_type)
+        .with_resource_name(text(name))
+        .with_configs(vec![config]);
+    let body = km::DescribeConfigsResponse::default().with_results(vec![result]);
+    wire::response(ApiKey::DESCRIBE_CONFIGS, 4, 1, &body)
+}
+
+/// Returns an IncrementalAlterConfigs of the topic, version 1, and the response to it.
+fn altered(value: &str, error_code: i16) -> [Bytes; 2] {
+    use km::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
+    use km::incremental_alter_configs_response::AlterConfigsResourceResponse;
+    let text = |text: &str| StrBytes::from_string(text.to_owned());
+    let config = AlterableConfig::default()
+        .with_name(text("max.message.bytes"))
+        .with_value(Some(text(value)));
+    let resource = AlterConfigsResource::default()
+        .with_resource_type(2)
+        .with_resource_name(text("orders"))
+        .with_configs(vec![config]);
+    let request = km::IncrementalAlterConfigsRequest::default().with_resources(vec![resource]);
+    let result = AlterConfigsResourceResponse::default()
+        .with_error_code(error_code)
+        .with_resource_type(2)
+        .with_resource_name(text("orders"));
+    let response = km::IncrementalAlterConfigsResponse::default().with_responses(vec![result]);
+    let api = ApiKey::INCREMENTAL_ALTER_CONFIGS;
+    [
+        wire::request(api, 1, 1, &request),
+        wire::response(api, 1, 1, &response),
+    ]
+}
+
+/// Returns whether a batch of about this size gets contexts in a process.
+fn is_injected(process: &Process, bytes: usize) -> bool {
+    let mut pair = Pair::of(process, Settings::default());
+    let batch = BatchSpec::of(vec![RecordSpec::of(&"x".repeat(bytes))]).bytes();
+    let original = produce(9, 1, -1, batch);
+    pair.client(&original);
+    pair.take_broker() != original
+}
+
+#[test]
+fn limits_in_configurations_that_pass_are_learned() {
+    let process = Process::default();
+    assert!(is_injected(&process, 900) && !is_injected(&process, 2_000_000));
+    let describe = km::DescribeConfigsRequest::default();
+    let answers = [
+        (
+            described(4, "1", "message.max.bytes", "3000000"),
+            [true, true],
+        ),
+        (
+            described(2, "orders", "max.message.bytes", "1000"),
+            [false, false],
+        ),
+        (
+            described(2, "orders", "max.message.bytes", "many"),
+            [false, false],
+        ),
+    ];
+    for (answer, [small, large]) in answers {
+        let mut admin = Pair::of(&process, Settings::default());
+        admin.client(wire::request(ApiKey::DESCRIBE_CONFIGS, 4, 1, &describe));
+        admin.broker(&answer);
+        assert_eq!(admin.take_client(), answer);
+        assert_eq!(admin.skipped(), []);
+        assert_eq!(is_injected(&process, 900), small);
+        assert_eq!(is_injected(&process, 2_000_000), large);
+    }
+    for (error_code, is_applied) in [(40, false), (0, true)] {
+        let [request, response] = altered("5000000", error_code);
+        let mut admin = Pair::of(&process, Settings::default());
+        admin.client(&request);
+        admin.broker(&response);
+        assert_eq!(is_injected(&process, 2_000_000), is_applied);
+    }
+}
+
+#[test]
+fn limit_of_a_created_topic_is_learned() {
+    use km::create_topics_response::{CreatableTopicConfigs, CreatableTopicResult};
+    let text = |text: &str| StrBytes::from_string(text.to_owned());
+    let process = Process::default();
+    let config = CreatableTopicConfigs::default()
+        .with_name(text("max.message.bytes"))
+        .with_value(Some(text("1000")));
+    let topic = CreatableTopicResult::default()
+        .with_name(topic_name())
+        .with_configs(Some(vec![config]));
+    let body = km::CreateTopicsResponse::default().with_topics(vec![topic]);
+    let mut admin = Pair::of(&process, Settings::default());
+    let request = km::CreateTopicsRequest::default();
+    admin.client(wire::request(ApiKey::CREATE_TOPICS, 7, 1, &request));
+    admin.broker(wire::response(ApiKey::CREATE_TOPICS, 7, 1, &body));
+    assert!(!is_injected(&process, 900) && is_injected(&process, 100));
 }

@@ -4,7 +4,8 @@ use bytes::Bytes;
 use throughline_kafka::api::ApiKey;
 use throughline_kafka::frame::RequestHeader;
 use throughline_kafka::message::{
-    ApiMessage, BodySplice, address, api_versions, cluster, commit, fetch, group, produce, share,
+    ApiMessage, BodySplice, address, api_versions, cluster, commit, config, fetch, group, produce,
+    share,
 };
 use throughline_kafka::wire::{Decode, WireArray, WireField};
 
@@ -111,16 +112,60 @@ impl<'a> BodyReader<'a> {
                     response.cluster_id.into_iter().chain(hosts).collect()
                 });
             }
-            ApiKey::API_VERSIONS => self.read(|response: api_versions::ApiVersionsResponse<'_>| {
-                check_length(response.api_keys);
-                response
-                    .finalized_features
-                    .iter()
-                    .flat_map(|features| features.features)
-                    .map(|feature| feature.name)
-                    .collect()
+            ApiKey::API_VERSIONS => {
+                self.read(|request: api_versions::ApiVersionsRequest<'_>| {
+                    request.client_software_name.into_iter().collect()
+                });
+                self.read(|response: api_versions::ApiVersionsResponse<'_>| {
+                    check_length(response.api_keys);
+                    response
+                        .finalized_features
+                        .iter()
+                        .flat_map(|features| features.features)
+                        .map(|feature| feature.name)
+                        .collect()
+                });
+            }
+            ApiKey::CREATE_TOPICS => self.read(|response: config::CreateTopicsResponse<'_>| {
+                let configs = response.topics.iter().filter_map(|topic| topic.configs);
+                configs.flatten().map(|config| config.name).collect()
             }),
+            ApiKey::DESCRIBE_CONFIGS => {
+                self.read(|response: config::DescribeConfigsResponse<'_>| {
+                    let configs = response.results.iter().flat_map(|result| result.configs);
+                    configs.map(|config| config.name).collect()
+                });
+            }
+            ApiKey::ALTER_CONFIGS | ApiKey::INCREMENTAL_ALTER_CONFIGS => self.read_alter(api),
             _ => self.read_group(api),
+        }
+    }
+
+    fn read_alter(&mut self, api: ApiKey) {
+        if api == ApiKey::ALTER_CONFIGS {
+            self.read(|request: config::AlterConfigsRequest<'_>| {
+                let configs = request.resources.iter().flat_map(|it| it.configs);
+                configs.map(|config| config.name).collect()
+            });
+            self.read(|response: config::AlterConfigsResponse<'_>| {
+                response
+                    .responses
+                    .iter()
+                    .map(|it| it.resource_name)
+                    .collect()
+            });
+        } else {
+            self.read(|request: config::IncrementalAlterConfigsRequest<'_>| {
+                let configs = request.resources.iter().flat_map(|it| it.configs);
+                configs.map(|config| config.name).collect()
+            });
+            self.read(|response: config::IncrementalAlterConfigsResponse<'_>| {
+                response
+                    .responses
+                    .iter()
+                    .map(|it| it.resource_name)
+                    .collect()
+            });
         }
     }
 

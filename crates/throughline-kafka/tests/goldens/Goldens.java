@@ -40,6 +40,8 @@ public class Goldens {
         ApiMessageType.TXN_OFFSET_COMMIT, ApiMessageType.DESCRIBE_CLUSTER,
         ApiMessageType.CONSUMER_GROUP_HEARTBEAT, ApiMessageType.STREAMS_GROUP_HEARTBEAT,
         ApiMessageType.SHARE_FETCH, ApiMessageType.SHARE_ACKNOWLEDGE,
+        ApiMessageType.CREATE_TOPICS, ApiMessageType.DESCRIBE_CONFIGS,
+        ApiMessageType.ALTER_CONFIGS, ApiMessageType.INCREMENTAL_ALTER_CONFIGS,
     };
 
     static final String TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";

@@ -22,6 +22,8 @@ pub struct TopicBatchLimits {
     refused_sent: Option<usize>,
     /// Smallest refused size without compression, if that was the cause.
     refused_uncompressed: Option<usize>,
+    /// Limit in the topic's configuration, as it was seen last.
+    configured: Option<usize>,
     /// Whether the topic refused changed records whatever their size.
     refuses_changes: bool,
     refused_at: Timestamp,
@@ -35,12 +37,19 @@ const REFUSAL_TIMEOUT: u64 = 600_000_000_000;
 
 impl TopicBatchLimits {
     /// Returns the maximum sizes of a batch after injection; [`None`] when the topic takes no batch
-    /// that was injected into. `known` is the limit of the topic, if it is configured.
+    /// that was injected into. `known` is the limit of the topic, if the user stated it, `default`
+    /// that of topics without a configuration.
     #[must_use]
-    pub fn injection_limit(&self, known: Option<usize>, now: Timestamp) -> Option<BatchSize> {
+    pub fn injection_limit(
+        &self,
+        known: Option<usize>,
+        default: usize,
+        now: Timestamp,
+    ) -> Option<BatchSize> {
         // Twice the largest accepted size: a topic with a larger limit is explored step by step.
         let explored = self.accepted.sent.saturating_mul(2);
-        let sent = known.unwrap_or_else(|| explored.max(DEFAULT_MAX_MESSAGE_BYTES));
+        let known = known.or(self.configured);
+        let sent = known.unwrap_or_else(|| explored.max(default));
         let limit = BatchSize {
             sent,
             uncompressed: usize::MAX,
@@ -61,10 +70,24 @@ impl TopicBatchLimits {
     /// Returns whether there is evidence that the topic accepts a batch of this size.
     #[must_use]
     pub fn is_accepted(&self, size: BatchSize, known: Option<usize>) -> bool {
+        let known = known.or(self.configured);
         let is_known = known.is_some_and(|max| size.sent.max(size.uncompressed) <= max);
         let is_below =
             size.sent <= self.accepted.sent && size.uncompressed <= self.accepted.uncompressed;
         is_known || is_below
+    }
+
+    /// Records the limit in the topic's configuration; [`None`] when it is the default.
+    pub fn configure(&mut self, limit: Option<usize>) {
+        if self.configured == limit {
+            return;
+        }
+        self.configured = limit;
+        // Sizes without compression were refused for the broker's compression, not for the limit.
+        self.refused_sent = None;
+        if let Some(limit) = limit {
+            self.accepted.sent = self.accepted.sent.min(limit);
+        }
     }
 
     /// Records that the broker accepted a batch of this size.
@@ -96,6 +119,10 @@ impl TopicBatchLimits {
         let (smallest, bytes) = refused;
         *smallest = Some(smallest.map_or(bytes, |it| it.min(bytes)));
         self.refused_at = now;
+        if !is_recompressed && self.configured.is_some_and(|limit| size.sent <= limit) {
+            // The configuration was changed unseen.
+            self.configured = None;
+        }
         // The evidence is out of date, or was about records that compress better.
         self.accepted = BatchSize::default();
     }
@@ -126,8 +153,11 @@ mod tests {
     #[test]
     fn limit_grows_with_accepted_batches_and_shrinks_below_refused_ones() {
         let mut limits = TopicBatchLimits::default();
-        let sent =
-            |limits: &TopicBatchLimits, now| limits.injection_limit(None, now).map(|it| it.sent);
+        let sent = |limits: &TopicBatchLimits, now| {
+            limits
+                .injection_limit(None, DEFAULT_MAX_MESSAGE_BYTES, now)
+                .map(|it| it.sent)
+        };
         assert_eq!(sent(&limits, 1), Some(DEFAULT_MAX_MESSAGE_BYTES));
         assert!(!limits.is_accepted(plain(1), None));
         limits.accept(plain(5_000_000));
@@ -160,7 +190,8 @@ mod tests {
             uncompressed: 2_000_000,
         };
         limits.refuse_size(size, 1);
-        let limit = limits.injection_limit(None, 1).unwrap_or_default();
+        let limit = limits.injection_limit(None, DEFAULT_MAX_MESSAGE_BYTES, 1);
+        let limit = limit.unwrap_or_default();
         assert_eq!(limit.sent, DEFAULT_MAX_MESSAGE_BYTES);
         assert_eq!(limit.uncompressed, 1_999_999);
     }
@@ -168,7 +199,8 @@ mod tests {
     #[test]
     fn known_limit_applies_from_the_first_batch_on() {
         let limits = TopicBatchLimits::default();
-        let limit = limits.injection_limit(Some(1000), 1).unwrap_or_default();
+        let limit = limits.injection_limit(Some(1000), DEFAULT_MAX_MESSAGE_BYTES, 1);
+        let limit = limit.unwrap_or_default();
         assert_eq!(limit.sent, 1000);
         assert!(limits.is_accepted(plain(1000), Some(1000)));
         assert!(!limits.is_accepted(plain(1001), Some(1000)));

@@ -23,6 +23,7 @@ use super::scratch::Scratch;
 use crate::Timestamp;
 use crate::kafka::error_code;
 use crate::kafka::fifo_map::FifoMap;
+use crate::kafka::settings::DEFAULT_MAX_MESSAGE_BYTES;
 
 /// Knowledge and budgets of a process, shared by its connections to one cluster.
 #[derive(Debug)]
@@ -31,6 +32,8 @@ pub struct ClusterState {
     cluster_id: Option<Arc<str>>,
     topics: FifoMap<TopicId, Arc<str>>,
     batch_limits: FifoMap<Arc<str>, TopicBatchLimits>,
+    /// Limit of topics without a configuration of their own.
+    default_limit: usize,
     groups: GroupTable,
     connections: u64,
     sent: FifoMap<SpanId, Timestamp>,
@@ -74,6 +77,7 @@ impl ClusterState {
             cluster_id: None,
             topics: FifoMap::new(capacity.max_names),
             batch_limits: FifoMap::new(capacity.max_names),
+            default_limit: DEFAULT_MAX_MESSAGE_BYTES,
             groups: GroupTable::new(capacity.max_names / GROUPS_PART),
             connections: 0,
             sent: FifoMap::new(capacity.max_sent),
@@ -120,6 +124,17 @@ impl ClusterState {
     #[must_use]
     pub fn batch_limits(&self, topic: &str) -> TopicBatchLimits {
         self.batch_limits.get(topic).copied().unwrap_or_default()
+    }
+
+    /// Returns the maximum size of a batch in topics without a configuration of their own.
+    #[must_use]
+    pub const fn default_limit(&self) -> usize {
+        self.default_limit
+    }
+
+    /// Records the maximum size of a batch in the configuration of a broker.
+    pub const fn learn_default_limit(&mut self, bytes: usize) {
+        self.default_limit = bytes;
     }
 
     /// Changes what is known about the sizes of batches that a topic accepts.

@@ -10,6 +10,7 @@ use throughline_kafka::message::endpoint::NodeEndpoint;
 use throughline_kafka::message::{ApiMessage, BodySplice, ParseOutcome, address};
 use throughline_kafka::wire::{Error, WireField};
 
+use super::configs;
 use super::context::HandlerContext;
 use super::message::{ApiFrame, Handler, RequestDecision};
 use crate::kafka::{ClusterHandle, SkipReason};
@@ -41,6 +42,8 @@ fn learn<C: ClusterHandle>(
                 learn_cluster_id(&context.cluster, cluster.cluster_id);
             }
         }
+        ApiKey::CREATE_TOPICS => configs::learn_created(context, response)?,
+        ApiKey::DESCRIBE_CONFIGS => configs::learn_described(context, response)?,
         _ => {}
     }
     Ok(())

@@ -7,6 +7,7 @@ use throughline_kafka::wire::Error;
 
 use super::addresses::AddressHandler;
 use super::commit::{CommitHandler, PendingCommit};
+use super::configs::{ConfigHandler, PendingConfigs};
 use super::context::HandlerContext;
 use super::fetch::{FetchHandler, FetchState};
 use super::group::{GroupHandler, PendingMembership};
@@ -24,6 +25,7 @@ pub(in crate::kafka) struct Handlers {
     fetch: FetchHandler,
     share: ShareHandler,
     commit: CommitHandler,
+    configs: ConfigHandler,
     group: GroupHandler,
     addresses: AddressHandler,
 }
@@ -38,6 +40,7 @@ pub(in crate::kafka) enum PendingRequest {
     ShareFetch(Box<PendingShareAck>),
     ShareAcknowledge(Box<PendingShareAck>),
     Commit(Box<PendingCommit>),
+    Configs(Box<PendingConfigs>),
     Membership(Box<PendingMembership>),
 }
 
@@ -95,6 +98,10 @@ impl Handlers {
                     })
                 })
             }
+            ApiKey::ALTER_CONFIGS | ApiKey::INCREMENTAL_ALTER_CONFIGS => self
+                .configs
+                .on_request(context, request)?
+                .map(|it| it.map(PendingRequest::Configs)),
             ApiKey::API_VERSIONS => context
                 .client
                 .introduce(request)?
@@ -121,6 +128,7 @@ impl Handlers {
                 self.share.on_response(context, it, response)
             }
             PendingRequest::Commit(it) => self.commit.on_response(context, it, response),
+            PendingRequest::Configs(it) => self.configs.on_response(context, it, response),
             PendingRequest::Membership(it) => self.group.on_response(context, Some(it), response),
             PendingRequest::Plain => None,
         };

@@ -48,7 +48,9 @@ fn action_for(head: RequestHead, settings: &Settings) -> FrameAction {
         | ApiKey::LEAVE_GROUP
         | ApiKey::CONSUMER_GROUP_HEARTBEAT
         | ApiKey::STREAMS_GROUP_HEARTBEAT
-        | ApiKey::API_VERSIONS => FrameAction::Read,
+        | ApiKey::API_VERSIONS
+        | ApiKey::ALTER_CONFIGS
+        | ApiKey::INCREMENTAL_ALTER_CONFIGS => FrameAction::Read,
         _ => FrameAction::Pass,
     }
 }

@@ -137,7 +137,13 @@ impl<C: ClusterHandle> Connection<C> {
         if head.api == ApiKey::API_VERSIONS || (is_addressed && has_addresses(head)) {
             return FrameAction::MustChange;
         }
-        if matches!(head.api, ApiKey::METADATA | ApiKey::DESCRIBE_CLUSTER) {
+        if matches!(
+            head.api,
+            ApiKey::METADATA
+                | ApiKey::DESCRIBE_CLUSTER
+                | ApiKey::CREATE_TOPICS
+                | ApiKey::DESCRIBE_CONFIGS
+        ) {
             return FrameAction::Read;
         }
         match &request.pending {
@@ -158,6 +164,7 @@ impl<C: ClusterHandle> Connection<C> {
             | PendingRequest::ShareFetch(_)
             | PendingRequest::ShareAcknowledge(_)
             | PendingRequest::Commit(_)
+            | PendingRequest::Configs(_)
             | PendingRequest::Membership(_) => FrameAction::Read,
         }
     }

@@ -73,10 +73,10 @@ impl InjectionPolicy {
         }
         let max_inflated_bytes = settings.limits.max_inflated_bytes;
         let known = settings.topic(&name).max_message_bytes;
-        let learned = context
+        let (learned, default) = context
             .cluster
-            .with_state(|state| state.batch_limits(&name));
-        let Some(limit) = learned.injection_limit(known, now) else {
+            .with_state(|state| (state.batch_limits(&name), state.default_limit()));
+        let Some(limit) = learned.injection_limit(known, default, now) else {
             return Self::Observe(Some(SkipReason::RefusedBefore));
         };
         Self::Inject(TopicInjection {
