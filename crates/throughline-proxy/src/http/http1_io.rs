@@ -3,13 +3,14 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
 
 use crate::transport::stream::MaybeTlsStream;
 
@@ -30,6 +31,8 @@ pub(super) struct Http1Progress {
     is_stale: AtomicBool,
     has_written: Arc<AtomicBool>,
     has_read: AtomicBool,
+    /// When the connection ended.
+    ended_at: OnceLock<Instant>,
 }
 
 // === impl Http1Progress ===
@@ -50,6 +53,14 @@ impl Http1Progress {
     /// Whether any byte has arrived since the start of the request.
     pub(super) fn has_read(&self) -> bool {
         self.has_read.load(Ordering::Acquire)
+    }
+
+    pub(super) fn record_end(&self) {
+        self.ended_at.get_or_init(Instant::now);
+    }
+
+    pub(super) fn ended_at(&self) -> Option<Instant> {
+        self.ended_at.get().copied()
     }
 
     /// Returns the flag that is set once a byte of the request has been written.

@@ -25,7 +25,7 @@ const STREAM_WINDOW_BYTES: u32 = 256 << 10;
 const CONNECTION_WINDOW_BYTES: u32 = (1 << 31) - 1;
 
 /// Interval of the checks while requests are in flight.
-const CHECK_INTERVAL: Duration = Duration::from_millis(250);
+const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Interval of the checks for the server's first SETTINGS.
 const SETTINGS_CHECK_INTERVAL: Duration = Duration::from_millis(1);
@@ -56,6 +56,8 @@ struct Http2State {
     is_used: AtomicBool,
     /// Cancelled once no new request uses the connection.
     left: CancellationToken,
+    /// Cancelled once requests in flight should be repeated elsewhere.
+    abandoned: CancellationToken,
 }
 
 /// The failure to open a connection after its socket had been connected.
@@ -103,6 +105,7 @@ impl Http2Connection {
             max_accepted: AtomicUsize::new(usize::MAX),
             is_used: AtomicBool::new(false),
             left: CancellationToken::new(),
+            abandoned: CancellationToken::new(),
         });
         tokio::spawn(drive(driver, Arc::clone(&activity), Arc::clone(&state)));
         Ok(Self {
@@ -148,9 +151,9 @@ impl Http2Connection {
         self.state.left.cancel();
     }
 
-    /// Waits until no new request uses the connection.
-    pub(super) async fn left(&self) {
-        self.state.left.cancelled().await;
+    /// Waits until requests that can be repeated should be.
+    pub(super) async fn abandoned(&self) {
+        self.state.abandoned.cancelled().await;
     }
 
     /// Records that the server refused a stream: it takes fewer than it was sent.
@@ -197,9 +200,10 @@ async fn drive(mut driver: Http2Driver, activity: Arc<Http2Activity>, state: Arc
                     LivenessAction::Keep => {}
                     LivenessAction::Probe => activity.ping(),
                     LivenessAction::Leave => state.left.cancel(),
+                    LivenessAction::Abandon => state.abandoned.cancel(),
                     LivenessAction::Close => {
                         tracing::debug!("upstream connection does not answer");
-                        state.left.cancel();
+                        state.abandoned.cancel();
                         activity.close();
                     }
                 }

@@ -9,10 +9,14 @@
 use std::time::Duration;
 
 /// Silence of a connection with requests in flight after which it is probed.
-const PROBE_DELAY: Duration = Duration::from_millis(500);
+const PROBE_DELAY: Duration = Duration::from_millis(300);
 
 /// Time for the answer to a probe after which no new request uses the connection.
-const SUSPECT_DELAY: Duration = Duration::from_millis(750);
+const SUSPECT_DELAY: Duration = Duration::from_millis(500);
+
+/// Time for the answer to a probe after which requests that can be repeated move to another
+/// connection. A service that is busy for a moment must not get them twice.
+const ABANDON_DELAY: Duration = Duration::from_secs(5);
 
 /// Time for the answer to a probe after which the connection is closed.
 const DEAD_DELAY: Duration = Duration::from_secs(20);
@@ -58,6 +62,8 @@ pub(super) enum LivenessAction {
     Probe,
     /// Send new requests on another connection.
     Leave,
+    /// Repeat the requests in flight that can be repeated, as well.
+    Abandon,
     Close,
 }
 
@@ -80,6 +86,8 @@ impl LivenessProbe {
                 let silence = now.saturating_sub(since);
                 return if silence >= DEAD_DELAY {
                     LivenessAction::Close
+                } else if silence >= ABANDON_DELAY {
+                    LivenessAction::Abandon
                 } else if silence >= SUSPECT_DELAY {
                     LivenessAction::Leave
                 } else {
@@ -109,15 +117,15 @@ impl LivenessProbe {
 mod tests {
     use super::*;
 
-    /// Checks every 250 ms and returns the times at which the action changed.
+    /// Checks every 100 ms and returns the times with an action.
     fn actions(
         until_ms: u64,
         last_read: impl Fn(u64) -> u64,
         responses: impl Fn(u64) -> u64,
     ) -> Vec<(u64, LivenessAction)> {
         let mut probe = LivenessProbe::default();
-        (0..until_ms / 250)
-            .map(|tick| tick * 250)
+        (0..until_ms / 100)
+            .map(|tick| tick * 100)
             .map(|now| {
                 let action = probe.check(ConnectionActivity {
                     now: Duration::from_millis(now),
@@ -137,23 +145,25 @@ mod tests {
         let actions = actions(21_000, |_| 0, |_| 0);
         assert_eq!(
             actions[..2],
-            [(500, LivenessAction::Probe), (1250, LivenessAction::Leave)]
+            [(300, LivenessAction::Probe), (800, LivenessAction::Leave)]
         );
-        assert_eq!(actions.last(), Some(&(20_750, LivenessAction::Close)));
+        assert!(actions.contains(&(5_200, LivenessAction::Leave)));
+        assert!(actions.contains(&(5_300, LivenessAction::Abandon)));
+        assert!(actions.contains(&(20_300, LivenessAction::Close)));
     }
 
     #[test]
     fn slow_service_that_answers_probes_gets_few_of_them() {
         // The answer to each probe arrives at once; a response never does.
         let answered = |now: u64| match now {
-            0..=500 => 0,
-            501..=10_500 => 500,
-            10_501..=340_500 => 10_500,
-            _ => 340_500,
+            0..=300 => 0,
+            301..=10_300 => 300,
+            10_301..=340_300 => 10_300,
+            _ => 340_300,
         };
         let all = actions(600_000, answered, |_| 0);
         let times: Vec<u64> = all.iter().map(|(now, _)| *now).collect();
-        assert_eq!(times, [500, 10_500, 340_500]);
+        assert_eq!(times, [300, 10_300, 340_300]);
         assert!(
             all.iter()
                 .all(|(_, action)| *action == LivenessAction::Probe)

@@ -178,7 +178,7 @@ impl OriginPool {
         while let Some(idle) = self.idle.pop_back() {
             let age = now.saturating_duration_since(idle.since);
             if idle.connection.sender.is_closed() {
-                self.limit.record_close(age, now);
+                self.limit.record_close(idle.age_at_end(now), now);
                 continue;
             }
             self.limit.record_survival(age);
@@ -197,12 +197,22 @@ impl OriginPool {
         idle.retain(|idle| {
             let age = now.saturating_duration_since(idle.since);
             if idle.connection.sender.is_closed() {
-                limit.record_close(age, now);
+                limit.record_close(idle.age_at_end(now), now);
                 return false;
             }
             limit.record_survival(age);
             age < idle_timeout
         });
+    }
+}
+
+// === impl IdleConnection ===
+
+impl IdleConnection {
+    /// Returns how long a connection that has ended had been idle.
+    fn age_at_end(&self, now: Instant) -> Duration {
+        let end = self.connection.progress.ended_at().unwrap_or(now);
+        end.saturating_duration_since(self.since)
     }
 }
 

@@ -44,6 +44,8 @@ pub(super) struct SharedBody {
 struct ReplayBuffer {
     body: RequestBody,
     attempt: usize,
+    /// Whether the current attempt has asked for the body.
+    has_begun: bool,
     kept: Vec<KeptFrame>,
     kept_bytes: usize,
     /// Whether frames have been yielded that are not kept.
@@ -94,11 +96,17 @@ impl ReplayableRequest {
             .is_none_or(|body| !lock(body).is_consumed)
     }
 
+    /// Whether the request has a body of which the last attempt has sent nothing.
+    pub(super) fn awaits_body(&self) -> bool {
+        self.body.as_ref().is_some_and(|body| !lock(body).has_begun)
+    }
+
     /// Returns the request for the next attempt. The body of the attempt before ends.
     pub(super) fn attempt(&self, is_final: Option<Arc<AtomicBool>>) -> Request<ReplayBody> {
         let body = self.body.as_ref().map_or(ReplayBody::Empty, |state| {
             let mut locked = lock(state);
             locked.attempt += 1;
+            locked.has_begun = false;
             ReplayBody::Shared(SharedBody {
                 state: Arc::clone(state),
                 attempt: locked.attempt,
@@ -125,6 +133,7 @@ impl ReplayBuffer {
         Self {
             body,
             attempt: 0,
+            has_begun: false,
             kept: Vec::new(),
             kept_bytes: 0,
             is_consumed: false,
@@ -162,6 +171,7 @@ impl SharedBody {
         if state.attempt != self.attempt {
             return Poll::Ready(Some(Err(RequestBodyError::Superseded)));
         }
+        state.has_begun = true;
         if let Some(kept) = state.kept.get(self.next) {
             self.next += 1;
             return Poll::Ready(Some(Ok(kept.to_frame())));

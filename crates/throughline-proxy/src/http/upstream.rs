@@ -42,6 +42,10 @@ const READY_TIMEOUT: Duration = Duration::from_millis(100);
 /// Number of times that a request is sent again after the server has refused it unprocessed.
 const MAX_REFUSALS: u32 = 8;
 
+/// Number of times that a request is sent again after it was excluded by a GOAWAY: many requests
+/// may wait for the few that each connection serves.
+const MAX_EXCLUSIONS: u32 = 64;
+
 /// Half of the pause before a refused request is sent again; it doubles each time.
 const REFUSAL_DELAY: Duration = Duration::from_millis(2);
 
@@ -306,10 +310,12 @@ impl UpstreamClient {
             .handshake(TokioIo::new(io))
             .await
             .map_err(|error| upstream_error(&error))?;
+        let end = Arc::clone(&progress);
         tokio::spawn(async move {
             if let Err(error) = connection.with_upgrades().await {
                 tracing::debug!(%error, "upstream connection failed");
             }
+            end.record_end();
             drop(own_guard);
         });
         Ok(Http1Connection {
@@ -329,7 +335,7 @@ impl UpstreamClient {
     ) -> Result<(Response<Incoming>, StreamPermit), ProxyError> {
         let pool = downstream.http2_pool(origin);
         let is_repeatable = request.is_repeatable();
-        let (mut refusals, mut may_repeat) = (0, is_repeatable);
+        let (mut refusals, mut exclusions, mut may_repeat) = (0, 0, is_repeatable);
         loop {
             // Boxed: connecting is rare, and would enlarge the future of every request.
             let permit = pool
@@ -339,7 +345,7 @@ impl UpstreamClient {
             let sent = tokio::select! {
                 sent = sender.try_send_request(request.attempt(None)) => sent,
                 // The connection does not answer; another one will.
-                () = permit.connection().left(), if may_repeat => {
+                () = permit.connection().abandoned(), if may_repeat => {
                     self.metrics.request_repeated(self.direction, RepeatReason::Closed);
                     may_repeat = false;
                     continue;
@@ -350,17 +356,24 @@ impl UpstreamClient {
                     request.settle();
                     return Ok((response, permit));
                 }
+                // The task of a connection that has received GOAWAY ends, with the one request
+                // whose stream waits to be opened; its body shows that it was not sent.
+                Err(error) if error.error().is_user() && request.awaits_body() => {
+                    Http2Failure::Excluded
+                }
                 Err(error) => Http2Failure::of(&error),
             };
             if failure.is_unprocessed() {
-                refusals += 1;
                 if failure == Http2Failure::Refused {
+                    refusals += 1;
                     permit.connection().record_refusal();
                 } else {
                     // A connection that has received GOAWAY takes no more requests.
+                    exclusions += 1;
                     permit.connection().leave();
                 }
-                if refusals > MAX_REFUSALS || !request.is_available() {
+                let is_over = refusals > MAX_REFUSALS || exclusions > MAX_EXCLUSIONS;
+                if is_over || !request.is_available() {
                     return Err(ProxyError::ConnectionTerminated(Termination::REFUSED));
                 }
                 self.metrics
