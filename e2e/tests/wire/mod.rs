@@ -188,7 +188,8 @@ fn copy_until(mut from: TcpStream, mut to: TcpStream, allow: impl Fn(usize) -> u
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(read @ 1..) = from.read(&mut buffer) {
         let allowed = allow(read).min(read);
-        if to.write_all(&buffer[..allowed]).is_err() || allowed < read {
+        let sent = buffer.get(..allowed).map(|bytes| to.write_all(bytes));
+        if !matches!(sent, Some(Ok(()))) || allowed < read {
             break;
         }
     }

@@ -34,6 +34,10 @@ fn header(name: &'static str, value: impl AsRef<[u8]>) -> (&'static str, Option<
 }
 
 /// Returns the cases, under their names in the table.
+#[expect(
+    clippy::too_many_lines,
+    reason = "a table, one entry for each row of the documentation"
+)]
 fn cases() -> Vec<(&'static str, Headers, Outcome)> {
     let (a, b) = (traceparent(A), traceparent(B));
     let parent = |value: &dyn AsRef<[u8]>| header("traceparent", value.as_ref());

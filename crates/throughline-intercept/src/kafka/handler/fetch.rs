@@ -165,7 +165,7 @@ fn deliver<'a, C: ClusterHandle>(
     let delivered = delivery.finish(context);
     let end = delivered.end.max(Some(offset));
     report_lag(context, topic, partition, end, group.clone());
-    let patch = (!delivered.patches.is_empty()).then(|| RecordSetPatch {
+    let patch = (!delivered.patches.is_empty()).then_some(RecordSetPatch {
         records,
         spans: delivered.patches,
     });

@@ -77,26 +77,8 @@ fn rewrite(
     for patch in patches {
         splice.replace_field(&patch.records, |out| {
             for entry in RecordBatches::new(patch.records.bytes()) {
-                let begin = out.len();
-                let outcome = compressed(&entry).map(|batch| {
-                    let spans = SpanPatches::new(batch.base_offset(), &patch.spans);
-                    patcher.patch_compressed(batch, max_inflated_bytes, out, |record, patches| {
-                        spans.add(record, patches);
-                    })
-                });
-                if let Some(BatchOutcome::Changed(_)) = outcome {
-                    continue;
-                }
-                if let (Some(BatchOutcome::Skipped(error)), Some(batch)) =
-                    (outcome, compressed(&entry))
-                {
-                    let records = u32::try_from(batch.record_count()).unwrap_or(0);
-                    skipped.push((error, records));
-                }
-                out.extend_from_slice(entry.bytes());
-                if let (RecordSetEntry::Batch(batch), Some(bytes)) = (entry, out.get_mut(begin..)) {
-                    patch_batch(patcher, bytes, batch.base_offset(), &patch.spans);
-                }
+                let reason = append_patched(patcher, &entry, &patch.spans, max_inflated_bytes, out);
+                skipped.extend(reason);
             }
             Some(())
         })?;
@@ -104,6 +86,41 @@ fn rewrite(
     let mut out = Vec::with_capacity(response.bytes.len());
     splice.reseal(response.bytes, response.body_start, &mut out)?;
     Ok(Some(out.into()))
+}
+
+/// Appends an entry with its patches. Returns why a compressed batch stays as it is, and the number
+/// of its records.
+fn append_patched(
+    patcher: &mut HeaderPatcher,
+    entry: &RecordSetEntry<'_>,
+    spans: &[(Offset, SpanIdentity)],
+    max_inflated_bytes: usize,
+    out: &mut Vec<u8>,
+) -> Option<(BatchError, u32)> {
+    let begin = out.len();
+    let Some(batch) = compressed(entry) else {
+        out.extend_from_slice(entry.bytes());
+        if let (RecordSetEntry::Batch(batch), Some(bytes)) = (entry, out.get_mut(begin..)) {
+            patch_batch(patcher, bytes, batch.base_offset(), spans);
+        }
+        return None;
+    };
+    let patches = SpanPatches::new(batch.base_offset(), spans);
+    let outcome = patcher.patch_compressed(batch, max_inflated_bytes, out, |record, to| {
+        patches.add(record, to);
+    });
+    match outcome {
+        BatchOutcome::Changed(_) => None,
+        BatchOutcome::Skipped(error) => {
+            out.extend_from_slice(entry.bytes());
+            let records = u32::try_from(batch.record_count()).unwrap_or(0);
+            Some((error, records))
+        }
+        BatchOutcome::Unchanged => {
+            out.extend_from_slice(entry.bytes());
+            None
+        }
+    }
 }
 
 /// Returns the frame with patches that change no length.
