@@ -206,8 +206,21 @@ impl ClientRun {
         self.lines()
             .iter()
             .filter(|line| line.get("index").is_some())
-            .map(acknowledged)
+            .map(acknowledged_of)
             .collect()
+    }
+
+    /// Returns the acknowledgements of a producer that may fail. A failure is written to stderr.
+    #[track_caller]
+    #[expect(clippy::print_stderr, reason = "shows the failure of a client")]
+    pub(crate) fn acknowledged_in_part(self) -> Vec<AckedRecord> {
+        let status = self.process.wait(TIMEOUT);
+        if !status.is_ok_and(|it| it.success()) {
+            eprintln!("{} failed:\n{}", self.state(), self.log());
+        }
+        let lines = lines(&self.output);
+        let acknowledged = lines.iter().filter(|line| line.get("index").is_some());
+        acknowledged.map(acknowledged_of).collect()
     }
 
     /// Returns the records of a consumer.
@@ -256,7 +269,7 @@ fn lines(path: &Path) -> Vec<Value> {
         .collect()
 }
 
-fn acknowledged(line: &Value) -> AckedRecord {
+fn acknowledged_of(line: &Value) -> AckedRecord {
     AckedRecord {
         index: usize::try_from(line["index"].as_u64().unwrap()).unwrap(),
         partition: partition(line),
