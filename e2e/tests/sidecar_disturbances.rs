@@ -306,21 +306,23 @@ fn released_records_of_a_share_group_are_redelivered() {
 fn streams_application_forwards_records_and_traces() {
     let fixture = KafkaFixture::shared();
     let path = fixture.sidecar("streams", &[]);
-    for guarantee in if full() {
-        &["at_least_once", "exactly_once_v2"][..]
-    } else {
-        &["at_least_once"]
-    } {
-        stream_records(&fixture, &path, guarantee);
+    let everyday = [("exactly_once_v2", "classic")];
+    let further = [
+        ("at_least_once", "classic"),
+        ("at_least_once", "streams"),
+        ("exactly_once_v2", "streams"),
+    ];
+    let further = if full() { &further[..] } else { &[] };
+    for (guarantee, protocol) in everyday.iter().chain(further) {
+        stream_records(&fixture, &path, guarantee, protocol);
     }
 }
 
-/// Runs the application once with this processing guarantee.
-fn stream_records(fixture: &KafkaFixture, path: &BrokerPath, guarantee: &str) {
-    let (from, to) = (
-        format!("streams-from-{guarantee}"),
-        format!("streams-to-{guarantee}"),
-    );
+/// Runs the application once with this processing guarantee and group protocol (KIP-1071 for
+/// `streams`).
+fn stream_records(fixture: &KafkaFixture, path: &BrokerPath, guarantee: &str, protocol: &str) {
+    let name = format!("{guarantee}-{protocol}");
+    let (from, to) = (format!("streams-from-{name}"), format!("streams-to-{name}"));
     let first = RoundTripCase::new(fixture, path, &from, ClientLibrary::Java);
     fixture.topic(&from, 1);
     fixture.topic(&to, 1);
@@ -336,8 +338,8 @@ fn stream_records(fixture: &KafkaFixture, path: &BrokerPath, guarantee: &str) {
     let stored = first.stored(records, acknowledged);
     let options = [
         ("group", from.as_str()),
-        ("client-id", from.as_str()),
         ("guarantee", guarantee),
+        ("protocol", protocol),
     ];
     let topics = [from.as_str(), to.as_str()];
     run::streams(
@@ -387,11 +389,18 @@ fn assert_stream_spans(
     };
     let count = sent.len();
     let (here, there) = (
-        spans(from, &[("send", count), ("process", count)]),
+        spans(
+            from,
+            &[("send", count), ("process", count), ("commit", count)],
+        ),
         spans(to, &[("send", count), ("process", count)]),
     );
     here.assert_sent(sent, from, 1..=1);
     here.assert_continued("process", sent, 1..=1);
+    // In a transaction the offsets are committed by the producer (TxnOffsetCommit).
+    here.assert_committed(sent, &(1..=1));
+    // The application id is the group.
+    here.assert_group(&["process", "commit"], from);
     there.assert_continued("send", contexts, 1..=1);
     there.assert_processed(contexts, [to, to], 1..=1);
 }

@@ -285,6 +285,16 @@ impl TopicSpans {
         }
     }
 
+    /// Checks that all spans of these operations name a consumer group.
+    pub(crate) fn assert_group(&self, operations: &[&str], group: &str) {
+        for span in operations
+            .iter()
+            .flat_map(|operation| self.named(operation))
+        {
+            assert_eq!(span.tag("messaging.consumer.group.name"), group, "{span:?}");
+        }
+    }
+
     fn assert_tags(&self, span: &TraceSpan, kind: &str, client: &str) {
         for (name, value) in [
             ("span.kind", kind),
