@@ -17,8 +17,8 @@ pub const EARLIER_VERSION: &str = "3.9.2";
 
 const POM: &str = include_str!("pom.xml");
 
-/// Returns the folder with the jars of [`VERSION`]. If it does not exist, Maven fetches about 43 MB, and
-/// `progress` is called.
+/// Returns the folder with the jars of [`VERSION`]. If it does not exist, Maven fetches about 43
+/// MB, and `progress` is called.
 ///
 /// The folder gets its name only when it is complete, so an interrupted fetch is repeated. Two
 /// concurrent fetches do the work twice and harm nothing.

@@ -134,7 +134,7 @@ fn groups_that_were_assigned_a_partition_at_once_are_ambiguous() {
 }
 
 #[test]
-fn groups_that_were_assigned_a_partition_at_once_are_told_apart_by_their_offsets() {
+fn groups_that_were_assigned_a_partition_at_once_differ_by_their_offsets() {
     let mut host = Host::new();
     host.assign(1, "a", 10);
     host.assign(2, "b", 11);
