@@ -4,3 +4,4 @@ pub(crate) mod admin;
 pub(crate) mod kafka_metrics;
 pub(crate) mod log_throttle;
 pub(crate) mod reporter;
+pub(crate) mod skip_log;

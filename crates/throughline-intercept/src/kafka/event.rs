@@ -20,6 +20,8 @@ pub enum SessionEvent {
     /// Bytes passed unmodified that might have been read or changed. `records` is 0 where their
     /// number is unknown.
     Skipped { reason: SkipReason, records: u32 },
+    /// A request passed unread because of its version, as its response will.
+    VersionUnsupported { api: ApiKey, version: i16 },
     /// Records are not sampled.
     Unsampled { records: u32 },
     /// Spans were due and were not made.

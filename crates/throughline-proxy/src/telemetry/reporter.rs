@@ -11,12 +11,14 @@ use throughline_intercept::kafka::{FramingError, SessionEvent, SkipReason};
 
 use crate::telemetry::kafka_metrics::{ConnectionFailure, KafkaMetrics};
 use crate::telemetry::log_throttle::LogThrottle;
+use crate::telemetry::skip_log::SkipLog;
 
 /// Reports events. Repeated log lines are throttled by kind; `suppressed` counts the missing ones.
 #[derive(Debug)]
 pub(crate) struct Reporter {
     pub(crate) metrics: Arc<KafkaMetrics>,
     throttles: LogThrottles,
+    skip_log: SkipLog,
 }
 
 /// One throttle for each kind of line.
@@ -44,6 +46,7 @@ impl Reporter {
         Self {
             metrics,
             throttles: LogThrottles::default(),
+            skip_log: SkipLog::default(),
         }
     }
 
@@ -56,13 +59,16 @@ impl Reporter {
                 metrics.records_injected.inc_by(u64::from(*records));
             }
             SessionEvent::Skipped { reason, records } => {
-                // Most reasons are frequent and harmless, so few are logged.
                 metrics.passed(*reason, *records);
+                self.skip_log.report(*reason);
                 if *reason == SkipReason::Panic {
                     self.session_panicked();
                 } else if *reason == SkipReason::LinksOnly {
                     self.context_not_patched();
                 }
+            }
+            SessionEvent::VersionUnsupported { api, version } => {
+                self.skip_log.report_version(*api, *version);
             }
             SessionEvent::Unsampled { records } => {
                 metrics.records_unsampled.inc_by(u64::from(*records));

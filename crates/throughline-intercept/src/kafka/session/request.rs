@@ -162,6 +162,9 @@ impl<C: ClusterHandle> Connection<C> {
         let is_addressed = self.context.cluster.is_addressed();
         if version::is_unsupported(head.api, head.version, is_addressed) {
             self.context.out.skip(SkipReason::Version, 0);
+            let (api, version) = (head.api, head.version);
+            let event = SessionEvent::VersionUnsupported { api, version };
+            self.context.out.push_event(event);
             return FrameAction::Pass;
         }
         let action = action_for(head, &self.context.settings);
