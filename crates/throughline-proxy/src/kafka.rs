@@ -6,6 +6,7 @@ pub(crate) mod config;
 pub(crate) mod connection_end;
 pub(crate) mod driver;
 pub(crate) mod endpoint;
+pub(crate) mod observed_brokers;
 pub(crate) mod port;
 pub(crate) mod server;
 pub(crate) mod session_timer;

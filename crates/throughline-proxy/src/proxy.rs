@@ -35,6 +35,7 @@ use crate::telemetry::reporter::Reporter;
 use crate::transport::dial::{SlowAddresses, UpstreamDialer};
 use crate::transport::drain::Drain;
 use crate::transport::own_connections::OwnConnections;
+use crate::transport::own_listeners::OwnListeners;
 
 pub use self::sockets::{ListenerPurpose, ProxyAddresses, ProxyBindError};
 
@@ -81,7 +82,12 @@ impl Proxy {
         let cluster_config = ClusterConfig {
             capacity: config.capacity,
             correlator: has_one_process(&sockets).then(|| correlator.clone()),
+            own_listeners: OwnListeners::default(),
         };
+        let own_listeners = cluster_config.own_listeners.clone();
+        for address in &sockets.addresses.listeners {
+            own_listeners.add(*address);
+        }
         let http = HttpServer::new(
             config.http,
             sockets.http,
@@ -96,6 +102,7 @@ impl Proxy {
                 connect_timeout: config.limits.connect_timeout,
                 own_connections,
                 slow_addresses: SlowAddresses::default(),
+                own_listeners,
             },
             client_tls: config.client_tls,
             settings: watch::Sender::new(config.settings),

@@ -3,6 +3,7 @@
 pub(crate) mod dial;
 pub(crate) mod drain;
 pub(crate) mod own_connections;
+pub(crate) mod own_listeners;
 pub(crate) mod read_buffer;
 pub(crate) mod stream;
 pub(crate) mod tls;

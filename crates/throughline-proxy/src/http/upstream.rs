@@ -30,6 +30,7 @@ use super::target::RequestTarget;
 use crate::address::HostPort;
 use crate::transport::dial::{DialedSocket, SlowAddresses, UpstreamDialer};
 use crate::transport::own_connections::{OwnConnectionGuard, OwnConnections, SocketPair};
+use crate::transport::own_listeners::OwnListeners;
 use crate::transport::stream::MaybeTlsStream;
 use crate::transport::tls::UpstreamTls;
 
@@ -124,6 +125,8 @@ impl UpstreamClient {
                 connect_timeout: limits.connect_timeout,
                 own_connections,
                 slow_addresses: SlowAddresses::default(),
+                // Listeners for HTTP are reached through one another.
+                own_listeners: OwnListeners::default(),
             },
             pool: Arc::new(UpstreamPool::new(&limits, scope)),
             limits,

@@ -8,10 +8,14 @@ use throughline_intercept::kafka::{ClusterCapacity, ClusterHandle, ClusterState,
 use tokio::sync::mpsc;
 
 use crate::correlator::SharedCorrelator;
+use crate::address::HostPort;
 use crate::kafka::config::AddressedCluster;
 use crate::kafka::endpoint::{EndpointRegistry, OpenedBrokerPort};
 use crate::transport::drain::Drain;
+use crate::kafka::observed_brokers::ObservedBrokers;
+use crate::telemetry::log_throttle::LogThrottle;
 
+use crate::transport::own_listeners::OwnListeners;
 /// The state that the connections to one cluster share.
 #[derive(Debug)]
 pub(crate) struct SharedCluster {
@@ -20,6 +24,10 @@ pub(crate) struct SharedCluster {
     /// The local ports of brokers, in addressed mode.
     endpoints: Option<EndpointRegistry>,
 }
+    /// The brokers' own addresses, where clients get these.
+    observed_brokers: ObservedBrokers,
+    own_listeners: OwnListeners,
+    own_address_named: LogThrottle,
 
 /// The settings of a cluster that hold for all its clients.
 #[derive(Debug, Clone, Default)]
@@ -28,6 +36,8 @@ pub(crate) struct ClusterConfig {
     /// The correlator of the process that all clients belong to, if they belong to one.
     pub(crate) correlator: Option<SharedCorrelator>,
 }
+    /// The listeners of the proxy; broker ports are added as they open.
+    pub(crate) own_listeners: OwnListeners,
 
 /// The cluster as the session of one connection sees it.
 #[derive(Debug, Clone)]
@@ -53,7 +63,8 @@ impl SharedCluster {
         addressed: &AddressedCluster,
         drain: &Drain,
     ) -> (Arc<Self>, mpsc::Receiver<OpenedBrokerPort>) {
-        let (endpoints, opened) = EndpointRegistry::new(host, addressed, drain);
+        let own_listeners = config.own_listeners.clone();
+        let (endpoints, opened) = EndpointRegistry::new(host, addressed, own_listeners, drain);
         (Arc::new(Self::new(config, Some(endpoints))), opened)
     }
 
@@ -63,6 +74,9 @@ impl SharedCluster {
             correlator: config.correlator,
             endpoints,
         }
+            observed_brokers: ObservedBrokers::default(),
+            own_listeners: config.own_listeners,
+            own_address_named: LogThrottle::default(),
     }
 
     /// Returns the view of a client that reaches the proxy by `host`.
@@ -103,12 +117,13 @@ impl ClusterHandle for ClusterView {
 
     fn local_address(&self, node_id: NodeId, host: &str, port: i32) -> Option<(Arc<str>, i32)> {
         let endpoints = self.cluster.endpoints.as_ref()?;
-        // Responses may hold a null broker: node id -1, an empty host, port -1 or 0.
-        // Ports are i32 on the wire.
-        let port = u16::try_from(port)
-            .ok()
-            .filter(|port| *port != 0 && node_id.0 >= 0 && !host.is_empty())?;
-        let local = endpoints.local_port(node_id, host, port)?;
+        let broker = broker_address(node_id, host, port)?;
+        // A port of its own would lead back to the proxy. The listener that the address names
+        // leads to a bootstrap broker, which is the right one in a cluster of one.
+        if self.is_own_address(node_id, &broker) {
+            return None;
+        }
+        let local = endpoints.local_port(node_id, broker)?;
         Some((Arc::clone(&self.host), local.into()))
     }
 }
@@ -120,6 +135,46 @@ mod tests {
     use super::*;
     use crate::kafka::port::PortRange;
 
+
+    fn observe_address(&self, cluster_id: Option<&str>, node_id: NodeId, host: &str, port: i32) {
+        let Some(broker) = broker_address(node_id, host, port) else {
+            return;
+        };
+        if !self.is_own_address(node_id, &broker)
+            && let Some(id) = cluster_id
+        {
+            self.cluster.observed_brokers.observe(id, node_id, broker);
+        }
+    }
+}
+
+impl ClusterView {
+    /// Returns whether a broker advertises an address of the proxy, and warns of it.
+    fn is_own_address(&self, node_id: NodeId, broker: &HostPort) -> bool {
+        let cluster = &self.cluster;
+        let is_own = cluster
+            .own_listeners
+            .names(&broker.host, broker.port, &self.host);
+        if is_own && let Some(suppressed) = cluster.own_address_named.permit() {
+            tracing::warn!(
+                node_id = node_id.0, %broker, suppressed,
+                "a broker advertises an address of this proxy: clients keep it and may reach \
+                 another broker; give advertised.listeners the broker's own address"
+            );
+        }
+        is_own
+    }
+}
+
+/// Returns the address of a broker in a response. Responses may hold a null broker: node id -1, an
+/// empty host, port -1 or 0.
+fn broker_address(node_id: NodeId, host: &str, port: i32) -> Option<HostPort> {
+    // Ports are i32 on the wire.
+    let port = u16::try_from(port)
+        .ok()
+        .filter(|port| *port != 0 && node_id.0 >= 0 && !host.is_empty())?;
+    let host = host.into();
+    Some(HostPort { host, port })
     fn addressed(broker_ports: PortRange) -> (ClusterView, mpsc::Receiver<OpenedBrokerPort>) {
         let bootstrap = vec!["first:9092".parse().unwrap()];
         let addressed = AddressedCluster {
@@ -165,6 +220,21 @@ mod tests {
             (1, "a", 0),
             (1, "a", -1),
             (1, "a", 70_000),
+    #[tokio::test]
+    async fn address_of_the_proxy_is_kept_and_no_port_opens_for_it() {
+        let (view, mut opened) = addressed(PortRange::Any);
+        let own: std::net::SocketAddr = "127.0.0.1:19092".parse().unwrap();
+        view.cluster.own_listeners.add(own);
+        for name in ["127.0.0.1", "localhost", "sidecar"] {
+            assert_eq!(view.local_address(NodeId(1), name, 19092), None, "{name}");
+        }
+        assert!(opened.try_recv().is_err());
+        assert!(view.local_address(NodeId(1), "127.0.0.1", 9092).is_some());
+        // The port of a broker is an address of the proxy as well.
+        let (_, port) = view.local_address(NodeId(2), "broker", 9092).unwrap();
+        assert_eq!(view.local_address(NodeId(3), "localhost", port), None);
+    }
+
         ] {
             assert_eq!(view.local_address(NodeId(node), host, port), None);
         }

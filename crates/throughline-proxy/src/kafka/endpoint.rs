@@ -14,6 +14,7 @@ use crate::kafka::config::AddressedCluster;
 use crate::kafka::port::{BrokerPort, BrokerPorts, MAX_BROKERS};
 use crate::kafka::target::BrokerTarget;
 use crate::transport::drain::Drain;
+use crate::transport::own_listeners::OwnListeners;
 
 /// Time until a port that could not be opened is tried again. Every response may name the broker.
 const OPEN_RETRY_INTERVAL: Duration = Duration::from_secs(60);
@@ -23,6 +24,7 @@ const OPEN_RETRY_INTERVAL: Duration = Duration::from_secs(60);
 pub(crate) struct EndpointRegistry {
     table: Mutex<EndpointTable>,
     opened: mpsc::Sender<OpenedBrokerPort>,
+    own_listeners: OwnListeners,
     drain: Drain,
 }
 
@@ -59,6 +61,7 @@ impl EndpointRegistry {
     pub(crate) fn new(
         host: IpAddr,
         addressed: &AddressedCluster,
+        own_listeners: OwnListeners,
         drain: &Drain,
     ) -> (Self, mpsc::Receiver<OpenedBrokerPort>) {
         // There is room for every port of a range and for as many brokers outside of it.
@@ -69,10 +72,11 @@ impl EndpointRegistry {
             let bootstrap = addressed.bootstrap.iter().cloned();
             // A drain of its own: it starts as soon as the broker of the port is known.
             let target = Arc::new(BrokerTarget::new(bootstrap, drain.child()));
-            let Ok(port) = listener.local_addr().map(|address| address.port()) else {
+            let Ok(address) = listener.local_addr() else {
                 continue;
             };
-            unassigned.insert(port, Arc::clone(&target));
+            own_listeners.add(address);
+            unassigned.insert(address.port(), Arc::clone(&target));
             // The channel is empty and has room for all ports, so this cannot fail.
             opened
                 .try_send(OpenedBrokerPort { listener, target })
@@ -87,18 +91,19 @@ impl EndpointRegistry {
         let registry = Self {
             table,
             opened,
+            own_listeners,
             drain: drain.clone(),
         };
         (registry, receiver)
     }
 
     /// Returns the local port of a broker, which is assigned when its node id is seen first.
-    pub(crate) fn local_port(&self, node_id: NodeId, host: &str, port: u16) -> Option<u16> {
+    pub(crate) fn local_port(&self, node_id: NodeId, broker: HostPort) -> Option<u16> {
         // The lock is held while a port opens, so that a broker cannot get two of them.
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(endpoint) = table.assigned.get_mut(&node_id) {
             // Metadata is the only sign of a move, and every response with it leads here.
-            endpoint.update(host, port);
+            endpoint.update(node_id, broker);
             return Some(endpoint.port);
         }
         let now = Instant::now();
@@ -106,10 +111,6 @@ impl EndpointRegistry {
         if failed_at.is_some_and(|at| now.saturating_duration_since(*at) < OPEN_RETRY_INTERVAL) {
             return None;
         }
-        let broker = HostPort {
-            host: host.into(),
-            port,
-        };
         match self.assign_port(&mut table, node_id, &broker) {
             Ok(port) => {
                 tracing::info!(node_id = node_id.0, broker = %broker, port, "broker port opened");
@@ -147,7 +148,9 @@ impl EndpointRegistry {
                 (port, target)
             }
             BrokerPort::New(listener) => {
-                let port = listener.local_addr()?.port();
+                let address = listener.local_addr()?;
+                self.own_listeners.add(address);
+                let port = address.port();
                 let target = Arc::new(BrokerTarget::new([broker.clone()], self.drain.clone()));
                 let opened = OpenedBrokerPort {
                     listener,
@@ -173,14 +176,15 @@ impl EndpointRegistry {
 
 impl LocalEndpoint {
     /// Follows a broker whose address has changed.
-    fn update(&mut self, host: &str, port: u16) {
-        if *self.broker.host != *host || self.broker.port != port {
-            self.broker = HostPort {
-                host: host.into(),
-                port,
-            };
-            tracing::info!(broker = %self.broker, port = self.port, "broker address changed");
-            self.target.move_to(self.broker.clone());
+    fn update(&mut self, node_id: NodeId, broker: HostPort) {
+        if self.broker == broker {
+            return;
         }
+        tracing::info!(
+            node_id = node_id.0, previous = %self.broker, %broker, port = self.port,
+            "broker address changed"
+        );
+        self.target.move_to(broker.clone());
+        self.broker = broker;
     }
 }

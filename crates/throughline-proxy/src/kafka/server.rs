@@ -176,7 +176,12 @@ impl KafkaServer {
         let dialed = dialed.map_err(|error| {
             // The client sees what it would see without the proxy: a broker that is down.
             stream::reset_on_close(downstream.tcp());
-            ConnectionSetupError::new(ConnectionFailure::Connect, &error)
+            let failure = if error.is_loop() {
+                ConnectionFailure::Loop
+            } else {
+                ConnectionFailure::Connect
+            };
+            ConnectionSetupError::new(failure, &error)
         })?;
         let endpoints = ConnectionEndpoints {
             client: Some(client.ip()),

@@ -12,7 +12,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::address::HostPort;
-use crate::transport::own_connections::{OwnConnectionGuard, OwnConnections, SocketPair};
+use crate::transport::own_connections::{OwnConnectionGuard, OwnConnections};
+use crate::transport::own_listeners::OwnListeners;
 use crate::transport::stream::{self, MaybeTlsStream};
 use crate::transport::tls::UpstreamTls;
 
@@ -34,6 +35,8 @@ pub(crate) struct UpstreamDialer {
     pub(crate) connect_timeout: Duration,
     pub(crate) own_connections: OwnConnections,
     pub(crate) slow_addresses: SlowAddresses,
+    /// Addresses that are never dialed.
+    pub(crate) own_listeners: OwnListeners,
 }
 
 /// Addresses that did not answer within [`ATTEMPT_DELAY`] lately; they are tried last.
@@ -82,12 +85,25 @@ struct DialFailure {
     source: io::Error,
 }
 
+/// An address of the proxy itself where that of an upstream is expected.
+#[derive(Debug, thiserror::Error)]
+#[error("{0} is an address that this proxy listens on")]
+struct OwnAddressError(SocketAddr);
+
 // === impl DialError ===
 
 impl DialError {
     /// Returns the error of a dial with one candidate.
     pub(crate) fn single(broker: HostPort, source: io::Error) -> Self {
         Self(vec![DialFailure { broker, source }])
+    }
+
+    /// Returns whether a candidate was the proxy itself.
+    pub(crate) fn is_loop(&self) -> bool {
+        let sources = self.0.iter().filter_map(|failure| failure.source.get_ref());
+        sources
+            .into_iter()
+            .any(|source| source.is::<OwnAddressError>())
     }
 }
 
@@ -210,10 +226,16 @@ impl UpstreamDialer {
     }
 
     pub(crate) async fn connect_address(&self, address: SocketAddr) -> io::Result<DialedSocket> {
-        let stream = TcpStream::connect(address).await?;
-        let pair = SocketPair::new(stream.local_addr()?, address);
-        // A loop whose listener accepts before this line is found one round later.
-        let own_guard = self.own_connections.register(pair);
+        if self.own_listeners.contains(address) {
+            return Err(io::Error::other(OwnAddressError(address)));
+        }
+        let (stream, own_guard) = self.own_connections.connect(address)?;
+        let stream = TcpStream::from_std(stream)?;
+        // The socket is writable once the handshake has succeeded or failed (connect(2)).
+        stream.writable().await?;
+        if let Some(error) = stream.take_error()? {
+            return Err(error);
+        }
         stream::configure(&stream);
         Ok(DialedSocket { stream, own_guard })
     }
@@ -326,6 +348,7 @@ mod tests {
             connect_timeout: Duration::from_secs(3),
             own_connections: OwnConnections::default(),
             slow_addresses: SlowAddresses::default(),
+            own_listeners: OwnListeners::default(),
         }
     }
 
@@ -380,5 +403,30 @@ mod tests {
         assert_eq!(alternate_families(vec![a, b, c, d]), [a, d, b, c]);
         assert_eq!(alternate_families(vec![d, a]), [d, a]);
         assert_eq!(alternate_families(Vec::new()), []);
+    }
+
+    #[tokio::test]
+    async fn own_listener_is_not_dialed() {
+        let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
+        let own = listener.local_addr().unwrap();
+        let dialer = dialer();
+        dialer.own_listeners.add(own);
+        // A name: only its lookup shows that it is this machine.
+        let broker = format!("localhost:{}", own.port()).parse().unwrap();
+        let error = dialer
+            .dial(&BrokerCandidates::new([broker]))
+            .await
+            .unwrap_err();
+        assert!(error.is_loop(), "{error}");
+    }
+
+    #[tokio::test]
+    async fn refused_connection_is_an_error() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let closed = listener.local_addr().unwrap();
+        drop(listener);
+        let dialer = dialer();
+        let error = dialer.connect_address(closed).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
     }
 }

@@ -6,8 +6,12 @@
 //! our connections, because the system assigns a port once for each destination.
 
 use std::collections::HashSet;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+
+use rustix::io::Errno;
+use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::address::unmap_ipv4;
 
@@ -44,12 +48,25 @@ impl SocketPair {
 // === impl OwnConnections ===
 
 impl OwnConnections {
-    pub(crate) fn register(&self, pair: SocketPair) -> OwnConnectionGuard {
-        self.with_set(|set| set.insert(pair));
-        OwnConnectionGuard {
-            pair,
-            connections: self.clone(),
-        }
+    /// Begins to connect to an address, without waiting, and registers the connection before
+    /// [`OwnConnections::contains`] can be asked about it.
+    pub(crate) fn connect(
+        &self,
+        address: SocketAddr,
+    ) -> io::Result<(std::net::TcpStream, OwnConnectionGuard)> {
+        let kind = Type::STREAM.nonblocking().cloexec();
+        let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::TCP))?;
+        // On loopback the other end may be accepted within the call of connect, and the local
+        // address does not exist before it. The lock covers both steps.
+        let pair = self.with_set(|set| {
+            begin_connect(&socket, address)?;
+            let local = socket.local_addr()?.as_socket();
+            let pair = SocketPair::new(local.ok_or(io::ErrorKind::Unsupported)?, address);
+            set.insert(pair);
+            io::Result::Ok(pair)
+        })?;
+        let connections = self.clone();
+        Ok((socket.into(), OwnConnectionGuard { pair, connections }))
     }
 
     /// Returns whether an accepted connection was opened by this proxy.
@@ -58,7 +75,7 @@ impl OwnConnections {
     }
 
     fn with_set<T>(&self, apply: impl FnOnce(&mut HashSet<SocketPair>) -> T) -> T {
-        // Held for one operation of the set: every connection of the proxy passes here.
+        // Held for moments: every connection of the proxy passes here.
         apply(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -69,22 +86,54 @@ impl Drop for OwnConnectionGuard {
     }
 }
 
+/// Starts the handshake of a non-blocking socket.
+fn begin_connect(socket: &Socket, address: SocketAddr) -> io::Result<()> {
+    match socket.connect(&address.into()) {
+        Err(error) if error.raw_os_error() == Some(Errno::INPROGRESS.raw_os_error()) => Ok(()),
+        result => result,
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+
     use super::*;
 
     #[test]
     fn client_with_the_local_port_of_an_upstream_connection_is_not_a_loop() {
-        let [port, ours, broker] = ["127.0.0.1:5001", "127.0.0.1:19092", "127.0.0.1:9092"]
-            .map(|text| text.parse().unwrap());
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let broker = listener.local_addr().unwrap();
         let connections = OwnConnections::default();
-        let guard = connections.register(SocketPair::new(port, broker));
+        let (stream, guard) = connections.connect(broker).unwrap();
+        let local = stream.local_addr().unwrap();
+        let other = "127.0.0.1:19092".parse().unwrap();
         assert!(
-            !connections.contains(SocketPair::new(port, ours)),
+            !connections.contains(SocketPair::new(local, other)),
             "the system assigns a port once for each destination"
         );
-        assert!(connections.contains(SocketPair::new(port, broker)));
+        assert!(connections.contains(SocketPair::new(local, broker)));
         drop(guard);
-        assert!(!connections.contains(SocketPair::new(port, broker)));
+        assert!(!connections.contains(SocketPair::new(local, broker)));
+    }
+
+    #[test]
+    fn connection_is_listed_before_its_other_end_can_be_accepted() {
+        const COUNT: usize = 2000;
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let connections = OwnConnections::default();
+        let own = connections.clone();
+        let accepting = std::thread::spawn(move || {
+            let is_listed = |_| {
+                let (stream, client) = listener.accept().unwrap();
+                own.contains(SocketPair::new(client, stream.local_addr().unwrap()))
+            };
+            (0..COUNT).filter(|number| is_listed(*number)).count()
+        });
+        let open: Vec<_> = (0..COUNT)
+            .map(|_| connections.connect(address).unwrap().1)
+            .collect();
+        assert_eq!((accepting.join().unwrap(), open.len()), (COUNT, COUNT));
     }
 }

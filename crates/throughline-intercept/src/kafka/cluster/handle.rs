@@ -40,3 +40,9 @@ pub trait ClusterHandle {
         None
     }
 }
+
+    /// Takes the address of a broker in a response that clients get unmodified. The cluster id is
+    /// that of the response, if it has one.
+    fn observe_address(&self, cluster_id: Option<&str>, node_id: NodeId, host: &str, port: i32) {
+        let _ = (cluster_id, node_id, host, port);
+    }

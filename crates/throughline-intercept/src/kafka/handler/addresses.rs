@@ -8,7 +8,7 @@ use throughline_kafka::api::ApiKey;
 use throughline_kafka::message::cluster::{DescribeClusterResponse, MetadataResponse};
 use throughline_kafka::message::endpoint::NodeEndpoint;
 use throughline_kafka::message::{ApiMessage, BodySplice, ParseOutcome, address};
-use throughline_kafka::wire::{Error, WireField};
+use throughline_kafka::wire::Error;
 
 use super::configs;
 use super::context::HandlerContext;
@@ -24,35 +24,49 @@ pub(super) struct AddressHandler;
 /// Metadata may list many topics.
 const NAMES_CHUNK: usize = 256;
 
-/// Records what a response says about the cluster.
-fn learn<C: ClusterHandle>(
-    context: &HandlerContext<C>,
-    response: &ApiFrame<'_>,
-) -> Result<(), Error> {
-    let (body, version) = (response.body(), response.version);
-    match response.api {
-        ApiKey::METADATA => {
-            if let Some(metadata) = MetadataResponse::parse(body, version)?.parsed() {
-                learn_cluster_id(&context.cluster, metadata.cluster_id);
-                learn_topics(&context.cluster, &metadata);
-            }
-        }
-        ApiKey::DESCRIBE_CLUSTER => {
-            if let Some(cluster) = DescribeClusterResponse::parse(body, version)?.parsed() {
-                learn_cluster_id(&context.cluster, cluster.cluster_id);
-            }
-        }
-        ApiKey::CREATE_TOPICS => configs::learn_created(context, response)?,
-        ApiKey::DESCRIBE_CONFIGS => configs::learn_described(context, response)?,
-        _ => {}
-    }
-    Ok(())
+/// Returns whether the responses of an API consist of addresses of brokers, or begin with them.
+const fn lists_brokers(api: ApiKey) -> bool {
+    matches!(
+        api,
+        ApiKey::METADATA | ApiKey::FIND_COORDINATOR | ApiKey::DESCRIBE_CLUSTER
+    )
 }
 
-fn learn_cluster_id(cluster: &impl ClusterHandle, id: Option<WireField<'_>>) {
-    if let Some(id) = id.and_then(|id| id.text()) {
-        cluster.with_state(|state| state.learn_cluster_id(id));
+/// Records what a response says about the cluster. Returns the cluster id, if the response has one.
+fn learn<'a, C: ClusterHandle>(
+    context: &HandlerContext<C>,
+    response: &ApiFrame<'a>,
+) -> Result<Option<&'a str>, Error> {
+    let (body, version) = (response.body(), response.version);
+    let id = match response.api {
+        ApiKey::METADATA => {
+            let metadata = MetadataResponse::parse(body, version)?.parsed();
+            if let Some(metadata) = &metadata {
+                learn_topics(&context.cluster, metadata);
+            }
+            metadata.and_then(|it| it.cluster_id)
+        }
+        ApiKey::DESCRIBE_CLUSTER => {
+            let cluster = DescribeClusterResponse::parse(body, version)?.parsed();
+            cluster.and_then(|it| it.cluster_id)
+        }
+        ApiKey::CREATE_TOPICS => {
+            configs::learn_created(context, response)?;
+            None
+        }
+        ApiKey::DESCRIBE_CONFIGS => {
+            configs::learn_described(context, response)?;
+            None
+        }
+        _ => None,
+    };
+    let id = id.and_then(|id| id.text());
+    if let Some(id) = id {
+        context
+            .cluster
+            .with_state(|state| state.learn_cluster_id(id));
     }
+    Ok(id)
 }
 
 fn learn_topics(cluster: &impl ClusterHandle, metadata: &MetadataResponse<'_>) {
@@ -92,6 +106,24 @@ fn rewrite(
     Ok(Some(out.into()))
 }
 
+/// Reports the addresses of brokers in a response that does not change.
+fn observe(
+    cluster: &impl ClusterHandle,
+    splice: &mut BodySplice,
+    response: &ApiFrame<'_>,
+    cluster_id: Option<&str>,
+) -> Result<(), Error> {
+    splice.clear();
+    let observe = |broker: &NodeEndpoint<'_>| {
+        let host = broker.host.text()?;
+        cluster.observe_address(cluster_id, broker.node_id, host, broker.port);
+        None::<(&str, i32)>
+    };
+    let (api, version) = (response.api, response.version);
+    let _ = address::rewrite(api, version, response.body(), splice, observe)?;
+    Ok(())
+}
+
 // === impl AddressHandler ===
 
 impl<C: ClusterHandle> Handler<C> for AddressHandler {
@@ -111,19 +143,40 @@ impl<C: ClusterHandle> Handler<C> for AddressHandler {
         _pending: (),
         response: &ApiFrame<'_>,
     ) -> Option<Bytes> {
-        if learn(context, response).is_err() {
-            context.out.skip(SkipReason::Malformed, 0);
-        }
-        // A frame over the size limit has been forwarded, whatever is in it.
-        if !response.is_buffered || !context.cluster.is_addressed() {
-            return None;
-        }
-        let mut scratch = context.take_scratch();
-        let rewritten = rewrite(&context.cluster, &mut scratch.splice, response);
-        context.return_scratch(scratch);
-        rewritten.unwrap_or_else(|_| {
+        let result = Self::read_response(context, response);
+        result.unwrap_or_else(|_| {
             context.out.skip(SkipReason::Malformed, 0);
             None
         })
+    }
+}
+
+impl AddressHandler {
+    /// Learns from a response. Returns the frame to forward in its place, if it changes.
+    fn read_response<C: ClusterHandle>(
+        context: &mut HandlerContext<C>,
+        response: &ApiFrame<'_>,
+    ) -> Result<Option<Bytes>, Error> {
+        let cluster_id = learn(context, response)?;
+        let is_addressed = context.cluster.is_addressed();
+        // A frame over the size limit has been forwarded, whatever is in it. Only responses that
+        // list brokers are read for their addresses where none is replaced.
+        let is_read = if is_addressed {
+            response.is_buffered
+        } else {
+            lists_brokers(response.api)
+        };
+        if !is_read {
+            return Ok(None);
+        }
+        let mut scratch = context.take_scratch();
+        let (cluster, splice) = (&context.cluster, &mut scratch.splice);
+        let rewritten = if is_addressed {
+            rewrite(cluster, splice, response)
+        } else {
+            observe(cluster, splice, response, cluster_id).map(|()| None)
+        };
+        context.return_scratch(scratch);
+        rewritten
     }
 }

@@ -141,6 +141,7 @@ impl<C: ClusterHandle> Connection<C> {
             head.api,
             ApiKey::METADATA
                 | ApiKey::DESCRIBE_CLUSTER
+                | ApiKey::FIND_COORDINATOR
                 | ApiKey::CREATE_TOPICS
                 | ApiKey::DESCRIBE_CONFIGS
         ) {
