@@ -18,6 +18,7 @@
 //!   cluster    knowledge and budgets that connections share, behind the driver's lock
 //! ```
 
+mod client_id;
 mod cluster;
 mod endpoints;
 mod error_code;

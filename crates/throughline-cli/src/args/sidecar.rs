@@ -46,10 +46,11 @@ const PROCESS: &str = "Process";
 pub(crate) const NOT_IN_FILE: [&str; 2] = ["config", "check"];
 
 /// Options that take effect when the file is reloaded; all others need a restart.
-pub(crate) const RELOADABLE: [&str; 14] = [
+pub(crate) const RELOADABLE: [&str; 15] = [
     "trust",
     "routes",
     "service",
+    "strip_client_id",
     "sample",
     "naming",
     "propagation",
@@ -319,6 +320,17 @@ pub(crate) struct SidecarArgs {
         help_heading = SPANS
     )]
     pub(crate) service: Option<String>,
+
+    /// Name services by client.id without what Kafka's clients generate: threads, counters, UUIDs
+    /// (true or false)
+    #[arg(
+        long,
+        env = "THROUGHLINE_SIDECAR_STRIP_CLIENT_ID",
+        default_value = "true",
+        value_name = "BOOL",
+        help_heading = SPANS
+    )]
+    pub(crate) strip_client_id: String,
 
     /// Fraction of new traces to record, from 0 to 1
     ///

@@ -62,7 +62,10 @@ pub enum ServiceNaming {
     /// The service of [`Settings::resource`].
     #[default]
     Fixed,
-    /// A service named after the client id; that of the resource when there is no client id.
+    /// A service named after the application in the client id, without what Kafka's clients
+    /// generate; that of the resource when there is no client id.
+    ByApplication,
+    /// A service named after the whole client id; that of the resource when there is none.
     ByClientId,
 }
 

@@ -66,7 +66,7 @@ impl ConfigParser<'_> {
 
     /// Returns the settings of HTTP, with those of Kafka where both have the same one.
     pub(super) fn http_settings(&mut self, kafka: &kafka::Settings) -> Arc<Settings> {
-        let resource = if kafka.service == ServiceNaming::ByClientId {
+        let resource = if kafka.service != ServiceNaming::Fixed {
             with_unknown_service(&kafka.resource)
         } else {
             Arc::clone(&kafka.resource)

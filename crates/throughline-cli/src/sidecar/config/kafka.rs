@@ -102,10 +102,11 @@ impl ConfigParser<'_> {
             .or_else(|| self.variable("OTEL_SERVICE_NAME"))
             .or(attribute);
         // One sidecar may serve many Kafka clients: then each is a service of its own.
-        let service = if name.is_some() {
-            ServiceNaming::Fixed
-        } else {
-            ServiceNaming::ByClientId
+        let is_stripped = self.boolean("strip_client_id", &self.raw.options.strip_client_id);
+        let service = match (&name, is_stripped) {
+            (Some(_), _) => ServiceNaming::Fixed,
+            (None, true) => ServiceNaming::ByApplication,
+            (None, false) => ServiceNaming::ByClientId,
         };
         let name = name.unwrap_or_else(|| FALLBACK_SERVICE_NAME.to_owned());
         attributes.insert(0, KeyValue::new(SERVICE_NAME, name));

@@ -53,7 +53,7 @@ fn defaults_need_only_the_address_of_a_broker() {
     let settings = &config.proxy.settings;
     assert_eq!(
         (settings.service, &*settings.write),
-        (ServiceNaming::ByClientId, &[Format::W3c][..])
+        (ServiceNaming::ByApplication, &[Format::W3c][..])
     );
     assert_eq!(settings.read.len(), 4);
     assert!(settings.inject && settings.default.settle);
@@ -280,7 +280,7 @@ fn configured_service_name_applies_to_all_spans() {
     );
     assert_eq!(
         of(&[], &[]),
-        (ServiceNaming::ByClientId, "kafka-client".to_owned())
+        (ServiceNaming::ByApplication, "kafka-client".to_owned())
     );
     assert_eq!(
         of(&[], &[attributes]),

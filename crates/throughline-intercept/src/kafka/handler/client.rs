@@ -9,6 +9,7 @@ use throughline_model::convention::SERVICE_NAME;
 use throughline_model::{KeyValue, Resource};
 
 use super::api_frame::ApiFrame;
+use crate::kafka::client_id::application;
 use crate::kafka::{ClientKey, ConnectionEndpoints, ServiceNaming, Settings};
 
 /// Client of a connection, as its requests introduce it.
@@ -73,19 +74,25 @@ impl ClientIdentity {
     /// Derives the resource from the settings and the client id.
     pub(super) fn update_resource(&mut self, settings: &Settings) {
         let base = &settings.resource;
-        self.resource = match (settings.service, &self.key.client_id) {
-            (ServiceNaming::ByClientId, Some(id)) => {
+        let client_id = self.key.client_id.as_deref();
+        let service = match settings.service {
+            ServiceNaming::Fixed => None,
+            ServiceNaming::ByClientId => client_id,
+            ServiceNaming::ByApplication => client_id.map(application),
+        };
+        self.resource = match service {
+            Some(service) => {
                 let others = base.attributes.iter();
                 // Attribute keys of a resource are unique (OpenTelemetry, "Attribute Collections").
                 let others = others.filter(|it| it.key != SERVICE_NAME).cloned();
-                let service = KeyValue::new(SERVICE_NAME, id);
+                let service = KeyValue::new(SERVICE_NAME, service.to_owned());
                 let attributes = std::iter::once(service).chain(others).collect();
                 Arc::new(Resource {
                     attributes,
                     ..Resource::default()
                 })
             }
-            (ServiceNaming::ByClientId | ServiceNaming::Fixed, _) => Arc::clone(base),
+            None => Arc::clone(base),
         };
     }
 }
