@@ -1,6 +1,7 @@
 //! Parses the raw configuration into the typed one: all of it, or every error in it, before a
 //! socket is bound.
 
+mod contradiction;
 mod correlation;
 mod export;
 mod http;
@@ -52,11 +53,11 @@ pub(crate) fn parse(
     let options = &raw.options;
     let limits = ConnectionLimits {
         max_connections: parser.number("connections", &options.connections, MAX_CONNECTIONS),
-        connect_timeout: parser.duration("connect_timeout", &options.connect_timeout),
+        connect_timeout: parser.timeout("connect_timeout", &options.connect_timeout),
         drain_timeout: parser.duration("drain", &options.drain),
     };
     let capacity = ClusterCapacity {
-        max_held_bytes: parser.byte_size("memory", &options.memory),
+        max_held_bytes: parser.memory(),
         max_spans_per_second: parser.number(
             "max_spans_per_second",
             &options.max_spans_per_second,
@@ -65,6 +66,8 @@ pub(crate) fn parse(
         ..ClusterCapacity::default()
     };
     let settings = parser.kafka_settings();
+    parser.contradicting_limits(&settings, capacity.max_held_bytes);
+    parser.options_without_effect();
     // The order of these lines is that of the errors in the message.
     let export = parser.export();
     let log_filter = parser.log_filter();
@@ -97,6 +100,9 @@ pub(crate) fn parse_tracing_settings(
 ) -> Result<TracingSettings, Vec<String>> {
     let mut parser = ConfigParser::new(raw, environment);
     let kafka = parser.kafka_settings();
+    // An error in the memory itself is one of an option that a reload does not change.
+    let max_held_bytes = parser.memory();
+    parser.contradicting_limits(&kafka, max_held_bytes);
     let http = parser.http_settings(&kafka);
     parser.finish(TracingSettings { kafka, http })
 }

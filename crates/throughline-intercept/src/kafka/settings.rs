@@ -25,7 +25,7 @@ pub struct Settings {
     /// Share of the traces that begin here to record, from 0.0 to 1.0. A record that carries a
     /// context follows the decision in it.
     pub sample_ratio: f64,
-    /// Main switch for injection: when off, no record is changed.
+    /// Main switch for injection: when off, no record is changed, in neither direction.
     pub inject: bool,
     /// Whether a record that is not sampled gets a context that says so. Without one the next hop
     /// begins a trace of its own.
@@ -157,7 +157,7 @@ impl Settings {
 
     /// Returns whether any record may be patched on its way to a consumer.
     pub(super) fn patches_any(&self) -> bool {
-        self.any_topic(|topic| topic.deliver == DeliveryMode::Patch)
+        self.inject && self.any_topic(|topic| topic.deliver == DeliveryMode::Patch)
     }
 
     /// Returns whether any commit may have a span.

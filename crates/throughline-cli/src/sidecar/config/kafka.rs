@@ -13,6 +13,7 @@ use throughline_model::environment::EnvironmentReader;
 use throughline_model::{KeyValue, Resource};
 
 use super::parser::ConfigParser;
+use crate::byte_size;
 use crate::sidecar::raw_config::RESOURCE_ATTRIBUTES;
 
 const NAMING_VALUES: [(&str, SpanNaming); 2] = [
@@ -62,7 +63,7 @@ impl ConfigParser<'_> {
         // opentracing-kafka-client has no spans for commits, so its naming turns them off.
         let default = self.default_topic(naming);
         let limits = SessionLimits {
-            max_frame_bytes: self.byte_size("max_frame", &options.max_frame),
+            max_frame_bytes: self.max_frame(),
             ..SessionLimits::default()
         };
         Arc::new(Settings {
@@ -80,6 +81,20 @@ impl ConfigParser<'_> {
             limits,
             ..Settings::default()
         })
+    }
+
+    /// Returns the memory for frames of all connections, in bytes.
+    pub(super) fn memory(&mut self) -> usize {
+        self.byte_size("memory", &self.raw.options.memory)
+    }
+
+    /// Returns the maximum size of a frame: by default at most the whole memory for frames.
+    fn max_frame(&mut self) -> usize {
+        let max_frame = self.byte_size("max_frame", &self.raw.options.max_frame);
+        match byte_size::parse(&self.raw.options.memory) {
+            Some(memory) if !self.raw.is_set("max_frame") => max_frame.min(memory),
+            _ => max_frame,
+        }
     }
 
     /// Returns the resource of the spans: the configured service, else one for each client.

@@ -67,14 +67,24 @@ impl<'a> ConfigParser<'a> {
         })
     }
 
+    /// Parses a duration after which something fails.
+    pub(super) fn timeout(&mut self, key: &str, text: &str) -> Duration {
+        if duration::parse(text) == Some(0) {
+            self.error(key, "must not be 0; it would expire at once");
+        }
+        self.duration(key, text)
+    }
+
+    /// Parses a size, which is not 0.
     pub(super) fn byte_size(&mut self, key: &str, text: &str) -> usize {
-        byte_size::parse(text).unwrap_or_else(|| {
-            self.error(
-                key,
-                &format!("{text:?} is not a size; write it as 64MiB or 1GiB"),
-            );
-            0
-        })
+        let parsed = byte_size::parse(text);
+        let error = match parsed {
+            Some(0) => "must not be 0; write it as 64MiB or 1GiB".to_owned(),
+            Some(size) => return size,
+            None => format!("{text:?} is not a size; write it as 64MiB or 1GiB"),
+        };
+        self.error(key, &error);
+        0
     }
 
     /// Parses a number from 1 to `max`.

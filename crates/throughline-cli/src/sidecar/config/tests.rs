@@ -478,3 +478,78 @@ fn http_takes_its_settings_from_kafka() {
     );
     assert!(other.write.is_empty() && !other.request_id);
 }
+
+#[test]
+fn contradicting_options_are_rejected() {
+    let kafka = ["--kafka", "a:1"];
+    let http = ["--inbound", "8080"];
+    let cases: [(&[&str], &[&str], &[&str]); 8] = [
+        (
+            &kafka,
+            &["--max-frame", "1GiB", "--memory", "10MiB"],
+            &["--max-frame is larger than --memory"],
+        ),
+        (&kafka, &["--memory", "0"], &["--memory must not be 0"]),
+        (
+            &kafka,
+            &["--max-frame", "0"],
+            &["--max-frame must not be 0"],
+        ),
+        (
+            &kafka,
+            &["--topics", "[{topic: a, max_message_bytes: 100000000}]"],
+            &["--topics max_message_bytes 100000000 is larger than --max-frame"],
+        ),
+        (
+            &kafka,
+            &["--connect-timeout", "0s"],
+            &["--connect-timeout must not be 0"],
+        ),
+        (
+            &kafka,
+            &["--listen-inbound", "off"],
+            &["--listen-inbound has no effect"],
+        ),
+        (
+            &http,
+            &["--advertise", "a"],
+            &["--advertise has no effect without --kafka"],
+        ),
+        (
+            &http,
+            &["--state-dir", "/tmp", "--broker-ports", "any"],
+            &["--broker-ports has no effect", "--state-dir has no effect"],
+        ),
+    ];
+    for (mode, options, expected) in cases {
+        let errors = parse_with(&[mode, options].concat(), &[]).unwrap_err();
+        assert_eq!(errors.len(), expected.len(), "{errors:?}");
+        for (error, expected) in errors.iter().zip(expected) {
+            assert!(error.starts_with(expected), "{error}");
+        }
+    }
+}
+
+#[test]
+fn default_frame_size_is_within_the_memory() {
+    let of = |options: &[&str]| {
+        let config = parse_with(&[&["--kafka", "a:1"], options].concat(), &[]).unwrap();
+        config.proxy.settings.limits.max_frame_bytes
+    };
+    assert_eq!(of(&[]), 64 << 20);
+    assert_eq!(of(&["--memory", "10MiB"]), 10 << 20);
+    assert_eq!(of(&["--memory", "1GiB", "--max-frame", "1GiB"]), 1 << 30);
+}
+
+#[test]
+fn client_ids_name_services_without_what_is_generated_unless_switched_off() {
+    let of = |options: &[&str]| {
+        let config = parse_with(&[&["--kafka", "a:1"], options].concat(), &[]).unwrap();
+        config.proxy.settings.service
+    };
+    assert_eq!(of(&[]), ServiceNaming::ByApplication);
+    assert_eq!(
+        of(&["--strip-client-id", "false"]),
+        ServiceNaming::ByClientId
+    );
+}

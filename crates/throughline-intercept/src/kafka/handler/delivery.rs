@@ -119,7 +119,7 @@ impl PartitionDelivery {
             times,
             relation: settings.relation,
             settle: settings.settle,
-            patch: settings.deliver == DeliveryMode::Patch,
+            patch: context.settings.inject && settings.deliver == DeliveryMode::Patch,
             links_only: 0,
             high_watermark: None,
             redelivered_before: Offset(i64::MIN),
