@@ -176,7 +176,7 @@ impl DetectionMetrics {
         }
     }
 
-    fn connection_detected(&self, direction: Direction, protocol: DetectedProtocol) {
+    pub(crate) fn connection_detected(&self, direction: Direction, protocol: DetectedProtocol) {
         let labels = DetectionLabels {
             direction: direction.label(),
             protocol: protocol.label(),
