@@ -10,7 +10,7 @@
 mod support;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::produce_request::{
@@ -251,6 +251,11 @@ async fn slow_reader_delays_no_other_connection() {
 
 /// Returns a Produce request with one record.
 fn produce_request(correlation: i32) -> Vec<u8> {
+    produce_request_of(correlation, Bytes::from_static(b"value"), Compression::None)
+}
+
+/// Returns a Produce request with one record of this value.
+fn produce_request_of(correlation: i32, value: Bytes, compression: Compression) -> Vec<u8> {
     let record = Record {
         transactional: false,
         control: false,
@@ -262,14 +267,14 @@ fn produce_request(correlation: i32) -> Vec<u8> {
         sequence: -1,
         offset: 0,
         key: None,
-        value: Some(Bytes::from_static(b"value")),
+        value: Some(value),
         headers: [].into_iter().collect(),
         delete_horizon: false,
     };
     let mut records = BytesMut::new();
     let options = RecordEncodeOptions {
         version: 2,
-        compression: Compression::None,
+        compression,
     };
     RecordBatchEncoder::encode(&mut records, [&record], &options).unwrap();
     let partition = PartitionProduceData::default()
@@ -383,4 +388,55 @@ async fn panic_closes_one_connection_and_is_counted() {
         .until_metric("throughline_kafka_connections_open 1")
         .await;
     round_trip(&mut other, 2, b"after").await;
+}
+
+/// Returns the time that a request with a large compressed batch took through the proxy, and the
+/// longest time of a small request on another connection meanwhile.
+async fn race_large_and_small(proxy: &Running, large: &[u8]) -> (Duration, Duration) {
+    let (mut slow, mut fast) = (proxy.connect().await, proxy.connect().await);
+    round_trip(&mut slow, 1, b"x").await;
+    round_trip(&mut fast, 1, b"x").await;
+    slow.write_all(large).await.unwrap();
+    let begin = Instant::now();
+    let answered = tokio::spawn(async move {
+        within(read_frame(&mut slow)).await.unwrap();
+        begin.elapsed()
+    });
+    let mut longest = Duration::ZERO;
+    for correlation in 2.. {
+        let sent = Instant::now();
+        round_trip(&mut fast, correlation, b"x").await;
+        longest = longest.max(sent.elapsed());
+        if answered.is_finished() {
+            break;
+        }
+    }
+    (answered.await.unwrap(), longest)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn recompression_on_one_connection_delays_no_other() {
+    const ATTEMPTS: usize = 10;
+    let proxy = Running::start(config(vec![before(&[echo_broker().await])])).await;
+    // Hexadecimal digits of a generator: neither constant nor incompressible.
+    let mut state = 1u64;
+    let digits = std::iter::repeat_with(|| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        b"0123456789abcdef"[usize::try_from(state >> 60).unwrap()]
+    });
+    let value: Bytes = digits.take(1 << 20).collect();
+    let large = produce_request_of(2, value, Compression::Gzip);
+    let mut races = Vec::new();
+    // A busy machine may stop the only worker for a while; a proxy that recompresses on it never
+    // comes close.
+    for _ in 0..ATTEMPTS {
+        let (large, small) = race_large_and_small(&proxy, &large).await;
+        if small < large / 3 {
+            return;
+        }
+        races.push((large, small));
+    }
+    panic!("small requests waited for the large one: {races:?}");
 }

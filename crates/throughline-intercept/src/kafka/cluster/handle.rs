@@ -14,6 +14,12 @@ pub trait ClusterHandle {
     /// moments and never nest calls.
     fn with_state<T>(&self, operation: impl FnOnce(&mut ClusterState) -> T) -> T;
 
+    /// Runs work that takes long, such as decompressing megabytes, where it delays no other
+    /// connection. The order within the connection is kept: the call returns when it is done.
+    fn run_long<T>(work: impl FnOnce() -> T) -> T {
+        work()
+    }
+
     /// Returns the extractor of correlation tokens, if there is a correlator: all clients belong to
     /// one process. Tokens are extracted without the lock of the correlator.
     fn token_extractor(&self) -> Option<&TokenExtractor> {
@@ -39,10 +45,10 @@ pub trait ClusterHandle {
         let _ = (node_id, host, port);
         None
     }
-}
 
     /// Takes the address of a broker in a response that clients get unmodified. The cluster id is
     /// that of the response, if it has one.
     fn observe_address(&self, cluster_id: Option<&str>, node_id: NodeId, host: &str, port: i32) {
         let _ = (cluster_id, node_id, host, port);
     }
+}

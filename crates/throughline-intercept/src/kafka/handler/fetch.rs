@@ -20,6 +20,7 @@ use super::correlation::{self, PartitionSource};
 use super::delivery::{DeliveryTimes, PartitionDelivery};
 use super::message::{ApiFrame, Handler, RequestDecision};
 use super::selection::{AbortedTransactions, RecordSelection};
+use super::workload::{RecordWork, Workload};
 use crate::Timestamp;
 use crate::kafka::cluster::{
     BatchReader, ClientPartition, ClusterHandle, FetchSessionKey, FetchedPartition, Scratch,
@@ -222,12 +223,30 @@ impl FetchHandler {
         response: &ApiFrame<'a>,
         request: FetchOptions,
     ) -> Vec<RecordSetPatch<'a>> {
-        let mut patches = Vec::new();
         let outcome = FetchResponse::parse(response.body(), response.version);
         let Ok(ParseOutcome::Parsed(fetch)) = outcome else {
             context.out.skip(SkipReason::Malformed, 0);
-            return patches;
+            return Vec::new();
         };
+        let mut workload = Workload::new(RecordWork::Read);
+        let topics = fetch.topics.iter();
+        let partitions = topics.flat_map(|topic| topic.partitions.iter());
+        for records in partitions.filter_map(|partition| partition.records) {
+            workload.add(records.bytes());
+        }
+        workload.run::<C, _>(|| self.read_records(context, reader, response, request, &fetch))
+    }
+
+    /// Reads the records of all partitions.
+    fn read_records<'a, C: ClusterHandle>(
+        &mut self,
+        context: &mut HandlerContext<C>,
+        reader: &mut BatchReader,
+        response: &ApiFrame<'a>,
+        request: FetchOptions,
+        fetch: &FetchResponse<'a>,
+    ) -> Vec<RecordSetPatch<'a>> {
+        let mut patches = Vec::new();
         let max_partitions = context.settings.limits.max_partitions;
         let times = DeliveryTimes::of(response);
         self.session.set_id(fetch.session_id);
@@ -310,7 +329,11 @@ impl FetchHandler {
         if patches.is_empty() || !response.is_buffered {
             return None;
         }
-        patch::apply(context, scratch, response, &patches)
+        let mut workload = Workload::new(RecordWork::Change);
+        for patch in &patches {
+            workload.add(patch.records.bytes());
+        }
+        workload.run::<C, _>(|| patch::apply(context, scratch, response, &patches))
     }
 }
 

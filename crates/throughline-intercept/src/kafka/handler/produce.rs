@@ -22,6 +22,7 @@ use self::pending::{PendingPartition, ProduceResult};
 use self::retry::AnsweredBatches;
 use super::context::HandlerContext;
 use super::message::{ApiFrame, Handler, RequestDecision};
+use super::workload::{RecordWork, Workload};
 use crate::Timestamp;
 use crate::kafka::cluster::TopicBatchLimits;
 use crate::kafka::cluster::{ClusterHandle, Scratch};
@@ -53,12 +54,37 @@ fn read_request<C: ClusterHandle>(
         return Ok(ParseOutcome::UnsupportedVersion);
     };
     let mut pending = PendingProduce::new(request.first_byte);
-    let may_be_retry = context.cluster.with_state(|state| state.has_attempts());
+    let mut workload = Workload::new(if request.is_buffered {
+        RecordWork::Change
+    } else {
+        RecordWork::Read
+    });
+    let topics = produce.topics.iter();
+    let partitions = topics.flat_map(|topic| topic.partitions.iter());
+    for records in partitions.filter_map(|partition| partition.records) {
+        workload.add(records.bytes());
+    }
     if produce.acks == 0 && request.is_buffered {
         // Without a response nobody would learn that the change was refused.
         let acks = 1i16.to_be_bytes();
         scratch.splice.replace(produce.acks_range.clone(), &acks)?;
     }
+    workload.run::<C, _>(|| read_batches(context, scratch, request, &produce, &mut pending))?;
+    Ok(ParseOutcome::Parsed(ReadProduce {
+        pending,
+        acks: produce.acks,
+    }))
+}
+
+/// Reads the batches of a request.
+fn read_batches<C: ClusterHandle>(
+    context: &mut HandlerContext<C>,
+    scratch: &mut Scratch,
+    request: &ApiFrame<'_>,
+    produce: &ProduceRequest<'_>,
+    pending: &mut PendingProduce,
+) -> Result<(), Error> {
+    let may_be_retry = context.cluster.with_state(|state| state.has_attempts());
     for topic in &produce.topics {
         let Some(key) = context.topics.key(&topic.topic) else {
             continue;
@@ -90,10 +116,7 @@ fn read_request<C: ClusterHandle>(
             pending.partitions.push_back(partition);
         }
     }
-    Ok(ParseOutcome::Parsed(ReadProduce {
-        pending,
-        acks: produce.acks,
-    }))
+    Ok(())
 }
 
 /// Returns the batch of a partition: since v3 there is exactly one. The broker rejects anything

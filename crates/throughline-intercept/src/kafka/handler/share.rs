@@ -21,6 +21,7 @@ use super::delivery::{DeliveryTimes, PartitionDelivery};
 use super::message::{ApiFrame, Handler, RequestDecision};
 use super::selection::RecordSelection;
 use super::settlement::Settlement;
+use super::workload::{RecordWork, Workload};
 use crate::Timestamp;
 use crate::kafka::cluster::{BatchReader, ClusterHandle, MemberSign, SettledOffsets};
 use crate::kafka::topic::{PartitionKey, TopicKey};
@@ -150,7 +151,24 @@ fn read_fetch_response<C: ClusterHandle>(
         }
         pending.settle(context, &rejected, response.last_byte);
     }
-    let (times, group) = (DeliveryTimes::of(response), context.client.group.clone());
+    let mut workload = Workload::new(RecordWork::Read);
+    let topics = fetch.topics.iter();
+    let partitions = topics.flat_map(|topic| topic.partitions.iter());
+    for records in partitions.filter_map(|partition| partition.records) {
+        workload.add(records.bytes());
+    }
+    let times = DeliveryTimes::of(response);
+    workload.run::<C, _>(|| read_acquired(context, reader, &fetch, times));
+}
+
+/// Reads the records that the client acquired.
+fn read_acquired<C: ClusterHandle>(
+    context: &mut HandlerContext<C>,
+    reader: &mut BatchReader,
+    fetch: &ShareFetchResponse<'_>,
+    times: DeliveryTimes,
+) {
+    let group = context.client.group.clone();
     for topic in &fetch.topics {
         let name = context.topic_name(&TopicKey::Id(topic.topic_id));
         for partition in &topic.partitions {
