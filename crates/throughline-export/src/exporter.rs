@@ -1,10 +1,15 @@
-//! The exporter as a whole: the sink, the queue, and the task that sends.
+//! The exporter as a whole: the sink, the queue, and the thread that sends.
+//!
+//! Spans are encoded and sent by a thread with a runtime of its own. On a worker of the caller's
+//! runtime a batch would delay, by a millisecond, the connections that the worker serves.
 
 use std::sync::Arc;
 use std::time::Duration;
+use std::{io, thread};
 
 use throughline_model::{SinkFull, Span, SpanSink};
-use tokio::task::JoinHandle;
+use tokio::runtime;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::client::OtlpClient;
@@ -16,13 +21,29 @@ use crate::response::ExportOutcome;
 use crate::retry::RetryBackoff;
 use crate::tls;
 
+/// The name of the sending thread; systems show at most 15 bytes of it.
+const THREAD_NAME: &str = "span-export";
+
 /// A background exporter of spans to a collector. Share it in an [`Arc`].
 ///
 /// Ends with [`Exporter::shutdown`]; dropped without it, it ends at once and loses queued spans.
 #[derive(Debug)]
 pub struct Exporter {
     queue: Arc<SpanQueue>,
-    task: JoinHandle<()>,
+    /// Ends the thread, which holds a receiver as long as it runs.
+    stop: watch::Sender<bool>,
+}
+
+/// The reason why an exporter cannot start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The certificates are invalid.
+    #[error(transparent)]
+    Tls(#[from] tls::Error),
+    /// The system has no thread, or no descriptors, left.
+    #[error("cannot start the thread that sends spans; raise the limits of the process")]
+    Thread(#[from] io::Error),
 }
 
 /// The task that sends batches, one at a time.
@@ -36,14 +57,12 @@ struct ExportTask {
 // === impl Exporter ===
 
 impl Exporter {
-    /// Starts the exporter on the runtime of the caller. It connects when the first span arrives.
+    /// Starts the exporter on a thread of its own. It connects when the first span arrives. Log
+    /// lines go to the subscriber of the caller.
     ///
     /// # Errors
-    /// When the certificates are invalid.
-    ///
-    /// # Panics
-    /// Outside of a tokio runtime with time and IO.
-    pub fn start(config: &Config) -> Result<Self, tls::Error> {
+    /// When the certificates are invalid, or the thread cannot be started.
+    pub fn start(config: &Config) -> Result<Self, StartError> {
         let client = OtlpClient::build(config)?;
         let queue = Arc::new(SpanQueue::new(config.batch));
         let health = CollectorHealth::new(config.endpoint.to_string());
@@ -53,10 +72,25 @@ impl Exporter {
             retry: config.retry,
             health,
         };
-        Ok(Self {
-            queue,
-            task: tokio::spawn(task.run()),
-        })
+        let runtime = runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let (stop, mut stopped) = watch::channel(false);
+        let log = tracing::dispatcher::get_default(Clone::clone);
+        let run = move || {
+            let _log = tracing::dispatcher::set_default(&log);
+            runtime.block_on(async {
+                tokio::select! {
+                    () = task.run() => {}
+                    // Also at the drop of the exporter: the channel is closed then.
+                    _ = stopped.wait_for(|stopped| *stopped) => {}
+                }
+            });
+        };
+        thread::Builder::new()
+            .name(THREAD_NAME.to_owned())
+            .spawn(run)?;
+        Ok(Self { queue, stop })
     }
 
     /// Returns the counters.
@@ -82,7 +116,8 @@ impl Exporter {
         self.queue.close();
         let is_complete = self.flush(timeout).await;
         // The task must not take another batch while the remaining spans are counted as dropped.
-        self.task.abort();
+        self.stop.send_replace(true);
+        self.stop.closed().await;
         self.queue.abandon();
         is_complete
     }
@@ -90,13 +125,15 @@ impl Exporter {
 
 impl SpanSink for Exporter {
     fn try_send(&self, span: Span) -> Result<(), SinkFull> {
-        self.queue.push(span)
+        let mut spans = std::iter::once(span);
+        match self.queue.push_all(&mut spans) {
+            0 => Ok(()),
+            _ => Err(SinkFull),
+        }
     }
-}
 
-impl Drop for Exporter {
-    fn drop(&mut self) {
-        self.task.abort();
+    fn try_send_all(&self, spans: &mut dyn Iterator<Item = Span>) -> usize {
+        self.queue.push_all(spans)
     }
 }
 

@@ -30,5 +30,5 @@ pub use config::{
     TlsSettings,
 };
 pub use counts::{DroppedSpans, ExportCounts};
-pub use exporter::Exporter;
+pub use exporter::{Exporter, StartError};
 pub use tls::Error as TlsError;

@@ -1,13 +1,14 @@
 //! The bounded queue between the producers of spans and the task that sends them.
 //!
-//! A span costs its producer one short lock and no wait: a full queue drops it and counts it.
+//! A handful of spans costs their producer one short lock and no wait: a full queue drops and counts
+//! what does not fit.
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use throughline_model::{SinkFull, Span};
+use throughline_model::Span;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
@@ -15,12 +16,15 @@ use crate::config::BatchSettings;
 use crate::counts::{ExportCounters, ExportCounts, add};
 use crate::span_size;
 
+/// The most spans that are queued under one lock.
+const PUSH_CHUNK: usize = 64;
+
 /// The queued spans, and the counters of those before them.
 #[derive(Debug)]
 pub(crate) struct SpanQueue {
     settings: BatchSettings,
     state: Mutex<State>,
-    /// Wakes the sending task: for a first span, a full batch, a flush, or the end.
+    /// Wakes the sending task: for a full batch, a flush, the end, or a first span after a pause.
     wake: Notify,
     /// Number of admitted spans that were sent or dropped since. Spans complete in their order.
     completed: watch::Sender<u64>,
@@ -38,17 +42,31 @@ struct State {
     /// Number of flushes, the closing of the queue included.
     flush_requests: u64,
     is_closed: bool,
+    /// The sending task waits for a first span without a timer.
+    is_task_idle: bool,
 }
 
 /// The state of the queue for the sending task.
 enum BatchReadiness {
     /// A batch is due, and taken.
     Ready(Vec<Span>),
-    /// A batch that is not full is due at this time.
+    /// What is in the queue at this time is due.
     WaitUntil(Instant),
-    Empty,
+    /// Empty for a whole delay: the next span wakes the task.
+    Idle,
     /// Empty and closed.
     Finished,
+}
+
+// === impl State ===
+
+impl State {
+    /// Returns whether another span of this size fits. Both limits count: many small spans cost
+    /// bookkeeping, few large ones memory.
+    fn has_room(&self, bytes: usize, settings: &BatchSettings) -> bool {
+        self.spans.len() < settings.max_queue_spans
+            && self.bytes.saturating_add(bytes) <= settings.max_queue_bytes
+    }
 }
 
 // === impl SpanQueue ===
@@ -65,42 +83,69 @@ impl SpanQueue {
         }
     }
 
-    /// Queues a span, or drops and counts it.
-    pub(crate) fn push(&self, span: Span) -> Result<(), SinkFull> {
-        let bytes = span_size::bytes_of(&span);
+    /// Queues spans, and drops and counts those that do not fit. Returns their number. The lock is
+    /// held while a handful of spans is taken from the iterator.
+    pub(crate) fn push_all(&self, spans: &mut dyn Iterator<Item = Span>) -> usize {
+        let mut spans = spans.peekable();
+        let mut dropped = 0;
+        while spans.peek().is_some() {
+            dropped += self.push_chunk(&mut spans.by_ref().take(PUSH_CHUNK));
+        }
+        dropped
+    }
+
+    fn push_chunk(&self, spans: &mut impl Iterator<Item = Span>) -> usize {
+        let full = self.settings.max_batch_spans;
+        let mut rejected = Vec::new();
         let mut state = self.state();
-        if state.is_closed {
-            add(&self.counters.shutdown, 1);
-            return Err(SinkFull);
+        let was_filled = state.spans.len() >= full;
+        for span in spans {
+            let bytes = span_size::bytes_of(&span);
+            if state.is_closed || !state.has_room(bytes, &self.settings) {
+                // Freed behind the lock.
+                rejected.push(span);
+                continue;
+            }
+            state.spans.push_back((span, bytes));
+            state.bytes += bytes;
+            state.admitted += 1;
         }
-        // Both limits: many small spans cost bookkeeping, few large ones memory.
-        if state.spans.len() >= self.settings.max_queue_spans
-            || state.bytes.saturating_add(bytes) > self.settings.max_queue_bytes
-        {
-            add(&self.counters.queue_full, 1);
-            return Err(SinkFull);
+        // Waking the task is a system call on the thread that makes spans. Between two batches the
+        // task comes by itself, after the delay.
+        let is_filled = !was_filled && state.spans.len() >= full;
+        let is_awaited = state.is_task_idle && !state.spans.is_empty();
+        if is_awaited {
+            state.is_task_idle = false;
         }
-        state.spans.push_back((span, bytes));
-        state.bytes += bytes;
-        state.admitted += 1;
-        let waiting = state.spans.len();
+        let counter = if state.is_closed {
+            &self.counters.shutdown
+        } else {
+            &self.counters.queue_full
+        };
         drop(state);
-        // Only these two change the task's plan; waking it for every span would cost a switch each.
-        if waiting == 1 || waiting == self.settings.max_batch_spans {
+        if is_filled || is_awaited {
             self.wake.notify_one();
         }
-        Ok(())
+        add(counter, u64::try_from(rejected.len()).unwrap_or(u64::MAX));
+        rejected.len()
     }
 
     /// Waits until a batch is due: it is full, its first span has waited for the delay, or a flush
     /// was requested. Returns [`None`] when the queue is closed and empty.
+    ///
+    /// The queue is looked at once per delay, as long as there are spans: the producers need not
+    /// wake the task then.
     pub(crate) async fn next_batch(&self) -> Option<Vec<Span>> {
-        let mut due = None;
+        let mut due = Instant::now() + self.settings.delay;
         loop {
-            match self.readiness(&mut due) {
+            match self.readiness(due) {
                 BatchReadiness::Ready(batch) => return Some(batch),
                 BatchReadiness::Finished => return None,
-                BatchReadiness::Empty => self.wake.notified().await,
+                BatchReadiness::Idle => {
+                    self.wake.notified().await;
+                    // The delay of the first span in the batch counts from here.
+                    due = Instant::now() + self.settings.delay;
+                }
                 BatchReadiness::WaitUntil(due) => tokio::select! {
                     () = self.wake.notified() => {}
                     () = tokio::time::sleep_until(due) => {}
@@ -109,19 +154,20 @@ impl SpanQueue {
         }
     }
 
-    /// Returns whether a batch is due now. `due` is set when the first span is seen.
-    fn readiness(&self, due: &mut Option<Instant>) -> BatchReadiness {
+    /// Returns whether a batch is due, at this time or before it.
+    fn readiness(&self, due: Instant) -> BatchReadiness {
         let mut state = self.state();
-        if state.spans.is_empty() {
-            return if state.is_closed {
-                BatchReadiness::Finished
-            } else {
-                BatchReadiness::Empty
-            };
-        }
         let now = Instant::now();
-        // The delay of the first span in the batch decides, so that no span waits longer.
-        let due = *due.get_or_insert(now + self.settings.delay);
+        if state.spans.is_empty() {
+            if state.is_closed {
+                return BatchReadiness::Finished;
+            }
+            if due > now {
+                return BatchReadiness::WaitUntil(due);
+            }
+            state.is_task_idle = true;
+            return BatchReadiness::Idle;
+        }
         let is_flushing = state.is_closed || *self.completed.borrow() < state.flush_until;
         if is_flushing || state.spans.len() >= self.settings.max_batch_spans || due <= now {
             return BatchReadiness::Ready(self.take(&mut state));

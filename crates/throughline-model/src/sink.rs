@@ -11,6 +11,12 @@ pub trait SpanSink: Send + Sync {
     /// # Errors
     /// When the sink is full; it has counted the span as dropped.
     fn try_send(&self, span: Span) -> Result<(), SinkFull>;
+
+    /// Takes spans one by one, as [`SpanSink::try_send`] does. Returns the number of dropped ones.
+    /// A sink may hold a lock meanwhile: the iterator only hands out spans that exist already.
+    fn try_send_all(&self, spans: &mut dyn Iterator<Item = Span>) -> usize {
+        spans.filter_map(|span| self.try_send(span).err()).count()
+    }
 }
 
 /// The error of a sink that had no room: the span is dropped and counted.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use throughline_model::{
-    DroppedCounts, KeyValue, Resource, Scope, SpanId, SpanKind, Status, TraceId,
+    DroppedCounts, KeyValue, Resource, Scope, SinkFull, SpanId, SpanKind, Status, TraceId,
 };
 
 use super::*;
@@ -36,6 +36,15 @@ const LIMITS: BatchSettings = BatchSettings {
     max_batch_spans: 4,
     delay: Duration::from_secs(3),
 };
+
+impl SpanQueue {
+    fn push(&self, span: Span) -> Result<(), SinkFull> {
+        match self.push_all(&mut std::iter::once(span)) {
+            0 => Ok(()),
+            _ => Err(SinkFull),
+        }
+    }
+}
 
 fn queue_of(spans: usize) -> SpanQueue {
     let queue = SpanQueue::new(LIMITS);

@@ -49,12 +49,9 @@ impl AbandonedSpanSweeper {
             spans.take(SPANS_CHUNK).collect()
         });
         let count = spans.len();
-        for span in spans {
-            self.server.reporter.metrics.spans.inc();
-            if self.server.sink.try_send(span).is_err() {
-                self.server.reporter.span_dropped();
-            }
-        }
+        let dropped = self.server.sink.try_send_all(&mut spans.into_iter());
+        let made = u64::try_from(count).unwrap_or(u64::MAX);
+        self.server.reporter.spans_made(made, dropped);
         count
     }
 }

@@ -209,19 +209,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ConnectionDriver<S> {
         while let Some((side, bytes)) = self.session.poll_transmit() {
             self.end_mut(side).queue(bytes);
         }
-        while let Some(span) = self.session.poll_span() {
-            self.reporter.metrics.spans.inc();
-            // The sink never blocks: the data path does not wait for tracing.
-            if self.sink.try_send(span).is_err() {
-                self.reporter.span_dropped();
-            }
-        }
+        self.send_spans();
         while let Some(event) = self.session.poll_event() {
             self.reporter.session_event(&event);
         }
         if self.is_broker_close_due && !self.session.may_send_requests() {
             self.is_broker_close_due = false;
             self.end_mut(Side::Broker).close_after_writes();
+        }
+    }
+
+    fn send_spans(&mut self) {
+        let session = &mut self.session;
+        let mut made = 0;
+        let spans = std::iter::from_fn(|| session.poll_span());
+        // The sink never blocks: the data path does not wait for tracing.
+        let dropped = self.sink.try_send_all(&mut spans.inspect(|_| made += 1));
+        if made > 0 {
+            self.reporter.spans_made(made, dropped);
         }
     }
 

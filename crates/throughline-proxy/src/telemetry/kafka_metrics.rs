@@ -291,11 +291,11 @@ impl KafkaMetrics {
             .inc_by(spans.into());
     }
 
-    /// Counts a span that the exporter's queue had no room for.
-    pub(crate) fn span_queue_full(&self) {
+    /// Counts spans that the exporter's queue had no room for.
+    pub(crate) fn span_queue_full(&self, spans: usize) {
         self.spans_dropped
             .get_or_create(&KafkaReasonLabels { reason: QUEUE_FULL })
-            .inc();
+            .inc_by(u64::try_from(spans).unwrap_or(u64::MAX));
     }
 
     pub(crate) fn connection_failed(&self, failure: ConnectionFailure) {

@@ -102,9 +102,13 @@ impl Reporter {
         }
     }
 
-    /// Reports a span that the exporter's queue had no room for.
-    pub(crate) fn span_dropped(&self) {
-        self.metrics.span_queue_full();
+    /// Reports spans, among them those that the exporter's queue had no room for.
+    pub(crate) fn spans_made(&self, made: u64, dropped: usize) {
+        self.metrics.spans.inc_by(made);
+        if dropped == 0 {
+            return;
+        }
+        self.metrics.span_queue_full(dropped);
         if let Some(suppressed) = self.throttles.queue_full.permit() {
             tracing::warn!(
                 suppressed,

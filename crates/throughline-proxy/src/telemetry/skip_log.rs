@@ -97,9 +97,15 @@ const fn remedy(reason: SkipReason) -> Option<&'static str> {
         SkipReason::SpanRate => {
             "more spans than --max-spans-per-second; raise it, or lower --sample"
         }
-        // A version has a line of its own, as a panic and a refused batch have. SASL tokens are no
+        // A version, a panic, a refused batch and links have lines of their own. SASL tokens are no
         // traffic to trace, and a connection may end at any time.
-        _ => return None,
+        SkipReason::Version
+        | SkipReason::SaslTokens
+        | SkipReason::RefusedBefore
+        | SkipReason::Disconnected
+        | SkipReason::Panic
+        | SkipReason::LinksOnly
+        | _ => return None,
     })
 }
 
