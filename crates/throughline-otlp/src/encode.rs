@@ -47,23 +47,31 @@ fn resource_groups<'a>(spans: impl IntoIterator<Item = &'a Span>) -> Vec<Resourc
     // By address: comparing the attributes of every resource would cost more than a repeated group.
     let mut group_indices = HashMap::new();
     let mut scope_indices = HashMap::new();
+    let mut previous = None;
     for span in spans {
-        let resource = Arc::as_ptr(&span.resource);
-        let index = *group_indices.entry(resource).or_insert_with(|| {
-            groups.push(ResourceGroup { scopes: Vec::new() });
-            groups.len() - 1
-        });
-        // The index was taken from this list; the branch only avoids a panic.
-        let Some(group) = groups.get_mut(index) else {
-            continue;
+        let addresses = (Arc::as_ptr(&span.resource), Arc::as_ptr(&span.scope));
+        // Neighbours mostly have the same resource and scope: a comparison in place of two hashes.
+        let (index, scope_index) = match previous {
+            Some((known, indices)) if known == addresses => indices,
+            _ => {
+                let index = *group_indices.entry(addresses.0).or_insert_with(|| {
+                    groups.push(ResourceGroup { scopes: Vec::new() });
+                    groups.len() - 1
+                });
+                let scopes = groups.get_mut(index).map(|group| &mut group.scopes);
+                let scope_index = *scope_indices.entry(addresses).or_insert_with(|| {
+                    scopes.map_or(0, |scopes| {
+                        scopes.push(Vec::new());
+                        scopes.len() - 1
+                    })
+                });
+                (index, scope_index)
+            }
         };
-        let scope_index = *scope_indices
-            .entry((resource, Arc::as_ptr(&span.scope)))
-            .or_insert_with(|| {
-                group.scopes.push(Vec::new());
-                group.scopes.len() - 1
-            });
-        if let Some(scope) = group.scopes.get_mut(scope_index) {
+        previous = Some((addresses, (index, scope_index)));
+        // The indices were taken from these lists; the branch only avoids a panic.
+        let group = groups.get_mut(index);
+        if let Some(scope) = group.and_then(|group| group.scopes.get_mut(scope_index)) {
             scope.push(span);
         }
     }

@@ -15,6 +15,7 @@ mod group;
 mod handle;
 mod rate;
 mod scratch;
+mod span_id_hash;
 mod state;
 
 pub use batch_limits::{BatchSize, TopicBatchLimits};

@@ -20,6 +20,7 @@ use super::group::{
 };
 use super::rate::TokenBucket;
 use super::scratch::Scratch;
+use super::span_id_hash::SpanIdHash;
 use crate::Timestamp;
 use crate::kafka::error_code;
 use crate::kafka::fifo_map::FifoMap;
@@ -36,7 +37,7 @@ pub struct ClusterState {
     default_limit: usize,
     groups: GroupTable,
     connections: u64,
-    sent: FifoMap<SpanId, Timestamp>,
+    sent: FifoMap<SpanId, Timestamp, SpanIdHash>,
     attempts: AttemptTable,
     deliveries: DeliveryTable,
     cadences: FifoMap<(ClientPartition, Arc<str>), CommitCadence>,
