@@ -112,9 +112,18 @@
 //!   concurrently, or if a record deviated from the profile, which is then learned again.
 //!
 //! A handler that makes one call for many records has no single parent: its call is `open`.
+//!
+//! # Propagation of the process
+//!
+//! A call with a context shows in which formats the process propagates, and whether it continues
+//! the traces that it is called in. It does not if the call's trace is none of an activity, and
+//! the call was made for a sampled one: for the only activity in flight, by the doubt above, or
+//! for one of several in a process that has continued none before. An id of 64 bits that is the
+//! low half of an activity's is that trace: some tracers keep no more of it.
 
 mod activity;
 mod activity_table;
+mod activity_traces;
 mod call;
 mod call_signature;
 mod call_stats;
@@ -125,6 +134,7 @@ mod evidence;
 mod inference;
 mod occupancy;
 mod process_model;
+mod propagation;
 mod record_queue;
 mod settings;
 mod token;
@@ -139,6 +149,7 @@ pub use call_signature::CallSignature;
 pub use correlator::{Correlator, CorrelatorAccess, RequestOutcome};
 pub use evidence::{Evidence, ParentDecision};
 pub use process_model::RecordDelivery;
+pub use propagation::{CarriedContext, PropagationObservation};
 pub use record_queue::RecordQueueId;
 pub use settings::{CorrelationLimits, Settings, SingleInFlightPolicy};
 pub use token::{CorrelationKey, REQUEST_ID, TokenExtractor, TokenLocation, TokenSet, TokenSource};

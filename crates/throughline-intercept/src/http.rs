@@ -18,6 +18,7 @@
 //! | `description`, `url`, `grpc`, `route` | names and attributes of spans |
 //! | `outcome` | status, errors and failures |
 //! | `call_signature` | which requests are alike, for the correlator |
+//! | `telemetry` | which requests carry the telemetry of a service and are not traced |
 //! | `settings`, `trust` | configuration |
 //!
 //! Attributes and names follow the stable HTTP conventions of OpenTelemetry, and for gRPC content
@@ -41,6 +42,7 @@ mod request;
 mod route;
 mod settings;
 mod span_parent;
+mod telemetry;
 mod trust;
 mod url;
 
@@ -49,4 +51,5 @@ pub use outcome::ExchangeFailure;
 pub use request::{Direction, HttpPeer, HttpRequestHead};
 pub use route::RouteTemplate;
 pub use settings::Settings;
+pub use telemetry::{CollectorAddress, TelemetrySystem};
 pub use trust::{Cidr, InvalidCidr, TrustPolicy};

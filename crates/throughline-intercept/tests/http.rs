@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use throughline_intercept::correlate::{self, CorrelatorAccess as _, REQUEST_ID};
 use throughline_intercept::http::{
-    Direction, ExchangeFailure, HttpExchange, HttpPeer, HttpRequestHead, RouteTemplate, Settings,
-    TrustPolicy,
+    CollectorAddress, Direction, ExchangeFailure, HttpExchange, HttpPeer, HttpRequestHead,
+    RouteTemplate, Settings, TelemetrySystem, TrustPolicy,
 };
-use throughline_model::context::{Carrier, CarrierMut, Format, HeaderList};
+use throughline_model::context::{Carrier, CarrierMut, Format, FormatSet, HeaderList};
 use throughline_model::{Span, SpanKind, Status, Value};
 
 use shared_correlator::SharedCorrelator;
@@ -363,8 +363,141 @@ fn every_format_is_read_and_replaced_by_the_configured_ones() {
         ..Settings::default()
     });
     let mut sent = HeaderList::default();
-    service.inbound(&mut sent);
+    service.outbound(&mut sent);
     assert!(sent.get("traceparent").is_none() && sent.get("x-b3-traceid").is_some());
+}
+
+/// Returns the formats that a request has a context in.
+fn formats_of(sent: &HeaderList) -> FormatSet {
+    let is_present = |format: &Format| sent.get(format.headers()[0]).is_some();
+    Format::contexts().filter(is_present).collect()
+}
+
+#[test]
+fn service_gets_contexts_in_all_formats_until_it_has_sent_one_and_then_in_its_own() {
+    let mut proxied = ProxiedService::new(Settings::default());
+    let all: FormatSet = Format::contexts().collect();
+    let w3c: FormatSet = [Format::W3c].into_iter().collect();
+    let mut received = headers(&[]);
+    let mut checkout = proxied.inbound(&mut received);
+    assert_eq!(formats_of(&received), all);
+    // The service continues in B3.
+    let trace = header(&received, "x-b3-traceid").unwrap();
+    let b3 = [
+        ("x-b3-traceid", trace.as_str()),
+        ("x-b3-spanid", SPAN),
+        ("x-b3-sampled", "1"),
+    ];
+    let mut sent = headers(&b3);
+    let exchange = proxied.outbound(&mut sent);
+    let learned: FormatSet = [Format::B3Multi].into_iter().collect();
+    assert_eq!(exchange.propagation().learned, learned);
+    assert!(!exchange.propagation().is_discontinued);
+    assert_eq!(
+        formats_of(&sent),
+        learned.union(w3c),
+        "no other formats for others"
+    );
+    let again = proxied.outbound(&mut headers(&b3));
+    assert!(again.propagation().learned.is_empty(), "learned once");
+    for (fields, expected) in [
+        (&[][..], learned.union(w3c)),
+        (&[("uber-trace-id", "1:1:0:1")], {
+            let jaeger: FormatSet = [Format::Jaeger].into_iter().collect();
+            jaeger.union(learned).union(w3c)
+        }),
+    ] {
+        let mut received = headers(fields);
+        proxied.inbound(&mut received);
+        assert_eq!(formats_of(&received), expected, "{fields:?}");
+    }
+    assert!(proxied.respond(&mut checkout, 200).is_some());
+}
+
+#[test]
+fn other_formats_are_not_written_where_they_are_off_or_do_not_fit() {
+    let w3c: FormatSet = [Format::W3c].into_iter().collect();
+    let long = "x".repeat(5000);
+    for (settings, cookie, expected) in [
+        (Settings::default(), long.as_str(), w3c),
+        (
+            Settings {
+                match_propagation: false,
+                ..Settings::default()
+            },
+            "a",
+            w3c,
+        ),
+        (
+            Settings {
+                write: Vec::new(),
+                ..Settings::default()
+            },
+            "a",
+            FormatSet::default(),
+        ),
+    ] {
+        let mut received = headers(&[("cookie", cookie)]);
+        ProxiedService::new(settings).inbound(&mut received);
+        assert_eq!(formats_of(&received), expected);
+    }
+}
+
+const OTHER_TRACE: &str = "1111111111111111aaaaaaaaaaaaaaaa";
+
+#[test]
+fn call_in_another_trace_than_the_request_is_reported_and_obeyed() {
+    let mut proxied = ProxiedService::new(Settings::default());
+    let unsampled = format!("{OTHER_TRACE}-{SPAN}-0");
+    let mut checkout = proxied.inbound(&mut headers(&[("traceparent", &traceparent())]));
+    let mut call = proxied.outbound(&mut headers(&[("b3", &unsampled)]));
+    assert!(call.propagation().is_discontinued);
+    assert_eq!(proxied.respond(&mut call, 200), None, "its decision holds");
+    let continued = format!("00-{TRACE}-{SPAN}-01");
+    let call = proxied.outbound(&mut headers(&[("traceparent", &continued)]));
+    assert!(!call.propagation().is_discontinued);
+    drop(proxied.respond(&mut checkout, 200));
+    // A request that is not sampled gets no spans anyway.
+    let mut refused = proxied.inbound(&mut headers(&[("b3", &format!("{TRACE}-{SPAN}-0"))]));
+    proxied.now += 2000 * MS;
+    let call = proxied.outbound(&mut headers(&[("b3", &unsampled)]));
+    assert!(!call.propagation().is_discontinued);
+    drop(proxied.respond(&mut refused, 200));
+}
+
+#[test]
+fn traced_timer_of_a_service_does_not_count_as_a_discontinued_trace() {
+    let mut proxied = ProxiedService::new(Settings::default());
+    let own = format!("{OTHER_TRACE}-{SPAN}-1");
+    for _ in 0..10 {
+        proxied.now += 1000 * MS;
+        let mut tick = proxied.outbound(&mut headers(&[("b3", &own)]));
+        assert!(!tick.propagation().is_discontinued);
+        drop(proxied.respond(&mut tick, 200));
+    }
+    let mut request = proxied.inbound(&mut headers(&[]));
+    proxied.now += 2000 * MS;
+    let tick = proxied.outbound(&mut headers(&[("b3", &own)]));
+    assert!(!tick.propagation().is_discontinued);
+    drop(proxied.respond(&mut request, 200));
+}
+
+#[test]
+fn short_trace_id_of_a_tracer_with_64_bits_is_that_of_its_request() {
+    let mut proxied = ProxiedService::new(Settings::default());
+    let mut request = proxied.inbound(&mut headers(&[("traceparent", &traceparent())]));
+    let (_, low) = TRACE.split_at(16);
+    let mut sent = headers(&[
+        ("x-b3-traceid", low),
+        ("x-b3-spanid", SPAN),
+        ("x-b3-sampled", "1"),
+    ]);
+    let mut call = proxied.outbound(&mut sent);
+    let span = proxied.respond(&mut call, 200).unwrap();
+    assert_eq!(span.trace_id.to_string(), TRACE);
+    assert_eq!(header(&sent, "x-b3-traceid").as_deref(), Some(TRACE));
+    assert!(!call.propagation().is_discontinued);
+    drop(proxied.respond(&mut request, 200));
 }
 
 #[test]
@@ -522,6 +655,86 @@ fn span_ends_with_the_body_and_interim_responses_are_ignored() {
     let span = exchange.poll_span().unwrap();
     assert_eq!(span.duration(), 5_000 * MS);
     assert_attribute(&span, "http.response.status_code", 200);
+}
+
+#[test]
+fn telemetry_is_forwarded_as_it_came_and_is_the_parent_of_nothing() {
+    let export = HttpRequestHead {
+        method: "POST",
+        authority: "otel:4318",
+        target: "/v1/traces",
+        ..GET
+    };
+    let to_collector = HttpRequestHead {
+        authority: "tempo:80",
+        ..GET
+    };
+    let protobuf = [("content-type", "application/x-protobuf")];
+    let settings = Settings {
+        collector: Some(CollectorAddress::new("tempo", 80)),
+        ..Settings::default()
+    };
+    for (direction, request, fields, system) in [
+        (
+            Direction::Outbound,
+            export,
+            &protobuf[..],
+            TelemetrySystem::Otlp,
+        ),
+        (Direction::Inbound, export, &protobuf, TelemetrySystem::Otlp),
+        (
+            Direction::Outbound,
+            to_collector,
+            &[],
+            TelemetrySystem::Collector,
+        ),
+    ] {
+        let mut proxied = ProxiedService::new(settings.clone());
+        let mut checkout = proxied.inbound(&mut headers(&[]));
+        let mut sent = headers(fields);
+        let mut exchange = proxied.exchange(direction, &request, &mut sent);
+        assert_eq!(exchange.telemetry(), Some(system));
+        assert_eq!(sent, headers(fields));
+        assert_eq!(proxied.in_flight(), 1, "the checkout only");
+        assert_eq!(proxied.respond(&mut exchange, 200), None);
+        assert!(exchange.is_over());
+        drop(proxied.respond(&mut checkout, 200).unwrap());
+        let counts = proxied.correlator.with_correlator(|correlator| {
+            correlator.evidence_counts().map(|(_, n)| n).sum::<u64>()
+        });
+        assert_eq!(counts, 0, "no parent was looked for");
+    }
+    let mut proxied = ProxiedService::new(Settings {
+        ignore_telemetry: false,
+        ..settings
+    });
+    let mut exchange = proxied.exchange(Direction::Outbound, &export, &mut headers(&protobuf));
+    assert!(proxied.respond(&mut exchange, 200).is_some());
+    let mut exchange = proxied.exchange(Direction::Inbound, &to_collector, &mut headers(&[]));
+    assert!(proxied.respond(&mut exchange, 200).is_some());
+}
+
+#[test]
+fn tunnel_to_the_collector_ends_with_its_response() {
+    let mut proxied = ProxiedService::new(Settings {
+        collector: Some(CollectorAddress::new("otel", 4317)),
+        ..Settings::default()
+    });
+    let connect = HttpRequestHead {
+        method: "CONNECT",
+        authority: "otel:4317",
+        target: "otel:4317",
+        ..GET
+    };
+    let mut exchange = proxied.exchange(Direction::Outbound, &connect, &mut headers(&[]));
+    exchange.handle_response(
+        proxied.now,
+        200,
+        &HeaderList::default(),
+        &proxied.correlator,
+    );
+    assert!(exchange.is_over());
+    assert_eq!(exchange.poll_span(), None);
 }
 
 #[test]

@@ -3,9 +3,11 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
+use throughline_model::TraceId;
 use throughline_model::context::SpanContext;
 
 use super::activity::{Activity, ActivityId, ActivityState};
+use super::activity_traces::ActivityTraces;
 use super::settings::CorrelationLimits;
 use super::token::{CorrelationToken, TokenSet};
 use crate::Timestamp;
@@ -34,6 +36,7 @@ pub(super) struct ActivityTable {
     ended: VecDeque<(Timestamp, ActivityId)>,
     aborted: VecDeque<(Timestamp, ActivityId)>,
     by_token: HashMap<CorrelationToken, Vec<ActivityId>>,
+    traces: ActivityTraces,
     /// Duration of the longest request, slowly decaying.
     longest_request_ns: u64,
     last_id: u64,
@@ -51,6 +54,7 @@ impl ActivityTable {
             ended: VecDeque::new(),
             aborted: VecDeque::new(),
             by_token: HashMap::new(),
+            traces: ActivityTraces::default(),
             longest_request_ns: 0,
             last_id: 0,
         }
@@ -78,6 +82,7 @@ impl ActivityTable {
         let max_age_ns = self.limits.max_age_ns(topic.is_some());
         self.deadlines.insert((now.saturating_add(max_age_ns), id));
         self.in_flight.insert(id);
+        self.traces.insert(context.trace_id);
         self.activities
             .insert(id, Activity::new(now, context, topic));
         id
@@ -163,7 +168,7 @@ impl ActivityTable {
 
     /// Returns the sizes of all collections.
     #[cfg(test)]
-    pub(super) fn sizes(&self) -> [usize; 6] {
+    pub(super) fn sizes(&self) -> [usize; 7] {
         let tokens = self.by_token.values().map(Vec::len).sum();
         [
             self.activities.len(),
@@ -172,6 +177,7 @@ impl ActivityTable {
             self.ended.len(),
             self.aborted.len(),
             tokens,
+            self.traces.len(),
         ]
     }
 
@@ -242,6 +248,11 @@ impl ActivityTable {
             })
     }
 
+    /// Returns the trace of an activity that an id names, in full or by its low 64 bits.
+    pub(super) fn find_trace(&self, trace_id: TraceId) -> Option<TraceId> {
+        self.traces.find(trace_id)
+    }
+
     /// Returns whether an activity can still make calls. The handler of an aborted request can for
     /// as long as it is remembered: the client may have sent the request again under the same id.
     fn may_be_running(&self, id: ActivityId, now: Timestamp) -> bool {
@@ -276,6 +287,7 @@ impl ActivityTable {
         let Some(activity) = self.activities.remove(&id) else {
             return;
         };
+        self.traces.remove(activity.context.trace_id);
         for token in &activity.tokens {
             if let Some(owners) = self.by_token.get_mut(token) {
                 // An empty entry would keep the value of a client alive for ever.

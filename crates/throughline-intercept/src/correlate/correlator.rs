@@ -2,13 +2,14 @@
 
 use std::ops::RangeInclusive;
 
-use throughline_model::context::SpanContext;
+use throughline_model::context::{FormatSet, SpanContext};
 
 use super::activity::ActivityId;
 use super::call::{Attribution, CallHandle, CallOutcome, OutboundCall};
 use super::evidence::{Evidence, ParentDecision};
 use super::inference::ParentInference;
 use super::process_model::{ProcessModel, RecordDelivery};
+use super::propagation::{CarriedContext, PropagationObservation, PropagationState};
 use super::record_queue::RecordQueueId;
 use super::settings::{Settings, SingleInFlightPolicy};
 use super::token::{TokenExtractor, TokenSet};
@@ -27,6 +28,7 @@ pub struct Correlator {
     policy: SingleInFlightPolicy,
     extractor: TokenExtractor,
     model: ProcessModel,
+    propagation: PropagationState,
     /// Attributions by evidence, in the order of [`Evidence::ALL`].
     evidence_counts: [u64; Evidence::ALL.len()],
     /// The greatest time seen.
@@ -66,6 +68,7 @@ impl Correlator {
             policy: single_in_flight,
             extractor: TokenExtractor::new(keys, limits.max_body_bytes),
             model: ProcessModel::new(limits, now),
+            propagation: PropagationState::default(),
             evidence_counts: [0; Evidence::ALL.len()],
             latest: now,
         }
@@ -142,6 +145,28 @@ impl Correlator {
             attribution.request_id = value.cloned();
         }
         attribution
+    }
+
+    /// Records how the process propagates contexts: by a call that carries one.
+    pub fn observe_propagation(
+        &mut self,
+        now: Timestamp,
+        carried: &CarriedContext<'_>,
+    ) -> PropagationObservation {
+        let now = self.advance(now);
+        self.propagation.observe(&mut self.model, now, carried)
+    }
+
+    /// Returns the formats of the contexts that the process has been seen to send.
+    #[must_use]
+    pub const fn sent_formats(&self) -> FormatSet {
+        self.propagation.sent
+    }
+
+    /// Returns the number of calls that were made for an activity but carry another trace.
+    #[must_use]
+    pub const fn discontinued_count(&self) -> u64 {
+        self.propagation.discontinued
     }
 
     /// Records the response to a call, or its failure.

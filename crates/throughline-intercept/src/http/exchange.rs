@@ -2,19 +2,23 @@
 
 use std::sync::Arc;
 
-use throughline_model::context::{self, Carrier, CarrierMut, PropagatedContext, SpanContext};
+use throughline_model::context::{
+    self, Carrier, CarrierMut, Format, FormatSet, PropagatedContext, SpanContext,
+};
 use throughline_model::{DroppedCounts, Link, Span, SpanKind, Status};
 
 use super::call_signature::request_signature;
 use super::description::{SpanDescription, known_method};
-use super::headers::{RequestHeaderCarrier, replace_context};
+use super::headers::{RequestHeaderCarrier, has_room, replace_context};
 use super::outcome::{ExchangeFailure, ExchangeOutcome};
 use super::request::{Direction, HttpPeer, HttpRequestHead, RequestContent};
 use super::settings::Settings;
 use super::span_parent::SpanParent;
+use super::telemetry::{self, TelemetrySystem};
 use crate::Timestamp;
 use crate::correlate::{
-    ActivityId, CallHandle, CorrelatorAccess, OutboundCall, REQUEST_ID, TokenSet, TokenSource,
+    ActivityId, CallHandle, CarriedContext, CorrelatorAccess, OutboundCall, PropagationObservation,
+    REQUEST_ID, TokenSet, TokenSource,
 };
 use crate::trace::{IdGenerator, Sampler, SpanIdentity};
 
@@ -28,6 +32,9 @@ const STATUS_SWITCHING_PROTOCOLS: u16 = 101;
 ///                             +----- handle_failure ----+--------------------+
 /// ```
 ///
+/// A request with the telemetry of a service is forwarded as it came: it changes no header, makes
+/// no span and is unknown to the correlator. Its state is `Untraced` in place of `Open`.
+///
 /// Events that make no sense in the current state are ignored. The driver ends every exchange with
 /// [`HttpExchange::handle_end`] or [`HttpExchange::handle_failure`] and then takes the span: the
 /// span of an exchange that is dropped before its end is lost.
@@ -39,11 +46,16 @@ pub struct HttpExchange {
     ids: IdGenerator,
     state: State,
     rejected: u32,
+    propagation: PropagationObservation,
 }
 
 #[derive(Debug)]
 enum State {
     Idle,
+    Untraced {
+        system: TelemetrySystem,
+        is_connect: bool,
+    },
     Open(Box<OpenExchange>),
     Ended(Option<Box<Span>>),
 }
@@ -73,6 +85,17 @@ struct StartedRequest {
     /// Context of the span, to be forwarded.
     context: SpanContext,
     correlation: CorrelationHandle,
+    /// Formats to write the context in, beside those that the request has.
+    formats: FormatSet,
+}
+
+/// The context of a request before it is replaced.
+struct ReceivedContext {
+    propagated: PropagatedContext,
+    /// Formats that have a header in the request, valid or not.
+    present: FormatSet,
+    /// Formats of which the request has a valid header.
+    valid: FormatSet,
 }
 
 // === impl HttpExchange ===
@@ -88,6 +111,7 @@ impl HttpExchange {
             ids: IdGenerator::new(seed),
             state: State::Idle,
             rejected: 0,
+            propagation: PropagationObservation::default(),
         }
     }
 
@@ -102,22 +126,27 @@ impl HttpExchange {
         if !matches!(self.state, State::Idle) {
             return;
         }
-        let received = RequestHeaderCarrier::new(&*headers);
-        let propagated = context::extract(&self.settings.read, &received);
-        let present_formats = received.context_formats();
-        self.rejected = propagated.rejected;
+        if let Some(system) = self.telemetry_system(request, headers) {
+            self.state = State::Untraced {
+                system,
+                is_connect: is_connect(request),
+            };
+            return;
+        }
+        let received = ReceivedContext::read(&self.settings, &*headers);
+        let present = received.present;
+        self.rejected = received.propagated.rejected;
         let started = match self.direction {
-            Direction::Inbound => self.start_inbound(now, request, headers, propagated, correlator),
-            Direction::Outbound => {
-                self.start_outbound(now, request, headers, propagated, correlator)
-            }
+            Direction::Inbound => self.start_inbound(now, request, headers, received, correlator),
+            Direction::Outbound => self.start_outbound(now, request, headers, received, correlator),
         };
-        let write_formats = &self.settings.write;
-        replace_context(headers, &started.context, write_formats, &present_formats);
+        // A format that is read but not written must not keep the context of the previous hop.
+        let formats = started.formats.union(present);
+        replace_context(headers, &started.context, formats);
         let content = RequestContent::of(headers);
         self.state = State::Open(Box::new(OpenExchange {
             correlation: started.correlation,
-            is_connect: request.method == "CONNECT",
+            is_connect: is_connect(request),
             is_grpc: content.is_grpc(),
             outcome: ExchangeOutcome::default(),
             span: started
@@ -137,18 +166,22 @@ impl HttpExchange {
         headers: &dyn Carrier,
         correlator: &impl CorrelatorAccess,
     ) {
-        let State::Open(open) = &mut self.state else {
-            return;
-        };
         // RFC 9110, section 15.2: any number of interim responses may precede the final one.
         let is_upgrade = status == STATUS_SWITCHING_PROTOCOLS;
         if (100..200).contains(&status) && !is_upgrade {
             return;
         }
-        open.outcome.status = Some(status);
-        open.read_grpc_status(headers);
+        let is_connect = match &mut self.state {
+            State::Open(open) => {
+                open.outcome.status = Some(status);
+                open.read_grpc_status(headers);
+                open.is_connect
+            }
+            State::Untraced { is_connect, .. } => *is_connect,
+            State::Idle | State::Ended(_) => return,
+        };
         // RFC 9110, section 9.3.6: any 2xx response to CONNECT starts the tunnel.
-        if is_upgrade || (open.is_connect && (200..300).contains(&status)) {
+        if is_upgrade || (is_connect && (200..300).contains(&status)) {
             self.finish(now, None, correlator);
         }
     }
@@ -190,20 +223,55 @@ impl HttpExchange {
         matches!(self.state, State::Ended(_))
     }
 
+    /// Returns the system whose telemetry the request carries, from the request to its end;
+    /// [`None`] for an exchange that is traced.
+    #[must_use]
+    pub const fn telemetry(&self) -> Option<TelemetrySystem> {
+        match self.state {
+            State::Untraced { system, .. } => Some(system),
+            State::Idle | State::Open(_) | State::Ended(_) => None,
+        }
+    }
+
     /// Returns the number of headers that held a malformed context.
     #[must_use]
     pub const fn rejected(&self) -> u32 {
         self.rejected
     }
 
+    /// Returns what the request has shown about the propagation of the process that sent it.
+    #[must_use]
+    pub const fn propagation(&self) -> PropagationObservation {
+        self.propagation
+    }
+
     // --- the request ---
+
+    fn telemetry_system(
+        &self,
+        request: &HttpRequestHead<'_>,
+        headers: &dyn CarrierMut,
+    ) -> Option<TelemetrySystem> {
+        let settings = &self.settings;
+        if !settings.ignore_telemetry {
+            return None;
+        }
+        let collector = settings.collector.as_ref();
+        let is_to_collector = self.direction == Direction::Outbound
+            && collector.is_some_and(|collector| collector.receives(request, self.peer));
+        if is_to_collector {
+            Some(TelemetrySystem::Collector)
+        } else {
+            telemetry::recognize(request, headers)
+        }
+    }
 
     fn start_inbound(
         &mut self,
         now: Timestamp,
         request: &HttpRequestHead<'_>,
         headers: &mut dyn CarrierMut,
-        propagated: PropagatedContext,
+        received: ReceivedContext,
         correlator: &impl CorrelatorAccess,
     ) -> StartedRequest {
         // The new id is a token like one that was received, so it is set before they are extracted.
@@ -211,20 +279,39 @@ impl HttpExchange {
             headers.replace(REQUEST_ID, id.as_bytes());
         }
         let parent = if self.settings.trust.admits(self.peer.address) {
-            SpanParent::trusted(propagated)
+            SpanParent::trusted(received.propagated)
         } else {
-            SpanParent::untrusted(propagated)
+            SpanParent::untrusted(received.propagated)
         };
         let (identity, context) = self.new_identity(&parent);
         let tokens = extract_tokens(correlator, request, headers);
         let span_context = context.clone();
-        let activity = correlator
-            .with_correlator(|correlator| correlator.begin_request(now, span_context, tokens));
+        let (activity, sent) = correlator.with_correlator(|correlator| {
+            let activity = correlator.begin_request(now, span_context, tokens);
+            (activity, correlator.sent_formats())
+        });
         StartedRequest {
             parent,
             identity,
             context,
             correlation: CorrelationHandle::Inbound(activity),
+            formats: self.formats_for_service(sent, headers),
+        }
+    }
+
+    /// Returns the formats for the service itself: the configured ones, and those that it has been
+    /// seen to send. Before it has sent a context it may read any.
+    fn formats_for_service(&self, sent: FormatSet, headers: &dyn CarrierMut) -> FormatSet {
+        let settings = &self.settings;
+        let configured: FormatSet = settings.write.iter().copied().collect();
+        if configured.is_empty() || !settings.match_propagation {
+            configured
+        } else if !sent.is_empty() {
+            configured.union(sent)
+        } else if has_room(headers) {
+            configured.union(Format::contexts().collect())
+        } else {
+            configured
         }
     }
 
@@ -233,34 +320,48 @@ impl HttpExchange {
         now: Timestamp,
         request: &HttpRequestHead<'_>,
         headers: &mut dyn CarrierMut,
-        propagated: PropagatedContext,
+        received: ReceivedContext,
         correlator: &impl CorrelatorAccess,
     ) -> StartedRequest {
         let new_request_id = self.new_request_id(headers);
         // Unknown methods share a signature: clients must not be able to fill the statistics with
         // them.
         let method = known_method(request.method).unwrap_or("HTTP");
-        let call = OutboundCall {
+        let mut call = OutboundCall {
             signature: request_signature(method, request.authority, request.target),
             created_at: None,
-            carried: propagated.context,
+            carried: received.propagated.context,
             tokens: extract_tokens(correlator, request, headers),
             expects_response: true,
         };
-        let attribution =
-            correlator.with_correlator(|correlator| correlator.attribute_call(now, &call));
+        let (attribution, propagation) = correlator.with_correlator(|correlator| {
+            let mut propagation = PropagationObservation::default();
+            if let Some(context) = &mut call.carried {
+                let carried = CarriedContext {
+                    context,
+                    formats: received.valid,
+                    signature: call.signature,
+                };
+                propagation = correlator.observe_propagation(now, &carried);
+                // The tracer of the process has cut the id: it means the trace of the activity.
+                context.trace_id = propagation.full_trace_id.unwrap_or(context.trace_id);
+            }
+            (correlator.attribute_call(now, &call), propagation)
+        });
+        self.propagation = propagation;
         if let Some(id) = new_request_id {
             // The id of the request that caused this one, where that is known.
             let known_id = attribution.request_id.as_deref();
             headers.replace(REQUEST_ID, known_id.unwrap_or(id.as_bytes()));
         }
-        let parent = SpanParent::attributed(attribution.parent, propagated.sampling);
+        let parent = SpanParent::attributed(attribution.parent, received.propagated.sampling);
         let (identity, context) = self.new_identity(&parent);
         StartedRequest {
             parent,
             identity,
             context,
             correlation: CorrelationHandle::Outbound(attribution.call),
+            formats: self.settings.write.iter().copied().collect(),
         }
     }
 
@@ -341,6 +442,7 @@ impl HttpExchange {
     ) {
         let open = match std::mem::replace(&mut self.state, State::Ended(None)) {
             State::Open(open) => *open,
+            State::Untraced { .. } => return,
             // A second end, or an end without a request, changes nothing.
             other @ (State::Idle | State::Ended(_)) => {
                 self.state = other;
@@ -374,6 +476,30 @@ impl HttpExchange {
     }
 }
 
+// === impl ReceivedContext ===
+
+impl ReceivedContext {
+    fn read(settings: &Settings, headers: &dyn CarrierMut) -> Self {
+        let received = RequestHeaderCarrier::new(headers);
+        let present = received.context_formats();
+        let propagated = context::extract(&settings.read, &received);
+        let is_valid = |format: &Format| {
+            let found = context::extract(std::slice::from_ref(format), &received);
+            found.context.is_some() || found.sampling.is_some()
+        };
+        // Most requests have one format or none, which has just been read.
+        let valid = match (present.iter().count(), &propagated.context) {
+            (1, Some(_)) => present,
+            _ => present.iter().filter(is_valid).collect(),
+        };
+        Self {
+            propagated,
+            present,
+            valid,
+        }
+    }
+}
+
 // === impl OpenExchange ===
 
 impl OpenExchange {
@@ -383,6 +509,10 @@ impl OpenExchange {
             self.outcome.read_grpc_status(headers);
         }
     }
+}
+
+fn is_connect(request: &HttpRequestHead<'_>) -> bool {
+    request.method == "CONNECT"
 }
 
 fn extract_tokens(

@@ -1,8 +1,13 @@
 //! Context headers of a request: reading by the rules of HTTP, and replacing.
 
-use throughline_model::context::{self, Baggage, Carrier, CarrierMut, Format, SpanContext};
+use throughline_model::context::{
+    self, Baggage, Carrier, CarrierMut, Format, FormatSet, SpanContext,
+};
 
 const TRACEPARENT: &str = "traceparent";
+
+/// Half of the smallest limit that servers have for a head (8 KiB in Tomcat, nginx and Apache).
+const MAX_HEAD_BYTES: usize = 4 << 10;
 
 /// Headers of a request as a carrier of contexts. White space around a value is not part of it
 /// (RFC 9110, section 5.5).
@@ -13,24 +18,25 @@ pub(super) struct RequestHeaderCarrier<'a> {
     is_ambiguous: bool,
 }
 
-/// Replaces the context in the headers: in the formats to `write`, and in those `present`. Baggage
-/// stays as it is.
+/// Replaces the context in the headers, in these formats. Baggage stays as it is: it belongs to the
+/// application.
 pub(super) fn replace_context(
     headers: &mut dyn CarrierMut,
     context: &SpanContext,
-    write: &[Format],
-    present: &[Format],
+    formats: FormatSet,
 ) {
-    // A format that is read but not written must not keep the context of the previous hop.
-    let stale = present.iter().filter(|format| !write.contains(format));
-    let formats: Vec<Format> = write
+    let formats: Vec<Format> = formats
         .iter()
-        .chain(stale)
-        .copied()
-        // Baggage belongs to the application and is forwarded unmodified.
         .filter(|format| *format != Format::Baggage)
         .collect();
     context::inject(&formats, context, &Baggage::default(), headers);
+}
+
+/// Returns whether a context in all formats fits into the limit of a server's request head.
+pub(super) fn has_room(headers: &dyn CarrierMut) -> bool {
+    let mut bytes = 0;
+    headers.each(&mut |name, value| bytes += name.len() + value.map_or(0, <[u8]>::len));
+    bytes <= MAX_HEAD_BYTES
 }
 
 // === impl RequestHeaderCarrier ===
@@ -46,14 +52,12 @@ impl<'a> RequestHeaderCarrier<'a> {
     }
 
     /// Returns the formats that have a header in the request, valid or not.
-    pub(super) fn context_formats(&self) -> Vec<Format> {
-        let mut found = Vec::new();
+    pub(super) fn context_formats(&self) -> FormatSet {
+        let mut found = FormatSet::default();
         self.headers.each(&mut |name, _| {
             // A malformed header counts as well: forwarded, it would be stale or invalid.
-            if let Some(format) = Format::of_context_header(name)
-                && !found.contains(&format)
-            {
-                found.push(format);
+            if let Some(format) = Format::of_context_header(name) {
+                found.insert(format);
             }
         });
         found

@@ -6,6 +6,7 @@ use throughline_model::context::Format;
 use throughline_model::{Resource, Scope};
 
 use super::route::RouteTemplate;
+use super::telemetry::CollectorAddress;
 use super::trust::TrustPolicy;
 use crate::trace::{default_read_formats, default_scope, default_write_formats};
 
@@ -20,6 +21,9 @@ pub struct Settings {
     pub read: Vec<Format>,
     /// Formats in which a context is written, whether or not the request had them.
     pub write: Vec<Format>,
+    /// Whether contexts are written to the service in its own formats as well: those that it has
+    /// been seen to send, and all of them before it has sent any.
+    pub match_propagation: bool,
     /// Share of the traces that begin here to record, from 0.0 to 1.0.
     pub sample_ratio: f64,
     /// Clients whose contexts are continued.
@@ -30,6 +34,10 @@ pub struct Settings {
     pub templates: Vec<RouteTemplate>,
     /// Whether a request without `x-request-id` gets one.
     pub request_id: bool,
+    /// Whether requests with the telemetry of services are forwarded without a trace.
+    pub ignore_telemetry: bool,
+    /// Collector of the proxy's spans. Requests to it are telemetry, whatever they carry.
+    pub collector: Option<CollectorAddress>,
     /// Length at which attribute values are truncated.
     pub max_attribute_bytes: usize,
 }
@@ -43,11 +51,14 @@ impl Default for Settings {
             scope: default_scope(),
             read: default_read_formats(),
             write: default_write_formats(),
+            match_propagation: true,
             sample_ratio: 1.0,
             trust: TrustPolicy::default(),
             routes: Vec::new(),
             templates: Vec::new(),
             request_id: true,
+            ignore_telemetry: true,
+            collector: None,
             max_attribute_bytes: 4096,
         }
     }
