@@ -8,6 +8,7 @@ use throughline_kafka::frame::FramingError;
 use throughline_kafka::types::PartitionIndex;
 
 use crate::Side;
+use crate::correlate::PropagationObservation;
 
 /// Event that the driver counts or logs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +50,8 @@ pub enum SessionEvent {
     FramingFailed { side: Side, error: FramingError },
     /// The client speaks TLS to a plaintext port.
     ClientSpeaksTls,
+    /// Records have shown something new about the propagation of their process.
+    PropagationObserved(PropagationObservation),
 }
 
 /// Reason for which bytes were not read, not changed, or got no span.

@@ -22,6 +22,8 @@ pub struct Settings {
     pub read: Vec<Format>,
     /// Formats in which contexts are written into records.
     pub write: Vec<Format>,
+    /// Whether records also get contexts in the formats that their process has been seen to send.
+    pub match_propagation: bool,
     /// Share of the traces that begin here to record, from 0.0 to 1.0. A record that carries a
     /// context follows the decision in it.
     pub sample_ratio: f64,
@@ -179,6 +181,7 @@ impl Default for Settings {
             naming: SpanNaming::default(),
             read: default_read_formats(),
             write: default_write_formats(),
+            match_propagation: true,
             sample_ratio: 1.0,
             inject: true,
             inject_unsampled: true,

@@ -7,7 +7,7 @@ use throughline_intercept::correlate::{
     self, CorrelationKey, CorrelatorAccess as _, TokenLocation,
 };
 use throughline_intercept::http::{self, Direction, HttpExchange, HttpRequestHead};
-use throughline_intercept::kafka::{Settings, SpanNaming, TopicSettings};
+use throughline_intercept::kafka::{SessionEvent, Settings, SpanNaming, TopicSettings};
 use throughline_model::Span;
 use throughline_model::context::HeaderList;
 
@@ -144,6 +144,51 @@ fn record_with_a_context_stays_unmodified() {
     );
     assert_eq!(text(&span, "throughline.parent.evidence"), "header");
     assert_eq!(record.header("traceparent"), Some(TRACEPARENT.as_bytes()));
+}
+
+#[test]
+fn records_get_contexts_in_the_formats_that_their_process_has_been_seen_to_send() {
+    let b3 = "0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-1";
+    let settings = || Settings {
+        match_propagation: true,
+        ..Settings::default()
+    };
+    let process = process(correlate::Settings::default());
+    let mut pair = Pair::of(&process, settings());
+    let (_, record) = send(&mut pair, RecordSpec::of("a"));
+    assert!(record.header("traceparent").is_some() && record.header("b3").is_none());
+    // The application's own record is left as it is, and shows its format.
+    let (_, record) = send(&mut pair, RecordSpec::of("b").with("b3", b3));
+    assert!(record.header("traceparent").is_none());
+    let observed = |pair: &mut Pair| {
+        let events = std::mem::take(&mut pair.events);
+        let formats = events.iter().filter_map(|event| match event {
+            SessionEvent::PropagationObserved(observed) => Some(observed.learned.to_string()),
+            _ => None,
+        });
+        formats.collect::<Vec<_>>()
+    };
+    assert_eq!(observed(&mut pair), ["b3"]);
+    let (span, record) = send(&mut pair, RecordSpec::of("c"));
+    let carried = String::from_utf8(record.header("b3").unwrap().to_vec()).unwrap();
+    assert_eq!(carried, format!("{}-{}-1", span.trace_id, span.span_id));
+    assert!(record.header("traceparent").is_some());
+    assert!(observed(&mut pair).is_empty(), "learned once");
+    // A format seen in HTTP counts for records as well; a switch turns it off.
+    let headers = [("uber-trace-id", "1:1:0:1")];
+    let call = request(&process, Direction::Outbound, BEGIN, &headers);
+    drop(end(&process, call, BEGIN));
+    let (_, record) = send(&mut pair, RecordSpec::of("d"));
+    assert!(record.header("uber-trace-id").is_some());
+    let mut pair = Pair::of(
+        &process,
+        Settings {
+            match_propagation: false,
+            ..settings()
+        },
+    );
+    let (_, record) = send(&mut pair, RecordSpec::of("e"));
+    assert!(record.header("traceparent").is_some() && record.header("b3").is_none());
 }
 
 #[test]

@@ -14,9 +14,10 @@ use super::context::HandlerContext;
 use super::record_context::{self, ExtractedContext};
 use crate::Timestamp;
 use crate::correlate::{
-    CallSignature, OutboundCall, ParentDecision, RecordDelivery, RecordQueueId, TokenExtractor,
-    TokenSet, TokenSource,
+    CallSignature, CarriedContext, OutboundCall, ParentDecision, PropagationObservation,
+    RecordDelivery, RecordQueueId, TokenExtractor, TokenSet, TokenSource,
 };
+use crate::kafka::SessionEvent;
 use crate::kafka::cluster::{BatchReader, ClientPartition, ClusterHandle, SettledOffsets};
 use crate::trace::SpanIdentity;
 
@@ -69,7 +70,7 @@ const MILLISECOND: u64 = 1_000_000;
 /// context. Returns nothing when the process has no correlator; records behind a malformed one are
 /// left out.
 pub(super) fn inspect_sent<C: ClusterHandle>(
-    context: &HandlerContext<C>,
+    context: &mut HandlerContext<C>,
     reader: &mut BatchReader,
     topic: &str,
     batch: &RecordBatch<'_>,
@@ -84,11 +85,14 @@ pub(super) fn inspect_sent<C: ClusterHandle>(
     };
     let signature = CallSignature::new(&("kafka", topic));
     let (mut inspected, mut calls) = (Vec::new(), Vec::new());
+    let mut carried = None;
     // More records than spans may be open cannot all have one: their causes are not needed.
     for record in records.map_while(Result::ok).take(limits.max_open_spans) {
         let extracted = record_context::extract(&record, &context.settings);
         // A context in the record is exact evidence: there is nothing to ask.
-        if !matches!(extracted, ExtractedContext::Context(_)) {
+        if let ExtractedContext::Context(sender) = &extracted {
+            carried.get_or_insert_with(|| (sender.clone(), record_context::formats(&record)));
+        } else {
             calls.push(OutboundCall {
                 signature,
                 created_at: create_time(batch, &record),
@@ -103,6 +107,15 @@ pub(super) fn inspect_sent<C: ClusterHandle>(
             parent: None,
         });
     }
+    // One record of a batch says how the process propagates.
+    if let Some((sender, formats)) = &carried {
+        let carried = CarriedContext {
+            context: sender,
+            formats: *formats,
+            signature,
+        };
+        observe_propagation(context, now, &carried);
+    }
     let mut parents = find_parents(&context.cluster, &calls, now).into_iter();
     for record in &mut inspected {
         if !matches!(record.extracted, ExtractedContext::Context(_)) {
@@ -110,6 +123,20 @@ pub(super) fn inspect_sent<C: ClusterHandle>(
         }
     }
     inspected
+}
+
+fn observe_propagation<C: ClusterHandle>(
+    context: &mut HandlerContext<C>,
+    now: Timestamp,
+    carried: &CarriedContext<'_>,
+) {
+    let observed = context
+        .cluster
+        .correlate(|correlator| correlator.observe_propagation(now, carried));
+    if let Some(observed) = observed.filter(PropagationObservation::is_notable) {
+        let event = SessionEvent::PropagationObserved(observed);
+        context.out.push_event(event);
+    }
 }
 
 /// Asks the correlator for the parents of calls, in their order.

@@ -2,7 +2,7 @@
 
 use throughline_kafka::batch::{HeaderWriter, Record};
 use throughline_model::context::{
-    self, Baggage, Carrier, CarrierMut, Format, Sampling, SpanContext,
+    self, Baggage, Carrier, CarrierMut, Format, FormatSet, Sampling, SpanContext,
 };
 
 use crate::kafka::{Settings, SpanNaming};
@@ -63,6 +63,14 @@ pub(super) fn extract(record: &Record<'_>, settings: &Settings) -> ExtractedCont
         return extract_prefixed(record, settings, SECOND_SPAN_PREFIX);
     }
     extracted
+}
+
+/// Returns the formats of which a record has a header.
+pub(super) fn formats(record: &Record<'_>) -> FormatSet {
+    record
+        .headers()
+        .filter_map(|header| Format::of_context_header(header.key))
+        .collect()
 }
 
 fn extract_prefixed(

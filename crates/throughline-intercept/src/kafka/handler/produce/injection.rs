@@ -2,7 +2,7 @@
 
 use throughline_kafka::batch::{BatchOutcome, HeaderWriter, InjectionLimits, Record, RecordBatch};
 use throughline_kafka::wire::{Error, WireField};
-use throughline_model::context::SpanContext;
+use throughline_model::context::{Format, SpanContext};
 
 use super::pending::{PendingPartition, PendingRecord};
 use crate::Timestamp;
@@ -39,6 +39,8 @@ pub(super) struct RecordInspector<'a, C> {
     pub(super) context: &'a mut HandlerContext<C>,
     pub(super) partition: &'a mut PendingPartition,
     now: Timestamp,
+    /// Formats in which contexts are injected.
+    formats: Vec<Format>,
     /// Records whose causes were looked up beforehand.
     inspected: std::vec::IntoIter<InspectedRecord>,
     /// Whether the reader holds the records of this batch.
@@ -123,8 +125,7 @@ pub(super) fn inject<C: ClusterHandle>(
         let begin = out.len();
         let select = |record: &Record<'_>, headers: &mut HeaderWriter| {
             if let Some(context) = inspector.inspect(record) {
-                let formats = &inspector.context.settings.write;
-                record_context::inject(formats, &context, record, headers);
+                record_context::inject(&inspector.formats, &context, record, headers);
             }
         };
         outcome = injector.inject_inspected(*batch, read, &topic.limits, out, select);
@@ -167,6 +168,7 @@ impl<'a, C: ClusterHandle> RecordInspector<'a, C> {
         now: Timestamp,
     ) -> Self {
         Self {
+            formats: context.settings.write.clone(),
             context,
             partition,
             now,
@@ -186,6 +188,20 @@ impl<'a, C: ClusterHandle> RecordInspector<'a, C> {
                 correlation::inspect_sent(self.context, reader, &topic, batch, self.now);
             self.inspected = inspected.into_iter();
             self.is_read = true;
+            self.match_formats();
+        }
+    }
+
+    /// Adds the formats that the process has been seen to send: its records have readers that
+    /// know them, more likely than not. Others would cost each record some 70 bytes.
+    fn match_formats(&mut self) {
+        if self.context.settings.match_propagation
+            && !self.formats.is_empty()
+            && let Some(sent) = self.context.cluster.correlate(|it| it.sent_formats())
+        {
+            let missing = sent.iter().filter(|format| !self.formats.contains(format));
+            let missing: Vec<Format> = missing.collect();
+            self.formats.extend(missing);
         }
     }
 
