@@ -202,6 +202,19 @@ impl OtlpEndpoint {
         self.protocol
     }
 
+    /// Returns the host; an IPv6 address is in brackets.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        self.uri.host().unwrap_or_default()
+    }
+
+    /// Returns the port, which is that of the scheme where the URL has none.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        let default_port = if self.is_secure() { 443 } else { 80 };
+        self.uri.port_u16().unwrap_or(default_port)
+    }
+
     /// Returns whether it uses TLS.
     #[must_use]
     pub fn is_secure(&self) -> bool {

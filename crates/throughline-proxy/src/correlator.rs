@@ -49,6 +49,7 @@ impl SharedCorrelator {
     pub(crate) fn metrics(&self) -> Registry {
         // A new registry for each scrape: the correlator keeps the counts, and they are absolute.
         let parents = Family::<EvidenceLabels, Counter>::default();
+        let discontinued = Counter::<u64>::default();
         let in_flight = Gauge::<i64>::default();
         let idle_seconds = Gauge::<f64, AtomicU64>::default();
         let now = self.timestamp();
@@ -60,6 +61,10 @@ impl SharedCorrelator {
                     .inner()
                     .store(count, Ordering::Relaxed);
             }
+            let discontinued_count = correlator.discontinued_count();
+            discontinued
+                .inner()
+                .store(discontinued_count, Ordering::Relaxed);
             idle_seconds.set(correlator.idle_seconds(now));
             in_flight.set(i64::try_from(correlator.in_flight_count()).unwrap_or(i64::MAX));
         });
@@ -68,6 +73,11 @@ impl SharedCorrelator {
             "parents",
             "Outbound requests and records, by the evidence for their parent",
             parents,
+        );
+        registry.register(
+            "discontinued_traces",
+            "Outbound requests for an inbound one that carry another trace than that",
+            discontinued,
         );
         registry.register(
             "in_flight",

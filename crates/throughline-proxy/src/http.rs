@@ -20,6 +20,7 @@
 
 mod authentication;
 mod config;
+mod connect;
 mod connection;
 mod downstream;
 mod error;
@@ -43,10 +44,12 @@ mod server;
 mod service;
 mod span;
 mod target;
+mod tunnel_server;
 mod upstream;
 
 pub use config::{
-    Config, HttpLimits, HttpListenerConfig, HttpRoute, PoolScope, UpstreamOrigin, UpstreamProtocol,
+    Config, ConnectPorts, HttpLimits, HttpListenerConfig, HttpRoute, PoolScope, UpstreamOrigin,
+    UpstreamProtocol,
 };
 pub(crate) use metrics::HttpMetrics;
 pub(crate) use redirected::RedirectedHttpServer;

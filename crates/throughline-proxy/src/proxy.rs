@@ -94,6 +94,7 @@ impl Proxy {
             Arc::clone(&sink),
             correlator.clone(),
             &own_connections,
+            sockets.addresses.all().collect(),
             drain.clone(),
         );
         let kafka = Arc::new(KafkaServer {

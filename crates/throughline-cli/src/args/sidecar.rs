@@ -5,33 +5,13 @@
 //! `THROUGHLINE_SIDECAR_` and the key in capitals. All values are text here and parsed by
 //! `sidecar::config`.
 
+mod examples;
+mod keys;
+
 use throughline_model::context::{Format, FormatList};
 
-pub(super) const EXAMPLES: &str = "\
-Examples:
-  throughline sidecar --kafka localhost:9092
-      Trace Kafka only: clients connect to 127.0.0.1:19092 in place of localhost:9092.
-  throughline sidecar --inbound 8080 --kafka kafka:9092
-      Trace HTTP as well: the sidecar takes port 8080, the service listens on 18080 instead.
-  throughline sidecar --transparent
-      Trace a whole pod, whose connections throughline init has redirected.
-  throughline sidecar --kafka broker-1:9093,broker-2:9093 --broker-tls-ca ca.pem --sample 0.1
-      Connect to the brokers with TLS and record a tenth of the traces.
-  throughline sidecar --config sidecar.yaml --check
-      Validate a configuration file without starting.
-
-Only the bootstrap servers of a client change:
-  kafka-console-producer.sh --bootstrap-server 127.0.0.1:19092 --topic orders
-
-A configuration file has the same options, with _ for - in their names:
-  kafka: [broker-1:9092, broker-2:9092]
-  sample: 0.1
-  topics:
-    - topic: audit-*
-      inject: false
-
-Precedence: option, environment variable, configuration file, default.
-The full reference is docs/sidecar.md.";
+pub(super) use self::examples::EXAMPLES;
+pub(crate) use self::keys::{NOT_IN_FILE, RELOADABLE, RENAMED};
 
 const KAFKA: &str = "Kafka";
 const REDIRECTED: &str = "Redirected connections";
@@ -41,35 +21,6 @@ const SPANS: &str = "Spans";
 const CONTEXTS: &str = "Context propagation";
 const LIMITS: &str = "Limits and timeouts";
 const PROCESS: &str = "Process";
-
-/// Options that a configuration file cannot set: the file's own name, and what to do with it.
-pub(crate) const NOT_IN_FILE: [&str; 2] = ["config", "check"];
-
-/// Options that take effect when the file is reloaded; all others need a restart.
-pub(crate) const RELOADABLE: [&str; 15] = [
-    "trust",
-    "routes",
-    "service",
-    "strip_client_id",
-    "sample",
-    "naming",
-    "propagation",
-    "inject",
-    "inject_unsampled",
-    "relation",
-    "deliver",
-    "settle",
-    "message_key",
-    "topics",
-    "max_frame",
-];
-
-/// Former keys of options, each with the present one. The old option, environment variable and key
-/// still work, with a warning.
-pub(crate) const RENAMED: [(&str, &str); 2] = [
-    ("answer_timeout", "response_timeout"),
-    ("keys", "correlation_keys"),
-];
 
 /// Arguments of `throughline sidecar`.
 #[derive(Debug, Clone, clap::Args, serde::Serialize)]
@@ -192,8 +143,35 @@ pub(crate) struct SidecarArgs {
     )]
     pub(crate) routes: Option<String>,
 
-    /// Allow CONNECT on outbound listeners: tunnels to any host and port, whose content is not
-    /// traced
+    /// Leave out requests with telemetry of services: OTLP, Jaeger, Zipkin, Prometheus and others
+    /// (true or false)
+    ///
+    /// Such a request, and any request to the collector of --collector, is forwarded as it came: it
+    /// makes no span and is neither parent nor child of anything.
+    #[arg(
+        long,
+        env = "THROUGHLINE_SIDECAR_IGNORE_TELEMETRY",
+        default_value = "true",
+        value_name = "BOOL",
+        help_heading = HTTP
+    )]
+    pub(crate) ignore_telemetry: String,
+
+    /// Ports that clients of an outbound proxy may reach by CONNECT: all, none, or a list such as
+    /// 443,8000-8999. Default: all for a listener on a loopback address, else none
+    ///
+    /// HTTP in a tunnel is traced as if it had been sent directly; TLS and everything else passes
+    /// unmodified, with one span for each tunnel.
+    #[arg(
+        long,
+        env = "THROUGHLINE_SIDECAR_CONNECT_PORTS",
+        value_name = "PORTS",
+        help_heading = HTTP
+    )]
+    pub(crate) connect_ports: Option<String>,
+
+    /// Allow CONNECT to all ports, on outbound listeners of any address: the same as
+    /// --connect-ports all
     #[arg(long, env = "THROUGHLINE_SIDECAR_ALLOW_CONNECT", help_heading = HTTP)]
     pub(crate) allow_connect: bool,
 
@@ -421,6 +399,20 @@ pub(crate) struct SidecarArgs {
         help = propagation_help()
     )]
     pub(crate) propagation: Option<String>,
+
+    /// Write contexts to the service in its own formats as well (true or false)
+    ///
+    /// Its formats are those in which it has been seen to send contexts. Until it has sent one, it
+    /// gets them in all formats. Records that it sends get those of its formats that it has been
+    /// seen to send.
+    #[arg(
+        long,
+        env = "THROUGHLINE_SIDECAR_MATCH_PROPAGATION",
+        default_value = "true",
+        value_name = "BOOL",
+        help_heading = CONTEXTS
+    )]
+    pub(crate) match_propagation: String,
 
     /// Write contexts into records and requests (true or false)
     ///

@@ -71,7 +71,7 @@ pub(crate) fn parse(
     // The order of these lines is that of the errors in the message.
     let export = parser.export();
     let log_filter = parser.log_filter();
-    let http_settings = parser.http_settings(&settings);
+    let http_settings = parser.http_settings(&settings, &export.endpoint);
     let http = parser.http(http_settings, limits.connect_timeout);
     let proxy = Config {
         listeners,
@@ -103,7 +103,8 @@ pub(crate) fn parse_tracing_settings(
     // An error in the memory itself is one of an option that a reload does not change.
     let max_held_bytes = parser.memory();
     parser.contradicting_limits(&kafka, max_held_bytes);
-    let http = parser.http_settings(&kafka);
+    let export = parser.export();
+    let http = parser.http_settings(&kafka, &export.endpoint);
     parser.finish(TracingSettings { kafka, http })
 }
 

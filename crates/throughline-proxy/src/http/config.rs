@@ -1,6 +1,8 @@
 //! Configuration of the HTTP part of a proxy.
 
+use std::fmt;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -55,12 +57,17 @@ pub enum HttpRoute {
     Fixed(UpstreamOrigin),
     /// The host in the request target, as at an HTTP proxy (`http_proxy`): outbound.
     Named {
-        /// Whether CONNECT is allowed: a tunnel to any host and port, whose content is not traced.
-        connect: bool,
+        /// Ports of any host that CONNECT opens tunnels to.
+        connect: ConnectPorts,
     },
-    /// The original destination of a redirected connection: outbound.
-    Original(SocketAddr),
+    /// The destination that the client itself connected to, by a redirected connection or a tunnel:
+    /// outbound.
+    Original(HostPort),
 }
+
+/// A set of ports that CONNECT may open tunnels to.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ConnectPorts(Vec<RangeInclusive<u16>>);
 
 /// An upstream host.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -117,6 +124,56 @@ pub struct HttpLimits {
     pub max_header_fields: usize,
     /// Maximum number of concurrent requests on a downstream connection in HTTP/2.
     pub max_concurrent_streams: u32,
+}
+
+// === impl ConnectPorts ===
+
+impl ConnectPorts {
+    /// Returns the set of all ports.
+    #[must_use]
+    pub fn all() -> Self {
+        Self(vec![1..=u16::MAX])
+    }
+
+    /// Returns the set of the ports in these ranges.
+    #[must_use]
+    pub const fn new(ranges: Vec<RangeInclusive<u16>>) -> Self {
+        Self(ranges)
+    }
+
+    /// Returns whether the set has no port, so that CONNECT is not allowed at all.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Returns whether the set has the port.
+    #[must_use]
+    pub fn contains(&self, port: u16) -> bool {
+        self.0.iter().any(|range| range.contains(&port))
+    }
+}
+
+/// Formats the ports as in the option: `443,8000-8999`, `all` or `none`.
+impl fmt::Display for ConnectPorts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_empty() {
+            return f.write_str("none");
+        }
+        if *self == Self::all() {
+            return f.write_str("all");
+        }
+        for (index, range) in self.0.iter().enumerate() {
+            let separator = if index == 0 { "" } else { "," };
+            let (first, last) = (range.start(), range.end());
+            if first == last {
+                write!(f, "{separator}{first}")?;
+            } else {
+                write!(f, "{separator}{first}-{last}")?;
+            }
+        }
+        Ok(())
+    }
 }
 
 // === impl HttpLimits ===

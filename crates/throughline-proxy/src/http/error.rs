@@ -28,8 +28,12 @@ pub(super) enum ProxyError {
     InvalidHost,
     #[error("not a proxy request; send an absolute http:// URL, as clients do with http_proxy")]
     NotProxyForm,
-    #[error("CONNECT is not allowed")]
+    #[error("CONNECT is not allowed on this listener; --connect-ports allows it")]
     ConnectNotAllowed,
+    #[error("CONNECT is not allowed to this port; add it to --connect-ports")]
+    ConnectPortDenied,
+    #[error("proxy loop: the tunnel would lead to this proxy itself")]
+    TunnelLoop,
     #[error("proxy loop: the request was sent by this proxy")]
     ProxyLoop,
     #[error("no certificate authority is configured for https:// requests")]
@@ -109,12 +113,14 @@ impl Termination {
 // === impl ProxyError ===
 
 impl ProxyError {
-    pub(super) const ALL: [Self; 14] = [
+    pub(super) const ALL: [Self; 16] = [
         Self::AmbiguousRequest,
         Self::MissingHost,
         Self::InvalidHost,
         Self::NotProxyForm,
         Self::ConnectNotAllowed,
+        Self::ConnectPortDenied,
+        Self::TunnelLoop,
         Self::ProxyLoop,
         Self::TlsNotConfigured,
         Self::ConnectFailed,
@@ -134,7 +140,8 @@ impl ProxyError {
             | Self::NotProxyForm
             | Self::IncompleteRequest => StatusCode::BAD_REQUEST,
             Self::ConnectNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::ProxyLoop => StatusCode::LOOP_DETECTED,
+            Self::ConnectPortDenied => StatusCode::FORBIDDEN,
+            Self::ProxyLoop | Self::TunnelLoop => StatusCode::LOOP_DETECTED,
             Self::RequestBodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::TlsNotConfigured | Self::ConnectionTerminated(_) | Self::InvalidResponse => {
                 StatusCode::BAD_GATEWAY
@@ -166,6 +173,8 @@ impl ProxyError {
             Self::InvalidHost => "bad_host",
             Self::NotProxyForm => "not_for_proxy",
             Self::ConnectNotAllowed => "connect_method",
+            Self::ConnectPortDenied => "connect_port",
+            Self::TunnelLoop => "connect_loop",
             Self::ProxyLoop => "loop",
             Self::TlsNotConfigured => "no_tls",
             Self::ConnectFailed => "unreachable",
@@ -178,10 +187,18 @@ impl ProxyError {
         }
     }
 
+    /// Returns whether a tunnel was refused, which users change by an option.
+    pub(super) const fn is_refused_tunnel(self) -> bool {
+        matches!(
+            self,
+            Self::ConnectNotAllowed | Self::ConnectPortDenied | Self::TunnelLoop
+        )
+    }
+
     /// Returns the failure that the span of the exchange shows.
     pub(super) const fn failure(self) -> ExchangeFailure {
         match self {
-            Self::ProxyLoop | Self::TlsNotConfigured | Self::ConnectFailed => {
+            Self::ProxyLoop | Self::TunnelLoop | Self::TlsNotConfigured | Self::ConnectFailed => {
                 ExchangeFailure::Connect
             }
             Self::ConnectTimeout | Self::ResponseTimeout | Self::RequestBodyTimeout => {
@@ -194,6 +211,7 @@ impl ProxyError {
             | Self::InvalidHost
             | Self::NotProxyForm
             | Self::ConnectNotAllowed
+            | Self::ConnectPortDenied
             | Self::InvalidResponse => ExchangeFailure::Protocol,
         }
     }
@@ -207,8 +225,10 @@ impl ProxyError {
             | Self::NotProxyForm
             | Self::IncompleteRequest
             | Self::RequestBodyTimeout => "throughline; error=http_request_error",
-            Self::ConnectNotAllowed => "throughline; error=http_request_denied",
-            Self::ProxyLoop => "throughline; error=proxy_loop_detected",
+            Self::ConnectNotAllowed | Self::ConnectPortDenied => {
+                "throughline; error=http_request_denied"
+            }
+            Self::ProxyLoop | Self::TunnelLoop => "throughline; error=proxy_loop_detected",
             Self::TlsNotConfigured => "throughline; error=proxy_configuration_error",
             Self::ConnectFailed => "throughline; error=destination_unavailable",
             Self::ConnectTimeout => "throughline; error=connection_timeout",

@@ -9,9 +9,10 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
-use throughline_intercept::http::{Direction, ExchangeFailure};
+use throughline_intercept::http::{Direction, ExchangeFailure, TelemetrySystem};
 
 use super::error::ProxyError;
+use crate::listener::protocol::DetectedProtocol;
 
 const STATUS_CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "none"];
 const FAILURES: [ExchangeFailure; 6] = [
@@ -54,6 +55,8 @@ pub(crate) struct HttpMetrics {
     connections: Family<DirectionLabels, Counter>,
     connections_open: Family<DirectionLabels, Gauge>,
     upstream_connections: Family<DirectionLabels, Counter>,
+    telemetry: Family<TelemetryLabels, Counter>,
+    tunnels: Family<ProtocolLabels, Counter>,
     pub(super) upgrades: Counter,
     pub(super) spans: Counter,
     pub(super) spans_dropped: Counter,
@@ -90,6 +93,17 @@ struct ReasonLabels {
     reason: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TelemetryLabels {
+    direction: &'static str,
+    system: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ProtocolLabels {
+    protocol: &'static str,
+}
+
 // === impl HttpMetrics ===
 
 impl HttpMetrics {
@@ -106,6 +120,8 @@ impl HttpMetrics {
             connections: Family::default(),
             connections_open: Family::default(),
             upstream_connections: Family::default(),
+            telemetry: Family::default(),
+            tunnels: Family::default(),
             upgrades: Counter::default(),
             spans: Counter::default(),
             spans_dropped: Counter::default(),
@@ -167,6 +183,16 @@ impl HttpMetrics {
             self.upstream_connections.clone(),
         );
         registry.register(
+            "telemetry_requests",
+            "Requests with telemetry of services, forwarded without a trace",
+            self.telemetry.clone(),
+        );
+        registry.register(
+            "tunnels",
+            "Tunnels opened by CONNECT, by the protocol detected in them",
+            self.tunnels.clone(),
+        );
+        registry.register(
             "upgrades",
             "Requests upgraded to tunnels",
             self.upgrades.clone(),
@@ -204,6 +230,12 @@ impl HttpMetrics {
                 self.upstream_connections
                     .get_or_create(&DirectionLabels { direction }),
             );
+            for system in TelemetrySystem::ALL.map(TelemetrySystem::label) {
+                drop(
+                    self.telemetry
+                        .get_or_create(&TelemetryLabels { direction, system }),
+                );
+            }
             for status in STATUS_CLASSES {
                 drop(
                     self.requests
@@ -298,6 +330,25 @@ impl HttpMetrics {
         };
         self.connections.get_or_create(&labels).inc();
         self.connections_open.get_or_create_owned(&labels)
+    }
+
+    /// Records a request that carries telemetry.
+    pub(super) fn telemetry_forwarded(&self, direction: Direction, system: TelemetrySystem) {
+        self.telemetry
+            .get_or_create(&TelemetryLabels {
+                direction: direction.label(),
+                system: system.label(),
+            })
+            .inc();
+    }
+
+    /// Records a tunnel that CONNECT has opened.
+    pub(super) fn tunnel_opened(&self, protocol: DetectedProtocol) {
+        self.tunnels
+            .get_or_create(&ProtocolLabels {
+                protocol: protocol.label(),
+            })
+            .inc();
     }
 
     pub(super) fn upstream_connected(&self, direction: Direction) {

@@ -58,7 +58,7 @@ impl RedirectedHttpServer {
                 address,
                 protocol: UpstreamProtocol::Same,
             },
-            Direction::Outbound => HttpRoute::Original(destination),
+            Direction::Outbound => HttpRoute::Original(address),
         };
         let tracker = IdleTracker::new();
         let metrics = &self.0.tracing.metrics;
@@ -92,6 +92,7 @@ impl RedirectedHttpServer {
                     stream: MaybeTlsStream::Plain(stream),
                     own_guard,
                 };
+                self.0.tracing.metrics.upstream_connected(direction);
                 let client = self.0.upstream(direction);
                 client.adopt(origin, socket, is_http2, &pool).await;
                 pool

@@ -1,5 +1,6 @@
 //! The HTTP server of a proxy: its listeners, and what their connections share.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,15 +13,18 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::config::{Config, HttpListenerConfig, HttpRoute, UpstreamProtocol};
+use super::connect::ListenAddresses;
 use super::connection::ConnectionServer;
 use super::metrics::HttpMetrics;
 use super::redirected::RedirectedHttpServer;
 use super::service::ProxyService;
 use super::span::ExchangeContext;
+use super::tunnel_server;
 use super::upstream::UpstreamClient;
 use crate::correlator::SharedCorrelator;
 use crate::listener::accept::AcceptLoop;
 use crate::telemetry::log_throttle::LogThrottle;
+use crate::telemetry::propagation_log::PropagationLog;
 use crate::transport::drain::Drain;
 use crate::transport::own_connections::OwnConnections;
 
@@ -51,6 +55,7 @@ impl HttpServer {
         sink: Arc<dyn SpanSink>,
         correlator: SharedCorrelator,
         own_connections: &OwnConnections,
+        listen_addresses: Vec<SocketAddr>,
         drain: Drain,
     ) -> Self {
         let Config {
@@ -71,6 +76,8 @@ impl HttpServer {
             metrics: Arc::clone(&metrics),
             drain,
             dropped_span_log: LogThrottle::default(),
+            propagation_log: PropagationLog::default(),
+            refused_tunnel_log: LogThrottle::default(),
         };
         let upstream = |direction, tls| {
             UpstreamClient::new(
@@ -89,6 +96,8 @@ impl HttpServer {
             outbound: upstream(Direction::Outbound, outbound_tls.as_ref()),
             limits: limits.clone(),
             max_searched_body_bytes,
+            serve_tunnel: tunnel_server::serve,
+            listen_addresses: ListenAddresses(listen_addresses),
             tunnels: TaskTracker::new(),
         };
         Self {

@@ -1,5 +1,6 @@
 //! One request: parsed, traced, forwarded, and its response forwarded back.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -13,6 +14,7 @@ use throughline_intercept::http::{Direction, ExchangeFailure, HttpRequestHead};
 use tokio_util::task::TaskTracker;
 
 use super::config::HttpLimits;
+use super::connect::{ConnectRequest, ConnectTunnel, ListenAddresses};
 use super::downstream::DownstreamConnection;
 use super::error::{DownstreamAbort, ProxyError, Termination, is_grpc};
 use super::header::strip_hop_by_hop;
@@ -34,15 +36,22 @@ pub(super) struct ProxyService {
     pub(super) max_searched_body_bytes: Option<usize>,
     pub(super) inbound: UpstreamClient,
     pub(super) outbound: UpstreamClient,
+    pub(super) serve_tunnel: TunnelHandler,
+    /// A tunnel to one of them would lead back here.
+    pub(super) listen_addresses: ListenAddresses,
     /// Tasks of tunnels, which outlive the tasks of their connections.
     pub(super) tunnels: TaskTracker,
 }
+
+/// Serves a tunnel until it ends. Passed in, because tunnels serve requests themselves.
+pub(super) type TunnelHandler =
+    fn(Arc<ProxyService>, ConnectTunnel) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// A request that is ready to be forwarded.
 struct PreparedRequest {
     target: RequestTarget,
     span: ExchangeSpan,
-    /// The downstream connection after an upgrade or CONNECT.
+    /// The downstream connection after an upgrade.
     upgrade: Option<OnUpgrade>,
     request_guard: RequestGuard,
 }
@@ -74,6 +83,9 @@ impl ProxyService {
         };
         let metrics = &self.tracing.metrics;
         metrics.responded_by_proxy(downstream.direction(), error);
+        if error.is_refused_tunnel() {
+            self.tracing.report_refused_tunnel(error);
+        }
         if let Some(termination) = error.termination(is_http2, is_grpc) {
             if termination == Termination::Reset && !is_http2 {
                 downstream.tracker.reset_on_close();
@@ -96,8 +108,8 @@ impl ProxyService {
     }
 
     async fn forward(
-        &self,
-        downstream: &DownstreamConnection,
+        self: &Arc<Self>,
+        downstream: &Arc<DownstreamConnection>,
         mut request: Request<Incoming>,
     ) -> Result<Response<ResponseBody>, ProxyError> {
         let request_guard = downstream.tracker.begin_request();
@@ -106,10 +118,21 @@ impl ProxyService {
             return Err(ProxyError::ProxyLoop);
         }
         let target = RequestTarget::parse(&request, &downstream.route)?;
+        if target.is_connect {
+            let upgrade = hyper::upgrade::on(&mut request);
+            let connect = ConnectRequest {
+                downstream: Arc::clone(downstream),
+                target,
+                head: request.into_parts().0,
+                started_at_ns: self.tracing.now_ns(),
+            };
+            // Boxed: CONNECT is rare, and would enlarge the future of every request.
+            return Box::pin(self.connect(connect, upgrade, request_guard)).await;
+        }
         let may_upgrade = request.version() == Version::HTTP_11 && !target.is_http2;
         let is_upgrade = strip_hop_by_hop(request.headers_mut(), may_upgrade).is_some();
         // The handle of an upgrade is in the extensions, which are not forwarded.
-        let upgrade = (is_upgrade || target.is_connect).then(|| hyper::upgrade::on(&mut request));
+        let upgrade = is_upgrade.then(|| hyper::upgrade::on(&mut request));
         let (mut parts, body) = request.into_parts();
         // An HTTP/2 stream has flow control and RST_STREAM: a stalled body holds no connection.
         let idle_timeout =
@@ -128,12 +151,7 @@ impl ProxyService {
             upgrade,
             request_guard,
         };
-        if prepared.target.is_connect {
-            // Boxed: CONNECT is rare, and would enlarge the future of every request.
-            Box::pin(self.connect(downstream, prepared)).await
-        } else {
-            self.exchange(downstream, prepared, parts, body).await
-        }
+        self.exchange(downstream, prepared, parts, body).await
     }
 
     /// Whether a body may hold a correlation key, and is short enough to wait for it. A client that
@@ -173,11 +191,7 @@ impl ProxyService {
             method: method.as_str(),
             scheme,
             authority: target.authority.as_str(),
-            target: if target.is_connect {
-                target.authority.as_str()
-            } else {
-                target.path_and_query.as_str()
-            },
+            target: target.path_and_query.as_str(),
             version: version_label(parts.version),
             body,
         };
@@ -279,34 +293,33 @@ impl ProxyService {
         Ok(response)
     }
 
-    /// Responds to a CONNECT and tunnels the bytes that follow.
+    /// Responds to a CONNECT. The tunnel is served in a task of its own.
     async fn connect(
-        &self,
-        downstream: &DownstreamConnection,
-        prepared: PreparedRequest,
+        self: &Arc<Self>,
+        mut connect: ConnectRequest,
+        upgrade: OnUpgrade,
+        request_guard: RequestGuard,
     ) -> Result<Response<ResponseBody>, ProxyError> {
-        let PreparedRequest {
-            target,
-            mut span,
+        let upstream = self.upstream(connect.downstream.direction());
+        // Dialed before the response, as other proxies do: the client gets the error in HTTP.
+        let socket = match upstream.open_tunnel(&connect.target.origin).await {
+            Ok(socket) if self.listen_addresses.are_reached_by(&socket) => {
+                return Err(ProxyError::TunnelLoop);
+            }
+            Ok(socket) => socket,
+            Err(error) => {
+                let span = connect.start_span(&self.tracing);
+                return Err(fail_span(&connect.downstream, span, error));
+            }
+        };
+        let tunnel = ConnectTunnel {
+            connect,
+            socket,
             upgrade,
             request_guard,
-        } = prepared;
-        let upstream = self.upstream(downstream.direction());
-        let socket = match upstream.open_tunnel(&target.origin).await {
-            Ok(socket) => socket,
-            Err(error) => return Err(fail_span(downstream, span, error)),
         };
-        // hyper offers the handle for every CONNECT; without it there is nothing to tunnel.
-        let Some(upgrade) = upgrade else {
-            return Err(fail_span(downstream, span, ProxyError::ConnectNotAllowed));
-        };
-        span.record_response(StatusCode::OK.as_u16(), &HeaderMap::new());
-        self.tracing.metrics.upgrades.inc();
-        let drain = self.tracing.drain.clone();
-        self.tunnels.spawn(async move {
-            tunnel::join_upgrade(upgrade, socket.stream, &drain).await;
-            drop((request_guard, socket.own_guard));
-        });
+        self.tunnels
+            .spawn((self.serve_tunnel)(Arc::clone(self), tunnel));
         Ok(Response::new(ResponseBody::from(Bytes::new())))
     }
 

@@ -11,10 +11,12 @@ use throughline_intercept::http::{
 use throughline_model::SpanSink;
 use tokio::sync::watch;
 
+use super::error::ProxyError;
 use super::header::{HttpHeaderCarrier, HttpHeaderCarrierMut};
 use super::metrics::HttpMetrics;
 use crate::correlator::SharedCorrelator;
 use crate::telemetry::log_throttle::LogThrottle;
+use crate::telemetry::propagation_log::PropagationLog;
 use crate::transport::drain::Drain;
 
 /// Settings, sink and metrics that all exchanges share.
@@ -25,6 +27,8 @@ pub(super) struct ExchangeContext {
     pub(super) metrics: Arc<HttpMetrics>,
     pub(super) drain: Drain,
     pub(super) dropped_span_log: LogThrottle,
+    pub(super) propagation_log: PropagationLog,
+    pub(super) refused_tunnel_log: LogThrottle,
 }
 
 /// The span of an exchange in progress. Dropping it before its end records a cancellation.
@@ -34,6 +38,22 @@ pub(super) struct ExchangeSpan {
     direction: Direction,
     status: Option<u16>,
     started_at_ns: u64,
+}
+
+// === impl ExchangeContext ===
+
+impl ExchangeContext {
+    /// Returns the time in nanoseconds, by the clock of the spans.
+    pub(super) fn now_ns(&self) -> u64 {
+        self.correlator.timestamp()
+    }
+
+    /// Logs a CONNECT that was refused: its client usually shows no reason.
+    pub(super) fn report_refused_tunnel(&self, error: ProxyError) {
+        if let Some(suppressed) = self.refused_tunnel_log.permit() {
+            tracing::warn!(reason = %error, suppressed, "tunnel refused");
+        }
+    }
 }
 
 // === impl ExchangeSpan ===
@@ -47,17 +67,32 @@ impl ExchangeSpan {
         request: &HttpRequestHead<'_>,
         headers: &mut HeaderMap,
     ) -> Self {
+        Self::start_at(context, context.now_ns(), direction, peer, request, headers)
+    }
+
+    /// Starts the span of a request that arrived at an earlier time.
+    pub(super) fn start_at(
+        context: &Arc<ExchangeContext>,
+        now: u64,
+        direction: Direction,
+        peer: HttpPeer,
+        request: &HttpRequestHead<'_>,
+        headers: &mut HeaderMap,
+    ) -> Self {
         // The settings at the start apply to the whole exchange, whatever a reload changes.
         let settings = Arc::clone(&context.settings.borrow());
         // The exchange is pure: its random ids come from the seed, its times from the arguments.
         let mut exchange = HttpExchange::new(settings, direction, peer, fastrand::u64(..));
         let correlator = &context.correlator;
-        let now = correlator.timestamp();
         exchange.handle_request(now, request, &mut HttpHeaderCarrierMut(headers), correlator);
         context
             .metrics
             .contexts_rejected
             .inc_by(u64::from(exchange.rejected()));
+        context.propagation_log.report(exchange.propagation());
+        if let Some(system) = exchange.telemetry() {
+            context.metrics.telemetry_forwarded(direction, system);
+        }
         Self {
             context: Arc::clone(context),
             exchange,

@@ -7,7 +7,7 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version};
 use throughline_intercept::http::HttpPeer;
 
-use super::config::{HttpRoute, UpstreamOrigin, UpstreamProtocol};
+use super::config::{ConnectPorts, HttpRoute, UpstreamOrigin, UpstreamProtocol};
 use super::error::ProxyError;
 use crate::address::HostPort;
 
@@ -43,11 +43,10 @@ impl RequestTarget {
         let authority = request_authority(request)?;
         if request.method() == Method::CONNECT {
             return match route {
-                HttpRoute::Named { connect: true } => parse_connect(request.uri(), is_http2),
-                HttpRoute::Named { connect: false }
-                | HttpRoute::Service { .. }
-                | HttpRoute::Fixed(_)
-                | HttpRoute::Original(_) => Err(ProxyError::ConnectNotAllowed),
+                HttpRoute::Named { connect } => parse_connect(request.uri(), is_http2, connect),
+                HttpRoute::Service { .. } | HttpRoute::Fixed(_) | HttpRoute::Original(_) => {
+                    Err(ProxyError::ConnectNotAllowed)
+                }
             };
         }
         let destination = ResolvedTarget::resolve(request.uri(), route, authority, is_http2)?;
@@ -141,7 +140,7 @@ impl ResolvedTarget {
             }
             HttpRoute::Original(destination) => {
                 let origin = UpstreamOrigin {
-                    address: HostPort::from(*destination),
+                    address: destination.clone(),
                     tls: false,
                 };
                 let authority = authority
@@ -245,13 +244,20 @@ fn named_origin(uri: &Uri, authority: &Authority) -> Result<UpstreamOrigin, Prox
 }
 
 /// Parses the target of a CONNECT: a host and a port.
-fn parse_connect(uri: &Uri, is_http2: bool) -> Result<RequestTarget, ProxyError> {
+fn parse_connect(
+    uri: &Uri,
+    is_http2: bool,
+    allowed: &ConnectPorts,
+) -> Result<RequestTarget, ProxyError> {
     let authority = uri.authority().cloned().ok_or(ProxyError::InvalidHost)?;
     let port = authority.port_u16().ok_or(ProxyError::InvalidHost)?;
     // In HTTP/2 a tunnel is one stream of a connection (RFC 9113, section 8.5). Clients do not use
     // that with a proxy in clear text.
-    if is_http2 {
+    if is_http2 || allowed.is_empty() {
         return Err(ProxyError::ConnectNotAllowed);
+    }
+    if !allowed.contains(port) {
+        return Err(ProxyError::ConnectPortDenied);
     }
     let origin = UpstreamOrigin {
         address: host_port(&authority, port)?,
@@ -338,7 +344,9 @@ mod tests {
             forwarded("OPTIONS *", &["shop"], &service()),
             expected("*", "shop")
         );
-        let named = HttpRoute::Named { connect: false };
+        let named = HttpRoute::Named {
+            connect: ConnectPorts::default(),
+        };
         assert_eq!(
             forwarded("GET http://shop/a", &["x"], &named),
             expected("/a", "shop")
@@ -359,7 +367,9 @@ mod tests {
 
     #[test]
     fn proxy_forwards_to_the_host_of_the_target() {
-        let named = HttpRoute::Named { connect: true };
+        let named = HttpRoute::Named {
+            connect: ConnectPorts::all(),
+        };
         let origin = |line| {
             RequestTarget::parse(&request(line, &["x"]), &named)
                 .unwrap()
@@ -380,7 +390,9 @@ mod tests {
         let rejected = |line, hosts: &[&str], route: &HttpRoute| {
             RequestTarget::parse(&request(line, hosts), route).unwrap_err()
         };
-        let named = HttpRoute::Named { connect: false };
+        let named = HttpRoute::Named {
+            connect: ConnectPorts::default(),
+        };
         assert_eq!(
             rejected("GET /", &["a", "b"], &service()),
             ProxyError::AmbiguousRequest
@@ -403,6 +415,15 @@ mod tests {
             rejected("CONNECT a:443", &["a"], &named),
             ProxyError::ConnectNotAllowed
         );
+        let some_ports = HttpRoute::Named {
+            connect: ConnectPorts::new(vec![443..=443, 8000..=8999]),
+        };
+        assert_eq!(
+            rejected("CONNECT a:25", &["a"], &some_ports),
+            ProxyError::ConnectPortDenied
+        );
+        let allowed = RequestTarget::parse(&request("CONNECT a:8080", &["a"]), &some_ports);
+        assert!(allowed.unwrap().is_connect);
         assert_eq!(
             rejected("CONNECT a:443", &["a"], &service()),
             ProxyError::ConnectNotAllowed

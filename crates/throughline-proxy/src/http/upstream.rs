@@ -179,7 +179,7 @@ impl UpstreamClient {
         self.dial(origin, false).await
     }
 
-    /// Takes over a socket that was dialed for a redirected connection.
+    /// Takes over a socket that was dialed for a redirected connection or a tunnel.
     pub(super) async fn adopt(
         &self,
         origin: &UpstreamOrigin,
@@ -187,7 +187,6 @@ impl UpstreamClient {
         is_http2: bool,
         downstream: &DownstreamPool,
     ) {
-        self.metrics.upstream_connected(self.direction);
         if is_http2 {
             if let Ok(connection) = self.handshake_http2(socket).await {
                 downstream.http2_pool(origin).add(connection);

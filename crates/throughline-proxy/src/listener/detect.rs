@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 use tokio::io::{AsyncRead, AsyncReadExt as _, Interest};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::listener::protocol::{
     DetectedProtocol, MAX_DETECTION_BYTES, SERVER_GREETING_BYTES, is_server_first,
@@ -67,6 +67,27 @@ pub(crate) async fn read_http_version<S: AsyncRead + Unpin>(
             None => {}
         }
     }
+}
+
+/// Reads the client's first bytes into `prefix` until they identify the protocol. Cancelling it
+/// loses no bytes.
+pub(crate) async fn read_protocol<S: AsyncRead + Unpin>(
+    stream: &mut S,
+    prefix: &mut BytesMut,
+) -> io::Result<DetectedProtocol> {
+    // The time counts from the first byte: before it a client may be silent for any time.
+    let mut count = stream.read_buf(prefix).await?;
+    let deadline = Instant::now() + PEEK_TIMEOUT;
+    while count > 0 && prefix.len() < MAX_DETECTION_BYTES {
+        if let Some(protocol) = DetectedProtocol::of_any(prefix) {
+            return Ok(protocol);
+        }
+        match timeout_at(deadline, stream.read_buf(prefix)).await {
+            Ok(read) => count = read?,
+            Err(_) => break,
+        }
+    }
+    Ok(DetectedProtocol::of_any(prefix).unwrap_or(DetectedProtocol::Unknown))
 }
 
 /// Peeks until `classify` decides, the stream ends or the time is up; `None` if undecided.

@@ -48,6 +48,16 @@ pub(super) struct BoundSockets {
     pub(super) addresses: ProxyAddresses,
 }
 
+// === impl ProxyAddresses ===
+
+impl ProxyAddresses {
+    /// Iterates over the addresses of all listeners.
+    pub(super) fn all(&self) -> impl Iterator<Item = SocketAddr> {
+        let clients = self.listeners.iter().chain(&self.http).copied();
+        clients.chain(self.admin)
+    }
+}
+
 // === impl BoundSockets ===
 
 impl BoundSockets {

@@ -11,12 +11,14 @@ use throughline_intercept::kafka::{FramingError, SessionEvent, SkipReason};
 
 use crate::telemetry::kafka_metrics::{ConnectionFailure, KafkaMetrics};
 use crate::telemetry::log_throttle::LogThrottle;
+use crate::telemetry::propagation_log::PropagationLog;
 use crate::telemetry::skip_log::SkipLog;
 
 /// Reports events. Repeated log lines are throttled by kind; `suppressed` counts the missing ones.
 #[derive(Debug)]
 pub(crate) struct Reporter {
     pub(crate) metrics: Arc<KafkaMetrics>,
+    propagation_log: PropagationLog,
     throttles: LogThrottles,
     skip_log: SkipLog,
 }
@@ -45,6 +47,7 @@ impl Reporter {
     pub(crate) fn new(metrics: Arc<KafkaMetrics>) -> Self {
         Self {
             metrics,
+            propagation_log: PropagationLog::default(),
             throttles: LogThrottles::default(),
             skip_log: SkipLog::default(),
         }
@@ -97,6 +100,7 @@ impl Reporter {
             }
             SessionEvent::FramingFailed { side, error } => self.not_kafka(*side, error),
             SessionEvent::ClientSpeaksTls => self.client_speaks_tls(),
+            SessionEvent::PropagationObserved(observed) => self.propagation_log.report(*observed),
             // Sessions may add events that need no report.
             _ => {}
         }

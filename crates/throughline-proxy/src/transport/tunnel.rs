@@ -32,14 +32,3 @@ pub(crate) async fn join_upgrades(downstream: OnUpgrade, upstream: OnUpgrade, dr
         Err(error) => tracing::debug!(%error, "upgrade failed"),
     }
 }
-
-/// Waits for the upgrade of the downstream side, then copies bytes to a stream that is open.
-pub(crate) async fn join_upgrade<S>(downstream: OnUpgrade, upstream: S, drain: &Drain)
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    match downstream.await {
-        Ok(downstream) => copy_both_ways(TokioIo::new(downstream), upstream, drain).await,
-        Err(error) => tracing::debug!(%error, "upgrade failed"),
-    }
-}

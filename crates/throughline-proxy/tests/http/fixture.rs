@@ -15,7 +15,8 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use throughline_model::{Span, Value};
 use throughline_proxy::http::{
-    Config, HttpLimits, HttpListenerConfig, HttpRoute, UpstreamOrigin, UpstreamProtocol,
+    Config, ConnectPorts, HttpLimits, HttpListenerConfig, HttpRoute, UpstreamOrigin,
+    UpstreamProtocol,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -99,7 +100,7 @@ pub(crate) fn inbound(service: SocketAddr) -> Config {
 }
 
 /// Returns the configuration of a forward proxy, as clients use it with `http_proxy`.
-pub(crate) fn forward_proxy(connect: bool) -> Config {
+pub(crate) fn forward_proxy(connect: ConnectPorts) -> Config {
     listening(HttpRoute::Named { connect })
 }
 

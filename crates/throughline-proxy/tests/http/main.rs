@@ -18,3 +18,4 @@ mod raw;
 mod reuse;
 mod tls;
 mod traces;
+mod tunnels;

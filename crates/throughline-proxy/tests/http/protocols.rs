@@ -9,7 +9,7 @@ use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper::body::{Body as _, Frame, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use throughline_proxy::http::{HttpRoute, UpstreamProtocol};
+use throughline_proxy::http::{ConnectPorts, HttpRoute, UpstreamProtocol};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -195,7 +195,7 @@ async fn request_is_sent_again_after_an_idle_connection_closed() {
 #[tokio::test]
 async fn forward_proxy_connects_to_the_host_of_the_target() {
     let to = echo().await;
-    let fixture = HttpFixture::start(forward_proxy(false)).await;
+    let fixture = HttpFixture::start(forward_proxy(ConnectPorts::default())).await;
     let request = Request::get(format!("http://{to}/a?b=1"))
         .header("host", "other")
         .header("proxy-connection", "keep-alive")
@@ -293,7 +293,7 @@ async fn connect_is_rejected_unless_allowed() {
         stream.read_exact(&mut bytes).await.unwrap();
         stream.write_all(b"pong").await.unwrap();
     });
-    let fixture = HttpFixture::start(forward_proxy(false)).await;
+    let fixture = HttpFixture::start(forward_proxy(ConnectPorts::default())).await;
     let response = fixture
         .raw(format!(
             "CONNECT {to} HTTP/1.1\r\nhost: {to}\r\nconnection: close\r\n\r\n"
@@ -303,7 +303,7 @@ async fn connect_is_rejected_unless_allowed() {
         response.starts_with("HTTP/1.1 405 ") && response.contains("error=http_request_denied"),
         "{response}"
     );
-    let fixture = HttpFixture::start(forward_proxy(true)).await;
+    let fixture = HttpFixture::start(forward_proxy(ConnectPorts::all())).await;
     let mut stream = TcpStream::connect(fixture.address()).await.unwrap();
     stream
         .write_all(format!("CONNECT {to} HTTP/1.1\r\nhost: {to}\r\n\r\nping").as_bytes())

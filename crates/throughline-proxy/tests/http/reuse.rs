@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use socket2::SockRef;
-use throughline_proxy::http::{Config, HttpRoute, PoolScope, UpstreamProtocol};
+use throughline_proxy::http::{Config, ConnectPorts, HttpRoute, PoolScope, UpstreamProtocol};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 

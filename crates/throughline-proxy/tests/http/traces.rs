@@ -10,7 +10,7 @@ use hyper::body::Frame;
 use throughline_intercept::correlate::{CorrelationKey, SingleInFlightPolicy, TokenLocation};
 use throughline_intercept::http::{Settings, TrustPolicy};
 use throughline_model::{SpanKind, Status};
-use throughline_proxy::http::{Config, HttpRoute};
+use throughline_proxy::http::{Config, ConnectPorts, HttpRoute};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, Semaphore};
@@ -130,7 +130,8 @@ async fn outbound_request_becomes_a_child_of_the_inbound_one() {
     })
     .await;
     let mut http = inbound(to);
-    http.listeners.extend(forward_proxy(false).listeners);
+    http.listeners
+        .extend(forward_proxy(ConnectPorts::default()).listeners);
     let fixture = HttpFixture::start(http).await;
     *proxy.lock().unwrap() = Some(fixture.proxy.addresses.http[1]);
     let (status, body) = read_response(
@@ -201,7 +202,8 @@ async fn value_in_a_body_correlates_a_call_with_its_request() {
     let mut http = inbound(to);
     http.correlate.keys.push(key);
     http.correlate.single_in_flight = SingleInFlightPolicy::Never;
-    http.listeners.extend(forward_proxy(false).listeners);
+    http.listeners
+        .extend(forward_proxy(ConnectPorts::default()).listeners);
     let fixture = HttpFixture::start(http).await;
     let (mut one, mut two) = (fixture.http1().await, fixture.http2().await);
     let mut second = order_request(18);
@@ -431,7 +433,9 @@ async fn late_response_times_out() {
 async fn proxy_loop_is_rejected() {
     let (listener, address) = listen().await;
     drop(listener);
-    let mut http = listening(HttpRoute::Named { connect: false });
+    let mut http = listening(HttpRoute::Named {
+        connect: ConnectPorts::default(),
+    });
     http.listeners[0].address = address;
     let fixture = HttpFixture::start(http).await;
     // The target is the proxy itself.

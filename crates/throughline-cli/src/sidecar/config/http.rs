@@ -4,16 +4,18 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use throughline_intercept::http::{Cidr, RouteTemplate, Settings, TrustPolicy};
+use throughline_export::OtlpEndpoint;
+use throughline_intercept::http::{Cidr, CollectorAddress, RouteTemplate, Settings, TrustPolicy};
 use throughline_intercept::kafka::{self, ServiceNaming};
 use throughline_model::convention::SERVICE_NAME;
 use throughline_model::{KeyValue, Resource};
 use throughline_proxy::http::{
-    Config, HttpLimits, HttpListenerConfig, HttpRoute, PoolScope, UpstreamOrigin, UpstreamProtocol,
+    Config, ConnectPorts, HttpLimits, HttpListenerConfig, HttpRoute, PoolScope, UpstreamOrigin,
+    UpstreamProtocol,
 };
 use throughline_proxy::{DownstreamTls, HostPort};
 
-use super::listeners::parse_socket_addr;
+use super::listeners::{parse_port_range, parse_socket_addr};
 use super::parser::ConfigParser;
 
 const PROTOCOL_VALUES: [(&str, UpstreamProtocol); 3] = [
@@ -65,7 +67,11 @@ impl ConfigParser<'_> {
     }
 
     /// Returns the settings of HTTP, with those of Kafka where both have the same one.
-    pub(super) fn http_settings(&mut self, kafka: &kafka::Settings) -> Arc<Settings> {
+    pub(super) fn http_settings(
+        &mut self,
+        kafka: &kafka::Settings,
+        collector: &OtlpEndpoint,
+    ) -> Arc<Settings> {
         let resource = if kafka.service != ServiceNaming::Fixed {
             with_unknown_service(&kafka.resource)
         } else {
@@ -80,8 +86,11 @@ impl ConfigParser<'_> {
             } else {
                 Vec::new()
             },
+            match_propagation: kafka.match_propagation,
             request_id: kafka.inject,
             sample_ratio: kafka.sample_ratio,
+            ignore_telemetry: self.boolean("ignore_telemetry", &self.raw.options.ignore_telemetry),
+            collector: Some(CollectorAddress::new(collector.host(), collector.port())),
             trust: self.trust(),
             routes: self.routes(),
             ..Settings::default()
@@ -179,7 +188,7 @@ impl ConfigParser<'_> {
         let address = parse_listen_address(listen, IpAddr::V4(Ipv4Addr::LOCALHOST));
         let route = match to {
             None => Some(HttpRoute::Named {
-                connect: self.raw.options.allow_connect,
+                connect: self.connect_ports(address.is_some_and(|own| own.ip().is_loopback())),
             }),
             Some(to) => parse_origin(to).map(HttpRoute::Fixed),
         };
@@ -197,6 +206,29 @@ impl ConfigParser<'_> {
             &format!("{text:?} is not a listen address; {remedy}"),
         );
         None
+    }
+
+    /// Returns the ports that CONNECT opens tunnels to. A listener on a loopback address serves
+    /// programs that could connect themselves; any other would be an open relay.
+    fn connect_ports(&mut self, is_loopback: bool) -> ConnectPorts {
+        let options = &self.raw.options;
+        let Some(text) = options.connect_ports.as_deref().map(str::trim) else {
+            return if is_loopback || options.allow_connect {
+                ConnectPorts::all()
+            } else {
+                ConnectPorts::default()
+            };
+        };
+        match text {
+            "all" => ConnectPorts::all(),
+            "none" => ConnectPorts::default(),
+            list => parse_ports(list).unwrap_or_else(|| {
+                let remedy = "write them as 443,8000-8999, or use all or none";
+                let text = format!("{list:?} is not a list of ports; {remedy}");
+                self.error("connect_ports", &text);
+                ConnectPorts::default()
+            }),
+        }
     }
 
     fn response_timeout(&mut self) -> Option<Duration> {
@@ -263,6 +295,12 @@ fn parse_service_address(text: &str) -> Option<HostPort> {
         .ok()
         .filter(|port| *port != 0)
         .map_or_else(|| text.parse().ok(), |port| Some(loopback_address(port)))
+}
+
+/// Parses ports and ranges of ports: `443,8000-8999`.
+fn parse_ports(list: &str) -> Option<ConnectPorts> {
+    let ranges = list.split(',').map(parse_port_range);
+    ranges.collect::<Option<Vec<_>>>().map(ConnectPorts::new)
 }
 
 fn loopback_address(port: u16) -> HostPort {

@@ -72,6 +72,7 @@ impl ConfigParser<'_> {
             naming,
             read,
             write,
+            match_propagation: self.boolean("match_propagation", &options.match_propagation),
             sample_ratio: self.ratio("sample", &options.sample),
             inject: self.boolean("inject", &options.inject),
             inject_unsampled: self.boolean("inject_unsampled", &options.inject_unsampled),

@@ -1,6 +1,7 @@
 //! Listen addresses, and the brokers behind them.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -169,7 +170,10 @@ impl ConfigParser<'_> {
             None => return default_broker_ports(listen_port),
             // The port of --listen cannot collide with ports that the system assigns.
             Some("any") => return PortRange::Any,
-            Some(text) => parse_port_range(text),
+            Some(text) => parse_port_range(text).map(|ports| {
+                let (first, last) = ports.into_inner();
+                PortRange::Between(first, last)
+            }),
         };
         let Some(range) = range else {
             self.error(
@@ -294,10 +298,11 @@ fn default_broker_ports(listen_port: u16) -> PortRange {
     }
 }
 
-fn parse_port_range(text: &str) -> Option<PortRange> {
+/// Parses `443` or `8000-8999`.
+pub(super) fn parse_port_range(text: &str) -> Option<RangeInclusive<u16>> {
     let (first, last) = text.split_once('-').unwrap_or((text, text));
     let (first, last): (u16, u16) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
-    (first != 0 && first <= last).then_some(PortRange::Between(first, last))
+    (first != 0 && first <= last).then_some(first..=last)
 }
 
 /// Whether this system has any IPv6 address (proc(5)).

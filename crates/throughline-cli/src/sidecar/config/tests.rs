@@ -369,7 +369,7 @@ fn http(arguments: &[&str]) -> Vec<String> {
 fn http_needs_only_the_port_of_the_service() {
     let both = [
         "0.0.0.0:8080 -> 127.0.0.1:18080 Same",
-        "127.0.0.1:19080 proxy false",
+        "127.0.0.1:19080 proxy all",
     ];
     assert_eq!(http(&["--inbound", "8080", "--kafka", "kafka:9092"]), both);
     assert_eq!(http(&["--inbound", "8080"]), both, "without Kafka");
@@ -398,8 +398,8 @@ fn http_listeners_and_upstreams_are_parsed() {
             "0.0.0.0:81 -> 127.0.0.1:82 Http2"
         ]
     );
-    let outbound = |text| http(&["--allow-connect", "--outbound", text]);
-    assert_eq!(outbound("19080"), ["127.0.0.1:19080 proxy true"]);
+    let outbound = |text| http(&["--outbound", text]);
+    assert_eq!(outbound("19080"), ["127.0.0.1:19080 proxy all"]);
     assert_eq!(
         outbound("9001=https://api.example,0.0.0.0:9002=http://b:81"),
         [
@@ -407,6 +407,34 @@ fn http_listeners_and_upstreams_are_parsed() {
             "0.0.0.0:9002 => b:81 false"
         ]
     );
+}
+
+#[test]
+fn connect_is_allowed_on_loopback_and_where_ports_are_given() {
+    let outbound = |text, more: &[&str]| http(&[&["--outbound", text], more].concat());
+    assert_eq!(
+        outbound("19080,[::1]:1,0.0.0.0:2", &[]),
+        [
+            "127.0.0.1:19080 proxy all",
+            "[::1]:1 proxy all",
+            "0.0.0.0:2 proxy none"
+        ]
+    );
+    assert_eq!(
+        outbound("0.0.0.0:2", &["--allow-connect"]),
+        ["0.0.0.0:2 proxy all"]
+    );
+    for (ports, address) in [
+        ("443,8000-8999", "127.0.0.1:1"),
+        ("none", "127.0.0.1:1"),
+        ("443", "0.0.0.0:1"),
+        ("all", "0.0.0.0:1"),
+    ] {
+        assert_eq!(
+            outbound(address, &["--connect-ports", ports]),
+            [format!("{address} proxy {ports}")]
+        );
+    }
 }
 
 #[test]
