@@ -6,6 +6,7 @@
 
 mod go;
 mod go_tool;
+mod http_programs;
 mod install;
 mod java;
 mod java_old;
@@ -21,6 +22,8 @@ use anyhow::Result;
 pub use self::tracing::{TracingClients, run_client};
 use crate::build::repository_root;
 use crate::process::ProcessSpec;
+
+pub use self::http_programs::HttpPrograms;
 
 /// A Kafka client library.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -229,6 +232,7 @@ pub fn install_all(progress: &mut dyn FnMut(&str)) -> Result<()> {
     // The Rust client is built with the workspace.
     ClientPrograms::install(Path::new("rdkafka-client"), progress)?;
     TracingClients::install(progress)?;
+    HttpPrograms::install(progress)?;
     h2spec(progress).map(drop)
 }
 

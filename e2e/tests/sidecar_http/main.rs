@@ -11,11 +11,14 @@
 mod bodies;
 #[path = "../../../crates/throughline-intercept/tests/support/trace_context.rs"]
 mod cases;
+mod clients;
 mod conformance;
 mod faults;
 mod fixture;
 mod frames;
+mod jaeger;
 mod recorder;
 mod service;
 mod smuggling;
 mod trace_context;
+mod transparent;
