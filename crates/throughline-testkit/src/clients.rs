@@ -19,11 +19,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
+pub use self::http_programs::HttpPrograms;
 pub use self::tracing::{TracingClients, run_client};
 use crate::build::repository_root;
 use crate::process::ProcessSpec;
-
-pub use self::http_programs::HttpPrograms;
 
 /// A Kafka client library.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

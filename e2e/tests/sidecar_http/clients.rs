@@ -206,14 +206,13 @@ fn requests_are_traced_whether_or_not_a_client_uses_connect() {
             "{path}: {requests:?}"
         );
     }
-    for (protocol, count) in [("http1", 3.0), ("http2", 1.0), ("other", 0.0)] {
+    let tunnels = |protocol| {
         let name = format!("throughline_http_tunnels_total{{protocol=\"{protocol}\"}}");
-        assert_eq!(
-            fixture.sidecar.metric(&name).unwrap_or(0.0),
-            count,
-            "{protocol}"
-        );
-    }
+        fixture.sidecar.metric(&name).unwrap_or(0.0)
+    };
+    // undici may open a connection for each of its requests.
+    assert!(tunnels("http1") >= 3.0, "{}", tunnels("http1"));
+    assert_eq!((tunnels("http2"), tunnels("other")), (1.0, 0.0));
 }
 
 #[test]

@@ -133,17 +133,18 @@ const RULES: &[TelemetryRule] = &[
         path_ends: &["/api/traces"],
         evidence: RequestEvidence::ContentType(&[THRIFT, "application/vnd.apache.thrift"]),
     },
-    // The remote sampler and the baggage restrictions of Jaeger's clients, asked once a minute.
+    // The remote sampler and the baggage restrictions of Jaeger's clients, asked once a minute. The
+    // port is an agent's, which answers nothing else; the Java client asks for `/?service=NAME`.
     TelemetryRule {
         system: TelemetrySystem::Jaeger,
         methods: GET,
-        path_ends: &["/sampling", "/baggageRestrictions"],
-        evidence: RequestEvidence::Port(&[5778, 5779, 14268]),
+        path_ends: &[],
+        evidence: RequestEvidence::Port(&[5778, 5779]),
     },
     TelemetryRule {
         system: TelemetrySystem::Jaeger,
         methods: GET,
-        path_ends: &["/api/sampling"],
+        path_ends: &["/sampling", "/api/sampling"],
         evidence: RequestEvidence::Port(&[14268]),
     },
     TelemetryRule {
@@ -464,6 +465,11 @@ mod tests {
             (
                 "POST http://collector/api/traces",
                 &[thrift],
+                System::Jaeger,
+            ),
+            (
+                "GET http://localhost:5778/?service=eshop",
+                &[],
                 System::Jaeger,
             ),
             (

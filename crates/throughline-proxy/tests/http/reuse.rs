@@ -167,7 +167,7 @@ async fn login_serves_only_the_client_that_made_it() {
     for (config, target) in [
         (inbound(service), "/"),
         (fixed_origin(&service.to_string(), false), "/"),
-        (forward_proxy(false), &*url),
+        (forward_proxy(ConnectPorts::default()), &*url),
         (per_connection(inbound(service)), "/"),
     ] {
         let fixture = HttpFixture::start(config).await;
