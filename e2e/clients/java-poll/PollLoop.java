@@ -1,6 +1,8 @@
 import java.io.FileWriter;
 import java.net.HttpURLConnection;
+import java.net.Proxy;
 import java.net.URI;
+import java.net.URL;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.List;
@@ -27,6 +29,8 @@ final class PollLoop {
         try (FileWriter output = new FileWriter(args[4], StandardCharsets.UTF_8);
                 KafkaConsumer<String, String> consumer = new KafkaConsumer<>(
                     properties, new StringDeserializer(), new StringDeserializer())) {
+            // Loads the classes of the HTTP client: a first call takes a second on a busy machine.
+            call(args[3], Proxy.NO_PROXY);
             consumer.subscribe(List.of(args[1]));
             int seen = 0;
             while (seen < count) {
@@ -44,12 +48,18 @@ final class PollLoop {
     private static void handle(ConsumerRecord<String, String> record, String url)
             throws Exception {
         Thread.sleep(40);
-        HttpURLConnection call =
-            (HttpURLConnection) URI.create(url + "/" + record.value()).toURL().openConnection();
+        call(url + "/" + record.value(), null);
+        Thread.sleep(40);
+    }
+
+    /** Makes a call through this proxy, or through that of the JVM's options. */
+    private static void call(String url, Proxy proxy) throws Exception {
+        URL target = URI.create(url).toURL();
+        HttpURLConnection call = (HttpURLConnection)
+            (proxy == null ? target.openConnection() : target.openConnection(proxy));
         if (call.getResponseCode() != 200) {
             throw new IllegalStateException("HTTP " + call.getResponseCode());
         }
         call.getInputStream().readAllBytes();
-        Thread.sleep(40);
     }
 }
