@@ -1,7 +1,7 @@
 //! The bounded queue between the producers of spans and the task that sends them.
 //!
-//! A handful of spans costs their producer one short lock and no wait: a full queue drops and counts
-//! what does not fit.
+//! A handful of spans costs their producer one short lock and no wait: a full queue drops and
+//! counts what does not fit.
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
@@ -50,7 +50,7 @@ struct State {
 enum BatchReadiness {
     /// A batch is due, and taken.
     Ready(Vec<Span>),
-    /// What is in the queue at this time is due.
+    /// The spans that are queued by this time are due then.
     WaitUntil(Instant),
     /// Empty for a whole delay: the next span wakes the task.
     Idle,

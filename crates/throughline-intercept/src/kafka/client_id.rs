@@ -3,22 +3,22 @@
 //!
 //! | client id | set by (class in Apache Kafka) | application |
 //! |---|---|---|
-//! | `APP-UUID-StreamThread-1-consumer`, `-producer`, `-restore-consumer` | `StreamThread` | `APP` |
-//! | `APP-UUID-GlobalStreamThread…`, `-StateUpdater…`, `-CleanupThread` | `KafkaStreams` | `APP` |
+//! | `APP-UUID-StreamThread-1-consumer`, `-producer` and others | `StreamThread` | `APP` |
+//! | `APP-UUID-GlobalStreamThread…`, `-StateUpdater…` | `KafkaStreams` | `APP` |
 //! | `APP-UUID-admin`, `APP-UUID-global-consumer` | `ClientUtils` | `APP` |
-//! | `connector-consumer-NAME-0`, `-producer-`, `-adminclient-`, `-dlq-producer-` | `Worker` | `NAME` |
+//! | `connector-consumer-NAME-0`, `-producer-` and others | `Worker` | `NAME` |
 //! | `consumer-GROUP-1` | `ConsumerConfig` | `GROUP` |
-//! | `console-consumer-4711`, `perf-consumer-4711` as a group | `ConsoleConsumer` | without number |
-//! | `consumer-1`, `producer-1`, `adminclient-1`, `connect-1` | `ProducerConfig` and others | without number |
-//! | `SOURCE->TARGET\|CONNECTOR-0\|replication-consumer` | `MirrorSourceTask` | without task and role |
-//! | `kafka-python-producer-1`, `aiokafka-producer-1` | those libraries | without number |
+//! | the groups `console-consumer-4711`, `perf-consumer-4711` | `ConsoleConsumer` | no number |
+//! | `consumer-1`, `producer-1`, `adminclient-1`, `connect-1` | `ProducerConfig` | no number |
+//! | `A->B\|CONNECTOR-0\|replication-consumer` | `MirrorSourceTask` | `A->B\|CONNECTOR` |
+//! | `kafka-python-producer-1`, `aiokafka-producer-1` | those libraries | no number |
 //!
 //! Anything else is the application's own, and stays whole.
 
-/// What follows the client id of a Streams instance in those of its clients.
+/// Texts behind the client id of a Streams instance in those of its clients.
 const STREAMS_PARTS: [&str; 3] = ["-StreamThread-", "-GlobalStreamThread", "-StateUpdater-"];
 
-/// What follows the client id of a Streams instance, if that ends with a UUID.
+/// Endings behind the client id of a Streams instance that ends with a UUID.
 const STREAMS_ENDINGS: [&str; 4] = ["-admin", "-global-consumer", "-CleanupThread", ""];
 
 const CONNECT_PREFIXES: [&str; 4] = [

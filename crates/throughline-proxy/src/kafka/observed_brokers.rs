@@ -1,5 +1,5 @@
-//! Addresses of brokers whose clients connect to them without local ports, for the log: a broker that
-//! moves, or has another listener, is logged once for each address.
+//! Addresses of brokers whose clients connect to them without local ports, for the log: a broker
+//! that moves, or has another listener, is logged once for each address.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};

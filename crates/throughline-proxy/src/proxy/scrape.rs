@@ -79,8 +79,8 @@ mod tests {
             .collect()
     }
 
-    /// Returns the names in the first column of the tables under "Metrics", with the prefix that the
-    /// text before each table states.
+    /// Returns the names in the first column of the tables under "Metrics", with the prefix that
+    /// the text before each table states.
     fn documented(page: &str) -> BTreeSet<String> {
         let (_, section) = page.split_once("\n## Metrics\n").unwrap();
         let (section, _) = section.split_once("\n## ").unwrap();

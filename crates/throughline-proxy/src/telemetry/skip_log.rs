@@ -67,8 +67,8 @@ impl SkipLog {
     }
 }
 
-/// Returns what a user can do about a reason; [`None`] where nothing is to be done, or where another
-/// line is written.
+/// Returns the explanation of a reason, with its remedy; [`None`] where there is none, or where
+/// another line is written.
 const fn remedy(reason: SkipReason) -> Option<&'static str> {
     Some(match reason {
         SkipReason::FrameTooLarge => "a frame is longer than --max-frame; raise it",
@@ -88,7 +88,7 @@ const fn remedy(reason: SkipReason) -> Option<&'static str> {
              upgrade the client"
         }
         SkipReason::UnknownTopic => {
-            "--topics excludes some topics from injection, and the name of this one is not known yet"
+            "--topics excludes some topics, and the name of this one is not known yet"
         }
         SkipReason::OutOfOrder => "a response matches no request in flight; please report it",
         SkipReason::Capacity => {
@@ -97,8 +97,8 @@ const fn remedy(reason: SkipReason) -> Option<&'static str> {
         SkipReason::SpanRate => {
             "more spans than --max-spans-per-second; raise it, or lower --sample"
         }
-        // A version, a panic, a refused batch and links have lines of their own. SASL tokens are no
-        // traffic to trace, and a connection may end at any time.
+        // A version, a panic, a refused batch and links have lines of their own. SASL tokens hold
+        // nothing to trace, and a connection may end at any time.
         SkipReason::Version
         | SkipReason::SaslTokens
         | SkipReason::RefusedBefore
