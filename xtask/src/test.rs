@@ -15,8 +15,8 @@ use crate::ui;
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Installs missing requirements first: npm packages of the web UI, the jars of \
-    Apache Kafka, Kafka clients of every language (about 200 MB into .tools/), and, as root on \
-    Debian, Java, Maven, Chromium and Python.\n\n\
+    Apache Kafka, Kafka and tracing clients of every language (about 300 MB into .tools/), and, as \
+    root on Debian, Java, Maven, Chromium and Python.\n\n\
     Examples:\n  \
     cargo xtask test\n  \
     cargo xtask test linked      only the Rust tests whose name contains `linked`"
