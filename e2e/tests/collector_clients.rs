@@ -9,6 +9,7 @@
 
 use std::net::TcpListener;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -19,8 +20,10 @@ use throughline_testkit::wait;
 
 const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(30);
 
-fn clients() -> TracingClients {
-    TracingClients::install(&mut |step| eprintln!("{step}")).unwrap()
+/// Installs the clients once: the tests run in parallel.
+fn clients() -> &'static TracingClients {
+    static CLIENTS: OnceLock<TracingClients> = OnceLock::new();
+    CLIENTS.get_or_init(|| TracingClients::install(&mut |step| eprintln!("{step}")).unwrap())
 }
 
 fn collector(args: &[&str]) -> CollectorInstance {
@@ -215,12 +218,12 @@ fn a_web_page_of_a_permitted_origin_sends_its_trace_and_another_cannot() {
     let port = free_port();
     let origin = format!("http://127.0.0.1:{port}");
     let permitting = collector(&["--cors-origin", &origin]);
-    let id = run_page(&clients, port, &permitting);
+    let id = run_page(clients, port, &permitting);
     let trace = trace(&permitting, &id, 1);
     let click = span(&trace, "click");
     assert_eq!(service(&trace, click), "web-page");
     assert_eq!(tag(click, "span.kind"), "client");
 
-    assert_eq!(run_page(&clients, free_port(), &permitting), "refused");
-    assert_eq!(run_page(&clients, port, &collector(&[])), "refused");
+    assert_eq!(run_page(clients, free_port(), &permitting), "refused");
+    assert_eq!(run_page(clients, port, &collector(&[])), "refused");
 }
