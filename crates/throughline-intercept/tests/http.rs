@@ -369,7 +369,8 @@ fn every_format_is_read_and_replaced_by_the_configured_ones() {
 
 /// Returns the formats that a request has a context in.
 fn formats_of(sent: &HeaderList) -> FormatSet {
-    let is_present = |format: &Format| sent.get(format.headers()[0]).is_some();
+    let has = |name: &&str| sent.get(name).is_some();
+    let is_present = |format: &Format| format.headers().first().is_some_and(has);
     Format::contexts().filter(is_present).collect()
 }
 

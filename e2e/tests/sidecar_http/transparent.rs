@@ -14,6 +14,17 @@ use throughline_testkit::sidecar::SidecarInstance;
 
 use crate::clients::{TestServers, client, run, spans};
 
+/// Clients, each with its server and the answer of that.
+const CASES: [(&str, &str, &str); 7] = [
+    ("urllib", "http", "GET /urllib?a=1 0"),
+    ("aiohttp", "http", "GET /aiohttp 0"),
+    ("grpc", "grpc", "echo 1 echo 2"),
+    ("websockets", "websocket", "echo hello"),
+    ("fetch", "http", "GET /fetch 0"),
+    ("otlp-http", "http", "exported"),
+    ("otlp-grpc", "grpc", "exported"),
+];
+
 #[test]
 fn redirected_clients_are_traced_and_their_telemetry_is_not() {
     if let Some(missing) = network::missing() {
@@ -38,17 +49,8 @@ fn redirected_clients_are_traced_and_their_telemetry_is_not() {
         network.pod("server").unwrap(),
     );
     let servers = TestServers::start(|spec| server.enter(spec), "0.0.0.0");
-    let cases = [
-        ("urllib", "http", "GET /urllib?a=1 0"),
-        ("aiohttp", "http", "GET /aiohttp 0"),
-        ("grpc", "grpc", "echo 1 echo 2"),
-        ("websockets", "websocket", "echo hello"),
-        ("fetch", "http", "GET /fetch 0"),
-        ("otlp-http", "http", "exported"),
-        ("otlp-grpc", "grpc", "exported"),
-    ];
     let run_all = || {
-        for (name, server, answer) in cases {
+        for (name, server, answer) in CASES {
             let address = format!("server:{}", servers.port(server));
             assert_eq!(run(pod.enter(client(name, &address))), answer, "{name}");
         }
