@@ -4,6 +4,7 @@ mod http;
 mod kafka;
 mod peer_proxies;
 mod report;
+mod weave;
 
 use anyhow::Result;
 
@@ -42,6 +43,17 @@ enum BenchSubject {
         cargo xtask bench http -- --rounds 3 --only saturated"
     )]
     Http(http::Options),
+    /// Weaver on spans with known parents: accuracy, calibration, live decisions, speed, memory
+    #[command(
+        after_help = "Prints one line of JSON per set on stdout and a table on stderr. Without \
+        --data the sets are generated. A set is a table of spans with their true parents, which \
+        only the judge reads; its columns are in docs/weaving.md. Sets without records are \
+        measured again with the starts of their traces compressed twice, four and eight times.\n\n\
+        Examples:\n  \
+        cargo xtask bench weave\n  \
+        cargo xtask bench weave --data ../spans"
+    )]
+    Weave(weave::Options),
     /// Web UI in a real Chromium: open, scroll and search 100,000 spans and 500 traces
     Ui,
 }
@@ -51,6 +63,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         BenchSubject::Sdk => sdk(),
         BenchSubject::Kafka(options) => kafka::run(options),
         BenchSubject::Http(options) => http::run(options),
+        BenchSubject::Weave(options) => weave::run(options),
         BenchSubject::Ui => browser::measure(),
     }
 }

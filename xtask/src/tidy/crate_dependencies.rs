@@ -16,6 +16,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "throughline-intercept",
         &["throughline-kafka", "throughline-model"],
     ),
+    ("throughline-weave", &[]),
     ("throughline-otlp", &["throughline-model"]),
     ("throughline-store", &["throughline-model"]),
     (
@@ -52,12 +53,13 @@ const ALLOWED: &[(&str, &[&str])] = &[
 const ALLOWED_IN_TESTS: &[(&str, &str)] = &[("throughline-export", "throughline-collector")];
 
 /// Crates without sockets, clocks and tasks, and the dependencies that would bring one in.
-const PURE: [&str; 5] = [
+const PURE: [&str; 6] = [
     "throughline-intercept",
     "throughline-kafka",
     "throughline-model",
     "throughline-otlp",
     "throughline-store",
+    "throughline-weave",
 ];
 const IMPURE: [&str; 4] = ["hyper", "mio", "socket2", "tokio"];
 

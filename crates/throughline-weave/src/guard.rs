@@ -1,0 +1,111 @@
+//! Limits on what is claimed. A guard lowers a stated confidence; what the engine believes, and
+//! goes on from, stays as it is.
+
+use std::collections::HashMap;
+
+use crate::event::Nanos;
+
+/// Confidence that is claimed for a pair of operations which few requests have shown.
+const UNPROVEN_CONFIDENCE: f64 = 0.95;
+/// Requests that must have shown a pair of operations.
+const MIN_BACKING: f64 = 3.0;
+/// The first call of a kind is trusted this soon after its request began.
+const PROMPT_NS: Nanos = 100_000_000;
+/// Above this many in flight, few requests vouch for little.
+const CROWDED: usize = 3;
+/// Confidence while the state of the process is lost.
+const LOST_CONFIDENCE: f64 = 0.98;
+/// Share of confident decisions below which the state counts as lost.
+const MIN_CONFIDENT_SHARE: f64 = 0.45;
+/// Weight of one decision in the moving share.
+const SHARE_STEP: f64 = 1.0 / 128.0;
+/// What "confident" means here.
+const CONFIDENT: f64 = 0.99;
+
+/// Circumstances of a decision.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct DecisionContext {
+    pub(crate) operation: u32,
+    pub(crate) kind: u32,
+    pub(crate) in_flight: usize,
+    /// The first call of its kind by the request, this long after the request began.
+    pub(crate) first_after_ns: Option<Nanos>,
+    /// A request whose caller has left may still be running, and could have made the call.
+    pub(crate) abandoned_nearby: bool,
+    /// Calls of this kind that had no cause, so far.
+    pub(crate) strays: f64,
+}
+
+/// Limits stated confidences.
+#[derive(Debug, Clone)]
+pub(crate) struct ConfidenceGuard {
+    /// Distinct requests that have shown a pair of operations.
+    backing: HashMap<(u32, u32), f64>,
+    confident_share: f64,
+    /// Confident decisions that were checked, those that were wrong, and expected to be.
+    checked: f64,
+    wrong: f64,
+    expected_wrong: f64,
+}
+
+// === impl ConfidenceGuard ===
+
+impl Default for ConfidenceGuard {
+    fn default() -> Self {
+        Self {
+            backing: HashMap::new(),
+            confident_share: 1.0,
+            checked: 0.0,
+            wrong: 0.0,
+            expected_wrong: 0.0,
+        }
+    }
+}
+
+impl ConfidenceGuard {
+    /// Records that a request of `operation` made calls of `kind`, however many.
+    pub(crate) fn back(&mut self, operation: u32, kind: u32, weight: f64) {
+        *self.backing.entry((operation, kind)).or_default() += weight;
+    }
+
+    pub(crate) fn backing(&self, operation: u32, kind: u32) -> f64 {
+        self.backing.get(&(operation, kind)).copied().unwrap_or(0.0)
+    }
+
+    /// Records a decision before it was limited.
+    pub(crate) fn observe(&mut self, raw: f64) {
+        let confident = if raw >= CONFIDENT { 1.0 } else { 0.0 };
+        self.confident_share += SHARE_STEP * (confident - self.confident_share);
+    }
+
+    /// Records whether a decision agreed with a proof that came later.
+    pub(crate) fn check(&mut self, stated: f64, right: bool) {
+        if stated >= CONFIDENT {
+            self.checked += 1.0;
+            self.expected_wrong += 1.0 - stated;
+            self.wrong += f64::from(u8::from(!right));
+        }
+    }
+
+    /// Returns the confidence to state instead of `raw`.
+    pub(crate) fn limit(&self, raw: f64, context: &DecisionContext) -> f64 {
+        let backing = self.backing(context.operation, context.kind);
+        let mut limit: f64 = 1.0;
+        let prompt = context.first_after_ns.is_some_and(|gap| gap <= PROMPT_NS);
+        if backing < MIN_BACKING && (!prompt || context.strays >= 1.0) {
+            limit = limit.min(UNPROVEN_CONFIDENCE);
+        }
+        if context.in_flight > CROWDED {
+            limit = limit.min(1.0 - 1.0 / (backing * backing + 2.0));
+        }
+        if self.confident_share < MIN_CONFIDENT_SHARE || context.abandoned_nearby {
+            limit = limit.min(LOST_CONFIDENCE);
+        }
+        let mut doubt = 1.0 - raw;
+        if self.wrong > 0.0 {
+            let excess = (self.wrong + 1.0) / (self.expected_wrong + 1.0);
+            doubt = (doubt * excess.max(1.0)).max(self.wrong / (self.checked + 1.0));
+        }
+        (1.0 - doubt).min(limit).max(0.0)
+    }
+}

@@ -1,0 +1,55 @@
+//! Finds which inbound message of a process caused which outbound one, from when they began and
+//! ended.
+//!
+//! A request is a walk through states: the calls that it has made, and whether it waits for one.
+//! Life tables ([`life_table`]) know when requests leave a state, and with which step. Each lane, a
+//! request or a partition, weighs all the ways in which it can have made the calls around it
+//! ([`lane_graph`]); belief propagation lets the lanes agree on who made which ([`solver`]). What
+//! containment alone decides is proven ([`propagation`]), and shows whether the process takes
+//! requests in turn ([`order`]).
+//!
+//! [`weave_recording`] weaves a recording in several passes, [`Weaver`] decides while events
+//! happen. Pure: no socket, no clock, no randomness; the same events give the same decisions.
+#![expect(
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "indices and casts are of numbers that the crate made itself"
+)]
+
+mod batch;
+mod belief;
+mod component;
+mod decision;
+mod event;
+mod evidence_tier;
+mod guard;
+mod lane_graph;
+mod lane_state;
+mod life_table;
+mod order;
+mod plan;
+mod problem;
+mod propagation;
+mod solver;
+mod step_model;
+mod stray;
+mod tokens;
+mod weaver;
+mod window;
+
+#[cfg(test)]
+mod tests;
+
+pub use batch::{WovenRecording, weave_recording};
+pub use decision::{Alternative, Decision};
+pub use event::{
+    InboundId, InboundOutcome, InboundStart, Nanos, OperationKey, OutboundId, OutboundStart,
+    QueuePosition, WeaveEvent,
+};
+pub use evidence_tier::EvidenceTier;
+pub use plan::{PlanError, ProcessPlan};
+pub use weaver::{Weaver, WeaverLosses, WeaverSettings};
+
+/// Tokens of a message that are kept.
+pub const MAX_TOKENS: usize = 32;

@@ -1,0 +1,517 @@
+//! What is known about the requests of one process: the states they pass through, and the life
+//! table of each.
+
+use std::collections::{BTreeSet, HashMap};
+
+use crate::event::Nanos;
+use crate::life_table::{END, GapScale, HazardCurve, LifeTable, PriorMass, Step, StepPrior};
+use crate::tokens::TokenModel;
+
+/// Calls of one kind that a state tells apart.
+const MAX_REPEATS: u8 = 3;
+/// Prior mass of the end of a request, while no call is outstanding and while one is.
+const END_PRIOR: (f64, f64) = (0.3, 0.02);
+/// A kind is less likely to follow itself.
+const REPEAT_PRIOR: f64 = 0.3;
+/// Calls after the end of a request are rare until they are seen.
+const ENDED_PRIOR: f64 = 0.02;
+/// Time in which a record is sent after the end of the request that made it.
+const RECORD_LINGER_NS: Nanos = 20_000_000;
+/// Operations and kinds of one process.
+pub(crate) const MAX_OPERATIONS: u32 = 4096;
+/// Cumulative hazard beyond which survival makes no difference.
+const MAX_CUMULATIVE: f64 = 60.0;
+
+/// Index of a [`CallHistory`].
+pub(crate) type HistoryId = u32;
+
+/// The calls that a request has made: their kinds with counts, and the last one.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct CallHistory {
+    operation: u32,
+    counts: Vec<(Step, u8)>,
+    last: Option<Step>,
+}
+
+/// Whether a request waits for a call, and whether it has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Phase {
+    Idle,
+    Waiting,
+    Ended,
+}
+
+/// A stay of a request in one state.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stay {
+    pub(crate) history: HistoryId,
+    pub(crate) phase: Phase,
+    pub(crate) gap_ns: Nanos,
+    /// The step that ended the stay; without one it is censored.
+    pub(crate) step: Option<Step>,
+}
+
+/// Where a request stands, as far as its next step depends on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Standing {
+    pub(crate) history: HistoryId,
+    /// Start of the last call, or of the request.
+    pub(crate) last_start: Nanos,
+    /// Latest end of its calls, or the start of the request.
+    pub(crate) free_since: Nanos,
+    /// The end of the request, once it lies before the last call.
+    pub(crate) ended: bool,
+}
+
+/// Up to three stays between two events of a request.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stays {
+    stays: [Option<Stay>; 3],
+}
+
+#[derive(Debug, Clone, Default)]
+struct StateTable {
+    table: LifeTable,
+    coarse: usize,
+    curve: HazardCurve,
+}
+
+/// Learned behavior of one process.
+#[derive(Debug, Clone)]
+pub(crate) struct StepModel {
+    pub(crate) scale: GapScale,
+    histories: Vec<CallHistory>,
+    history_ids: HashMap<CallHistory, HistoryId>,
+    following: HashMap<(HistoryId, Step), HistoryId>,
+    /// By history and phase.
+    states: Vec<[Option<u32>; 3]>,
+    tables: Vec<StateTable>,
+    coarse_ids: HashMap<(u32, Option<Step>, Phase), usize>,
+    coarse: Vec<((u32, Option<Step>, Phase), LifeTable)>,
+    /// Kinds of calls seen in the process.
+    pub(crate) kinds: usize,
+    /// Requests learned from, by operation.
+    requests: Vec<f64>,
+    /// How often the handling of a record was over after a history, and how often it was not.
+    done: HashMap<HistoryId, (f64, f64)>,
+    /// Longest time between the end of a request and a call of a kind that followed it.
+    lingering: HashMap<(u32, Step), Nanos>,
+    /// Kinds of calls that are records.
+    pub(crate) record_kinds: BTreeSet<Step>,
+    pub(crate) tokens: TokenModel,
+}
+
+// === impl Phase ===
+
+impl Phase {
+    pub(crate) fn from_index(index: u8) -> Option<Self> {
+        [Self::Idle, Self::Waiting, Self::Ended]
+            .get(usize::from(index))
+            .copied()
+    }
+}
+
+// === impl Stays ===
+
+impl Stays {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Stay> {
+        self.stays.iter().flatten()
+    }
+}
+
+// === impl StepModel ===
+
+impl StepModel {
+    pub(crate) fn new(scale: GapScale) -> Self {
+        Self {
+            scale,
+            histories: Vec::new(),
+            history_ids: HashMap::new(),
+            following: HashMap::new(),
+            states: Vec::new(),
+            tables: Vec::new(),
+            coarse_ids: HashMap::new(),
+            coarse: Vec::new(),
+            kinds: 0,
+            requests: Vec::new(),
+            done: HashMap::new(),
+            lingering: HashMap::new(),
+            record_kinds: BTreeSet::new(),
+            tokens: TokenModel::default(),
+        }
+    }
+
+    /// Returns the history of a request of `operation` that has made no call.
+    pub(crate) fn fresh(&mut self, operation: u32) -> HistoryId {
+        self.intern(CallHistory {
+            operation,
+            counts: Vec::new(),
+            last: None,
+        })
+    }
+
+    /// Returns the history after one more call.
+    pub(crate) fn after(&mut self, history: HistoryId, kind: Step) -> HistoryId {
+        if let Some(known) = self.following.get(&(history, kind)) {
+            return *known;
+        }
+        let mut next = self.histories[history as usize].clone();
+        match next.counts.binary_search_by_key(&kind, |(known, _)| *known) {
+            Ok(index) => {
+                let count = &mut next.counts[index].1;
+                *count = (*count + 1).min(MAX_REPEATS);
+            }
+            Err(index) => next.counts.insert(index, (kind, 1)),
+        }
+        next.last = Some(kind);
+        let id = self.intern(next);
+        self.following.insert((history, kind), id);
+        id
+    }
+
+    /// Notes that requests of `operation` make calls of `kind` up to `gap_ns` after their end.
+    pub(crate) fn learn_lingering(&mut self, operation: u32, kind: Step, gap_ns: Nanos) {
+        let longest = self.lingering.entry((operation, kind)).or_default();
+        *longest = (*longest).max(gap_ns);
+    }
+
+    /// Returns how long after its end a request of `operation` may make a call of `kind`.
+    pub(crate) fn lingers(&self, operation: u32, kind: Step) -> Nanos {
+        // A producer sends from its own thread, a little after the handler made the record.
+        if self.record_kinds.contains(&kind) {
+            return RECORD_LINGER_NS;
+        }
+        self.lingering.get(&(operation, kind)).copied().unwrap_or(0)
+    }
+
+    pub(crate) fn longest_linger(&self, operation: u32) -> Nanos {
+        let lingering = self.lingering.iter();
+        let of_operation = lingering.filter(|((of, _), _)| *of == operation);
+        let longest = of_operation.map(|(_, gap)| *gap).max().unwrap_or(0);
+        if self.record_kinds.is_empty() {
+            longest
+        } else {
+            longest.max(RECORD_LINGER_NS)
+        }
+    }
+
+    /// Returns whether requests of `operation` end while they wait for a call.
+    pub(crate) fn ends_while_waiting(&self, operation: u32) -> bool {
+        let requests = self
+            .requests
+            .get(operation as usize)
+            .copied()
+            .unwrap_or(0.0);
+        let ended = self
+            .coarse
+            .iter()
+            .filter(|((of, _, phase), _)| *of == operation && *phase == Phase::Waiting)
+            .map(|(_, table)| table.count(END))
+            .sum::<f64>();
+        requests < 30.0 || ended > 0.005 * requests
+    }
+
+    fn intern(&mut self, history: CallHistory) -> HistoryId {
+        if let Some(known) = self.history_ids.get(&history) {
+            return *known;
+        }
+        let id = HistoryId::try_from(self.histories.len()).unwrap_or(HistoryId::MAX);
+        self.histories.push(history.clone());
+        self.states.push([None; 3]);
+        self.history_ids.insert(history, id);
+        id
+    }
+
+    fn state(&mut self, history: HistoryId, phase: Phase) -> usize {
+        let slot = phase as usize;
+        if let Some(known) = self.states[history as usize][slot] {
+            return known as usize;
+        }
+        let CallHistory {
+            operation, last, ..
+        } = self.histories[history as usize];
+        let coarse = self.coarse_table(operation, last, phase);
+        let prior = self.coarse_prior(coarse);
+        let table = LifeTable::default();
+        let curve = table.curve(&prior, self.scale);
+        self.tables.push(StateTable {
+            table,
+            coarse,
+            curve,
+        });
+        let id = self.tables.len() - 1;
+        self.states[history as usize][slot] = u32::try_from(id).ok();
+        id
+    }
+
+    fn coarse_table(&mut self, operation: u32, last: Option<Step>, phase: Phase) -> usize {
+        let key = (operation, last, phase);
+        if let Some(known) = self.coarse_ids.get(&key) {
+            return *known;
+        }
+        self.coarse.push((key, LifeTable::default()));
+        self.coarse_ids.insert(key, self.coarse.len() - 1);
+        self.coarse.len() - 1
+    }
+
+    fn coarse_prior(&self, coarse: usize) -> StepPrior {
+        let ((operation, last, phase), table) = &self.coarse[coarse];
+        let requests = self
+            .requests
+            .get(*operation as usize)
+            .copied()
+            .unwrap_or(0.0);
+        let factor = if *phase == Phase::Ended {
+            ENDED_PRIOR
+        } else {
+            1.0
+        };
+        let end = match phase {
+            Phase::Idle => END_PRIOR.0,
+            Phase::Waiting => END_PRIOR.1,
+            Phase::Ended => 0.0,
+        };
+        table.as_prior(&StepPrior::ignorance(PriorMass {
+            call: factor * (0.5 / (requests + 1.0)).max(0.1),
+            end,
+            last: *last,
+            repeat: REPEAT_PRIOR,
+            kinds: self.kinds,
+        }))
+    }
+
+    /// Returns the histories: operation, and calls in an order that leads to the same history.
+    pub(crate) fn history_entries(&self) -> impl Iterator<Item = (HistoryId, (u32, Vec<Step>))> {
+        self.histories.iter().enumerate().map(|(id, history)| {
+            let mut calls = Vec::new();
+            for (kind, count) in &history.counts {
+                let repeats = usize::from(*count) - usize::from(Some(*kind) == history.last);
+                calls.extend(std::iter::repeat_n(*kind, repeats));
+            }
+            calls.extend(history.last);
+            (id as HistoryId, (history.operation, calls))
+        })
+    }
+
+    /// Returns the counts of all tables: history, phase, step, bin and count.
+    pub(crate) fn table_entries(
+        &self,
+    ) -> impl Iterator<Item = (HistoryId, u8, Option<Step>, usize, f32)> {
+        let states = self
+            .states
+            .iter()
+            .enumerate()
+            .flat_map(|(history, phases)| {
+                let known = phases.iter().enumerate();
+                known.filter_map(move |(phase, state)| Some((history, phase, (*state)?)))
+            });
+        states.flat_map(|(history, phase, state)| {
+            let rows = self.tables[state as usize].table.rows();
+            rows.map(move |(step, bin, count)| {
+                (history as HistoryId, phase as u8, step, bin, count)
+            })
+        })
+    }
+
+    pub(crate) fn requests_entries(&self) -> impl Iterator<Item = (usize, f64)> {
+        self.requests.iter().copied().enumerate()
+    }
+
+    pub(crate) fn restore_requests(&mut self, operation: u32, requests: f64) {
+        // Operations are numbered from zero; a number out of bounds is no operation.
+        if operation < MAX_OPERATIONS {
+            self.learn_requests(operation, requests);
+        }
+    }
+
+    pub(crate) fn lingering_entries(&self) -> Vec<((u32, Step), Nanos)> {
+        let mut entries: Vec<_> = self
+            .lingering
+            .iter()
+            .map(|(key, gap)| (*key, *gap))
+            .collect();
+        entries.sort_unstable();
+        entries
+    }
+
+    pub(crate) fn done_counts(&self, history: HistoryId) -> (f64, f64) {
+        self.done.get(&history).copied().unwrap_or((0.0, 0.0))
+    }
+
+    /// Computes all curves from the tables.
+    pub(crate) fn refresh(&mut self) {
+        let priors: Vec<StepPrior> = (0..self.coarse.len())
+            .map(|coarse| self.coarse_prior(coarse))
+            .collect();
+        for state in &mut self.tables {
+            state.curve = state.table.curve(&priors[state.coarse], self.scale);
+        }
+    }
+
+    /// Multiplies all counts, so that later ones weigh more.
+    pub(crate) fn scale_counts(&mut self, factor: f64) {
+        self.tables
+            .iter_mut()
+            .for_each(|state| state.table.scale(factor));
+        self.coarse
+            .iter_mut()
+            .for_each(|(_, table)| table.scale(factor));
+        self.requests
+            .iter_mut()
+            .for_each(|requests| *requests *= factor);
+        self.done.values_mut().for_each(|(done, went_on)| {
+            *done *= factor;
+            *went_on *= factor;
+        });
+    }
+
+    /// Scales the counts so that none of the operations stands for more than `most` requests.
+    pub(crate) fn limit_counts(&mut self, most: f64) {
+        let requests = self.requests.iter().copied().fold(0.0, f64::max);
+        if requests > most {
+            self.scale_counts(most / requests);
+        }
+    }
+
+    /// Replaces all counts by those of `base`, an earlier state of this model. Histories that are
+    /// known since, and the curves, stay.
+    pub(crate) fn restore_counts(&mut self, base: &Self) {
+        self.scale_counts(0.0);
+        for (state, old) in self.tables.iter_mut().zip(&base.tables) {
+            state.table.clone_from(&old.table);
+        }
+        for ((_, table), (_, old)) in self.coarse.iter_mut().zip(&base.coarse) {
+            table.clone_from(old);
+        }
+        self.requests.clone_from(&base.requests);
+        for (history, counts) in &base.done {
+            self.done.insert(*history, *counts);
+        }
+    }
+
+    pub(crate) fn learn_request(&mut self, operation: u32) {
+        self.learn_requests(operation, 1.0);
+    }
+
+    fn learn_requests(&mut self, operation: u32, number: f64) {
+        let index = operation as usize;
+        if self.requests.len() <= index {
+            self.requests.resize(index + 1, 0.0);
+        }
+        self.requests[index] += number;
+    }
+
+    pub(crate) fn learn(&mut self, stay: &Stay, weight: f64) {
+        let state = self.state(stay.history, stay.phase);
+        let bin = self.scale.bin(stay.gap_ns).index;
+        let state = &mut self.tables[state];
+        let coarse = &mut self.coarse[state.coarse].1;
+        for table in [&mut state.table, coarse] {
+            match stay.step {
+                Some(step) => table.add_step(bin, step, weight),
+                None => table.add_censored(bin, weight),
+            }
+        }
+    }
+
+    /// Returns the probability that the handling of a record is over after `history`.
+    pub(crate) fn done_probability(&self, history: HistoryId) -> f64 {
+        let (done, went_on) = self.done.get(&history).copied().unwrap_or((0.0, 0.0));
+        let fresh = self.histories[history as usize].last.is_none();
+        let prior = if fresh { 0.1 } else { 0.5 };
+        ((done + prior) / (done + went_on + 1.0)).clamp(1e-4, 1.0 - 1e-4)
+    }
+
+    pub(crate) fn learn_done(&mut self, history: HistoryId, done: bool, weight: f64) {
+        let counts = self.done.entry(history).or_default();
+        if done {
+            counts.0 += weight;
+        } else {
+            counts.1 += weight;
+        }
+    }
+
+    /// Returns the likelihood of a stay: a density per second, or the probability of survival.
+    pub(crate) fn likelihood(&mut self, stay: &Stay) -> f64 {
+        let state = self.state(stay.history, stay.phase);
+        let curve = &self.tables[state].curve;
+        let bin = self.scale.bin(stay.gap_ns);
+        let survival = (-curve.cumulative(bin).min(MAX_CUMULATIVE)).exp();
+        match stay.step {
+            Some(step) => survival * curve.hazard(step, bin),
+            None => survival,
+        }
+    }
+
+    /// Returns the probability of survival up to the last of `stays`, and the hazard of its step.
+    pub(crate) fn split_likelihood(&mut self, stays: &Stays) -> (f64, f64) {
+        let (mut cumulative, mut hazard) = (0.0, 1.0);
+        for stay in stays.iter() {
+            let state = self.state(stay.history, stay.phase);
+            let curve = &self.tables[state].curve;
+            let bin = self.scale.bin(stay.gap_ns);
+            cumulative += curve.cumulative(bin);
+            if let Some(step) = stay.step {
+                hazard = curve.hazard(step, bin);
+            }
+        }
+        ((-cumulative.min(MAX_CUMULATIVE)).exp(), hazard)
+    }
+
+    pub(crate) fn likelihood_of(&mut self, stays: &Stays) -> f64 {
+        stays.iter().map(|stay| self.likelihood(stay)).product()
+    }
+}
+
+// === impl Standing ===
+
+impl Standing {
+    /// Returns the stays up to a step at `at`, or, without a step, up to then.
+    pub(crate) fn stays(&self, at: Nanos, step: Option<Step>) -> Stays {
+        let stay = |phase, gap_ns, step| {
+            Some(Stay {
+                history: self.history,
+                phase,
+                gap_ns,
+                step,
+            })
+        };
+        let mut stays = Stays { stays: [None; 3] };
+        if self.ended {
+            stays.stays[0] = stay(Phase::Ended, at - self.last_start, step);
+        } else if at < self.free_since {
+            stays.stays[0] = stay(Phase::Waiting, at - self.last_start, step);
+        } else {
+            if self.free_since > self.last_start {
+                stays.stays[0] = stay(Phase::Waiting, self.free_since - self.last_start, None);
+            }
+            stays.stays[1] = stay(Phase::Idle, at - self.free_since, step);
+        }
+        stays
+    }
+
+    /// Returns the standing after a call.
+    pub(crate) fn after_call(&self, history: HistoryId, start: Nanos, end: Nanos) -> Self {
+        Self {
+            history,
+            last_start: start,
+            free_since: self.free_since.max(end),
+            ended: self.ended,
+        }
+    }
+
+    /// Returns the standing after the end of the request.
+    pub(crate) const fn after_end(&self, end: Nanos) -> Self {
+        Self {
+            history: self.history,
+            last_start: end,
+            free_since: end,
+            ended: true,
+        }
+    }
+
+    /// Returns the stays up to the end of the request.
+    pub(crate) fn stays_to_end(&self, end: Nanos) -> Stays {
+        self.stays(end, Some(END))
+    }
+}
