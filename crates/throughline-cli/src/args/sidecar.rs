@@ -8,7 +8,7 @@
 mod examples;
 mod keys;
 
-use throughline_model::context::{Format, FormatList};
+use self::examples::propagation_help;
 
 pub(super) use self::examples::EXAMPLES;
 pub(crate) use self::keys::{NOT_IN_FILE, RELOADABLE, RENAMED};
@@ -592,13 +592,4 @@ pub(crate) struct SidecarArgs {
         help_heading = PROCESS
     )]
     pub(crate) log: String,
-}
-
-/// Returns the help of `--propagation`, with the formats of the registry.
-fn propagation_help() -> String {
-    let formats = FormatList::names(Format::contexts());
-    format!(
-        "Context formats to write, comma-separated: {formats}, none; all of them are read. \
-         Default: OTEL_PROPAGATORS, else tracecontext"
-    )
 }

@@ -1,4 +1,6 @@
-//! The examples in the help of `throughline sidecar`.
+//! Texts in the help of `throughline sidecar`: the examples at its end, and formats.
+
+use throughline_model::context::{Format, FormatList};
 
 pub(in crate::args) const EXAMPLES: &str = "\
 Examples:
@@ -25,3 +27,12 @@ A configuration file has the same options, with _ for - in their names:
 
 Precedence: option, environment variable, configuration file, default.
 The full reference is docs/sidecar.md.";
+
+/// Returns the help of `--propagation`, with the formats of the registry.
+pub(super) fn propagation_help() -> String {
+    let formats = FormatList::names(Format::contexts());
+    format!(
+        "Context formats to write, comma-separated: {formats}, none; all of them are read. \
+         Default: OTEL_PROPAGATORS, else tracecontext"
+    )
+}
