@@ -311,7 +311,7 @@ test('an inferred parent has its confidence beside it and its evidence on hover'
   assert.match((await mark.getAttribute('title')) ?? '', /only one request was in flight/);
 });
 
-test('a pasted URL needs no quotes, and a refusal shows where and how to quote', async (t) => {
+test('a pasted URL needs no quotes', async (t) => {
   const url = `http://h.example/c?a=1&b=${Date.now()}`;
   await sendTrace([
     { id: 'a900000000000001', name: 'by URL', at: [0, 5], attributes: { 'http.url': url } },
@@ -323,7 +323,6 @@ test('a pasted URL needs no quotes, and a refusal shows where and how to quote',
   await page.keyboard.press('Escape');
   await page.getByRole('button', { name: 'Find traces' }).click();
   await page.locator('.result', { hasText: 'by URL' }).waitFor();
-  await page.goto(`${HOME}/search?q=${encodeURIComponent(`{ .http.url = ${url} }`)}`);
 });
 
 test('a refused query shows where and how to quote', async (t) => {
