@@ -35,7 +35,7 @@ const MIN_LINGERING: usize = 3;
 const LINGERING_SHARE: f64 = 0.9;
 /// Calls later after the end of a request are not its doing.
 pub(crate) const MAX_LINGER_NS: Nanos = 20_000_000;
-/// Strays per second above which a sole candidate is no proof.
+/// Strays per second above which a sole candidate proves nothing.
 const MAX_PROVEN_STRAYS: f64 = 0.05;
 /// Inversions that independent delays would have shown, before their absence means something.
 const MIN_PREDICTED: f64 = 1.0;
@@ -44,27 +44,27 @@ const CERTAIN: f64 = 0.99;
 /// Causes less likely than this are not considered in the next pass.
 const MIN_CAUSE: f64 = 1e-7;
 
-/// What was found in a recording.
+/// Results for a recording.
 #[derive(Debug, Clone)]
 pub struct WovenRecording {
     /// One for each outbound event, in the order of their starts.
     pub decisions: Vec<Decision>,
-    /// What was learned, to begin the next recording of the process with.
+    /// The plan that was learned, to begin the next recording of the process with.
     pub plan: ProcessPlan,
 }
 
-/// A recording of one process, and what is known about it.
+/// A recording of one process, with the knowledge about it.
 struct Recording {
     problem: Problem,
     plan: ProcessPlan,
     stray_rates: Vec<f64>,
     order: ProcessOrder,
     seconds: f64,
-    /// What the last pass left over as causes of each outbound event.
+    /// Causes that the last pass left for each outbound event.
     likely: Option<Vec<Posterior>>,
     /// Nothing was learned yet, so nothing is proven.
     is_cold: bool,
-    /// What was known before the recording; each pass adds what it finds.
+    /// Knowledge from before the recording; each pass adds what it finds.
     base: StepModel,
     idle: IdleTimes,
 }

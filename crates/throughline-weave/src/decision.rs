@@ -1,4 +1,4 @@
-//! What the engine says about an outbound event.
+//! Decisions of the engine about outbound events.
 
 use crate::belief::Posterior;
 use crate::event::{InboundId, OutboundId};

@@ -11,7 +11,7 @@ pub struct InboundId(pub u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct OutboundId(pub u64);
 
-/// What an inbound or outbound event is a call of: a hash of peer, method and route or topic. Equal
+/// The operation of an inbound or outbound event: a hash of peer, method and route or topic. Equal
 /// values are the same operation; the engine never looks inside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct OperationKey(pub u64);

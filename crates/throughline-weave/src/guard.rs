@@ -19,7 +19,7 @@ const LOST_CONFIDENCE: f64 = 0.98;
 const MIN_CONFIDENT_SHARE: f64 = 0.45;
 /// Weight of one decision in the moving share.
 const SHARE_STEP: f64 = 1.0 / 128.0;
-/// What "confident" means here.
+/// Confidence from which a decision counts as confident.
 const CONFIDENT: f64 = 0.99;
 
 /// Circumstances of a decision.

@@ -14,7 +14,7 @@ const MAX_SKIPPED: usize = 16;
 const MIN_SHARE: f64 = 1e-4;
 /// The same for queues, whose nodes pass over the calls of other queues.
 const MIN_QUEUE_SHARE: f64 = 1e-6;
-/// What passing over a call counts for a queue, while its paths are compared.
+/// Factor of a queue for passing over a call, while its paths are compared.
 const PASSED_OVER: f64 = 0.3;
 /// A node that has survived with less than this probability takes no further step.
 const MIN_SURVIVAL: f64 = 1e-8;
@@ -55,7 +55,7 @@ pub(crate) struct LaneGraph {
 /// Forward and backward sums over a graph.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct PathSums {
-    /// What including each candidate counts, scaled.
+    /// Factor for including each candidate, scaled.
     inclusion: Vec<f64>,
     /// Logarithm of what leaving out the candidates before each counts; empty for short lanes.
     omitted: Vec<f64>,
@@ -77,11 +77,11 @@ struct LaneGraphBuilder<'a> {
     /// Nodes that can still take a step.
     active: Vec<u32>,
     /// Reused for each candidate.
-    steps: Vec<Step>,
+    steps: Vec<LaneStep>,
 }
 
 /// A step from a node to a candidate, on behalf of a member.
-struct Step {
+struct LaneStep {
     from: u32,
     member: u32,
     /// History before the call.
@@ -328,7 +328,7 @@ impl LaneGraphBuilder<'_> {
             self.steps = steps;
             return;
         }
-        let value = |step: &Step| self.best[step.from as usize] * step.weight / heaviest;
+        let value = |step: &LaneStep| self.best[step.from as usize] * step.weight / heaviest;
         let top = steps.iter().map(value).fold(0.0, f64::max);
         let floor = top
             * if self.lane.is_queue {
@@ -341,7 +341,7 @@ impl LaneGraphBuilder<'_> {
                 && self.best[step.from as usize] * step.weight / heaviest >= floor
         });
         if steps.len() > MAX_EDGES_PER_CANDIDATE {
-            let value = |step: &Step| self.best[step.from as usize] * step.weight;
+            let value = |step: &LaneStep| self.best[step.from as usize] * step.weight;
             steps.sort_by(|a, b| value(b).total_cmp(&value(a)));
             steps.truncate(MAX_EDGES_PER_CANDIDATE);
         }
@@ -421,7 +421,7 @@ impl LaneGraphBuilder<'_> {
         from: u32,
         node: &Node,
         candidate: u32,
-        steps: &mut Vec<Step>,
+        steps: &mut Vec<LaneStep>,
     ) -> bool {
         let (problem, lane) = (self.problem, self.lane);
         let outbound = &problem.outbound[candidate as usize];
@@ -442,7 +442,7 @@ impl LaneGraphBuilder<'_> {
             .model
             .split_likelihood(&standing.stays(outbound.start, Some(outbound.kind)));
         weight *= survival;
-        steps.push(Step {
+        steps.push(LaneStep {
             from,
             member: 0,
             history: standing.history,
@@ -490,7 +490,7 @@ fn queue_steps(
     model: &mut StepModel,
     (from_node, node): (u32, &Node),
     candidate: u32,
-    steps: &mut Vec<Step>,
+    steps: &mut Vec<LaneStep>,
 ) {
     let outbound = &problem.outbound[candidate as usize];
     let mut passing = 1.0;
@@ -498,7 +498,7 @@ fn queue_steps(
         let current = &problem.inbound[lane.members[node.member as usize] as usize];
         let done = model.done_probability(node.standing.history);
         let stays = node.standing.stays(outbound.start, Some(outbound.kind));
-        steps.push(Step {
+        steps.push(LaneStep {
             from: from_node,
             member: node.member,
             history: node.standing.history,
@@ -530,7 +530,7 @@ fn queue_steps(
         } else {
             1.0
         };
-        steps.push(Step {
+        steps.push(LaneStep {
             from: from_node,
             member: member as u32,
             history: standing.history,

@@ -1,4 +1,4 @@
-//! What a lane says about its candidates, and what the rest says to it.
+//! The messages between a lane and its candidates.
 
 use crate::belief::Belief;
 use crate::event::Nanos;
@@ -18,11 +18,11 @@ const LIKELY_LAST: f64 = 0.8;
 pub(crate) struct LaneState {
     pub(crate) graph: LaneGraph,
     pub(crate) sums: PathSums,
-    /// What the lane says about each candidate: the density of the call, if it was its own.
+    /// The message of the lane to each candidate: the density of the call, if it was its own.
     pub(crate) odds: Vec<f64>,
     /// First edge into each candidate.
     pub(crate) first_edge: Vec<u32>,
-    /// What the rest says about each candidate: one over the density of all other causes.
+    /// The message of the rest about each candidate: one over the density of all other causes.
     pub(crate) inclusion: Vec<f64>,
     /// Probability of each candidate within the lane.
     pub(crate) marginals: Vec<f64>,

@@ -4,8 +4,8 @@
 //! A request is a walk through states: the calls that it has made, and whether it waits for one.
 //! Life tables ([`life_table`]) know when requests leave a state, and with which step. Each lane, a
 //! request or a partition, weighs all the ways in which it can have made the calls around it
-//! ([`lane_graph`]); belief propagation lets the lanes agree on who made which ([`solver`]). What
-//! containment alone decides is proven ([`propagation`]), and shows whether the process takes
+//! ([`lane_graph`]); belief propagation lets the lanes agree on who made which ([`solver`]). Edges
+//! that containment alone decides are proven ([`propagation`]); they show whether the process takes
 //! requests in turn ([`order`]).
 //!
 //! [`weave_recording`] weaves a recording in several passes, [`Weaver`] decides while events
@@ -36,6 +36,7 @@ mod step_model;
 mod stray;
 mod tokens;
 mod weaver;
+mod weaver_settings;
 mod window;
 
 #[cfg(test)]
@@ -49,7 +50,8 @@ pub use event::{
 };
 pub use evidence_tier::EvidenceTier;
 pub use plan::{PlanError, ProcessPlan};
-pub use weaver::{Weaver, WeaverLosses, WeaverSettings};
+pub use weaver::Weaver;
+pub use weaver_settings::{WeaverLosses, WeaverSettings};
 
 /// Tokens of a message that are kept.
 pub const MAX_TOKENS: usize = 32;

@@ -215,7 +215,7 @@ impl LifeTable {
         }
     }
 
-    /// Returns what this table tells a finer one to expect of one request.
+    /// Returns the expectations of one request for a finer table.
     pub(crate) fn as_prior(&self, prior: &StepPrior) -> StepPrior {
         let mut sums = self.blend(prior);
         sums.normalize(self.visits + PRIOR_REQUESTS);

@@ -1,4 +1,4 @@
-//! What was learned about a process, to keep over a restart or to begin another recording with.
+//! Knowledge about a process, to keep over a restart or to begin another recording with.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -27,7 +27,7 @@ pub struct ProcessPlan {
     pub(crate) resolution_ns: Nanos,
 }
 
-/// A text is no plan, or is damaged.
+/// The text of a plan is damaged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlanError {
     line: usize,

@@ -8,7 +8,7 @@ use crate::event::{
     InboundId, InboundStart, Nanos, OperationKey, OutboundId, OutboundStart, QueuePosition,
 };
 
-/// Operations of one process that are told apart.
+/// Operations of one process that are distinguished.
 const MAX_OPERATIONS: u32 = 4096;
 
 /// The time of an end that has not been seen.
@@ -102,7 +102,7 @@ impl Outbound {
 
 impl OperationIndex {
     pub(crate) fn get(&mut self, key: OperationKey) -> u32 {
-        // Beyond the bound all share one number: they are told apart no more.
+        // Beyond the bound all share one number and are not distinguished.
         let next = (self.ids.len() as u32).min(MAX_OPERATIONS - 1);
         if let Some(known) = self.ids.get(&key) {
             return *known;

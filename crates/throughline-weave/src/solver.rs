@@ -2,7 +2,7 @@
 //!
 //! Each outbound event has one cause or none; each lane weighs all the ways in which it can have
 //! caused its candidates; neighbouring calls of one kind compare the order of their causes. All
-//! tell each other what they believe until nothing changes.
+//! exchange their beliefs until nothing changes.
 
 use std::collections::BTreeMap;
 
@@ -46,10 +46,10 @@ struct OutboundState {
     places: Vec<(u32, u32)>,
     /// The call of the same kind before this one.
     previous: Option<usize>,
-    /// What the neighbours say about the cause at each place.
+    /// Messages of the neighbours about the cause at each place.
     from_previous: Vec<f64>,
     from_next: Vec<f64>,
-    /// What neighbours outside the component say, whose causes are proven.
+    /// Messages of neighbours outside the component, whose causes are proven.
     from_proven: Vec<f64>,
 }
 

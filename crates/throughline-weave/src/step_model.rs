@@ -1,4 +1,4 @@
-//! What is known about the requests of one process: the states they pass through, and the life
+//! Knowledge about the requests of one process: the states they pass through, and the life
 //! table of each.
 
 use std::collections::{BTreeSet, HashMap};
@@ -7,7 +7,7 @@ use crate::event::Nanos;
 use crate::life_table::{END, GapScale, HazardCurve, LifeTable, PriorMass, Step, StepPrior};
 use crate::tokens::TokenModel;
 
-/// Calls of one kind that a state tells apart.
+/// Calls of one kind that a state distinguishes.
 const MAX_REPEATS: u8 = 3;
 /// Prior mass of the end of a request, while no call is outstanding and while one is.
 const END_PRIOR: (f64, f64) = (0.3, 0.02);
@@ -318,7 +318,7 @@ impl StepModel {
     }
 
     pub(crate) fn restore_requests(&mut self, operation: u32, requests: f64) {
-        // Operations are numbered from zero; a number out of bounds is no operation.
+        // Operations are numbered from zero; a number out of bounds is invalid.
         if operation < MAX_OPERATIONS {
             self.learn_requests(operation, requests);
         }

@@ -15,7 +15,7 @@ const HALF_LIFE: f64 = 50_000.0;
 const PRIOR: (f64, f64) = (0.3, 1.0);
 /// Messages that a value of a single message is expected in besides.
 const UNIQUE: f64 = 0.005;
-/// What sharing or not sharing a value can say at most.
+/// Largest factor for sharing or not sharing a value.
 const MAX_FACTOR: f64 = 1e6;
 /// A factor above this decides.
 pub(crate) const DECISIVE_FACTOR: f64 = 100.0;

@@ -14,6 +14,7 @@ use crate::plan::ProcessPlan;
 use crate::problem::{Inbound, OPEN, Outbound, Problem};
 use crate::solver::Solver;
 use crate::stray::StrayModel;
+use crate::weaver_settings::{WeaverLosses, WeaverSettings};
 use crate::window::Window;
 
 /// Time after the end of a request until its calls are settled.
@@ -41,28 +42,6 @@ const MIN_PREDICTED: f64 = 6.0;
 /// Idle calls soon after an end that show that an operation goes on after it.
 const MIN_LINGERING: u32 = 2;
 
-/// Limits of a [`Weaver`].
-#[derive(Debug, Clone, Copy)]
-pub struct WeaverSettings {
-    /// Resolution of the clock that stamps the events.
-    pub clock_tick_ns: Nanos,
-    /// Inbound events that are held at once; more are not considered, and counted.
-    pub max_inbound: usize,
-    /// Outbound events that are held at once; more are not considered, and counted.
-    pub max_outbound: usize,
-    /// Requests and partitions that are weighed together; with more in flight, decisions are open.
-    pub max_competing: usize,
-}
-
-/// What a [`Weaver`] could not consider.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct WeaverLosses {
-    pub inbound: u64,
-    pub outbound: u64,
-    /// Decisions with more competitors than are weighed.
-    pub crowded: u64,
-}
-
 /// Finds the causes of the outbound events of one process while they happen.
 #[derive(Debug)]
 pub struct Weaver {
@@ -84,19 +63,6 @@ pub struct Weaver {
     lingering: BTreeMap<(u32, u32), u32>,
     longest_ns: BTreeMap<u32, Nanos>,
     last_of_kind: BTreeMap<u32, (LikelyCause, Inbound, Outbound)>,
-}
-
-// === impl WeaverSettings ===
-
-impl Default for WeaverSettings {
-    fn default() -> Self {
-        Self {
-            clock_tick_ns: 1_000,
-            max_inbound: 4_096,
-            max_outbound: 16_384,
-            max_competing: 64,
-        }
-    }
 }
 
 // === impl Weaver ===

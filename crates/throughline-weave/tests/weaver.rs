@@ -127,7 +127,7 @@ fn is_stated(decision: &Decision) -> bool {
 
 /// Requests one after the other, then overlapping ones at different steps.
 #[test]
-fn overlapping_requests_at_different_steps_are_told_apart_live() {
+fn overlapping_requests_at_different_steps_are_distinguished_live() {
     let mut rng = fastrand::Rng::with_seed(1);
     let mut recorder = Recorder::default();
     for id in 1..=60 {
