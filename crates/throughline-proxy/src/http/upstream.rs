@@ -38,7 +38,7 @@ use crate::transport::tls::UpstreamTls;
 const DISTRUST_DELAY: Duration = Duration::from_millis(500);
 
 /// Time for the task of a connection to finish with the last response.
-const READY_TIMEOUT: Duration = Duration::from_millis(100);
+const READY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Number of times that a request is sent again after the server has refused it unprocessed.
 const MAX_REFUSALS: u32 = 8;
