@@ -85,9 +85,7 @@ impl Proxy {
             own_listeners: OwnListeners::default(),
         };
         let own_listeners = cluster_config.own_listeners.clone();
-        for address in &sockets.addresses.listeners {
-            own_listeners.add(*address);
-        }
+        own_listeners.extend(&sockets.addresses.listeners);
         let http = HttpServer::new(
             config.http,
             sockets.http,
@@ -119,11 +117,9 @@ impl Proxy {
             cluster_config,
             detection: Arc::new(DetectionMetrics::new()),
         };
-        let local_addresses = &sockets.addresses.listeners;
-        let listeners: Vec<_> = sockets
-            .listeners
-            .into_iter()
-            .zip(local_addresses)
+        let bound = sockets.listeners.into_iter();
+        let listeners: Vec<_> = bound
+            .zip(&sockets.addresses.listeners)
             .map(|((listener, route), address)| builder.build(listener, route, *address))
             .collect();
         let metrics = MetricsSources {

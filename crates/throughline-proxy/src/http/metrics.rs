@@ -167,6 +167,12 @@ impl HttpMetrics {
             "Requests that were sent upstream once more, by reason",
             self.repeated.clone(),
         );
+        self.register_connections(&mut registry);
+        self.register_spans(&mut registry);
+        registry
+    }
+
+    fn register_connections(&self, registry: &mut Registry) {
         registry.register(
             "connections",
             "Downstream connections accepted",
@@ -197,6 +203,9 @@ impl HttpMetrics {
             "Requests upgraded to tunnels",
             self.upgrades.clone(),
         );
+    }
+
+    fn register_spans(&self, registry: &mut Registry) {
         registry.register("spans", "Spans created", self.spans.clone());
         registry.register(
             "spans_dropped",
@@ -208,7 +217,6 @@ impl HttpMetrics {
             "Malformed contexts in requests",
             self.contexts_rejected.clone(),
         );
-        registry
     }
 
     /// Creates all label sets with 0, so that rates include the first event.

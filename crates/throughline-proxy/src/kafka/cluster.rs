@@ -143,7 +143,7 @@ impl ClusterHandle for ClusterView {
         if !self.is_own_address(node_id, &broker)
             && let Some(id) = cluster_id
         {
-            self.cluster.observed_brokers.observe(id, node_id, broker);
+            self.cluster.observed_brokers.observe(id, node_id, &broker);
         }
     }
 }

@@ -22,8 +22,8 @@ pub(crate) struct ObservedBrokers(Mutex<HashMap<(Arc<str>, NodeId), VecDeque<Hos
 
 impl ObservedBrokers {
     /// Remembers an address, and logs one that a known broker did not have before.
-    pub(crate) fn observe(&self, cluster_id: &str, node_id: NodeId, broker: HostPort) {
-        if let Some(previous) = self.replace(cluster_id, node_id, &broker) {
+    pub(crate) fn observe(&self, cluster_id: &str, node_id: NodeId, broker: &HostPort) {
+        if let Some(previous) = self.replace(cluster_id, node_id, broker) {
             tracing::info!(
                 node_id = node_id.0, %previous, %broker,
                 "broker address changed: it moved, or clients use another of its listeners"

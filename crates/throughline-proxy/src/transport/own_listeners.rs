@@ -19,6 +19,11 @@ impl OwnListeners {
         listeners.push(unmap_ipv4(address));
     }
 
+    /// Adds addresses that are bound.
+    pub(crate) fn extend(&self, addresses: &[SocketAddr]) {
+        addresses.iter().for_each(|address| self.add(*address));
+    }
+
     /// Returns whether a connection to an address would reach one of the listeners.
     pub(crate) fn contains(&self, address: SocketAddr) -> bool {
         let address = unmap_ipv4(address);

@@ -154,7 +154,7 @@ impl<C: ClusterHandle> Handler<C> for AddressHandler {
 impl AddressHandler {
     /// Learns from a response. Returns the frame to forward in its place, if it changes.
     fn read_response<C: ClusterHandle>(
-        context: &mut HandlerContext<C>,
+        context: &HandlerContext<C>,
         response: &ApiFrame<'_>,
     ) -> Result<Option<Bytes>, Error> {
         let cluster_id = learn(context, response)?;
