@@ -46,10 +46,10 @@ impl Http2Pool {
     /// Takes a free stream; waits for one, or opens a connection with `open`.
     pub(super) async fn acquire<F>(
         self: &Arc<Self>,
-        open: impl Fn() -> F,
+        open: impl Fn() -> F + Send + Sync,
     ) -> Result<StreamPermit, ProxyError>
     where
-        F: Future<Output = Result<Http2Connection, ProxyError>>,
+        F: Future<Output = Result<Http2Connection, ProxyError>> + Send,
     {
         let mut has_waited = false;
         loop {
@@ -75,10 +75,10 @@ impl Http2Pool {
     /// Opens a connection, unless another request has just done so.
     async fn open_one<F>(
         self: &Arc<Self>,
-        open: &impl Fn() -> F,
+        open: &(impl Fn() -> F + Send + Sync),
     ) -> Result<StreamPermit, ProxyError>
     where
-        F: Future<Output = Result<Http2Connection, ProxyError>>,
+        F: Future<Output = Result<Http2Connection, ProxyError>> + Send,
     {
         let failures = self.failures.load(Ordering::Acquire);
         let mut last_error = self.opening.lock().await;

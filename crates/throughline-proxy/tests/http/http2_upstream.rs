@@ -176,7 +176,7 @@ async fn refused_streams_are_sent_again_and_then_passed_on() {
         let count = Arc::clone(&count);
         async move {
             while let Some(Ok((request, mut respond))) = connection.accept().await {
-                let is_first = count.fetch_add(1, Ordering::SeqCst) % 2 == 0;
+                let is_first = count.fetch_add(1, Ordering::SeqCst).is_multiple_of(2);
                 if is_first || request.uri().path() == "/never" {
                     respond.send_reset(Reason::REFUSED_STREAM);
                 } else {

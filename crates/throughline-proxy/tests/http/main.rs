@@ -1,6 +1,7 @@
 //! HTTP through the proxy on loopback sockets, with real and with malicious clients and services.
 #![expect(
     clippy::unwrap_used,
+    clippy::excessive_nesting,
     clippy::expect_used,
     clippy::indexing_slicing,
     reason = "a test may"
