@@ -60,6 +60,14 @@ pub(crate) const PYTHON: Requirement = Requirement {
     purpose: "runs a stock OpenTelemetry SDK and Kafka clients under test",
 };
 
+/// An HTTP server, for the tests of the sidecar.
+pub(crate) const NGINX: Requirement = Requirement {
+    programs: &["nginx"],
+    probe: &["-v"],
+    package: "nginx",
+    purpose: "serves HTTP to the tests of the sidecar",
+};
+
 /// A C compiler, for librdkafka.
 pub(crate) const COMPILER: Requirement = Requirement {
     programs: &["cc"],

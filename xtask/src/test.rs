@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use throughline_testkit::build::BINARIES_DIR;
 use throughline_testkit::{clients, kafka};
 
-use crate::requirements::{self, CHROMIUM, COMPILER, JAVA, JDK, MAKE, MAVEN, PYTHON};
+use crate::requirements::{self, CHROMIUM, COMPILER, JAVA, JDK, MAKE, MAVEN, NGINX, PYTHON};
 use crate::runner::{self, StepRunner, cargo};
 use crate::ui;
 
@@ -54,7 +54,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 }
 
 fn install() -> Result<()> {
-    requirements::install_missing(&[COMPILER, MAKE, JAVA, JDK, MAVEN, PYTHON, CHROMIUM])?;
+    requirements::install_missing(&[COMPILER, MAKE, JAVA, JDK, MAVEN, PYTHON, CHROMIUM, NGINX])?;
     kafka::fetch_apache(&mut |what| eprintln!("{what}"))?;
     clients::install_all(&mut |what| eprintln!("{what}"))?;
     ui::install()

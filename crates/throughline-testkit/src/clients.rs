@@ -7,6 +7,7 @@
 mod go;
 mod go_tool;
 mod http_programs;
+mod http_servers;
 mod install;
 mod java;
 mod java_old;
@@ -53,6 +54,15 @@ pub enum ClientLibrary {
     Java011,
     /// Apache Kafka's Java client 1.1, which needs a Kafka before 4.0.
     Java11,
+}
+
+/// HTTP servers under test, and the client that measures them.
+#[derive(Debug, Clone)]
+pub struct HttpServerPrograms {
+    /// Folder of the virtual environment with uvicorn and gunicorn.
+    pub python: PathBuf,
+    /// The Go server, relay and client of `e2e/servers/go`.
+    pub go: PathBuf,
 }
 
 /// Paths of all installed clients.
@@ -232,7 +242,20 @@ pub fn install_all(progress: &mut dyn FnMut(&str)) -> Result<()> {
     ClientPrograms::install(Path::new("rdkafka-client"), progress)?;
     TracingClients::install(progress)?;
     HttpPrograms::install(progress)?;
-    h2spec(progress).map(drop)
+    h2spec(progress)?;
+    http_servers(progress).map(drop)
+}
+
+/// Returns the HTTP servers; fetches and builds the missing ones. nginx and Node.js are the
+/// system's.
+///
+/// # Errors
+/// Fails if a tool is missing or fails; the message names the remedy.
+pub fn http_servers(progress: &mut dyn FnMut(&str)) -> Result<HttpServerPrograms> {
+    let sources = repository_root().join("e2e/servers");
+    let python = http_servers::install_python(&sources.join("python"), progress)?;
+    let go = http_servers::install_go(&sources.join("go"), &python, progress)?;
+    Ok(HttpServerPrograms { python, go })
 }
 
 /// Returns the program h2spec; fetches and builds it if it is missing.

@@ -1,0 +1,3 @@
+module throughline.example/servers
+
+go 1.26.0
