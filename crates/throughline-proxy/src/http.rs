@@ -13,10 +13,11 @@
 //! while the other one does not read. A request keeps its protocol: HTTP/2 is forwarded as HTTP/2,
 //! so that gRPC stays gRPC ([`UpstreamProtocol`] overrides it).
 //!
-//! Hop-by-hop fields are removed (RFC 9110, section 7.6.1); all other fields are forwarded, apart
-//! from the contexts that the exchange writes. No `Via` and no `Forwarded` are added: the proxy is
-//! invisible to both sides. It does not balance. A request is sent again where the upstream has not
-//! processed it, or may process it twice; any other one ends as the upstream ended it.
+//! Hop-by-hop fields are removed (RFC 9110, section 7.6.1); all other fields are forwarded as they
+//! were spelled, apart from the contexts that the exchange writes. No `Via` and no `Forwarded` are
+//! added: the proxy is invisible to both sides. It does not balance. A request is sent again where
+//! the upstream has not processed it, or may process it twice; any other one ends as the upstream
+//! ended it.
 
 mod authentication;
 mod config;
@@ -32,6 +33,7 @@ mod http2_io;
 mod http2_liveness;
 mod http2_pool;
 mod idle_tracker;
+mod interim_io;
 mod keep_alive;
 mod metrics;
 mod pool;

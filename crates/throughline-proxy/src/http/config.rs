@@ -189,7 +189,7 @@ impl Default for HttpLimits {
             max_idle_per_origin: 256,
             body_idle_timeout: Duration::from_secs(300),
             max_head_bytes: 64 << 10,
-            max_header_fields: 128,
+            max_header_fields: 512,
             // More than services allow: their limit comes first, and then another connection.
             max_concurrent_streams: 16_384,
         }

@@ -19,6 +19,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::config::{HttpLimits, HttpRoute};
 use super::downstream::DownstreamConnection;
 use super::idle_tracker::IdleTracker;
+use super::interim_io::InterimIo;
 use super::prefixed_io::{PrefixedIo, ResetOnClose};
 use super::service::ProxyService;
 use crate::address::unmap_ipv4;
@@ -84,6 +85,7 @@ impl ConnectionServer {
             local: connection.local,
             is_tls: self.tls.is_some(),
             tracker: tracker.clone(),
+            interim: Arc::default(),
             pool: Arc::default(),
         };
         let metrics = &self.service.tracing.metrics;
@@ -144,32 +146,39 @@ pub(super) async fn serve_connection<S>(
         drain: &drain,
         checks_head: false,
     };
-    let io = TokioIo::new(io);
+    let handler = (Arc::clone(&service), Arc::clone(&downstream));
     let respond = service_fn(move |request: Request<Incoming>| {
-        Arc::clone(&service).respond(Arc::clone(&downstream), request)
+        let (service, downstream) = handler.clone();
+        service.respond(downstream, request)
     });
     if protocol == DetectedProtocol::Http2 {
         let connection = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .max_concurrent_streams(limits.max_concurrent_streams)
             .max_header_list_size(limits.max_header_list_size())
-            .serve_connection(io, respond);
+            .serve_connection(TokioIo::new(io), respond);
         supervisor
             .drive(connection, http2::Connection::graceful_shutdown)
             .await;
     } else {
         supervisor.checks_head = true;
+        let interim = Arc::clone(&downstream.interim);
+        let io = InterimIo::new(io, interim, tracker.clone());
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             // hyper's timeout would start before the first byte, and count idle time.
             .header_read_timeout(None)
             .max_buf_size(limits.http1_buffer_bytes())
             .max_headers(limits.max_header_fields)
-            .serve_connection(io, respond)
+            .preserve_header_case(true)
+            .serve_connection(TokioIo::new(io), respond)
             .with_upgrades();
         supervisor
             .drive(connection, http1::UpgradeableConnection::graceful_shutdown)
             .await;
+        if let Some(error) = downstream.interim.take_refusal() {
+            service.record_refusal(&downstream, error);
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use throughline_intercept::http::{Direction, HttpPeer};
 
 use super::config::HttpRoute;
 use super::idle_tracker::IdleTracker;
+use super::interim_io::InterimResponses;
 use super::pool::DownstreamPool;
 
 /// A downstream connection.
@@ -17,6 +18,8 @@ pub(super) struct DownstreamConnection {
     pub(super) local: SocketAddr,
     pub(super) is_tls: bool,
     pub(super) tracker: IdleTracker,
+    /// Interim responses of an HTTP/1 connection.
+    pub(super) interim: Arc<InterimResponses>,
     /// Upstream connections that serve this connection only.
     pub(super) pool: Arc<DownstreamPool>,
 }

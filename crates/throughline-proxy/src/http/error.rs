@@ -4,11 +4,12 @@
 use std::io;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderName};
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use throughline_intercept::http::ExchangeFailure;
 
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+const TEXT: &str = "text/plain; charset=utf-8";
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
@@ -22,6 +23,14 @@ const UNAVAILABLE: &str = "14";
 pub(super) enum ProxyError {
     #[error("ambiguous request: more than one Host or Content-Length header")]
     AmbiguousRequest,
+    #[error("malformed request head")]
+    MalformedRequest,
+    #[error("request head too large")]
+    HeadTooLarge,
+    #[error("request target too long")]
+    TargetTooLong,
+    #[error("transfer coding cannot be forwarded")]
+    UnsupportedCoding,
     #[error("missing Host header")]
     MissingHost,
     #[error("invalid Host header")]
@@ -113,8 +122,12 @@ impl Termination {
 // === impl ProxyError ===
 
 impl ProxyError {
-    pub(super) const ALL: [Self; 16] = [
+    pub(super) const ALL: [Self; 20] = [
         Self::AmbiguousRequest,
+        Self::MalformedRequest,
+        Self::HeadTooLarge,
+        Self::TargetTooLong,
+        Self::UnsupportedCoding,
         Self::MissingHost,
         Self::InvalidHost,
         Self::NotProxyForm,
@@ -135,10 +148,14 @@ impl ProxyError {
     pub(super) const fn status(self) -> StatusCode {
         match self {
             Self::AmbiguousRequest
+            | Self::MalformedRequest
             | Self::MissingHost
             | Self::InvalidHost
             | Self::NotProxyForm
             | Self::IncompleteRequest => StatusCode::BAD_REQUEST,
+            Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::TargetTooLong => StatusCode::URI_TOO_LONG,
+            Self::UnsupportedCoding => StatusCode::NOT_IMPLEMENTED,
             Self::ConnectNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::ConnectPortDenied => StatusCode::FORBIDDEN,
             Self::ProxyLoop | Self::TunnelLoop => StatusCode::LOOP_DETECTED,
@@ -169,6 +186,10 @@ impl ProxyError {
         match self {
             // Label values are read by dashboards and keep their spelling.
             Self::AmbiguousRequest => "ambiguous",
+            Self::MalformedRequest => "malformed",
+            Self::HeadTooLarge => "head_too_large",
+            Self::TargetTooLong => "target_too_long",
+            Self::UnsupportedCoding => "transfer_coding",
             Self::MissingHost => "no_host",
             Self::InvalidHost => "bad_host",
             Self::NotProxyForm => "not_for_proxy",
@@ -207,6 +228,10 @@ impl ProxyError {
             Self::ConnectionTerminated(_) => ExchangeFailure::Reset,
             Self::IncompleteRequest => ExchangeFailure::Cancelled,
             Self::AmbiguousRequest
+            | Self::MalformedRequest
+            | Self::HeadTooLarge
+            | Self::TargetTooLong
+            | Self::UnsupportedCoding
             | Self::MissingHost
             | Self::InvalidHost
             | Self::NotProxyForm
@@ -220,6 +245,10 @@ impl ProxyError {
     const fn proxy_status(self) -> &'static str {
         match self {
             Self::AmbiguousRequest
+            | Self::MalformedRequest
+            | Self::HeadTooLarge
+            | Self::TargetTooLong
+            | Self::UnsupportedCoding
             | Self::MissingHost
             | Self::InvalidHost
             | Self::NotProxyForm
@@ -246,12 +275,23 @@ impl ProxyError {
         let mut response = Response::new(B::from(Bytes::from(format!("{self}\n"))));
         *response.status_mut() = self.status();
         let headers = response.headers_mut();
-        headers.insert(
-            CONTENT_TYPE,
-            HeaderValue::from_static("text/plain; charset=utf-8"),
-        );
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(TEXT));
         headers.insert(PROXY_STATUS, HeaderValue::from_static(self.proxy_status()));
         response
+    }
+
+    /// Returns the bytes of the response to a request that could not be parsed.
+    pub(super) fn http1_response(self) -> Vec<u8> {
+        let (status, body) = (self.status(), format!("{self}\n"));
+        let head = format!(
+            "HTTP/1.1 {} {}\r\n{CONTENT_TYPE}: {TEXT}\r\n{PROXY_STATUS}: {}\r\n{CONNECTION}: close\r\n\
+             {CONTENT_LENGTH}: {}\r\n\r\n",
+            status.as_str(),
+            status.canonical_reason().unwrap_or_default(),
+            self.proxy_status(),
+            body.len(),
+        );
+        (head + &body).into_bytes()
     }
 
     /// Returns a response that ends in its headers ("trailers-only"). gRPC clients read the

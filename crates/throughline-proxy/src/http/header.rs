@@ -1,6 +1,6 @@
 //! Header fields: the carrier of contexts, and the removal of hop-by-hop fields.
 
-use http::header::{CONNECTION, TE, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, TE, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use throughline_model::context::{Carrier, CarrierMut};
 
@@ -96,7 +96,7 @@ pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap, may_upgrade: bool) -> Op
         .filter(|_| names_upgrade && may_upgrade)
         .filter(|value| is_forwarded_upgrade(value))
         .cloned();
-    let accepts_trailers = headers.get_all(TE).iter().any(has_trailers);
+    let accepts_trailers = accepts_trailers(headers);
     for name in named {
         headers.remove(name);
     }
@@ -116,6 +116,61 @@ pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap, may_upgrade: bool) -> Op
         headers.insert(UPGRADE, upgrade.clone());
     }
     upgrade
+}
+
+/// Returns the `transfer-encoding` of a message to forward, if its body has other codings than
+/// chunked: the chunks are read and written anew, everything inside of them is forwarded.
+pub(super) fn forwarded_coding(headers: &HeaderMap) -> Option<HeaderValue> {
+    let codings: Vec<&[u8]> = headers
+        .get_all(TRANSFER_ENCODING)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .map(<[u8]>::trim_ascii)
+        .filter(|coding| !coding.is_empty())
+        .collect();
+    let is_plain = match &*codings {
+        [] => true,
+        [coding] => coding.eq_ignore_ascii_case(b"chunked"),
+        [..] => false,
+    };
+    if is_plain {
+        return None;
+    }
+    let mut forwarded = codings.join(&b", "[..]);
+    if !codings
+        .last()
+        .is_some_and(|last| last.eq_ignore_ascii_case(b"chunked"))
+    {
+        forwarded.extend_from_slice(b", chunked");
+    }
+    HeaderValue::from_bytes(&forwarded).ok()
+}
+
+/// Whether chunks are applied twice, which recipients undo differently (RFC 9112, section 6.1).
+pub(super) fn has_repeated_chunks(headers: &HeaderMap) -> bool {
+    let codings = headers
+        .get_all(TRANSFER_ENCODING)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    let chunked = codings.filter(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"chunked"));
+    chunked.count() > 1
+}
+
+/// Removes the length of a response where chunks replace it (RFC 9112, section 6.3), and leaves one
+/// field of several that are equal.
+pub(super) fn normalize_length(headers: &mut HeaderMap) {
+    if headers.contains_key(TRANSFER_ENCODING) {
+        headers.remove(CONTENT_LENGTH);
+    } else if headers.get_all(CONTENT_LENGTH).iter().count() > 1
+        && let Some(length) = headers.get(CONTENT_LENGTH).cloned()
+    {
+        headers.insert(CONTENT_LENGTH, length);
+    }
+}
+
+/// Whether the client of a request accepts trailers.
+pub(super) fn accepts_trailers(headers: &HeaderMap) -> bool {
+    headers.get_all(TE).iter().any(has_trailers)
 }
 
 /// Whether an upgrade is forwarded. One to another HTTP version would hide requests from the proxy,

@@ -65,6 +65,11 @@ impl IdleTracker {
         is_idle.then(|| Duration::from_millis(self.elapsed_ms().saturating_sub(since)))
     }
 
+    /// Whether no request is in flight.
+    pub(super) fn is_idle(&self) -> bool {
+        self.0.in_flight.load(Ordering::Acquire) == 0
+    }
+
     /// Records that bytes arrived. Without a request in flight they begin the next head.
     pub(super) fn record_read(&self) {
         let state = &self.0;

@@ -70,6 +70,7 @@ impl RedirectedHttpServer {
             // Detection hands over clear text only; TLS passes as bytes.
             is_tls: false,
             tracker: tracker.clone(),
+            interim: Arc::default(),
             pool: Arc::new(pool),
         };
         // Detection has peeked: all bytes are still in the socket.

@@ -4,8 +4,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_TYPE, EXPECT, TRANSFER_ENCODING};
+use http::header::{CONNECTION, CONTENT_TYPE, EXPECT, TRAILER, TRANSFER_ENCODING};
 use http::request::Parts;
+use http::response;
+use http::uri::{Authority, PathAndQuery};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
@@ -17,7 +19,7 @@ use super::config::HttpLimits;
 use super::connect::{ConnectRequest, ConnectTunnel, ListenAddresses};
 use super::downstream::DownstreamConnection;
 use super::error::{DownstreamAbort, ProxyError, Termination, is_grpc};
-use super::header::strip_hop_by_hop;
+use super::header::{accepts_trailers, forwarded_coding, normalize_length, strip_hop_by_hop};
 use super::idle_tracker::RequestGuard;
 use super::pool::UpstreamLease;
 use super::request_body::RequestBody;
@@ -26,6 +28,9 @@ use super::span::{ExchangeContext, ExchangeSpan};
 use super::target::RequestTarget;
 use super::upstream::UpstreamClient;
 use crate::transport::tunnel;
+
+/// The method of a request that was not parsed, as the semantic conventions have it.
+const UNKNOWN_METHOD: &str = "_OTHER";
 
 /// Forwards requests. One for all connections of a proxy.
 pub(super) struct ProxyService {
@@ -56,6 +61,12 @@ struct PreparedRequest {
     request_guard: RequestGuard,
 }
 
+/// What the client of a request can take in a response.
+struct ResponseRecipient {
+    version: Version,
+    accepts_trailers: bool,
+}
+
 /// A response with status 101, after which the connection leaves HTTP.
 struct UpgradeResponse {
     response: Response<Incoming>,
@@ -77,6 +88,7 @@ impl ProxyService {
         let is_grpc = is_grpc(request.headers());
         let is_http2 = request.version() == Version::HTTP_2;
         let is_head = request.method() == Method::HEAD;
+        downstream.interim.begin_request(expects_continue(&request));
         let error = match self.forward(&downstream, request).await {
             Ok(response) => return Ok(response),
             Err(error) => error,
@@ -117,7 +129,13 @@ impl ProxyService {
         if upstream.is_own_connection(downstream.client, downstream.local) {
             return Err(ProxyError::ProxyLoop);
         }
-        let target = RequestTarget::parse(&request, &downstream.route)?;
+        let target = match RequestTarget::parse(&request, &downstream.route) {
+            Ok(target) => target,
+            Err(error) => {
+                let (parts, _) = request.into_parts();
+                return Err(self.refuse(downstream, Some(parts), error));
+            }
+        };
         if target.is_connect {
             let upgrade = hyper::upgrade::on(&mut request);
             let connect = ConnectRequest {
@@ -129,8 +147,17 @@ impl ProxyService {
             // Boxed: CONNECT is rare, and would enlarge the future of every request.
             return Box::pin(self.connect(connect, upgrade, request_guard)).await;
         }
+        let coding = forwarded_coding(request.headers());
+        // HTTP/2 has no transfer codings (RFC 9113, section 8.2.2).
+        if coding.is_some() && target.is_http2 {
+            let (parts, _) = request.into_parts();
+            return Err(self.refuse(downstream, Some(parts), ProxyError::UnsupportedCoding));
+        }
         let may_upgrade = request.version() == Version::HTTP_11 && !target.is_http2;
         let is_upgrade = strip_hop_by_hop(request.headers_mut(), may_upgrade).is_some();
+        if let Some(coding) = coding {
+            request.headers_mut().insert(TRANSFER_ENCODING, coding);
+        }
         // The handle of an upgrade is in the extensions, which are not forwarded.
         let upgrade = is_upgrade.then(|| hyper::upgrade::on(&mut request));
         let (mut parts, body) = request.into_parts();
@@ -152,6 +179,41 @@ impl ProxyService {
             request_guard,
         };
         self.exchange(downstream, prepared, parts, body).await
+    }
+
+    /// Records a request that is refused: a span with what is known of it.
+    fn refuse(
+        &self,
+        downstream: &DownstreamConnection,
+        parts: Option<Parts>,
+        error: ProxyError,
+    ) -> ProxyError {
+        let (scheme, peer) = (downstream.scheme(), downstream.peer());
+        // Nothing is known of a request that was not parsed.
+        let parts = parts.unwrap_or_else(|| {
+            let mut parts = Request::new(()).into_parts().0;
+            parts.method = UNKNOWN_METHOD.parse().unwrap_or_default();
+            parts
+        });
+        let head = HttpRequestHead {
+            method: parts.method.as_str(),
+            scheme,
+            authority: parts.uri.authority().map_or("", Authority::as_str),
+            target: parts.uri.path_and_query().map_or("", PathAndQuery::as_str),
+            version: version_label(parts.version),
+            body: None,
+        };
+        let mut headers = parts.headers;
+        let direction = downstream.direction();
+        let span = ExchangeSpan::start(&self.tracing, direction, peer, &head, &mut headers);
+        fail_span(downstream, span, error)
+    }
+
+    /// Records a request that hyper has refused.
+    pub(super) fn record_refusal(&self, downstream: &DownstreamConnection, error: ProxyError) {
+        let metrics = &self.tracing.metrics;
+        metrics.responded_by_proxy(downstream.direction(), error);
+        self.refuse(downstream, None, error);
     }
 
     /// Whether a body may hold a correlation key, and is short enough to wait for it. A client that
@@ -219,8 +281,15 @@ impl ProxyService {
             request_guard,
         } = prepared;
         let counters = self.tracing.metrics.body_counters(downstream.direction());
-        let (progress, version) = (body.progress(), parts.version);
-        let request = rewrite_request(&target, parts, body);
+        let progress = body.progress();
+        let caller = ResponseRecipient::of(&parts);
+        let mut request = rewrite_request(&target, parts, body);
+        if caller.version == Version::HTTP_11 {
+            let interim = Arc::clone(&downstream.interim);
+            hyper::ext::on_informational(&mut request, move |response| {
+                interim.send(response.status(), response.headers());
+            });
+        }
         let upstream = self.upstream(downstream.direction());
         match upstream.send(&target, request, &downstream.pool).await {
             Ok((response, connection)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
@@ -240,8 +309,11 @@ impl ProxyService {
                     request_guard,
                 };
                 let (mut parts, body) = response.into_parts();
-                strip_hop_by_hop(&mut parts.headers, false);
-                if guard.connection.ends_downstream() && version != Version::HTTP_2 {
+                if caller.rewrite(&mut parts).is_err() {
+                    let error = ProxyError::InvalidResponse;
+                    return Err(fail_span(downstream, guard.span, error));
+                }
+                if guard.connection.ends_downstream() && caller.version != Version::HTTP_2 {
                     let close = HeaderValue::from_static("close");
                     parts.headers.insert(CONNECTION, close);
                 }
@@ -249,10 +321,7 @@ impl ProxyService {
                     .span
                     .record_response(parts.status.as_u16(), &parts.headers);
                 let body = ResponseBody::proxied(body, counters.response, guard);
-                let mut response = Response::new(body);
-                *response.status_mut() = parts.status;
-                *response.headers_mut() = parts.headers;
-                Ok(response)
+                Ok(Response::from_parts(parts, body))
             }
             Err(error) => {
                 // An upstream often closes the connection because the request closed early.
@@ -331,6 +400,48 @@ impl ProxyService {
     }
 }
 
+// === impl ResponseRecipient ===
+
+impl ResponseRecipient {
+    fn of(request: &Parts) -> Self {
+        Self {
+            version: request.version,
+            accepts_trailers: accepts_trailers(&request.headers),
+        }
+    }
+
+    /// Changes the head of a response to the one to forward. Fails if its body has codings that the
+    /// recipient has no field for.
+    fn rewrite(&self, response: &mut response::Parts) -> Result<(), ProxyError> {
+        let coding = forwarded_coding(&response.headers);
+        normalize_length(&mut response.headers);
+        strip_hop_by_hop(&mut response.headers, false);
+        // hyper sends trailers in HTTP/1.1 to clients that ask for them: the others must not wait
+        // for what is announced.
+        if self.version != Version::HTTP_2 && !self.accepts_trailers {
+            response.headers.remove(TRAILER);
+        }
+        if let Some(coding) = coding {
+            if self.version != Version::HTTP_11 {
+                return Err(ProxyError::InvalidResponse);
+            }
+            response.headers.insert(TRANSFER_ENCODING, coding);
+        }
+        // hyper writes the version of the request. The extensions hold the spelling of the fields
+        // and the reason phrase.
+        response.version = Version::HTTP_11;
+        Ok(())
+    }
+}
+
+/// Whether a client waits for `100 Continue` before it sends the body. In HTTP/1.0 it does not
+/// (RFC 9110, section 10.1.1).
+fn expects_continue<B>(request: &Request<B>) -> bool {
+    let is_continue = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"100-continue");
+    request.version() == Version::HTTP_11
+        && request.headers().get_all(EXPECT).iter().any(is_continue)
+}
+
 /// Ends a span with an error. An inbound span has the status that the client gets; an outbound one
 /// has none, because the upstream has not responded.
 fn fail_span(
@@ -349,7 +460,7 @@ fn fail_span(
     error
 }
 
-/// Builds the request to forward. The extensions that hyper added to the original are dropped.
+/// Builds the request to forward. Of the extensions, HTTP/1 reads the spelling of the fields.
 fn rewrite_request(
     target: &RequestTarget,
     parts: Parts,
@@ -360,18 +471,24 @@ fn rewrite_request(
         mut uri,
         mut version,
         mut headers,
+        extensions,
         ..
     } = parts;
     target.apply(&mut uri, &mut version, &mut headers);
     // Set explicitly: hyper assumes that methods such as GET have no body.
     if !target.is_http2 && !body.is_end_stream() && body.size_hint().exact().is_none() {
-        headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        headers
+            .entry(TRANSFER_ENCODING)
+            .or_insert(HeaderValue::from_static("chunked"));
     }
     let mut request = Request::new(body);
     *request.method_mut() = method;
     *request.uri_mut() = uri;
     *request.version_mut() = version;
     *request.headers_mut() = headers;
+    if !target.is_http2 {
+        *request.extensions_mut() = extensions;
+    }
     request
 }
 

@@ -9,6 +9,7 @@ use throughline_intercept::http::HttpPeer;
 
 use super::config::{ConnectPorts, HttpRoute, UpstreamOrigin, UpstreamProtocol};
 use super::error::ProxyError;
+use super::header::has_repeated_chunks;
 use crate::address::HostPort;
 
 /// The parsed target of a request.
@@ -206,7 +207,10 @@ fn request_authority<B>(request: &Request<B>) -> Result<Option<Authority>, Proxy
     let mut hosts = headers.get_all(HOST).iter();
     let (host, second) = (hosts.next(), hosts.next());
     // Two hops could choose different ones, which is how requests are smuggled.
-    if second.is_some() || headers.get_all(CONTENT_LENGTH).iter().count() > 1 {
+    if second.is_some()
+        || headers.get_all(CONTENT_LENGTH).iter().count() > 1
+        || has_repeated_chunks(headers)
+    {
         return Err(ProxyError::AmbiguousRequest);
     }
     if let Some(authority) = request.uri().authority() {

@@ -185,6 +185,7 @@ impl TunnelServer {
             local: outer.local,
             is_tls: false,
             tracker: tracker.clone(),
+            interim: Arc::default(),
             pool: Arc::new(pool),
         };
         let io = PrefixedIo::new(prefix, stream, tracker);

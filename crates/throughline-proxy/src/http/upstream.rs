@@ -307,7 +307,11 @@ impl UpstreamClient {
         let mut builder = http1::Builder::new();
         builder
             .max_buf_size(self.limits.http1_buffer_bytes())
-            .max_headers(self.limits.max_header_fields);
+            .max_headers(self.limits.max_header_fields)
+            .preserve_header_case(true)
+            // Responses are read as leniently as clients read them (RFC 9112, sections 5.1, 5.2).
+            .allow_spaces_after_header_name_in_responses(true)
+            .allow_obsolete_multiline_headers_in_responses(true);
         let (sender, connection) = builder
             .handshake(TokioIo::new(io))
             .await

@@ -14,6 +14,7 @@ mod fixture;
 mod grpc;
 mod http2_upstream;
 mod limits;
+mod messages;
 mod protocols;
 mod raw;
 mod reuse;
