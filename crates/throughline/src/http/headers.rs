@@ -6,13 +6,26 @@ use throughline_model::context::Carrier;
 #[cfg(feature = "reqwest")]
 pub(super) use outgoing::RequestHeadersMut;
 
-/// The headers of a received request.
+/// The headers of a received request. Of several `traceparent` fields none is valid (W3C Trace
+/// Context level 2, section 3.2): which of them a caller meant cannot be known.
 #[cfg(feature = "tower")]
 pub(super) struct RequestHeaders<'a>(pub(super) &'a HeaderMap);
 
 #[cfg(feature = "tower")]
+impl RequestHeaders<'_> {
+    const TRACEPARENT: &'static str = "traceparent";
+
+    fn is_ambiguous(&self) -> bool {
+        self.0.get_all(Self::TRACEPARENT).iter().nth(1).is_some()
+    }
+}
+
+#[cfg(feature = "tower")]
 impl Carrier for RequestHeaders<'_> {
     fn last<'a>(&'a self, name: &str) -> Option<&'a [u8]> {
+        if name.eq_ignore_ascii_case(Self::TRACEPARENT) && self.is_ambiguous() {
+            return None;
+        }
         self.0
             .get_all(name)
             .iter()
@@ -21,8 +34,10 @@ impl Carrier for RequestHeaders<'_> {
     }
 
     fn each<'a>(&'a self, visit: &mut dyn FnMut(&'a [u8], Option<&'a [u8]>)) {
+        let is_ambiguous = self.is_ambiguous();
         self.0
             .iter()
+            .filter(|(name, _)| !(is_ambiguous && *name == Self::TRACEPARENT))
             .for_each(|(name, value)| visit(name.as_str().as_bytes(), Some(value.as_bytes())));
     }
 }
@@ -58,5 +73,31 @@ mod outgoing {
         fn remove(&mut self, name: &str) {
             self.0.remove(name);
         }
+    }
+}
+
+#[cfg(all(test, feature = "tower"))]
+mod tests {
+    use throughline_model::context::{self, Format};
+
+    use super::*;
+
+    const FIRST: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    const SECOND: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+    #[test]
+    fn one_traceparent_is_continued_and_of_several_none() {
+        let is_continued = |values: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append("TraceParent", value.parse().unwrap());
+            }
+            let formats: Vec<Format> = Format::contexts().collect();
+            context::extract(&formats, &RequestHeaders(&headers))
+                .context
+                .is_some()
+        };
+        assert!(is_continued(&[FIRST]));
+        assert!(!is_continued(&[FIRST, SECOND]) && !is_continued(&[FIRST, FIRST]));
     }
 }
