@@ -41,6 +41,7 @@ mod trace;
 
 pub use http::HttpExchange;
 pub use kafka::KafkaSession;
+pub use trace::TokenBucket;
 
 /// Side of a Kafka connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

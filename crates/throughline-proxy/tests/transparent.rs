@@ -314,6 +314,68 @@ fn unreachable_destination_yields_503_in_http_and_a_reset_elsewhere() {
     );
 }
 
+/// Responses that hyper alone would change or cut, from a server whose client connects directly
+/// (this program) or is redirected.
+#[test]
+fn redirected_http_messages_pass_as_they_came() {
+    in_namespace("redirected_http_messages_pass_as_they_came", || async {
+        const CASES: [(&str, &str, &[&str]); 4] = [
+            (
+                "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+                "HTTP/1.1 299 Quite Well\r\nContent-Length: 2\r\nX-CamelCase: a\r\n\r\nok",
+                &[
+                    "HTTP/1.1 299 Quite Well\r\n",
+                    "X-CamelCase: a\r\n",
+                    "\r\n\r\nok",
+                ],
+            ),
+            (
+                "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+                "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n\
+                 6\r\nabcdef\r\n0\r\n\r\n",
+                &["\r\n\r\n6\r\nabcdef\r\n0\r\n\r\n"],
+            ),
+            (
+                "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+                "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n\
+                 HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+                &["HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\nHTTP/1.1 200 OK\r\n"],
+            ),
+            (
+                "PUT / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nConnection: close\r\n\
+                 Content-Length: 5\r\n\r\n",
+                "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+                &["HTTP/1.1 401 Unauthorized\r\n"],
+            ),
+        ];
+        for (request, response, parts) in CASES {
+            let fixture = RedirectedFixture::start("127.0.0.1", "iptables").await;
+            let listener = Arc::clone(&fixture.server);
+            let server = tokio::spawn(async move {
+                for _ in 0..2 {
+                    let (mut stream, _) = listener.accept().await.unwrap();
+                    let mut head = vec![0; 4096];
+                    assert!(stream.read(&mut head).await.unwrap() > 0);
+                    stream.write_all(response.as_bytes()).await.unwrap();
+                }
+            });
+            let address = fixture.server.local_addr().unwrap();
+            let mut direct = tokio::net::TcpStream::connect(address).await.unwrap();
+            direct.write_all(request.as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            within(direct.read_to_string(&mut answer)).await.unwrap();
+            assert_eq!(answer, response);
+            let through = fixture.exchange(request).await;
+            // Nothing but the response: the sidecar adds no 100 of its own.
+            assert!(through.starts_with(&response[..20]), "{through:?}");
+            for part in parts {
+                assert!(through.contains(part), "{part:?}: {through:?}");
+            }
+            within(server).await.unwrap();
+        }
+    });
+}
+
 /// A proxy for redirected connections, and the server whose port is redirected.
 struct RedirectedFixture {
     proxy: Running,

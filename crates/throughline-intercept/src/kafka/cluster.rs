@@ -13,7 +13,6 @@ mod delivery;
 mod fetch_session;
 mod group;
 mod handle;
-mod rate;
 mod scratch;
 mod span_id_hash;
 mod state;

@@ -4,7 +4,7 @@ use crate::Timestamp;
 
 /// Token bucket that holds one second's worth of permits at most. It is filled in nanoseconds.
 #[derive(Debug)]
-pub(super) struct TokenBucket {
+pub struct TokenBucket {
     /// Saved nanoseconds, at most a second.
     saved: u64,
     last: Timestamp,
@@ -16,7 +16,8 @@ const SECOND: u64 = 1_000_000_000;
 
 impl TokenBucket {
     /// Returns a full bucket.
-    pub(super) const fn full() -> Self {
+    #[must_use]
+    pub const fn full() -> Self {
         Self {
             saved: SECOND,
             last: 0,
@@ -24,7 +25,7 @@ impl TokenBucket {
     }
 
     /// Takes up to `wanted` permits at a rate of `per_second`. Returns the number taken.
-    pub(super) fn take(&mut self, now: Timestamp, per_second: u32, wanted: u32) -> u32 {
+    pub fn take(&mut self, now: Timestamp, per_second: u32, wanted: u32) -> u32 {
         let elapsed = now.saturating_sub(self.last);
         self.saved = self.saved.saturating_add(elapsed).min(SECOND);
         // Connections read the clock before they get the lock: time may seem to step back.
@@ -40,7 +41,7 @@ impl TokenBucket {
     }
 
     /// Gives back permits that were taken and not used.
-    pub(super) fn give_back(&mut self, per_second: u32, permits: u32) {
+    pub fn give_back(&mut self, per_second: u32, permits: u32) {
         if let Some(price) = SECOND.checked_div(u64::from(per_second)) {
             let returned = price.saturating_mul(u64::from(permits));
             self.saved = self.saved.saturating_add(returned).min(SECOND);

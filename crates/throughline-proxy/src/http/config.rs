@@ -122,6 +122,8 @@ pub struct HttpLimits {
     pub max_head_bytes: usize,
     /// Maximum number of fields in a head.
     pub max_header_fields: usize,
+    /// Maximum number of spans per second; further ones are dropped and counted.
+    pub max_spans_per_second: u32,
     /// Maximum number of concurrent requests on a downstream connection in HTTP/2.
     pub max_concurrent_streams: u32,
 }
@@ -190,6 +192,7 @@ impl Default for HttpLimits {
             body_idle_timeout: Duration::from_secs(300),
             max_head_bytes: 64 << 10,
             max_header_fields: 512,
+            max_spans_per_second: 10_000,
             // More than services allow: their limit comes first, and then another connection.
             max_concurrent_streams: 16_384,
         }

@@ -171,6 +171,8 @@ pub(super) async fn serve_connection<S>(
             .max_buf_size(limits.http1_buffer_bytes())
             .max_headers(limits.max_header_fields)
             .preserve_header_case(true)
+            // The stream notices the end of the client's side.
+            .half_close(true)
             .serve_connection(TokioIo::new(io), respond)
             .with_upgrades();
         supervisor

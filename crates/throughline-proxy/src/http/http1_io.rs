@@ -4,14 +4,16 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::task::{Context, Poll, ready};
 
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
+use super::idle_tracker::IdleTracker;
+use super::request_body::BodyProgress;
 use crate::transport::stream::MaybeTlsStream;
 
 /// An upstream connection whose first write of each request is preceded by a look at what has come.
@@ -33,13 +35,28 @@ pub(super) struct Http1Progress {
     has_read: AtomicBool,
     /// When the connection ended.
     ended_at: OnceLock<Instant>,
+    /// The downstream connection of the request, until its response is over.
+    downstream: Mutex<Option<RequestSource>>,
+    /// Whether the proxy has closed its side, as the client has.
+    is_half_closed: AtomicBool,
+}
+
+/// Where a request comes from.
+#[derive(Debug, Clone)]
+pub(super) struct RequestSource {
+    pub(super) connection: IdleTracker,
+    pub(super) body: BodyProgress,
 }
 
 // === impl Http1Progress ===
 
 impl Http1Progress {
     /// Starts a request. A connection that has been idle is checked before its first write.
-    pub(super) fn begin(&self, is_reused: bool) {
+    pub(super) fn begin(&self, is_reused: bool, downstream: Option<RequestSource>) {
+        *self
+            .downstream
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = downstream;
         self.has_written.store(false, Ordering::Release);
         self.has_read.store(false, Ordering::Release);
         self.checks_write.store(is_reused, Ordering::Release);
@@ -61,6 +78,33 @@ impl Http1Progress {
 
     pub(super) fn ended_at(&self) -> Option<Instant> {
         self.ended_at.get().copied()
+    }
+
+    /// Ends the request: what its client does from here on is nothing to the connection.
+    pub(super) fn end(&self) {
+        *self
+            .downstream
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Whether the connection can carry no further request, because the proxy has closed its side.
+    pub(super) fn is_half_closed(&self) -> bool {
+        self.is_half_closed.load(Ordering::Acquire)
+    }
+
+    /// Whether the client has closed its side behind the request, and the server has not been told.
+    fn must_half_close(&self, context: &Context<'_>) -> bool {
+        let downstream = self
+            .downstream
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        !self.is_half_closed()
+            && downstream.as_ref().is_some_and(|source| {
+                source.connection.poll_client_closed(context).is_ready()
+                    // The rest of the request comes first.
+                    && source.body.is_complete()
+            })
     }
 
     /// Returns the flag that is set once a byte of the request has been written.
@@ -157,8 +201,18 @@ impl AsyncWrite for Http1Io {
         self.stream.is_write_vectored()
     }
 
+    /// hyper flushes whenever its connection is polled, and has nothing left to write then.
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(context)
+        let this = self.get_mut();
+        ready!(Pin::new(&mut this.stream).poll_flush(context))?;
+        // A server learns that its client has closed as it would without the proxy: it may respond
+        // nevertheless, or give up. A failure to tell it shows in the next read.
+        if this.progress.must_half_close(context)
+            && Pin::new(&mut this.stream).poll_shutdown(context).is_ready()
+        {
+            this.progress.is_half_closed.store(true, Ordering::Release);
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

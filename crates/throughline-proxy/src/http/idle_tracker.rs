@@ -1,8 +1,9 @@
-//! Activity of a downstream connection: requests in flight, idle time, and the age of an incomplete
-//! request head.
+//! Activity of a downstream connection: requests in flight, idle time, the age of an incomplete
+//! request head, and the end of the client's side.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -22,6 +23,10 @@ struct IdleState {
     head_since_ms: AtomicU64,
     /// Whether the connection closes with a reset.
     is_reset: AtomicBool,
+    /// Whether the client has closed its side. It may still wait for a response.
+    is_client_closed: AtomicBool,
+    /// The task of the upstream connection that is told of it.
+    upstream_task: Mutex<Option<Waker>>,
 }
 
 /// Counts a request as in flight until it is dropped.
@@ -38,6 +43,8 @@ impl IdleTracker {
             idle_since_ms: AtomicU64::new(0),
             head_since_ms: AtomicU64::new(0),
             is_reset: AtomicBool::new(false),
+            is_client_closed: AtomicBool::new(false),
+            upstream_task: Mutex::default(),
         }))
     }
 
@@ -91,12 +98,52 @@ impl IdleTracker {
         self.0.is_reset.load(Ordering::Acquire)
     }
 
+    /// Records that the client has closed its side.
+    pub(super) fn close_client(&self) {
+        let mut task = self
+            .0
+            .upstream_task
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        self.0.is_client_closed.store(true, Ordering::Release);
+        task.take().into_iter().for_each(Waker::wake);
+    }
+
+    pub(super) fn is_client_closed(&self) -> bool {
+        self.0.is_client_closed.load(Ordering::Acquire)
+    }
+
+    /// Waits until the client closes its side.
+    pub(super) fn poll_client_closed(&self, context: &Context<'_>) -> Poll<()> {
+        let mut task = self
+            .0
+            .upstream_task
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        // Checked under the lock: the end may come meanwhile.
+        if self.is_client_closed() {
+            return Poll::Ready(());
+        }
+        match &mut *task {
+            Some(waker) => waker.clone_from(context.waker()),
+            None => *task = Some(context.waker().clone()),
+        }
+        Poll::Pending
+    }
+
     fn elapsed_ms(&self) -> u64 {
         u64::try_from(self.0.start.elapsed().as_millis()).unwrap_or(u64::MAX - 1)
     }
 }
 
 // === impl RequestGuard ===
+
+impl RequestGuard {
+    /// Returns the connection of the request.
+    pub(super) const fn connection(&self) -> &IdleTracker {
+        &self.0
+    }
+}
 
 impl Drop for RequestGuard {
     fn drop(&mut self) {

@@ -4,13 +4,16 @@
 //! hyper's server writes one response for a request. Interim responses (RFC 9110, section 15.2) are
 //! queued here and written before it. Its own `100 Continue`, which it writes as soon as the body
 //! is read, is left out: the one of the upstream passes instead, when it comes and if it does.
+//!
+//! hyper does not read while a request is in flight. The stream does so in its place, and notices
+//! that the client has closed its side, or is gone.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 
-use bytes::{Buf as _, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 use http::{HeaderMap, StatusCode};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -27,6 +30,9 @@ const HYPER_REFUSAL: &[u8] = b"HTTP/1.1 4";
 /// they are hints.
 const MAX_QUEUED_BYTES: usize = 64 << 10;
 
+/// Bytes that are read while a request is in flight: the beginning of the next one.
+const READ_AHEAD_BYTES: usize = 1 << 10;
+
 /// The interim responses of one downstream connection.
 #[derive(Debug, Default)]
 pub(super) struct InterimResponses(Mutex<InterimState>);
@@ -36,6 +42,10 @@ struct InterimState {
     queued: BytesMut,
     /// Whether a request has been parsed whose response is not written completely.
     owes_response: bool,
+    /// Whether the connection may become a tunnel, whose bytes are its own.
+    may_upgrade: bool,
+    /// Whether the end of the client's side is looked for. hyper does so while it reads the body.
+    is_watched: bool,
     /// Whether the next bytes may be hyper's own 100.
     awaits_continue: bool,
     /// Why hyper has refused a request.
@@ -49,16 +59,29 @@ pub(super) struct InterimIo<S> {
     stream: S,
     interim: Arc<InterimResponses>,
     tracker: IdleTracker,
+    /// Bytes that were read ahead.
+    ahead: Bytes,
+    is_eof: bool,
 }
 
 // === impl InterimResponses ===
 
 impl InterimResponses {
-    /// Records that hyper has parsed a request.
-    pub(super) fn begin_request(&self, expects_continue: bool) {
+    /// Records that hyper has parsed a request, and whether it may turn the connection into a tunnel.
+    pub(super) fn begin_request(&self, expects_continue: bool, may_upgrade: bool) {
         let mut state = self.lock();
         state.owes_response = true;
+        state.may_upgrade = may_upgrade;
+        state.is_watched = false;
         state.awaits_continue = expects_continue;
+    }
+
+    /// Looks for the end of the client's side from here on: the request is complete.
+    pub(super) fn watch(&self) {
+        let mut state = self.lock();
+        state.is_watched = !state.may_upgrade;
+        // The body is read in the task of the upstream connection.
+        state.waker.take().into_iter().for_each(Waker::wake);
     }
 
     /// Queues an interim response of the upstream.
@@ -124,6 +147,8 @@ impl<S> InterimIo<S> {
             stream,
             interim,
             tracker,
+            ahead: Bytes::new(),
+            is_eof: false,
         }
     }
 }
@@ -144,17 +169,51 @@ impl<S: AsyncWrite + Unpin> InterimIo<S> {
     }
 }
 
+impl<S: AsyncRead + Unpin> InterimIo<S> {
+    /// Reads what a client sends while its request is in flight. A failed connection cancels the
+    /// request; the end of the client's side does not, and becomes the end of the upstream one's.
+    fn watch(&mut self, context: &mut Context<'_>) -> io::Result<()> {
+        if self.is_eof || !self.ahead.is_empty() {
+            return Ok(());
+        }
+        let mut bytes = [0; READ_AHEAD_BYTES];
+        let mut buffer = ReadBuf::new(&mut bytes);
+        if let Poll::Ready(read) = Pin::new(&mut self.stream).poll_read(context, &mut buffer) {
+            read?;
+            self.ahead = Bytes::copy_from_slice(buffer.filled());
+            self.is_eof = self.ahead.is_empty();
+            if self.is_eof {
+                self.tracker.close_client();
+            }
+            // hyper may wait for these bytes, and the system does not announce them again.
+            context.waker().wake_by_ref();
+        }
+        Ok(())
+    }
+}
+
 impl<S: AsyncRead + Unpin> AsyncRead for InterimIo<S> {
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_read(context, buffer)
+        let this = self.get_mut();
+        if !this.ahead.is_empty() {
+            let count = this.ahead.len().min(buffer.remaining());
+            buffer.put_slice(this.ahead.get(..count).unwrap_or_default());
+            this.ahead.advance(count);
+            this.tracker.record_read();
+            return Poll::Ready(Ok(()));
+        }
+        if this.is_eof {
+            return Poll::Ready(Ok(()));
+        }
+        Pin::new(&mut this.stream).poll_read(context, buffer)
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for InterimIo<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for InterimIo<S> {
     fn poll_write(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -193,7 +252,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for InterimIo<S> {
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         ready!(this.poll_queued(context))?;
-        {
+        let is_watched = {
             let mut state = this.interim.lock();
             state.owes_response &= !this.tracker.is_idle();
             if state.owes_response {
@@ -202,6 +261,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for InterimIo<S> {
                     waker @ None => *waker = Some(context.waker().clone()),
                 }
             }
+            state.owes_response && state.is_watched
+        };
+        if is_watched {
+            this.watch(context)?;
         }
         Pin::new(&mut this.stream).poll_flush(context)
     }

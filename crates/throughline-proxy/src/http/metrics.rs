@@ -60,6 +60,7 @@ pub(crate) struct HttpMetrics {
     pub(super) upgrades: Counter,
     pub(super) spans: Counter,
     pub(super) spans_dropped: Counter,
+    pub(super) spans_over_rate: Counter,
     pub(super) contexts_rejected: Counter,
 }
 
@@ -125,6 +126,7 @@ impl HttpMetrics {
             upgrades: Counter::default(),
             spans: Counter::default(),
             spans_dropped: Counter::default(),
+            spans_over_rate: Counter::default(),
             contexts_rejected: Counter::default(),
         };
         // The registry holds clones of the families, which share their counters.
@@ -211,6 +213,11 @@ impl HttpMetrics {
             "spans_dropped",
             "Spans rejected by the full export queue",
             self.spans_dropped.clone(),
+        );
+        registry.register(
+            "spans_over_rate",
+            "Spans above the limit of spans per second",
+            self.spans_over_rate.clone(),
         );
         registry.register(
             "contexts_rejected",

@@ -228,9 +228,13 @@ impl PooledConnection {
             connection,
             closes,
         } = self;
+        connection.progress.end();
         // A closed connection with a login is kept: the next request learns from it that the login
         // is lost.
-        if closes || (connection.sender.is_closed() && !connection.is_bound) {
+        if closes
+            || connection.progress.is_half_closed()
+            || (connection.sender.is_closed() && !connection.is_bound)
+        {
             return;
         }
         let idle = IdleConnection {

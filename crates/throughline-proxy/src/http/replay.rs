@@ -13,7 +13,9 @@ use http::request::Parts;
 use http::{Method, Request};
 use http_body::{Body, Frame, SizeHint};
 
-use super::request_body::{RequestBody, RequestBodyError};
+use super::http1_io::RequestSource;
+use super::idle_tracker::IdleTracker;
+use super::request_body::{BodyProgress, RequestBody, RequestBodyError};
 
 /// Body bytes from which on nothing more is kept.
 const MAX_KEPT_BYTES: usize = 64 << 10;
@@ -21,6 +23,7 @@ const MAX_KEPT_BYTES: usize = 64 << 10;
 /// A request to send, once or more often.
 pub(super) struct ReplayableRequest {
     head: Parts,
+    progress: BodyProgress,
     /// [`None`] for a request without a body.
     body: Option<Arc<Mutex<ReplayBuffer>>>,
 }
@@ -66,12 +69,40 @@ enum KeptFrame {
 impl ReplayableRequest {
     pub(super) fn new(request: Request<RequestBody>) -> Self {
         let (head, body) = request.into_parts();
+        let progress = body.progress();
         let body = (!body.is_end_stream()).then(|| Arc::new(Mutex::new(ReplayBuffer::new(body))));
-        Self { head, body }
+        Self {
+            head,
+            progress,
+            body,
+        }
     }
 
     pub(super) const fn head(&self) -> &Parts {
         &self.head
+    }
+
+    /// Returns where the request comes from, if its client can close one side of the connection. The
+    /// body tells of its end in the first attempt only.
+    pub(super) fn source(&self) -> Option<RequestSource> {
+        let is_first = self
+            .body
+            .as_ref()
+            .is_none_or(|body| lock(body).attempt == 0);
+        let connection = self.downstream().filter(|_| is_first)?.clone();
+        Some(RequestSource {
+            connection,
+            body: self.progress.clone(),
+        })
+    }
+
+    fn downstream(&self) -> Option<&IdleTracker> {
+        self.head.extensions.get()
+    }
+
+    /// Whether the client may be gone: it has closed its side.
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.downstream().is_some_and(IdleTracker::is_client_closed)
     }
 
     /// Whether the request may be sent again although the server may have processed it: it is

@@ -16,6 +16,7 @@ use prometheus_client::metrics::counter::Counter;
 use tokio::time::{Sleep, sleep};
 
 use super::error::ProxyError;
+use super::interim_io::InterimResponses;
 
 // States of a body; the initial one is 0.
 const COMPLETE: u8 = 1;
@@ -30,6 +31,8 @@ pub(super) struct RequestBody {
     /// Error after the buffered frames.
     error: Option<RequestBodyError>,
     progress: BodyProgress,
+    /// The downstream connection, which is watched once the body is complete.
+    downstream: Option<Arc<InterimResponses>>,
     bytes: Counter,
     /// Maximum time without progress.
     idle_timeout: Option<Duration>,
@@ -65,10 +68,20 @@ impl RequestBody {
             buffered: VecDeque::new(),
             error: None,
             progress,
+            downstream: None,
             bytes,
             idle_timeout,
             idle_timer: None,
         }
+    }
+
+    /// Watches the downstream connection from the end of the body on.
+    pub(super) fn watching(mut self, downstream: &Arc<InterimResponses>) -> Self {
+        if self.progress.is_complete() {
+            downstream.watch();
+        }
+        self.downstream = Some(Arc::clone(downstream));
+        self
     }
 
     pub(super) fn progress(&self) -> BodyProgress {
@@ -142,6 +155,9 @@ impl RequestBody {
         // hyper stops polling at the end of a known length: a final `None` is not certain.
         if frame.is_none_or(Frame::is_trailers) || self.is_end_stream() {
             self.progress.set(COMPLETE);
+            if let Some(downstream) = &self.downstream {
+                downstream.watch();
+            }
         }
     }
 }

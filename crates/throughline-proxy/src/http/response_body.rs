@@ -38,6 +38,8 @@ pub(super) struct ResponseGuard {
     /// State of the request body: while it is incomplete, the connection cannot be reused.
     pub(super) progress: BodyProgress,
     pub(super) request_guard: RequestGuard,
+    /// Whether the client takes the close of its connection for the end of the body.
+    pub(super) ends_by_close: bool,
 }
 
 // === impl ResponseBody ===
@@ -134,6 +136,7 @@ impl ProxiedBody {
             connection,
             progress,
             request_guard,
+            ..
         }) = self.guard.take()
         else {
             return;
@@ -148,12 +151,20 @@ impl ProxiedBody {
     fn fail(&mut self, error: &hyper::Error) {
         tracing::debug!(%error, "response body failed");
         // The upstream connection is dropped with the guard, which closes it.
-        if let Some(ResponseGuard { span, .. }) = self.guard.take() {
-            span.fail(if error.is_parse() {
-                ExchangeFailure::Protocol
-            } else {
-                ExchangeFailure::Reset
-            });
+        let Some(guard) = self.guard.take() else {
+            return;
+        };
+        let downstream = guard.request_guard.connection();
+        if guard.ends_by_close {
+            downstream.reset_on_close();
         }
+        let is_cancelled = downstream.is_client_closed();
+        guard.span.fail(if error.is_parse() {
+            ExchangeFailure::Protocol
+        } else if is_cancelled {
+            ExchangeFailure::Cancelled
+        } else {
+            ExchangeFailure::Reset
+        });
     }
 }

@@ -1,9 +1,10 @@
 //! The HTTP server of a proxy: its listeners, and what their connections share.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use throughline_intercept::TokenBucket;
 use throughline_intercept::correlate::CorrelatorAccess as _;
 use throughline_intercept::http::{Direction, Settings};
 use throughline_model::SpanSink;
@@ -78,6 +79,8 @@ impl HttpServer {
             dropped_span_log: LogThrottle::default(),
             propagation_log: PropagationLog::default(),
             refused_tunnel_log: LogThrottle::default(),
+            span_rate: Mutex::new(TokenBucket::full()),
+            max_spans_per_second: limits.max_spans_per_second,
         };
         let upstream = |direction, tls| {
             UpstreamClient::new(

@@ -4,7 +4,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_TYPE, EXPECT, TRAILER, TRANSFER_ENCODING};
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, TRAILER, TRANSFER_ENCODING, UPGRADE,
+};
 use http::request::Parts;
 use http::response;
 use http::uri::{Authority, PathAndQuery};
@@ -88,7 +90,11 @@ impl ProxyService {
         let is_grpc = is_grpc(request.headers());
         let is_http2 = request.version() == Version::HTTP_2;
         let is_head = request.method() == Method::HEAD;
-        downstream.interim.begin_request(expects_continue(&request));
+        let may_upgrade =
+            request.method() == Method::CONNECT || request.headers().contains_key(UPGRADE);
+        downstream
+            .interim
+            .begin_request(expects_continue(&request), may_upgrade);
         let error = match self.forward(&downstream, request).await {
             Ok(response) => return Ok(response),
             Err(error) => error,
@@ -166,6 +172,9 @@ impl ProxyService {
             (parts.version != Version::HTTP_2).then_some(self.limits.body_idle_timeout);
         let counters = self.tracing.metrics.body_counters(downstream.direction());
         let mut body = RequestBody::new(body, counters.request, idle_timeout);
+        if parts.version != Version::HTTP_2 {
+            body = body.watching(&downstream.interim);
+        }
         let text = if self.is_searched(&parts, &body) {
             body.buffer().await
         } else {
@@ -284,6 +293,10 @@ impl ProxyService {
         let progress = body.progress();
         let caller = ResponseRecipient::of(&parts);
         let mut request = rewrite_request(&target, parts, body);
+        if caller.version != Version::HTTP_2 {
+            request.extensions_mut().insert(downstream.tracker.clone());
+        }
+        // Clients of HTTP/1.0 take no interim responses (RFC 9110, section 15.2).
         if caller.version == Version::HTTP_11 {
             let interim = Arc::clone(&downstream.interim);
             hyper::ext::on_informational(&mut request, move |response| {
@@ -302,17 +315,18 @@ impl ProxyService {
                 })
             }
             Ok((response, connection)) => {
+                let (mut parts, body) = response.into_parts();
+                if caller.rewrite(&mut parts).is_err() {
+                    let error = ProxyError::InvalidResponse;
+                    return Err(fail_span(downstream, span, error));
+                }
                 let mut guard = ResponseGuard {
                     span,
                     connection,
                     progress,
                     request_guard,
+                    ends_by_close: caller.ends_by_close(&parts.headers),
                 };
-                let (mut parts, body) = response.into_parts();
-                if caller.rewrite(&mut parts).is_err() {
-                    let error = ProxyError::InvalidResponse;
-                    return Err(fail_span(downstream, guard.span, error));
-                }
                 if guard.connection.ends_downstream() && caller.version != Version::HTTP_2 {
                     let close = HeaderValue::from_static("close");
                     parts.headers.insert(CONNECTION, close);
@@ -410,6 +424,12 @@ impl ResponseRecipient {
         }
     }
 
+    /// Whether the recipient takes the close of the connection for the end of the body: HTTP/1.0 has
+    /// no chunks.
+    fn ends_by_close(&self, headers: &HeaderMap) -> bool {
+        self.version == Version::HTTP_10 && !headers.contains_key(CONTENT_LENGTH)
+    }
+
     /// Changes the head of a response to the one to forward. Fails if its body has codings that the
     /// recipient has no field for.
     fn rewrite(&self, response: &mut response::Parts) -> Result<(), ProxyError> {
@@ -442,21 +462,20 @@ fn expects_continue<B>(request: &Request<B>) -> bool {
         && request.headers().get_all(EXPECT).iter().any(is_continue)
 }
 
-/// Ends a span with an error. An inbound span has the status that the client gets; an outbound one
-/// has none, because the upstream has not responded.
+/// Ends a span with an error, and returns the error.
 fn fail_span(
     downstream: &DownstreamConnection,
-    mut span: ExchangeSpan,
+    span: ExchangeSpan,
     error: ProxyError,
 ) -> ProxyError {
-    let is_unanswered = matches!(
-        error,
-        ProxyError::IncompleteRequest | ProxyError::ConnectionTerminated(_)
-    );
-    if downstream.direction() == Direction::Inbound && !is_unanswered {
-        span.record_response(error.status().as_u16(), &HeaderMap::new());
-    }
-    span.fail(error.failure());
+    let is_terminated = matches!(error, ProxyError::ConnectionTerminated(_));
+    let failure = if is_terminated && downstream.tracker.is_client_closed() {
+        // The upstream gave up because the client had closed its side.
+        ExchangeFailure::Cancelled
+    } else {
+        error.failure()
+    };
+    span.fail_with(error, failure);
     error
 }
 

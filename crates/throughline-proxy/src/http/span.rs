@@ -1,17 +1,18 @@
 //! The span of one exchange, from the request head to the end of the response.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use http::HeaderMap;
-use throughline_intercept::HttpExchange;
+use bytes::Bytes;
+use http::{HeaderMap, Response};
 use throughline_intercept::http::{
     Direction, ExchangeFailure, HttpPeer, HttpRequestHead, Settings,
 };
+use throughline_intercept::{HttpExchange, Timestamp, TokenBucket};
 use throughline_model::SpanSink;
 use tokio::sync::watch;
 
-use super::error::ProxyError;
+use super::error::{ProxyError, is_grpc};
 use super::header::{HttpHeaderCarrier, HttpHeaderCarrierMut};
 use super::metrics::HttpMetrics;
 use crate::correlator::SharedCorrelator;
@@ -29,6 +30,8 @@ pub(super) struct ExchangeContext {
     pub(super) dropped_span_log: LogThrottle,
     pub(super) propagation_log: PropagationLog,
     pub(super) refused_tunnel_log: LogThrottle,
+    pub(super) span_rate: Mutex<TokenBucket>,
+    pub(super) max_spans_per_second: u32,
 }
 
 /// The span of an exchange in progress. Dropping it before its end records a cancellation.
@@ -38,11 +41,22 @@ pub(super) struct ExchangeSpan {
     direction: Direction,
     status: Option<u16>,
     started_at_ns: u64,
+    is_grpc: bool,
+    is_http2: bool,
 }
 
 // === impl ExchangeContext ===
 
 impl ExchangeContext {
+    /// Whether one more span is within the limit of spans per second.
+    fn admits_span(&self, now: Timestamp) -> bool {
+        let mut rate = self
+            .span_rate
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        rate.take(now, self.max_spans_per_second, 1) == 1
+    }
+
     /// Returns the time in nanoseconds, by the clock of the spans.
     pub(super) fn now_ns(&self) -> u64 {
         self.correlator.timestamp()
@@ -84,6 +98,7 @@ impl ExchangeSpan {
         // The exchange is pure: its random ids come from the seed, its times from the arguments.
         let mut exchange = HttpExchange::new(settings, direction, peer, fastrand::u64(..));
         let correlator = &context.correlator;
+        let is_grpc = is_grpc(headers);
         exchange.handle_request(now, request, &mut HttpHeaderCarrierMut(headers), correlator);
         context
             .metrics
@@ -99,6 +114,8 @@ impl ExchangeSpan {
             direction,
             status: None,
             started_at_ns: now,
+            is_grpc,
+            is_http2: request.version == "2",
         }
     }
 
@@ -113,6 +130,24 @@ impl ExchangeSpan {
         if self.exchange.is_over() {
             self.export(now, None);
         }
+    }
+
+    /// Ends the span with an error of the proxy, with the status that the client gets for it.
+    pub(super) fn fail_with(mut self, error: ProxyError, failure: ExchangeFailure) {
+        let is_unanswered = error == ProxyError::IncompleteRequest
+            || error.termination(self.is_http2, self.is_grpc).is_some();
+        if is_unanswered {
+            // The client gets no status.
+        } else if self.is_grpc {
+            // In HTTP the response is a success: its status is that of gRPC. A call that was not
+            // answered has one as well, which the client's library makes up.
+            let response: Response<Bytes> = error.response(true);
+            self.record_response(response.status().as_u16(), response.headers());
+        } else if self.direction == Direction::Inbound {
+            // An outbound span has no status: the upstream has not responded.
+            self.record_response(error.status().as_u16(), &HeaderMap::new());
+        }
+        self.fail(failure);
     }
 
     pub(super) fn record_trailers(&mut self, trailers: &HeaderMap) {
@@ -155,6 +190,10 @@ impl ExchangeSpan {
         let Some(span) = self.exchange.poll_span() else {
             return;
         };
+        if !self.context.admits_span(now) {
+            metrics.spans_over_rate.inc();
+            return;
+        }
         metrics.spans.inc();
         if self.context.sink.try_send(span).is_err() {
             metrics.spans_dropped.inc();

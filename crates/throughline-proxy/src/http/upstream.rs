@@ -262,6 +262,7 @@ impl UpstreamClient {
                 Err(failure)
                     if is_reused
                         && is_repeatable
+                        && !request.is_abandoned()
                         && !connection.is_bound
                         && !failure.has_answer =>
                 {
@@ -543,7 +544,7 @@ async fn send_on(
     is_reused: bool,
 ) -> Result<Response<Incoming>, Http1Failure> {
     let progress = &connection.progress;
-    progress.begin(is_reused);
+    progress.begin(is_reused, request.source());
     let request = request.attempt(Some(progress.written_flag()));
     connection
         .sender

@@ -284,6 +284,16 @@ async fn grpc_client_gets_a_grpc_status() {
         (status.code(), status.message()),
         (Code::Unavailable, "upstream connect failed")
     );
+    let [span] = &fixture.spans(1).await[..] else {
+        panic!("one span")
+    };
+    for (key, value) in [
+        ("http.response.status_code", "Int(200)"),
+        ("rpc.grpc.status_code", "Int(14)"),
+        ("error.type", "connect"),
+    ] {
+        assert_eq!(attribute_text(span, key).as_deref(), Some(value), "{key}");
+    }
 }
 
 #[tokio::test]

@@ -217,3 +217,33 @@ async fn request_that_outlasts_the_drain_is_aborted() {
     );
     fixture.proxy.ended().await;
 }
+
+#[tokio::test]
+async fn spans_above_the_rate_are_dropped_and_counted() {
+    const REQUESTS: usize = 20;
+    let fixture = HttpFixture::start(with_limits(inbound(echo().await), |limits| {
+        limits.max_spans_per_second = 1;
+    }))
+    .await;
+    let begin = std::time::Instant::now();
+    let mut sender = fixture.http1().await;
+    for _ in 0..REQUESTS {
+        sender.ready().await.unwrap();
+        let response = sender.send_request(get("/")).await.unwrap();
+        assert_eq!(read_response(response).await.0, 200);
+    }
+    // The first second's worth is there at the start.
+    let most = 1 + usize::try_from(begin.elapsed().as_secs()).unwrap();
+    let metrics = fixture.proxy.get("/metrics").await.1;
+    let value = |name: &str| -> usize {
+        let line = metrics.lines().find_map(|line| line.strip_prefix(name));
+        line.unwrap().trim().parse().unwrap()
+    };
+    let spans = value("throughline_http_spans_total ");
+    let over_rate = value("throughline_http_spans_over_rate_total ");
+    assert!(spans >= 1 && spans <= most, "{spans}, at most {most}");
+    assert!(
+        spans + over_rate + 1 >= REQUESTS,
+        "the last one may be unfinished: {over_rate}"
+    );
+}

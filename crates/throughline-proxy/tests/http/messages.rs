@@ -451,3 +451,98 @@ async fn many_response_fields_pass() {
     let (_, through) = side_by_side(GET, response.as_bytes()).await;
     assert_eq!(through.matches("x: y\r\n").count(), 400);
 }
+
+/// The end of a body that has neither chunks nor a length is the close: only a reset tells a client
+/// of HTTP/1.0 that there was more.
+#[tokio::test]
+async fn body_that_breaks_off_ends_with_a_reset_where_its_end_is_the_close() {
+    let server = ScriptedServer {
+        script: &[(
+            "\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n",
+        )],
+        closes: true,
+    };
+    let server = server.start().await;
+    let fixture = HttpFixture::start(inbound(server.address)).await;
+    let old = b"GET / HTTP/1.0\r\nhost: a\r\n\r\n";
+    let (through, error) = exchange(fixture.address(), old).await;
+    assert_eq!(
+        error,
+        Some(std::io::ErrorKind::ConnectionReset),
+        "{through:?}"
+    );
+    let (direct, error) = exchange(server.address, GET).await;
+    assert!(
+        direct.ends_with("2\r\nok\r\n") && error.is_none(),
+        "{direct:?}"
+    );
+    let (through, _) = exchange(fixture.address(), GET).await;
+    assert!(!through.contains("0\r\n\r\n"), "{through:?}");
+    let spans = fixture.spans(2).await;
+    for span in spans {
+        assert_eq!(
+            attribute_text(&span, "error.type").as_deref(),
+            Some("reset")
+        );
+    }
+    // A body that ends by the close of an old server ends in order.
+    let whole = b"HTTP/1.0 200 OK\r\n\r\nok";
+    let (direct, through) = side_by_side(old, whole).await;
+    assert!(
+        direct.ends_with("\r\n\r\nok") && through.ends_with("\r\n\r\nok"),
+        "{through:?}"
+    );
+}
+
+/// Sends a request, closes the sending side, and returns the response.
+async fn half_closed(address: SocketAddr) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream
+        .write_all(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\nhi")
+        .await
+        .unwrap();
+    stream.shutdown().await.unwrap();
+    let mut response = Vec::new();
+    within(stream.read_to_end(&mut response)).await.unwrap();
+    String::from_utf8_lossy(&response).into_owned()
+}
+
+/// A client may close its side after its request: the server sees that, and decides.
+#[tokio::test]
+async fn half_closed_client_gets_its_response_if_the_server_gives_one() {
+    let (listener, address) = listen().await;
+    let (responds, mut does_respond) = tokio::sync::watch::channel(true);
+    does_respond.mark_unchanged();
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = Vec::new();
+            // Ready at the end of the client's side only.
+            stream.read_to_end(&mut request).await.unwrap();
+            assert!(request.ends_with(b"\r\n\r\nhi"));
+            if *does_respond.borrow_and_update() {
+                let response = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+                stream.write_all(response).await.unwrap();
+            }
+        }
+    });
+    let fixture = HttpFixture::start(inbound(address)).await;
+    for address in [address, fixture.address()] {
+        let response = half_closed(address).await;
+        assert!(response.ends_with("\r\n\r\nok"), "{response:?}");
+    }
+    let [span] = &fixture.spans(1).await[..] else {
+        unreachable!("one request");
+    };
+    assert_eq!(attribute_text(span, "error.type"), None);
+    responds.send(false).unwrap();
+    for address in [address, fixture.address()] {
+        assert_eq!(half_closed(address).await, "");
+    }
+    let spans = fixture.spans(2).await;
+    assert_eq!(
+        attribute_text(&spans[1], "error.type").as_deref(),
+        Some("cancelled")
+    );
+}

@@ -18,13 +18,13 @@ use super::group::{
     Assignment, ClientConnection, ConnectionId, FetchedPartition, GroupMemberId, GroupTable,
     MemberSign,
 };
-use super::rate::TokenBucket;
 use super::scratch::Scratch;
 use super::span_id_hash::SpanIdHash;
 use crate::Timestamp;
 use crate::kafka::error_code;
 use crate::kafka::fifo_map::FifoMap;
 use crate::kafka::settings::DEFAULT_MAX_MESSAGE_BYTES;
+use crate::trace::TokenBucket;
 
 /// Knowledge and budgets of a process, shared by its connections to one cluster.
 #[derive(Debug)]
