@@ -905,3 +905,26 @@ fn grpc_client_errors_are_not_errors_of_the_server_span() {
         assert_attribute(&client, "error.type", name);
     }
 }
+
+#[test]
+fn probes_make_no_trace_unless_somebody_decided_for_one() {
+    let probe = HttpRequestHead {
+        target: "/healthz",
+        ..GET
+    };
+    let mut service = ProxiedService::default();
+    let mut headers = HeaderList::default();
+    let mut exchange = service.exchange(Direction::Inbound, &probe, &mut headers);
+    assert_eq!(service.in_flight(), 1, "the service is at work");
+    // What the service sends for it belongs to the same trace, which is not recorded.
+    let mut call = service.outbound(&mut HeaderList::default());
+    assert_eq!(service.respond(&mut call, 200), None);
+    assert_eq!(service.respond(&mut exchange, 200), None);
+    let written = headers.last("traceparent").unwrap();
+    assert!(written.ends_with(b"-00"), "{}", written.escape_ascii());
+
+    let mut sampled = HeaderList::default();
+    sampled.push("traceparent", format!("00-{TRACE}-{SPAN}-01").as_bytes());
+    let mut exchange = service.exchange(Direction::Inbound, &probe, &mut sampled);
+    assert!(service.respond(&mut exchange, 200).is_some());
+}

@@ -7,11 +7,12 @@
 
 mod examples;
 mod keys;
-
-use self::examples::propagation_help;
+mod rules;
 
 pub(super) use self::examples::EXAMPLES;
+use self::examples::propagation_help;
 pub(crate) use self::keys::{NOT_IN_FILE, RELOADABLE, RENAMED};
+use self::rules::RequestRuleArgs;
 
 const KAFKA: &str = "Kafka";
 const REDIRECTED: &str = "Redirected connections";
@@ -97,7 +98,7 @@ pub(crate) struct SidecarArgs {
     /// Port of the service that the sidecar takes over, and the service's own address;
     /// comma-separated
     ///
-    /// 8080 listens on 0.0.0.0:8080 and forwards to 127.0.0.1:18080, 8080=3000 forwards to
+    /// 8080 listens on all addresses and forwards to 127.0.0.1:18080, 8080=3000 forwards to
     /// 127.0.0.1:3000, and 10.0.0.1:8080=app:3000 gives both addresses.
     #[arg(
         long,
@@ -142,6 +143,10 @@ pub(crate) struct SidecarArgs {
         help_heading = HTTP
     )]
     pub(crate) routes: Option<String>,
+
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) rules: RequestRuleArgs,
 
     /// Leave out requests with telemetry of services: OTLP, Jaeger, Zipkin, Prometheus and others
     /// (true or false)

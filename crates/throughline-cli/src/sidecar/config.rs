@@ -72,7 +72,9 @@ pub(crate) fn parse(
     let export = parser.export();
     let log_filter = parser.log_filter();
     let http_settings = parser.http_settings(&settings, &export.endpoint);
-    let http = parser.http(http_settings, limits.connect_timeout);
+    let mut http = parser.http(http_settings, limits.connect_timeout);
+    // Kafka and HTTP have the limit each.
+    http.limits.max_spans_per_second = capacity.max_spans_per_second;
     let proxy = Config {
         listeners,
         broker_tls,

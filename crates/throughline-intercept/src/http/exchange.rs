@@ -278,11 +278,14 @@ impl HttpExchange {
         if let Some(id) = self.new_request_id(headers) {
             headers.replace(REQUEST_ID, id.as_bytes());
         }
-        let parent = if self.settings.trust.admits(self.peer.address) {
+        let mut parent = if self.settings.trust.admits(self.peer.address) {
             SpanParent::trusted(received.propagated)
         } else {
             SpanParent::untrusted(received.propagated)
         };
+        if self.settings.ignored.contains(request, &*headers) {
+            parent.drop_undecided();
+        }
         let (identity, context) = self.new_identity(&parent);
         let tokens = extract_tokens(correlator, request, headers);
         let span_context = context.clone();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use throughline_model::context::Format;
 use throughline_model::{Resource, Scope};
 
+use super::ignored::IgnoredRequests;
 use super::route::RouteTemplate;
 use super::telemetry::CollectorAddress;
 use super::trust::TrustPolicy;
@@ -32,6 +33,8 @@ pub struct Settings {
     pub routes: Vec<RouteTemplate>,
     /// URL templates of other services, for the names of CLIENT spans. The first match wins.
     pub templates: Vec<RouteTemplate>,
+    /// Inbound requests that begin no recorded trace.
+    pub ignored: IgnoredRequests,
     /// Whether a request without `x-request-id` gets one.
     pub request_id: bool,
     /// Whether requests with the telemetry of services are forwarded without a trace.
@@ -56,6 +59,7 @@ impl Default for Settings {
             trust: TrustPolicy::default(),
             routes: Vec::new(),
             templates: Vec::new(),
+            ignored: IgnoredRequests::default(),
             request_id: true,
             ignore_telemetry: true,
             collector: None,

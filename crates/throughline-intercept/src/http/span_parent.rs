@@ -56,6 +56,16 @@ impl SpanParent {
         }
     }
 
+    /// Decides against a span where nobody before has decided.
+    pub(super) fn drop_undecided(&mut self) {
+        if self.sampling_decision() == Sampling::Deferred {
+            match &mut self.context {
+                Some(context) => context.sampling = Sampling::Drop,
+                None => self.sampling = Some(Sampling::Drop),
+            }
+        }
+    }
+
     /// Returns the sampling decision of the parent, or [`Sampling::Deferred`].
     pub(super) fn sampling_decision(&self) -> Sampling {
         match &self.context {

@@ -25,7 +25,12 @@ pub struct Cidr {
 
 /// Error for text that is not a network.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct InvalidCidr(String);
+pub enum InvalidCidr {
+    /// The text is no address with a prefix length.
+    Malformed(String),
+    /// The address is that of a network, and its prefix length is missing.
+    MissingPrefix(IpAddr),
+}
 
 // === impl TrustPolicy ===
 
@@ -68,11 +73,15 @@ impl FromStr for Cidr {
     type Err = InvalidCidr;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let invalid = || InvalidCidr(text.to_owned());
+        let invalid = || InvalidCidr::Malformed(text.to_owned());
         let (address, prefix) = text
             .split_once('/')
             .map_or((text, None), |(address, prefix)| (address, Some(prefix)));
         let address: IpAddr = address.parse().map_err(|_| invalid())?;
+        // 10.0.0.0 is meant as a network more often than as a host, and would be trusted as one.
+        if prefix.is_none() && is_network_address(address) {
+            return Err(InvalidCidr::MissingPrefix(address));
+        }
         let max_prefix = if address.is_ipv4() { 32 } else { 128 };
         let prefix = prefix
             .map_or(Ok(max_prefix), str::parse)
@@ -92,15 +101,32 @@ impl FromStr for Cidr {
 
 impl std::fmt::Display for InvalidCidr {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "'{}' is not a network: write it as 10.0.0.0/8 or fd00::/8",
-            self.0
-        )
+        match self {
+            Self::Malformed(text) => write!(
+                f,
+                "'{text}' is not a network: write it as 10.0.0.0/8 or fd00::/8"
+            ),
+            Self::MissingPrefix(address) => {
+                let (network, host) = if address.is_ipv4() { (8, 32) } else { (8, 128) };
+                write!(
+                    f,
+                    "'{address}' has no prefix length: write it as {address}/{network} for a \
+                     network, or {address}/{host} for this one address"
+                )
+            }
+        }
     }
 }
 
 impl std::error::Error for InvalidCidr {}
+
+/// Whether an address ends in zeros, as those of networks do.
+const fn is_network_address(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => address.octets()[3] == 0,
+        IpAddr::V6(address) => address.segments()[7] == 0,
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -125,6 +151,18 @@ mod tests {
         assert!(
             contains("::/0", "2001:db8::1") && contains("::1", "::1") && !contains("::1", "::2")
         );
+    }
+
+    #[test]
+    fn network_without_a_prefix_length_is_rejected() {
+        for (text, remedy) in [
+            ("10.0.0.0", "10.0.0.0/32 for this one address"),
+            ("fd00::", "fd00::/128 for this one address"),
+        ] {
+            let error = text.parse::<Cidr>().unwrap_err().to_string();
+            assert!(error.ends_with(remedy), "{error}");
+        }
+        assert!("10.0.0.0/32".parse::<Cidr>().is_ok() && "10.0.0.1".parse::<Cidr>().is_ok());
     }
 
     #[test]

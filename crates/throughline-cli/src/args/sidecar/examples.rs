@@ -1,4 +1,4 @@
-//! Texts in the help of `throughline sidecar`: the examples at its end, and formats.
+//! Texts of the help of `throughline sidecar`: its examples, and what the registry of formats says.
 
 use throughline_model::context::{Format, FormatList};
 

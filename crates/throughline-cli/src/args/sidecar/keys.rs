@@ -4,7 +4,9 @@
 pub(crate) const NOT_IN_FILE: [&str; 2] = ["config", "check"];
 
 /// Options that take effect when the file is reloaded; all others need a restart.
-pub(crate) const RELOADABLE: [&str; 17] = [
+pub(crate) const RELOADABLE: [&str; 19] = [
+    "ignore_paths",
+    "request_id",
     "trust",
     "match_propagation",
     "routes",

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use throughline_export::OtlpEndpoint;
-use throughline_intercept::http::{Cidr, CollectorAddress, RouteTemplate, Settings, TrustPolicy};
+use throughline_intercept::http::{
+    Cidr, CollectorAddress, IgnoredRequests, RouteTemplate, Settings, TrustPolicy,
+};
 use throughline_intercept::kafka::{self, ServiceNaming};
 use throughline_model::convention::SERVICE_NAME;
 use throughline_model::{KeyValue, Resource};
@@ -15,7 +17,7 @@ use throughline_proxy::http::{
 };
 use throughline_proxy::{DownstreamTls, HostPort};
 
-use super::listeners::{parse_port_range, parse_socket_addr};
+use super::listeners::{all_addresses, parse_port_range, parse_socket_addr};
 use super::parser::ConfigParser;
 
 const PROTOCOL_VALUES: [(&str, UpstreamProtocol); 3] = [
@@ -87,12 +89,14 @@ impl ConfigParser<'_> {
                 Vec::new()
             },
             match_propagation: kafka.match_propagation,
-            request_id: kafka.inject,
+            request_id: kafka.inject
+                && self.boolean("request_id", &self.raw.options.rules.request_id),
             sample_ratio: kafka.sample_ratio,
             ignore_telemetry: self.boolean("ignore_telemetry", &self.raw.options.ignore_telemetry),
             collector: Some(CollectorAddress::new(collector.host(), collector.port())),
             trust: self.trust(),
             routes: self.routes(),
+            ignored: self.ignored(),
             ..Settings::default()
         })
     }
@@ -126,7 +130,7 @@ impl ConfigParser<'_> {
         let (listen, service) = text
             .split_once('=')
             .map_or((text, None), |(listen, to)| (listen, Some(to.trim())));
-        let address = parse_listen_address(listen, IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        let address = parse_listen_address(listen, all_addresses());
         let service = match (service, address) {
             (Some(service), _) => parse_service_address(service),
             (None, Some(address)) => address
@@ -190,7 +194,13 @@ impl ConfigParser<'_> {
             None => Some(HttpRoute::Named {
                 connect: self.connect_ports(address.is_some_and(|own| own.ip().is_loopback())),
             }),
-            Some(to) => parse_origin(to).map(HttpRoute::Fixed),
+            Some(to) => match parse_origin(to) {
+                Ok(origin) => Some(HttpRoute::Fixed(origin)),
+                Err(reason) => {
+                    self.error("outbound", &format!("{to:?} {reason}"));
+                    return None;
+                }
+            },
         };
         if let (Some(address), Some(route)) = (address, route) {
             return Some(HttpListenerConfig {
@@ -260,20 +270,36 @@ impl ConfigParser<'_> {
     }
 
     fn routes(&mut self) -> Vec<RouteTemplate> {
-        let mut routes = Vec::new();
         let option = self.raw.options.routes.as_deref().unwrap_or_default();
+        self.route_list("routes", option)
+    }
+
+    fn ignored(&mut self) -> IgnoredRequests {
+        let option = self.raw.options.rules.ignore_paths.trim();
+        let mut ignored = IgnoredRequests {
+            probes: false,
+            paths: Vec::new(),
+        };
+        if option == "none" {
+            return ignored;
+        }
+        let words = option.split(',').map(str::trim);
+        let (probes, paths): (Vec<_>, Vec<_>) = words.partition(|word| *word == "probes");
+        ignored.probes = !probes.is_empty();
+        ignored.paths = self.route_list("ignore_paths", &paths.join(","));
+        ignored
+    }
+
+    fn route_list(&mut self, key: &str, option: &str) -> Vec<RouteTemplate> {
+        let mut routes = Vec::new();
         for text in option
             .split(',')
             .map(str::trim)
             .filter(|text| !text.is_empty())
         {
-            if text.starts_with('/') {
-                routes.push(RouteTemplate::new(text));
-            } else {
-                self.error(
-                    "routes",
-                    &format!("{text:?} is not a path; write it as /orders/{{id}}"),
-                );
+            match text.parse() {
+                Ok(route) => routes.push(route),
+                Err(error) => self.error(key, &format!("{text:?} {error}")),
             }
         }
         routes
@@ -318,21 +344,34 @@ fn is_local(host: &str) -> bool {
             .is_ok_and(|ip: IpAddr| ip.is_loopback() || ip.is_unspecified())
 }
 
-/// Parses `http://host:port` or `https://host`, without a path.
-fn parse_origin(text: &str) -> Option<UpstreamOrigin> {
-    let (tls, authority) = match text.split_once("://")? {
-        ("http", authority) => (false, authority),
-        ("https", authority) => (true, authority),
-        _ => return None,
+/// Parses `http://host:port` or `https://host`, without a path. An error is the rest of a sentence.
+fn parse_origin(text: &str) -> Result<UpstreamOrigin, &'static str> {
+    const NOT_A_URL: &str = "is not an http:// or https:// URL; write it as https://api.example";
+    let (tls, authority) = match text.split_once("://") {
+        Some(("http", authority)) => (false, authority),
+        Some(("https", authority)) => (true, authority),
+        _ => return Err(NOT_A_URL),
     };
-    // A trailing slash is the empty path; any other path could not be kept.
+    // A trailing slash is the empty path.
     let authority = authority.strip_suffix('/').unwrap_or(authority);
+    if authority.contains(['/', '?', '#']) {
+        return Err(
+            "has a path, and requests keep their own; leave it out here and let the \
+                    service send it, as in https://api.example",
+        );
+    }
+    if authority.contains('@') {
+        return Err(
+            "has a user name or password, which the service has to send; write it as \
+                    https://api.example",
+        );
+    }
     let default_port = if tls { 443 } else { 80 };
     let address = authority
         .parse()
         .or_else(|_| format!("{authority}:{default_port}").parse())
-        .ok()?;
-    Some(UpstreamOrigin { address, tls })
+        .map_err(|_| NOT_A_URL)?;
+    Ok(UpstreamOrigin { address, tls })
 }
 
 /// Returns the resource with `unknown_service`: HTTP has no client.id to name a service by.
@@ -355,7 +394,10 @@ mod tests {
 
     #[test]
     fn origins_are_urls_without_a_path() {
-        let text = |text| parse_origin(text).map(|origin| (origin.address.to_string(), origin.tls));
+        let text = |text| {
+            let origin = parse_origin(text).ok();
+            origin.map(|origin| (origin.address.to_string(), origin.tls))
+        };
         assert_eq!(
             text("https://api.example"),
             Some(("api.example:443".to_owned(), true))
@@ -368,5 +410,9 @@ mod tests {
         for bad in ["a:81", "ftp://a", "http://", "http://a/b", "http://u:p@a"] {
             assert_eq!(text(bad), None, "{bad}");
         }
+        let path = parse_origin("http://a/b?c").unwrap_err();
+        assert!(path.starts_with("has a path"), "{path}");
+        let user = parse_origin("http://u:p@a").unwrap_err();
+        assert!(user.starts_with("has a user name"), "{user}");
     }
 }

@@ -83,7 +83,7 @@ impl ConfigParser<'_> {
                 route: ListenerRoute::Redirected(direction),
             }
         };
-        let inbound = self.inbound_address(has_ipv6);
+        let inbound = self.inbound_address();
         outbound
             .into_iter()
             .map(redirected(Direction::Outbound))
@@ -91,15 +91,9 @@ impl ConfigParser<'_> {
             .collect()
     }
 
-    fn inbound_address(&mut self, has_ipv6: bool) -> Option<SocketAddr> {
+    fn inbound_address(&mut self) -> Option<SocketAddr> {
         let Some(text) = self.raw.options.listen_inbound.as_deref() else {
-            // One socket takes both families; without IPv6 it could not be bound.
-            let all = if has_ipv6 {
-                IpAddr::V6(Ipv6Addr::UNSPECIFIED)
-            } else {
-                IpAddr::V4(Ipv4Addr::UNSPECIFIED)
-            };
-            return Some(SocketAddr::new(all, DEFAULT_INBOUND_PORT));
+            return Some(SocketAddr::new(all_addresses(), DEFAULT_INBOUND_PORT));
         };
         if text.trim() == "off" {
             return None;
@@ -303,6 +297,16 @@ pub(super) fn parse_port_range(text: &str) -> Option<RangeInclusive<u16>> {
     let (first, last) = text.split_once('-').unwrap_or((text, text));
     let (first, last): (u16, u16) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
     (first != 0 && first <= last).then_some(first..=last)
+}
+
+/// Returns the address that stands for all of this system's. One socket takes both families; without
+/// IPv6 it could not be bound.
+pub(super) fn all_addresses() -> IpAddr {
+    if has_ipv6() {
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED)
+    } else {
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED)
+    }
 }
 
 /// Whether this system has any IPv6 address (proc(5)).

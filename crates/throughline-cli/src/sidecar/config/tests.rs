@@ -100,6 +100,15 @@ fn correlation_keys_and_routes_are_parsed() {
     assert!(http.settings.routes[1].matches("/orders/17"));
     for (option, wrong, expected) in [
         ("--routes", "checkout", "\"checkout\" is not a path"),
+        ("--routes", "/orders/:id", "syntax of another router"),
+        ("--routes", "/x/{a", "unbalanced braces"),
+        (
+            "--ignore-paths",
+            "probes,internal",
+            "\"internal\" is not a path",
+        ),
+        ("--trust", "10.0.0.0", "'10.0.0.0' has no prefix length"),
+        ("--outbound", "9001=http://a/b", "\"http://a/b\" has a path"),
         (
             "--correlation-keys",
             "[{name: order}]",
@@ -354,7 +363,9 @@ fn http(arguments: &[&str]) -> Vec<String> {
     let config = parse_with(arguments, &[]).unwrap();
     let one = |listener: &http::HttpListenerConfig| match &listener.route {
         http::HttpRoute::Service { address, protocol } => {
-            format!("{} -> {address} {protocol:?}", listener.address)
+            // All addresses, of one family or both: it depends on the machine.
+            let listen = listener.address.to_string().replace("[::]", "0.0.0.0");
+            format!("{listen} -> {address} {protocol:?}")
         }
         http::HttpRoute::Fixed(origin) => {
             format!("{} => {} {}", listener.address, origin.address, origin.tls)
@@ -461,7 +472,7 @@ fn http_errors_are_reported_with_their_remedies() {
         "--inbound \"x\" is not a port and its service; write it as 8080",
         "--inbound \"8080=8080\" forwards to the sidecar itself",
         "--inbound \"60000\" is not a port and its service",
-        "--outbound \"9001=api.example\" is not a listen address; write it as",
+        "--outbound \"api.example\" is not an http:// or https:// URL; write it as",
         "--inbound-protocol \"http3\" is not supported; use same or http1 or http2",
         "--trust: '10.0.0.0/99' is",
         "--response-timeout \"soon\" is not a duration",
