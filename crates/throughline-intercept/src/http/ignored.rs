@@ -1,8 +1,8 @@
 //! Requests that begin no recorded trace: health probes, and paths of the user's choice.
 //!
-//! They are decided as an unlucky sample is: the service gets a context that is not sampled, so that
-//! what it does for a probe makes no spans either, and the correlator knows that it is at work. A
-//! request that carries a sampling decision keeps it.
+//! They are decided as an unlucky sample is: the service gets a context that is not sampled, so
+//! that its work for a probe makes no spans either, and the correlator knows that it is at work.
+//! A request that carries a sampling decision keeps it.
 
 use throughline_model::context::Carrier;
 

@@ -26,7 +26,7 @@ pub struct Cidr {
 /// Error for text that is not a network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum InvalidCidr {
-    /// The text is no address with a prefix length.
+    /// The text is not an address with a prefix length.
     Malformed(String),
     /// The address is that of a network, and its prefix length is missing.
     MissingPrefix(IpAddr),

@@ -284,8 +284,8 @@ impl ProxyError {
     pub(super) fn http1_response(self) -> Vec<u8> {
         let (status, body) = (self.status(), format!("{self}\n"));
         let head = format!(
-            "HTTP/1.1 {} {}\r\n{CONTENT_TYPE}: {TEXT}\r\n{PROXY_STATUS}: {}\r\n{CONNECTION}: close\r\n\
-             {CONTENT_LENGTH}: {}\r\n\r\n",
+            "HTTP/1.1 {} {}\r\n{CONTENT_TYPE}: {TEXT}\r\n{PROXY_STATUS}: {}\r\n\
+             {CONNECTION}: close\r\n{CONTENT_LENGTH}: {}\r\n\r\n",
             status.as_str(),
             status.canonical_reason().unwrap_or_default(),
             self.proxy_status(),

@@ -119,7 +119,7 @@ pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap, may_upgrade: bool) -> Op
 }
 
 /// Returns the `transfer-encoding` of a message to forward, if its body has other codings than
-/// chunked: the chunks are read and written anew, everything inside of them is forwarded.
+/// chunked: the chunks are decoded and encoded again, everything inside of them is forwarded.
 pub(super) fn forwarded_coding(headers: &HeaderMap) -> Option<HeaderValue> {
     let codings: Vec<&[u8]> = headers
         .get_all(TRANSFER_ENCODING)

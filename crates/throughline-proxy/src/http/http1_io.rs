@@ -93,7 +93,7 @@ impl Http1Progress {
         self.is_half_closed.load(Ordering::Acquire)
     }
 
-    /// Whether the client has closed its side behind the request, and the server has not been told.
+    /// Whether the client has closed its side behind the request, and the server does not know it.
     fn must_half_close(&self, context: &Context<'_>) -> bool {
         let downstream = self
             .downstream
@@ -206,7 +206,7 @@ impl AsyncWrite for Http1Io {
         let this = self.get_mut();
         ready!(Pin::new(&mut this.stream).poll_flush(context))?;
         // A server learns that its client has closed as it would without the proxy: it may respond
-        // nevertheless, or give up. A failure to tell it shows in the next read.
+        // nevertheless, or give up. A failure shows in the next read.
         if this.progress.must_half_close(context)
             && Pin::new(&mut this.stream).poll_shutdown(context).is_ready()
         {

@@ -67,7 +67,8 @@ pub(super) struct InterimIo<S> {
 // === impl InterimResponses ===
 
 impl InterimResponses {
-    /// Records that hyper has parsed a request, and whether it may turn the connection into a tunnel.
+    /// Records that hyper has parsed a request, and whether it may turn the connection into a
+    /// tunnel.
     pub(super) fn begin_request(&self, expects_continue: bool, may_upgrade: bool) {
         let mut state = self.lock();
         state.owes_response = true;

@@ -82,8 +82,8 @@ impl ReplayableRequest {
         &self.head
     }
 
-    /// Returns where the request comes from, if its client can close one side of the connection. The
-    /// body tells of its end in the first attempt only.
+    /// Returns where the request comes from, if its client can close one side of the connection.
+    /// The end of the body is recorded in the first attempt only.
     pub(super) fn source(&self) -> Option<RequestSource> {
         let is_first = self
             .body

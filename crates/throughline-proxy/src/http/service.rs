@@ -424,8 +424,8 @@ impl ResponseRecipient {
         }
     }
 
-    /// Whether the recipient takes the close of the connection for the end of the body: HTTP/1.0 has
-    /// no chunks.
+    /// Whether the recipient takes the close of the connection for the end of the body: HTTP/1.0
+    /// has no chunks.
     fn ends_by_close(&self, headers: &HeaderMap) -> bool {
         self.version == Version::HTTP_10 && !headers.contains_key(CONTENT_LENGTH)
     }

@@ -101,8 +101,15 @@ const GET: &[u8] = b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
 async fn fields_and_reasons_pass_as_they_came() {
     for (response, expected) in [
         (
-            &b"HTTP/1.1 200 Very Well\r\nContent-Length: 2\r\nX-CamelCase: a\r\nx-lower: b\r\nETag: c\r\n\r\nok"[..],
-            &["HTTP/1.1 200 Very Well\r\n", "Content-Length: 2\r\n", "X-CamelCase: a\r\n", "x-lower: b\r\n", "ETag: c\r\n"][..],
+            &b"HTTP/1.1 200 Very Well\r\nContent-Length: 2\r\nX-CamelCase: a\r\nx-lower: b\r\n\
+               ETag: c\r\n\r\nok"[..],
+            &[
+                "HTTP/1.1 200 Very Well\r\n",
+                "Content-Length: 2\r\n",
+                "X-CamelCase: a\r\n",
+                "x-lower: b\r\n",
+                "ETag: c\r\n",
+            ][..],
         ),
         (
             b"HTTP/1.1 999 \r\ncontent-length: 2\r\nx-empty:\r\n\r\nok",
@@ -161,12 +168,20 @@ async fn request_fields_keep_their_spelling() {
 #[tokio::test]
 async fn chunks_hold_where_a_response_has_a_length_too() {
     for response in [
-        &b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n6;x=y\r\nabcdef\r\n0\r\n\r\n"[..],
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n6\r\nabcdef\r\n0\r\n\r\n",
+        &b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n\
+           6;x=y\r\nabcdef\r\n0\r\n\r\n"[..],
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n\
+          6\r\nabcdef\r\n0\r\n\r\n",
     ] {
         let (_, through) = side_by_side(GET, response).await;
-        assert!(through.ends_with("\r\n6\r\nabcdef\r\n0\r\n\r\n"), "{through:?}");
-        assert!(!through.to_lowercase().contains("content-length"), "{through:?}");
+        assert!(
+            through.ends_with("\r\n6\r\nabcdef\r\n0\r\n\r\n"),
+            "{through:?}"
+        );
+        assert!(
+            !through.to_lowercase().contains("content-length"),
+            "{through:?}"
+        );
     }
     let equal = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nok";
     let (_, through) = side_by_side(GET, equal).await;
@@ -224,7 +239,8 @@ async fn inner_transfer_codings_are_forwarded() {
     };
     let server = server.start().await;
     let fixture = HttpFixture::start(inbound(server.address)).await;
-    let request = b"POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ntransfer-encoding: gzip, chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n";
+    let request = b"POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\
+        transfer-encoding: gzip, chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n";
     exchange(fixture.address(), request).await;
     let received = server.received();
     assert!(
@@ -240,7 +256,8 @@ async fn inner_transfer_codings_are_forwarded() {
 /// A client that does not ask for trailers gets neither them nor their announcement.
 #[tokio::test]
 async fn trailers_and_their_announcement_pass_together() {
-    let response = b"HTTP/1.1 200 OK\r\ntrailer: x-sum\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nx-sum: 7\r\n\r\n";
+    let response = b"HTTP/1.1 200 OK\r\ntrailer: x-sum\r\ntransfer-encoding: chunked\r\n\r\n\
+        2\r\nok\r\n0\r\nx-sum: 7\r\n\r\n";
     let (_, through) = side_by_side(GET, response).await;
     assert!(
         !through.contains("trailer") && through.ends_with("2\r\nok\r\n0\r\n\r\n"),
@@ -452,7 +469,7 @@ async fn many_response_fields_pass() {
     assert_eq!(through.matches("x: y\r\n").count(), 400);
 }
 
-/// The end of a body that has neither chunks nor a length is the close: only a reset tells a client
+/// The end of a body that has neither chunks nor a length is the close: only a reset shows a client
 /// of HTTP/1.0 that there was more.
 #[tokio::test]
 async fn body_that_breaks_off_ends_with_a_reset_where_its_end_is_the_close() {

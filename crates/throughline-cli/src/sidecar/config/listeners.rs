@@ -299,8 +299,8 @@ pub(super) fn parse_port_range(text: &str) -> Option<RangeInclusive<u16>> {
     (first != 0 && first <= last).then_some(first..=last)
 }
 
-/// Returns the address that stands for all of this system's. One socket takes both families; without
-/// IPv6 it could not be bound.
+/// Returns the address that stands for all of this system's. One socket takes both families;
+/// without IPv6 it could not be bound.
 pub(super) fn all_addresses() -> IpAddr {
     if has_ipv6() {
         IpAddr::V6(Ipv6Addr::UNSPECIFIED)
