@@ -203,9 +203,10 @@ impl ClientReport {
             })
             .unwrap();
         let report: Value = serde_json::from_str(&text).unwrap();
+        let number = |key: &str| report.get(key).and_then(Value::as_u64).unwrap();
         Self {
-            requests: report["requests"].as_u64().unwrap(),
-            failures: report["failures"].as_u64().unwrap(),
+            requests: number("requests"),
+            failures: number("failures"),
             text,
         }
     }

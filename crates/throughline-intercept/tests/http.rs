@@ -916,7 +916,7 @@ fn probes_make_no_trace_unless_somebody_decided_for_one() {
     let mut headers = HeaderList::default();
     let mut exchange = service.exchange(Direction::Inbound, &probe, &mut headers);
     assert_eq!(service.in_flight(), 1, "the service is at work");
-    // What the service sends for it belongs to the same trace, which is not recorded.
+    // A call that the service makes for it belongs to the same trace, which is not recorded.
     let mut call = service.outbound(&mut HeaderList::default());
     assert_eq!(service.respond(&mut call, 200), None);
     assert_eq!(service.respond(&mut exchange, 200), None);

@@ -367,7 +367,8 @@ fn redirected_http_messages_pass_as_they_came() {
             assert_eq!(answer, response);
             let through = fixture.exchange(request).await;
             // Nothing but the response: the sidecar adds no 100 of its own.
-            assert!(through.starts_with(&response[..20]), "{through:?}");
+            let status_line = response.lines().next().unwrap();
+            assert!(through.starts_with(status_line), "{through:?}");
             for part in parts {
                 assert!(through.contains(part), "{part:?}: {through:?}");
             }

@@ -414,6 +414,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table, one entry for each client")]
     fn exports_of_known_clients_are_recognized() {
         use TelemetrySystem as System;
         let thrift = "content-type: application/vnd.apache.thrift.binary";

@@ -63,7 +63,7 @@ struct PreparedRequest {
     request_guard: RequestGuard,
 }
 
-/// What the client of a request can take in a response.
+/// The client of a request, and the features of a response that it understands.
 struct ResponseRecipient {
     version: Version,
     accepts_trailers: bool,

@@ -2,7 +2,7 @@
 
 use throughline_model::context::{Format, FormatList};
 
-pub(in crate::args) const EXAMPLES: &str = "\
+pub(crate) const EXAMPLES: &str = "\
 Examples:
   throughline sidecar --kafka localhost:9092
       Trace Kafka only: clients connect to 127.0.0.1:19092 in place of localhost:9092.
