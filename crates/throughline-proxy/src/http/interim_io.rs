@@ -1,5 +1,5 @@
-//! Bytes that the proxy writes on a downstream HTTP/1 connection beside hyper: interim responses, and
-//! the reason of a request that hyper refuses.
+//! Bytes that the proxy writes on a downstream HTTP/1 connection beside hyper: interim responses,
+//! and the reason of a request that hyper refuses.
 //!
 //! hyper's server writes one response for a request. Interim responses (RFC 9110, section 15.2) are
 //! queued here and written before it. Its own `100 Continue`, which it writes as soon as the body
