@@ -232,7 +232,8 @@ async fn outage_is_logged_in_two_lines() {
     let refused = (0..500)
         .filter(|_| exporter.try_send(span(1, 1)).is_err())
         .count();
-    assert_eq!(refused, 400);
+    // The exporter's thread may have taken a batch out of the queue meanwhile.
+    assert!((300..=400).contains(&refused), "{refused}");
     assert!(exporter.flush(LONG).await);
     let text = String::from_utf8(lines.lock().unwrap().clone()).unwrap();
     assert_eq!(text.lines().count(), 2, "{text}");
@@ -241,7 +242,8 @@ async fn outage_is_logged_in_two_lines() {
         "{text}"
     );
     assert!(
-        text.contains(" INFO ") && text.contains("400 spans were dropped meanwhile"),
+        text.contains(" INFO ")
+            && text.contains(&format!("{refused} spans were dropped meanwhile")),
         "{text}"
     );
 }

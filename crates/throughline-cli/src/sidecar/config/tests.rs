@@ -405,7 +405,7 @@ fn http_listeners_and_upstreams_are_parsed() {
     assert_eq!(
         inbound("[::]:80=app:3000,81=82", &["--inbound-protocol", "http2"]),
         [
-            "[::]:80 -> app:3000 Http2",
+            "0.0.0.0:80 -> app:3000 Http2",
             "0.0.0.0:81 -> 127.0.0.1:82 Http2"
         ]
     );
