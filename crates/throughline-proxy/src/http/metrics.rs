@@ -228,6 +228,9 @@ impl HttpMetrics {
 
     /// Creates all label sets with 0, so that rates include the first event.
     fn init_label_sets(&self) {
+        for protocol in DetectedProtocol::ALL.map(DetectedProtocol::label) {
+            drop(self.tunnels.get_or_create(&ProtocolLabels { protocol }));
+        }
         for direction in [Direction::Inbound, Direction::Outbound] {
             // Reading a label set creates it.
             drop(self.body_counters(direction));

@@ -56,6 +56,14 @@ pub(crate) enum DetectedProtocol {
 // === impl DetectedProtocol ===
 
 impl DetectedProtocol {
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Http1,
+        Self::Http2,
+        Self::Kafka,
+        Self::Tls,
+        Self::Unknown,
+    ];
+
     /// Detects the protocol on a listener that any protocol may come to. Returns `None` while the
     /// bytes may belong to several protocols.
     pub(crate) fn of_any(bytes: &[u8]) -> Option<Self> {
