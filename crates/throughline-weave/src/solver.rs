@@ -430,50 +430,23 @@ impl Solver<'_> {
         first: &Share,
         second: &Share,
     ) -> f64 {
-        let mut factor = 1.0;
-        if self.start_order(solved, earlier, later, first, second) == Order::Inverted {
-            factor *= self.order.weight();
+        if first.lane == second.lane || first.is_queue || second.is_queue {
+            return 1.0;
         }
-        if self.end_order(solved, earlier, later, first, second) == Order::Inverted {
-            factor *= self.order.weight();
+        let call = |index: usize| {
+            let outbound = solved.outbound[index].outbound;
+            &self.problem.outbound[outbound as usize]
+        };
+        let (earlier, later) = (call(earlier), call(later));
+        let starts = compare((earlier.start, later.start), (first.start, second.start));
+        let ends = compare((earlier.end, later.end), (first.end, second.end));
+        let mut factor = 1.0;
+        for order in [starts, ends] {
+            if order == Order::Inverted {
+                factor *= self.order.weight();
+            }
         }
         factor
-    }
-
-    fn start_order(
-        &self,
-        solved: &Solved,
-        earlier: usize,
-        later: usize,
-        first: &Share,
-        second: &Share,
-    ) -> Order {
-        let start = |index: usize| {
-            let outbound = solved.outbound[index].outbound;
-            self.problem.outbound[outbound as usize].start
-        };
-        if first.lane == second.lane || first.is_queue || second.is_queue {
-            return Order::Unknown;
-        }
-        compare((start(earlier), start(later)), (first.start, second.start))
-    }
-
-    fn end_order(
-        &self,
-        solved: &Solved,
-        earlier: usize,
-        later: usize,
-        first: &Share,
-        second: &Share,
-    ) -> Order {
-        let end = |index: usize| {
-            let outbound = solved.outbound[index].outbound;
-            self.problem.outbound[outbound as usize].end
-        };
-        if first.lane == second.lane || first.is_queue || second.is_queue {
-            return Order::Unknown;
-        }
-        compare((end(earlier), end(later)), (first.end, second.end))
     }
 
     /// Returns the likely causes of the outbound events of a component that are requests.

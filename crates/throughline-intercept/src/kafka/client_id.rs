@@ -186,7 +186,8 @@ mod tests {
             "a|b-consumer",
             "-StreamThread-1-consumer",
             "connector-consumer-",
-            "\u{fc}\u{fc}\u{fc}\u{fc}\u{fc}\u{fc}\u{fc}\u{fc}\u{fc}\u{fc}\u{fc}\u{fc}\u{fc}\u{fc}\u{fc}\u{fc}\u{fc}\u{fc}\u{fc}",
+            // A byte index into this one need not be a character's border.
+            &"\u{fc}".repeat(19),
         ] {
             assert_eq!(application(id), id);
         }
