@@ -20,7 +20,9 @@ pub use header_writer::HeaderWriter;
 pub use injector::{DecompressedRecords, HeaderInjector, InjectionLimits};
 pub use patcher::{HeaderPatcher, HeaderPatches};
 pub use record::{Record, RecordHeader, RecordHeaderIter, RecordIter};
-pub use record_batch::{RECORD_BATCH_OVERHEAD, RecordBatch, RecordBatches, RecordSetEntry};
+pub use record_batch::{
+    RECORD_BATCH_OVERHEAD, RecordBatch, RecordBatches, RecordSetEntry, TruncatedBatch,
+};
 
 use crate::wire;
 

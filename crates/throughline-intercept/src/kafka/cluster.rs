@@ -28,7 +28,7 @@ pub(super) use attempt::{
     AttemptKey, AttemptState, AttemptedRecord, BatchAttempts, BatchFingerprint, FailedAttempt,
 };
 pub(super) use delivery::DeliveryOwner;
-pub(super) use fetch_session::{FetchPositions, FetchSessionKey, RequestedPosition};
+pub(super) use fetch_session::{CutBatch, FetchPositions, FetchSessionKey, RequestedPosition};
 pub(super) use group::{
     Assignment, ClientConnection, ConnectionId, FetchedPartition, GroupMemberId, MemberSign,
 };

@@ -198,6 +198,47 @@ fn records_before_the_requested_offset_are_not_delivered() {
     assert_eq!(offsets(&pair), [6]);
 }
 
+/// kafka-go takes the complete records of a batch that is cut, and goes on behind them; others
+/// fetch the batch again.
+#[test]
+fn records_of_a_batch_that_was_cut_have_one_span_each() {
+    let whole = BatchSpec::of(vec![traced("a")]).at(4).bytes();
+    let long = traced(&"x".repeat(200));
+    let batch = BatchSpec::of(vec![long; 4]).at(5).bytes();
+    // Within the last record, so that 5, 6 and 7 are complete.
+    let cut = &batch[..batch.len() - 100];
+    let cases = [
+        // The next position, and the offsets with spans.
+        (8, vec![4, 5, 6, 7, 8]),
+        (7, vec![4, 5, 6, 7, 8]),
+        (5, vec![4, 5, 6, 7, 8]),
+        // A seek: no record of the cut batch was taken.
+        (9, vec![4]),
+        (3, vec![4, 4, 5, 6, 7, 8]),
+    ];
+    for (next, expected) in cases {
+        let mut pair = Pair::new(Settings::default());
+        let ask = |correlation, offset| FetchSpec {
+            correlation,
+            offset: Some(offset),
+            ..FetchSpec::default()
+        };
+        fetch(&mut pair, ask(1, 4), &[&whole, cut].concat(), 9, &[]);
+        assert_eq!(offsets(&pair), [4]);
+        // A response without records changes nothing.
+        fetch(&mut pair, ask(2, next), &[], 9, &[]);
+        let rest = if next < 5 {
+            [&*whole, &batch].concat()
+        } else {
+            batch.clone()
+        };
+        fetch(&mut pair, ask(3, next), &rest, 9, &[]);
+        assert_eq!(offsets(&pair), expected, "{next}");
+        fetch(&mut pair, ask(4, 9), &[], 9, &[]);
+        assert_eq!(offsets(&pair), expected, "{next}");
+    }
+}
+
 #[test]
 fn fetch_session_keeps_earlier_positions() {
     let mut pair = Pair::new(Settings::default());

@@ -38,6 +38,16 @@ pub struct RecordBatches<'a> {
     rest: &'a [u8],
 }
 
+/// The beginning of a batch of magic 2 whose records are not compressed. Some clients take the
+/// records that are complete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TruncatedBatch {
+    /// The offset of the first record.
+    pub base_offset: Offset,
+    /// The offset behind the last record that is complete.
+    pub end: Offset,
+}
+
 /// An entry of a record set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RecordSetEntry<'a> {
@@ -185,6 +195,25 @@ impl<'a> RecordBatch<'a> {
             .and_then(|rest| rest.first_chunk())
             .copied()
             .unwrap_or([0; N])
+    }
+}
+
+// === impl TruncatedBatch ===
+
+impl TruncatedBatch {
+    /// Reads a [`RecordSetEntry::Partial`]; [`None`] unless it has complete records.
+    #[must_use]
+    pub fn parse(bytes: &[u8]) -> Option<Self> {
+        let batch = RecordBatch { bytes };
+        let has_header = bytes.len() >= RECORD_BATCH_OVERHEAD;
+        let is_readable = has_header && bytes.get(MAGIC_AT) == Some(&2) && !batch.is_control();
+        let records = batch.records().filter(|_| is_readable)?;
+        let last = records.map_while(Result::ok).last()?;
+        let (base_offset, delta) = (batch.base_offset(), i64::from(last.offset_delta));
+        Some(Self {
+            base_offset,
+            end: Offset(base_offset.0.saturating_add(delta).saturating_add(1)),
+        })
     }
 }
 

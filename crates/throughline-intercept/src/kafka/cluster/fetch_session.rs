@@ -30,6 +30,17 @@ pub(in crate::kafka) struct RequestedPosition {
     pub(in crate::kafka) offset: Offset,
     /// Time of the first request for the partition.
     pub(in crate::kafka) since: Timestamp,
+    pub(in crate::kafka) cut: Option<CutBatch>,
+}
+
+/// Batch that was cut at the end of a response. Whether the client takes the records before the cut
+/// shows in the position that it requests next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::kafka) struct CutBatch {
+    /// Offset of the first record that has no span yet.
+    pub(in crate::kafka) first: Offset,
+    /// Offset behind the last complete record.
+    pub(in crate::kafka) end: Offset,
 }
 
 /// Sessions whose connections were closed.
@@ -44,6 +55,17 @@ pub(super) struct FetchSessionStore {
 
 /// Maximum number of sessions that are kept.
 const MAX_SESSIONS: usize = 1024;
+
+// === impl RequestedPosition ===
+
+impl RequestedPosition {
+    /// Returns the offset of the first record that a response brings the client, or that it has
+    /// taken from a batch that was cut.
+    pub(in crate::kafka) fn first(&self) -> Offset {
+        let taken = |cut: &CutBatch| cut.first < self.offset && self.offset <= cut.end;
+        self.cut.filter(taken).map_or(self.offset, |cut| cut.first)
+    }
+}
 
 // === impl FetchPositions ===
 

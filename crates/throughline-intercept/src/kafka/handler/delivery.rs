@@ -5,7 +5,9 @@
 
 use std::sync::Arc;
 
-use throughline_kafka::batch::{Record, RecordBatch, RecordBatches, RecordSetEntry};
+use throughline_kafka::batch::{
+    Record, RecordBatch, RecordBatches, RecordSetEntry, TruncatedBatch,
+};
 use throughline_kafka::types::{Offset, TimestampMs};
 use throughline_model::Link;
 use throughline_model::context::SpanContext;
@@ -66,6 +68,8 @@ pub(super) struct DeliveredRecords {
     /// Offset behind everything in the response, markers and records that are left out included:
     /// the client continues there.
     pub(super) end: Option<Offset>,
+    /// Batch that is cut at the end of the response, if it has complete records.
+    pub(super) cut: Option<TruncatedBatch>,
 }
 
 /// Record that was decided about and gets a consumer span.
@@ -163,8 +167,11 @@ impl PartitionDelivery {
                         self.skipped_ahead = self.skipped_ahead.saturating_sub(skipped);
                     }
                 }
-                // A fetch is cut at its maximum size; the client fetches the rest again.
-                RecordSetEntry::Partial(_) => {}
+                // A fetch is cut at its maximum size. Most clients fetch the whole batch again, some
+                // take the complete records.
+                RecordSetEntry::Partial(bytes) => {
+                    self.delivered.cut = TruncatedBatch::parse(bytes);
+                }
                 RecordSetEntry::LegacyMessageSet { .. } => {
                     context.out.skip(SkipReason::OldFormat, 0);
                 }

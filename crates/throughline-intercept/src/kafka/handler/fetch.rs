@@ -23,7 +23,8 @@ use super::selection::{AbortedTransactions, RecordSelection};
 use super::workload::{RecordWork, Workload};
 use crate::Timestamp;
 use crate::kafka::cluster::{
-    BatchReader, ClientPartition, ClusterHandle, FetchSessionKey, FetchedPartition, Scratch,
+    BatchReader, ClientPartition, ClusterHandle, CutBatch, FetchSessionKey, FetchedPartition,
+    Scratch,
 };
 use crate::kafka::topic::PartitionKey;
 use crate::kafka::{SessionEvent, SkipReason, error_code};
@@ -42,6 +43,9 @@ pub(super) struct FetchHandler {
 struct PartitionOutcome<'a> {
     /// Offset of the last record for the client.
     last_offset: Option<Offset>,
+    has_records: bool,
+    /// Batch that was cut at the end of the records.
+    cut: Option<CutBatch>,
     group: Option<Arc<str>>,
     /// Patch of the record set, if it is to be patched.
     patch: Option<RecordSetPatch<'a>>,
@@ -141,7 +145,7 @@ fn deliver<'a, C: ClusterHandle>(
         report_lag(context, topic, partition, position.offset, group);
         return PartitionOutcome::default();
     };
-    let Some(offset) = position.offset else {
+    let (Some(offset), Some(first)) = (position.offset, position.first) else {
         // More partitions than are remembered: it is unknown which records are for the client.
         correlation::report_unreadable(&context.cluster, times.last_byte);
         context.out.skip(SkipReason::Capacity, 0);
@@ -149,7 +153,7 @@ fn deliver<'a, C: ClusterHandle>(
     };
     let aborted = &partition.aborted_transactions;
     let selection = RecordSelection::From {
-        position: offset,
+        position: first,
         aborted: position
             .is_read_committed
             .then(|| AbortedTransactions::new(aborted)),
@@ -170,8 +174,14 @@ fn deliver<'a, C: ClusterHandle>(
         records,
         spans: delivered.patches,
     });
+    let cut = delivered.cut.map(|cut| CutBatch {
+        first: cut.base_offset.max(first),
+        end: cut.end,
+    });
     PartitionOutcome {
         last_offset: delivered.last_offset,
+        has_records: true,
+        cut,
         group,
         patch,
     }
@@ -273,6 +283,9 @@ impl FetchHandler {
                 let outcome = deliver(context, reader, &name, &partition, delivery);
                 self.track_poll(context, &key, &name, &outcome);
                 patches.extend(outcome.patch);
+                if outcome.has_records {
+                    self.session.record_cut(&key, outcome.cut);
+                }
                 // After the records were read: they are compared with what was delivered before.
                 let last = outcome.last_offset;
                 self.session.record_delivered(key, last, max_partitions);

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use throughline_kafka::types::Offset;
 
 use crate::Timestamp;
-use crate::kafka::cluster::{FetchPositions, RequestedPosition};
+use crate::kafka::cluster::{CutBatch, FetchPositions, RequestedPosition};
 use crate::kafka::topic::PartitionKey;
 
 /// Fetch that waits for its response: its changes to the fetch session.
@@ -43,6 +43,9 @@ pub(super) struct FetchSession {
 pub(super) struct FetchPosition {
     /// Offset that was requested; [`None`] when it is unknown.
     pub(super) offset: Option<Offset>,
+    /// Offset of the first record for the client: it may have taken records before the requested
+    /// one from a batch that was cut.
+    pub(super) first: Option<Offset>,
     /// Time of the first request for the partition.
     pub(super) since: Timestamp,
     /// Records before this offset were delivered before.
@@ -126,7 +129,8 @@ impl FetchSession {
                 position.offset = offset;
             } else if requested.len() < max_partitions {
                 let since = known.map_or(fetch.sent_at, |known| known.since);
-                requested.insert(key, RequestedPosition { offset, since });
+                let cut = known.and_then(|known| known.cut);
+                requested.insert(key, RequestedPosition { offset, since, cut });
             }
         }
         released.extend(before.into_keys());
@@ -153,9 +157,17 @@ impl FetchSession {
         let requested = requested.get(key);
         FetchPosition {
             offset: requested.map(|position| position.offset),
+            first: requested.map(RequestedPosition::first),
             since: requested.map_or(request.sent_at, |position| position.since),
             redelivered_before: delivered.get(key).copied().unwrap_or(Offset(i64::MIN)),
             is_read_committed: request.is_read_committed,
+        }
+    }
+
+    /// Records the batch that was cut at the end of a response with records.
+    pub(super) fn record_cut(&mut self, key: &PartitionKey, cut: Option<CutBatch>) {
+        if let Some(position) = self.positions.requested.get_mut(key) {
+            position.cut = cut;
         }
     }
 
