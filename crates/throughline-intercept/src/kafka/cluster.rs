@@ -10,17 +10,19 @@ mod capacity;
 mod client;
 mod commit_cadence;
 mod delivery;
+mod delivery_queue;
 mod fetch_session;
 mod group;
 mod handle;
 mod scratch;
-mod span_id_hash;
+mod sent_spans;
 mod state;
 
 pub use batch_limits::{BatchSize, TopicBatchLimits};
 pub use capacity::ClusterCapacity;
 pub use client::ClientKey;
-pub use delivery::{ClientPartition, PendingDelivery, SettledOffsets};
+pub use delivery::{ClientPartition, SettledOffsets};
+pub use delivery_queue::PendingDelivery;
 pub use handle::ClusterHandle;
 pub use state::ClusterState;
 

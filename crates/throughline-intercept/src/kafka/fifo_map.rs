@@ -1,20 +1,20 @@
 //! Map with a capacity that evicts the oldest entry.
 
 use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasher, Hash, RandomState};
+use std::hash::Hash;
 
 /// Map of at most `capacity` entries. Inserting into a full map removes the entry that was inserted
 /// first.
 #[derive(Debug)]
-pub(in crate::kafka) struct FifoMap<K, V, S = RandomState> {
-    values: HashMap<K, V, S>,
+pub(in crate::kafka) struct FifoMap<K, V> {
+    values: HashMap<K, V>,
     order: VecDeque<K>,
     capacity: usize,
 }
 
 // === impl FifoMap ===
 
-impl<K: Clone + Eq + Hash, V, S: BuildHasher + Default> FifoMap<K, V, S> {
+impl<K: Clone + Eq + Hash, V> FifoMap<K, V> {
     pub(in crate::kafka) fn new(capacity: usize) -> Self {
         Self {
             values: HashMap::default(),
@@ -77,7 +77,7 @@ mod tests {
 
     #[test]
     fn full_map_evicts_the_oldest_entry_and_replacing_a_value_takes_no_room() {
-        let mut map: FifoMap<_, _> = FifoMap::new(2);
+        let mut map = FifoMap::new(2);
         map.insert("a", 1);
         map.insert("b", 2);
         map.insert("a", 3);

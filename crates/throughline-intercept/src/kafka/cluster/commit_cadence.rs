@@ -10,7 +10,7 @@
 //!
 //! Until enough commits were seen, nothing is known.
 
-use super::delivery::PendingDelivery;
+use super::delivery_queue::PendingDelivery;
 use crate::Timestamp;
 
 /// Commits of one partition by one group.

@@ -6,10 +6,9 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use throughline_kafka::types::{Offset, PartitionIndex};
-use throughline_model::context::TraceState;
-use throughline_model::{SpanId, TraceId};
 
 use super::client::ClientKey;
+use super::delivery_queue::{DeliveryQueue, PendingDelivery};
 use super::group::ConnectionId;
 use crate::Timestamp;
 
@@ -19,21 +18,6 @@ pub struct ClientPartition {
     pub client: ClientKey,
     pub topic: Arc<str>,
     pub partition: PartitionIndex,
-}
-
-/// Record that was delivered and waits for its commit.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PendingDelivery {
-    pub offset: Offset,
-    /// Trace of the consumer span.
-    pub trace_id: TraceId,
-    /// Id of the consumer span.
-    pub span_id: SpanId,
-    pub trace_state: TraceState,
-    /// W3C trace flags.
-    pub flags: u8,
-    /// Time of the delivery.
-    pub at: Timestamp,
 }
 
 /// Offsets that a client reports as handled.
@@ -79,8 +63,6 @@ enum PoolShare {
     Group(Arc<str>),
     Client(ClientKey),
 }
-
-type DeliveryQueue = BTreeMap<Offset, PendingDelivery>;
 
 /// Interval, in nanoseconds, between two searches for deliveries that waited too long.
 const SWEEP_INTERVAL: u64 = 1_000_000_000;
@@ -136,14 +118,12 @@ impl DeliveryTable {
         }
         if !deliveries.is_empty() {
             let queue = self.queues.entry(key).or_default();
-            for delivery in deliveries {
-                if queue.insert(delivery.offset, delivery).is_some() {
-                    dropped += 1;
-                } else {
-                    self.count += 1;
-                    *self.shares.entry(share.clone()).or_default() += 1;
-                }
-            }
+            let count = deliveries.len();
+            let inserted = deliveries.into_iter().map(|it| queue.insert(it));
+            let replaced = inserted.filter(|is_replaced| *is_replaced).count();
+            dropped += replaced;
+            self.count += count - replaced;
+            *self.shares.entry(share).or_default() += count - replaced;
         }
         u32::try_from(dropped).unwrap_or(u32::MAX)
     }
@@ -166,8 +146,7 @@ impl DeliveryTable {
             let is_same = key.topic == topic && key.partition == partition;
             match &key.owner {
                 DeliveryOwner::Group(owner, client) if is_same && *owner == group => {
-                    let last = queue.last_key_value().map(|(_, last)| last.at);
-                    Some((client, last.unwrap_or_default()))
+                    Some((client, queue.last_at().unwrap_or_default()))
                 }
                 DeliveryOwner::Group(..) | DeliveryOwner::Connection(..) => None,
             }
@@ -202,7 +181,10 @@ impl DeliveryTable {
             return;
         };
         let before = settled.len();
-        offsets.drain(queue, settled);
+        match offsets {
+            SettledOffsets::Before(end) => queue.settle_before(*end, settled),
+            SettledOffsets::Range(range) => queue.settle_range(range, settled),
+        }
         if queue.is_empty() {
             self.queues.remove(key);
         }
@@ -220,12 +202,8 @@ impl DeliveryTable {
         self.queues.retain(|key, queue| {
             // The first is nearly always the oldest; a record that was delivered again is examined
             // once it is the first.
-            let has_expired = |first: &PendingDelivery| first.at.saturating_add(timeout) <= now;
-            let mut count = 0_usize;
-            while let Some(first) = queue.first_entry().filter(|it| has_expired(it.get())) {
-                first.remove();
-                count += 1;
-            }
+            let has_expired = |it: &PendingDelivery| it.at.saturating_add(timeout) <= now;
+            let count = queue.drop_front(usize::MAX, has_expired);
             if count > 0 {
                 expired.push((PoolShare::of(&key.owner), count));
             }
@@ -245,21 +223,21 @@ impl DeliveryTable {
             .filter(|(key, _)| PoolShare::of(&key.owner) == *share)
             .map(|(_, queue)| queue)
             .collect();
-        let oldest = |queue: &DeliveryQueue| queue.first_key_value().map(|(_, it)| it.at);
         let mut heap: BinaryHeap<Reverse<(Timestamp, usize)>> = (0..)
             .zip(&queues)
-            .filter_map(|(index, queue)| Some(Reverse((oldest(queue)?, index))))
+            .filter_map(|(index, queue)| Some(Reverse((queue.first_at()?, index))))
             .collect();
         let mut evicted = 0;
         while evicted < count
-            && let Some(Reverse((_, index))) = heap.pop()
+            && let Some(Reverse((oldest, index))) = heap.pop()
         {
             let Some(queue) = queues.get_mut(index) else {
                 break;
             };
-            queue.pop_first();
-            evicted += 1;
-            heap.extend(oldest(queue).map(|at| Reverse((at, index))));
+            // All that are as old as this, or older than the first of the next queue.
+            let next = heap.peek().map_or(Timestamp::MAX, |Reverse((at, _))| *at);
+            evicted += queue.drop_front(count - evicted, |it| it.at == oldest || it.at < next);
+            heap.extend(queue.first_at().map(|at| Reverse((at, index))));
         }
         self.queues.retain(|_, queue| !queue.is_empty());
         self.subtract(share, evicted);
@@ -285,28 +263,6 @@ impl PoolShare {
         match owner {
             DeliveryOwner::Group(group, _) => Self::Group(Arc::clone(group)),
             DeliveryOwner::Connection(client, _) => Self::Client(client.clone()),
-        }
-    }
-}
-
-// === impl SettledOffsets ===
-
-impl SettledOffsets {
-    /// Moves the deliveries that are covered from `queue` to `settled`.
-    fn drain(&self, queue: &mut DeliveryQueue, settled: &mut Vec<PendingDelivery>) {
-        match self {
-            Self::Before(end) => {
-                while let Some(first) = queue.first_entry().filter(|first| first.key() < end) {
-                    settled.push(first.remove());
-                }
-            }
-            // `BTreeMap::range` panics on a range that is the wrong way round.
-            Self::Range(range) if range.is_empty() => {}
-            Self::Range(range) => {
-                let covered = queue.range(range.clone());
-                let offsets: Vec<Offset> = covered.map(|(offset, _)| *offset).collect();
-                settled.extend(offsets.iter().filter_map(|offset| queue.remove(offset)));
-            }
         }
     }
 }

@@ -10,16 +10,15 @@ use super::batch_limits::TopicBatchLimits;
 use super::capacity::ClusterCapacity;
 use super::client::ClientKey;
 use super::commit_cadence::CommitCadence;
-use super::delivery::{
-    ClientPartition, DeliveryOwner, DeliveryTable, PendingDelivery, QueueKey, SettledOffsets,
-};
+use super::delivery::{ClientPartition, DeliveryOwner, DeliveryTable, QueueKey, SettledOffsets};
+use super::delivery_queue::PendingDelivery;
 use super::fetch_session::{FetchPositions, FetchSessionKey, FetchSessionStore};
 use super::group::{
     Assignment, ClientConnection, ConnectionId, FetchedPartition, GroupMemberId, GroupTable,
     MemberSign,
 };
 use super::scratch::Scratch;
-use super::span_id_hash::SpanIdHash;
+use super::sent_spans::SentSpans;
 use crate::Timestamp;
 use crate::kafka::error_code;
 use crate::kafka::fifo_map::FifoMap;
@@ -37,7 +36,7 @@ pub struct ClusterState {
     default_limit: usize,
     groups: GroupTable,
     connections: u64,
-    sent: FifoMap<SpanId, Timestamp, SpanIdHash>,
+    sent: SentSpans,
     attempts: AttemptTable,
     deliveries: DeliveryTable,
     cadences: FifoMap<(ClientPartition, Arc<str>), CommitCadence>,
@@ -81,7 +80,7 @@ impl ClusterState {
             default_limit: DEFAULT_MAX_MESSAGE_BYTES,
             groups: GroupTable::new(capacity.max_names / GROUPS_PART),
             connections: 0,
-            sent: FifoMap::new(capacity.max_sent),
+            sent: SentSpans::new(capacity.max_sent),
             attempts: AttemptTable::default(),
             deliveries: DeliveryTable::default(),
             cadences: FifoMap::new(capacity.max_names),
@@ -158,7 +157,7 @@ impl ClusterState {
     /// Returns the end of the span that sent a record.
     #[must_use]
     pub fn sent_at(&self, span: SpanId) -> Option<Timestamp> {
-        self.sent.get(&span).copied()
+        self.sent.get(span)
     }
 
     /// Returns the number of deliveries that wait to be settled.
