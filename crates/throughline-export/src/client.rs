@@ -12,10 +12,11 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use throughline_model::Span;
-use throughline_otlp::encode_protobuf;
+use throughline_otlp::encode_protobuf_into;
 
 use crate::config::{Compression, Config, ExportProtocol, OtlpEndpoint};
+use crate::queue::SpanBatch;
+use crate::queued::QueuedSpans;
 use crate::response::{ExportOutcome, ExportResponse, GRPC_PREFIX_BYTES};
 use crate::tls;
 
@@ -75,9 +76,11 @@ impl OtlpClient {
         })
     }
 
-    /// Encodes a request with these spans. Its bytes are shared by all attempts.
-    pub(crate) fn encode(&self, spans: &[Span]) -> Bytes {
-        let message = encode_protobuf(spans);
+    /// Encodes a request with these spans, in the memory of `buffer` if possible. Its bytes are
+    /// shared by all attempts.
+    pub(crate) fn encode(&self, batch: &SpanBatch, buffer: Vec<u8>) -> Bytes {
+        let spans = batch.entries.iter().map(QueuedSpans::as_span_ref);
+        let message = encode_protobuf_into(buffer, spans);
         let message = match self.compression {
             Compression::None => message,
             Compression::Gzip => gzip(&message),

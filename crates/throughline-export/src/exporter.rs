@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::{io, thread};
 
-use throughline_model::{SinkFull, Span, SpanSink};
+use bytes::Bytes;
+use throughline_model::{SinkFull, Span, SpanGroup, SpanSink};
 use tokio::runtime;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -20,6 +21,9 @@ use crate::queue::SpanQueue;
 use crate::response::ExportOutcome;
 use crate::retry::RetryBackoff;
 use crate::tls;
+
+/// Maximum memory of a request that is kept for the next one.
+const MAX_KEPT_BYTES: usize = 4 << 20;
 
 /// The name of the sending thread; systems show at most 15 bytes of it.
 const THREAD_NAME: &str = "span-export";
@@ -135,24 +139,32 @@ impl SpanSink for Exporter {
     fn try_send_all(&self, spans: &mut dyn Iterator<Item = Span>) -> usize {
         self.queue.push_all(spans)
     }
+
+    fn try_send_group(&self, group: SpanGroup) -> usize {
+        self.queue.push_group(group)
+    }
 }
 
 // === impl ExportTask ===
 
 impl ExportTask {
     async fn run(mut self) {
+        let mut buffer = Vec::new();
         while let Some(batch) = self.queue.next_batch().await {
-            let spans = u64::try_from(batch.len()).unwrap_or(u64::MAX);
-            let body = self.client.encode(&batch);
+            let spans = u64::try_from(batch.spans).unwrap_or(u64::MAX);
+            let body = self.client.encode(&batch, buffer);
             // Freed before the request, which may be retried for a minute.
             drop(batch);
-            self.deliver(body, spans).await;
+            self.deliver(&body, spans).await;
             self.queue.complete(spans);
+            // Fresh memory for each request costs more than writing the spans into it.
+            buffer = body.try_into_mut().map(Vec::from).unwrap_or_default();
+            buffer.shrink_to(MAX_KEPT_BYTES);
         }
     }
 
     /// Sends one batch until it is accepted, rejected, or out of time, and counts the result.
-    async fn deliver(&mut self, body: bytes::Bytes, spans: u64) {
+    async fn deliver(&mut self, body: &Bytes, spans: u64) {
         let counters = &self.queue.counters;
         let mut backoff = RetryBackoff::new(self.retry, Instant::now());
         loop {

@@ -20,6 +20,7 @@ mod environment;
 mod exporter;
 mod health;
 mod queue;
+mod queued;
 mod response;
 mod retry;
 mod span_size;

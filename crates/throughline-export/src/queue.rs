@@ -8,13 +8,13 @@ use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use throughline_model::Span;
+use throughline_model::{Span, SpanGroup};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use crate::config::BatchSettings;
 use crate::counts::{ExportCounters, ExportCounts, add};
-use crate::span_size;
+use crate::queued::QueuedSpans;
 
 /// The most spans that are queued under one lock.
 const PUSH_CHUNK: usize = 64;
@@ -33,7 +33,9 @@ pub(crate) struct SpanQueue {
 
 #[derive(Debug, Default)]
 struct State {
-    spans: VecDeque<(Span, usize)>,
+    entries: VecDeque<QueuedSpans>,
+    /// Number of spans in all entries.
+    spans: usize,
     bytes: usize,
     /// Number of spans that were ever queued.
     admitted: u64,
@@ -46,10 +48,19 @@ struct State {
     is_task_idle: bool,
 }
 
+/// Spans of one request.
+#[derive(Debug, Default)]
+pub(crate) struct SpanBatch {
+    pub(crate) entries: Vec<QueuedSpans>,
+    /// Number of spans in all entries.
+    pub(crate) spans: usize,
+    pub(crate) bytes: usize,
+}
+
 /// The state of the queue for the sending task.
 enum BatchReadiness {
     /// A batch is due, and taken.
-    Ready(Vec<Span>),
+    Ready(SpanBatch),
     /// The spans that are queued by this time are due then.
     WaitUntil(Instant),
     /// Empty for a whole delay: the next span wakes the task.
@@ -58,14 +69,47 @@ enum BatchReadiness {
     Finished,
 }
 
+// === impl SpanBatch ===
+
+impl SpanBatch {
+    fn extend(&mut self, entry: Option<QueuedSpans>) {
+        let Some(entry) = entry else { return };
+        self.spans += entry.len();
+        self.bytes += entry.bytes;
+        self.entries.push(entry);
+    }
+}
+
 // === impl State ===
 
 impl State {
     /// Returns whether another span of this size fits. Both limits count: many small spans cost
     /// bookkeeping, few large ones memory.
-    fn has_room(&self, bytes: usize, settings: &BatchSettings) -> bool {
-        self.spans.len() < settings.max_queue_spans
+    const fn has_room(&self, bytes: usize, settings: &BatchSettings) -> bool {
+        !self.is_closed
+            && self.spans < settings.max_queue_spans
             && self.bytes.saturating_add(bytes) <= settings.max_queue_bytes
+    }
+
+    fn push(&mut self, entry: QueuedSpans) {
+        self.spans += entry.len();
+        self.bytes += entry.bytes;
+        self.admitted += u64::try_from(entry.len()).unwrap_or(u64::MAX);
+        self.entries.push_back(entry);
+    }
+
+    /// Puts back what did not fit into a batch.
+    fn put_back(&mut self, entry: QueuedSpans) {
+        self.spans += entry.len();
+        self.bytes += entry.bytes;
+        self.entries.push_front(entry);
+    }
+
+    fn pop(&mut self) -> Option<QueuedSpans> {
+        let entry = self.entries.pop_front()?;
+        self.spans = self.spans.saturating_sub(entry.len());
+        self.bytes = self.bytes.saturating_sub(entry.bytes);
+        Some(entry)
     }
 }
 
@@ -95,25 +139,49 @@ impl SpanQueue {
     }
 
     fn push_chunk(&self, spans: &mut impl Iterator<Item = Span>) -> usize {
+        self.admit(|state, rejected| {
+            for span in spans {
+                let entry = QueuedSpans::single(span);
+                if state.has_room(entry.bytes, &self.settings) {
+                    state.push(entry);
+                } else {
+                    rejected.push(entry);
+                }
+            }
+        })
+    }
+
+    /// Queues the spans of a group, and drops and counts those that do not fit. Returns their
+    /// number.
+    pub(crate) fn push_group(&self, group: SpanGroup) -> usize {
+        if group.is_empty() {
+            return 0;
+        }
+        // Measured before the lock is taken.
+        let entry = QueuedSpans::group(group);
+        self.admit(|state, rejected| {
+            let room = self.settings.max_queue_spans.saturating_sub(state.spans);
+            let (first, others) = entry.split(room);
+            rejected.extend(others);
+            match first {
+                Some(first) if state.has_room(first.bytes, &self.settings) => state.push(first),
+                first => rejected.extend(first),
+            }
+        })
+    }
+
+    /// Lets `push` queue spans under the lock, and reject others. Wakes the sending task if that is
+    /// due. Returns the number of rejected spans.
+    fn admit(&self, push: impl FnOnce(&mut State, &mut Vec<QueuedSpans>)) -> usize {
         let full = self.settings.max_batch_spans;
         let mut rejected = Vec::new();
         let mut state = self.state();
-        let was_filled = state.spans.len() >= full;
-        for span in spans {
-            let bytes = span_size::bytes_of(&span);
-            if state.is_closed || !state.has_room(bytes, &self.settings) {
-                // Freed behind the lock.
-                rejected.push(span);
-                continue;
-            }
-            state.spans.push_back((span, bytes));
-            state.bytes += bytes;
-            state.admitted += 1;
-        }
+        let was_filled = state.spans >= full;
+        push(&mut state, &mut rejected);
         // Waking the task is a system call on the thread that makes spans. Between two batches the
         // task comes by itself, after the delay.
-        let is_filled = !was_filled && state.spans.len() >= full;
-        let is_awaited = state.is_task_idle && !state.spans.is_empty();
+        let is_filled = !was_filled && state.spans >= full;
+        let is_awaited = state.is_task_idle && state.spans > 0;
         if is_awaited {
             state.is_task_idle = false;
         }
@@ -126,8 +194,10 @@ impl SpanQueue {
         if is_filled || is_awaited {
             self.wake.notify_one();
         }
-        add(counter, u64::try_from(rejected.len()).unwrap_or(u64::MAX));
-        rejected.len()
+        // Freed behind the lock, as they are here.
+        let rejected = rejected.iter().map(QueuedSpans::len).sum();
+        add(counter, u64::try_from(rejected).unwrap_or(u64::MAX));
+        rejected
     }
 
     /// Waits until a batch is due: it is full, its first span has waited for the delay, or a flush
@@ -135,7 +205,7 @@ impl SpanQueue {
     ///
     /// The queue is looked at once per delay, as long as there are spans: the producers need not
     /// wake the task then.
-    pub(crate) async fn next_batch(&self) -> Option<Vec<Span>> {
+    pub(crate) async fn next_batch(&self) -> Option<SpanBatch> {
         let mut due = Instant::now() + self.settings.delay;
         loop {
             match self.readiness(due) {
@@ -158,7 +228,7 @@ impl SpanQueue {
     fn readiness(&self, due: Instant) -> BatchReadiness {
         let mut state = self.state();
         let now = Instant::now();
-        if state.spans.is_empty() {
+        if state.spans == 0 {
             if state.is_closed {
                 return BatchReadiness::Finished;
             }
@@ -169,30 +239,29 @@ impl SpanQueue {
             return BatchReadiness::Idle;
         }
         let is_flushing = state.is_closed || *self.completed.borrow() < state.flush_until;
-        if is_flushing || state.spans.len() >= self.settings.max_batch_spans || due <= now {
+        if is_flushing || state.spans >= self.settings.max_batch_spans || due <= now {
             return BatchReadiness::Ready(self.take(&mut state));
         }
         BatchReadiness::WaitUntil(due)
     }
 
-    fn take(&self, state: &mut State) -> Vec<Span> {
-        let mut batch = Vec::with_capacity(state.spans.len().min(self.settings.max_batch_spans));
-        let mut batch_bytes = 0;
-        while batch.len() < self.settings.max_batch_spans {
-            // Looked at before it is taken: a span beyond the size limit waits for the next batch.
-            let Some((_, bytes)) = state.spans.front() else {
-                break;
-            };
+    fn take(&self, state: &mut State) -> SpanBatch {
+        let mut batch = SpanBatch::default();
+        while batch.spans < self.settings.max_batch_spans
+            && let Some(entry) = state.pop()
+        {
+            let bytes = BatchSettings::MAX_BATCH_BYTES.saturating_sub(batch.bytes);
+            let room = self.settings.max_batch_spans - batch.spans;
             // A single span is sent whatever its size, or it would block the queue for good.
-            if !batch.is_empty() && batch_bytes + bytes > BatchSettings::MAX_BATCH_BYTES {
+            let least = usize::from(batch.spans == 0);
+            let fitting = entry.fitting(bytes).min(room).max(least);
+            let (first, others) = entry.split(fitting);
+            batch.extend(first);
+            // The others wait for the next batch.
+            if let Some(others) = others {
+                state.put_back(others);
                 break;
             }
-            let Some((span, bytes)) = state.spans.pop_front() else {
-                break;
-            };
-            batch_bytes += bytes;
-            state.bytes = state.bytes.saturating_sub(bytes);
-            batch.push(span);
         }
         batch
     }
@@ -246,8 +315,8 @@ impl SpanQueue {
     /// must have ended.
     pub(crate) fn abandon(&self) {
         let mut state = self.state();
-        state.spans = VecDeque::new();
-        state.bytes = 0;
+        state.entries = VecDeque::new();
+        (state.spans, state.bytes) = (0, 0);
         let lost = state.admitted.saturating_sub(*self.completed.borrow());
         drop(state);
         add(&self.counters.shutdown, lost);

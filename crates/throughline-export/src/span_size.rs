@@ -1,20 +1,13 @@
 //! The memory that a span takes, precise enough for a limit. Its protobuf is smaller.
 
-use throughline_model::{KeyValue, Span, Status, Value};
+use throughline_model::{Event, KeyValue, Span, SpanGroup, Status, Value};
+
+/// Bytes that an attribute takes in a request beside its texts, at most.
+const ENCODED_ATTRIBUTE_BYTES: usize = 16;
 
 /// Returns the bytes of a span, without its resource and scope.
 pub(crate) fn bytes_of(span: &Span) -> usize {
     // Resource and scope are shared by many spans, so they do not count here.
-    let status = if let Status::Error(message) = &span.status {
-        message.len()
-    } else {
-        0
-    };
-    let events: usize = span
-        .events
-        .iter()
-        .map(|event| size_of_val(event) + event.name.len() + attribute_bytes(&event.attributes))
-        .sum();
     let links: usize = span
         .links
         .iter()
@@ -23,10 +16,47 @@ pub(crate) fn bytes_of(span: &Span) -> usize {
     size_of::<Span>()
         + span.name.len()
         + span.trace_state.len()
-        + status
+        + status_bytes(&span.status)
         + attribute_bytes(&span.attributes)
-        + events
+        + event_bytes(&span.events)
         + links
+}
+
+/// Returns the bytes of a group, each of whose spans counts with the protobuf of the common
+/// content: the memory is smaller.
+pub(crate) fn bytes_of_group(group: &SpanGroup) -> usize {
+    let common = group.common();
+    let attributes = common
+        .attributes
+        .iter()
+        .map(|pair| ENCODED_ATTRIBUTE_BYTES + pair.key.len() + heap_bytes(&pair.value));
+    let common_bytes = common.name.len()
+        + status_bytes(&common.status)
+        + event_bytes(&common.events)
+        + attributes.sum::<usize>();
+    let members = group.members().map(|(span, own)| {
+        let sender = span
+            .sender
+            .as_ref()
+            .map_or(0, |it| it.trace_state.as_str().len());
+        size_of_val(span) + span.trace_state.as_str().len() + sender + attribute_bytes(own)
+    });
+    members.sum::<usize>() + common_bytes * group.len()
+}
+
+fn status_bytes(status: &Status) -> usize {
+    if let Status::Error(message) = status {
+        message.len()
+    } else {
+        0
+    }
+}
+
+fn event_bytes(events: &[Event]) -> usize {
+    events
+        .iter()
+        .map(|event| size_of_val(event) + event.name.len() + attribute_bytes(&event.attributes))
+        .sum()
 }
 
 fn attribute_bytes(pairs: &[KeyValue]) -> usize {

@@ -257,8 +257,8 @@ fn drain(session: &mut KafkaSession<Process>) {
     while let Some(out) = session.poll_transmit() {
         std::hint::black_box(&out);
     }
-    while let Some(span) = session.poll_span() {
-        std::hint::black_box(&span);
+    while let Some(spans) = session.poll_spans() {
+        std::hint::black_box(&spans);
     }
     while let Some(event) = session.poll_event() {
         std::hint::black_box(&event);

@@ -10,7 +10,7 @@
 //!      +--> handle_bytes(side, now, bytes)    poll_transmit() -> (side, bytes)
 //!                          |                        ^
 //!                          v                        |
-//!                        KafkaSession, one per connection --> poll_span, poll_event, poll_timeout
+//!                        KafkaSession, one per connection --> poll_spans, poll_event, poll_timeout
 //!                          |
 //!                          v
 //!                        ClusterHandle: state that the connections of a process share

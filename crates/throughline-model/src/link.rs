@@ -32,10 +32,22 @@ impl Link {
             trace_id: sender.trace_id,
             span_id: sender.span_id,
             trace_state: sender.trace_state.as_str().to_owned(),
-            // The context arrived in a message, so its span is in another process.
-            flags: u32::from(sender.trace_flags()) | flag::HAS_IS_REMOTE | flag::IS_REMOTE,
-            attributes: vec![KeyValue::new(OPENTRACING_REF_TYPE, FOLLOWS_FROM)],
+            flags: Self::sender_flags(sender),
+            attributes: vec![Self::follows_from_attribute()],
         }
+    }
+
+    /// Returns [`Link::flags`] of a link to the sender of a message.
+    #[must_use]
+    pub fn sender_flags(sender: &SpanContext) -> u32 {
+        // The context arrived in a message, so its span is in another process.
+        u32::from(sender.trace_flags()) | flag::HAS_IS_REMOTE | flag::IS_REMOTE
+    }
+
+    /// Returns the attribute of a link that is marked `follows_from`.
+    #[must_use]
+    pub fn follows_from_attribute() -> KeyValue {
+        KeyValue::new(OPENTRACING_REF_TYPE, FOLLOWS_FROM)
     }
 
     /// Returns the attribute of this name.

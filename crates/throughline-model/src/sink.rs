@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::Span;
+use crate::{Span, SpanGroup};
 
 /// A receiver of finished spans: an exporter's queue, a store, a test's list.
 pub trait SpanSink: Send + Sync {
@@ -16,6 +16,12 @@ pub trait SpanSink: Send + Sync {
     /// A sink may hold a lock meanwhile: the iterator only hands out spans that exist already.
     fn try_send_all(&self, spans: &mut dyn Iterator<Item = Span>) -> usize {
         spans.filter_map(|span| self.try_send(span).err()).count()
+    }
+
+    /// Takes the spans of a group, as [`SpanSink::try_send_all`] does. Returns the number of
+    /// dropped ones.
+    fn try_send_group(&self, group: SpanGroup) -> usize {
+        self.try_send_all(&mut group.spans())
     }
 }
 

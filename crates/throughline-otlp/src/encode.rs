@@ -6,14 +6,56 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use throughline_model::{Event, KeyValue, Link, Span, Status, Value};
+use throughline_model::context::SpanContext;
+use throughline_model::{
+    Event, KeyValue, Link, Resource, Scope, Span, SpanGroup, SpanId, SpanKind, Status, TraceId,
+    Value,
+};
 
 use crate::json::{OtlpResourceSpansJson, kind_number};
 use crate::protobuf::MessageWriter;
 
+/// Spans to encode.
+#[derive(Debug, Clone, Copy)]
+pub enum SpanRef<'a> {
+    /// A single span.
+    Single(&'a Span),
+    /// Spans with common content.
+    Group(&'a SpanGroup),
+}
+
 /// The spans of one resource, grouped by scope.
-struct ResourceGroup<'a> {
-    scopes: Vec<Vec<&'a Span>>,
+struct ResourceGroup<T> {
+    scopes: Vec<Vec<T>>,
+}
+
+/// Resource and scope of spans.
+type SpanOrigin<'a> = (&'a Arc<Resource>, &'a Arc<Scope>);
+
+/// Typical length of an encoded span. An estimate: the encoding does not depend on it.
+const SPAN_BYTES: usize = 600;
+
+// === impl SpanRef ===
+
+impl<'a> SpanRef<'a> {
+    fn origin(self) -> SpanOrigin<'a> {
+        match self {
+            Self::Single(span) => (&span.resource, &span.scope),
+            Self::Group(group) => (&group.common().resource, &group.common().scope),
+        }
+    }
+}
+
+impl<'a> From<&'a Span> for SpanRef<'a> {
+    fn from(span: &'a Span) -> Self {
+        Self::Single(span)
+    }
+}
+
+impl<'a> From<&'a SpanGroup> for SpanRef<'a> {
+    fn from(group: &'a SpanGroup) -> Self {
+        Self::Group(group)
+    }
 }
 
 /// Encodes spans as an `ExportTraceServiceRequest` in protobuf.
@@ -21,10 +63,21 @@ struct ResourceGroup<'a> {
 /// Spans that share their resource (the same `Arc`) form one group; equal but distinct resources do
 /// not.
 #[must_use]
-pub fn encode_protobuf<'a>(spans: impl IntoIterator<Item = &'a Span>) -> Vec<u8> {
-    let mut request = MessageWriter::default();
-    for group in resource_groups(spans) {
-        request.message(1, |resource_spans| {
+pub fn encode_protobuf<'a, T: Into<SpanRef<'a>>>(spans: impl IntoIterator<Item = T>) -> Vec<u8> {
+    encode_protobuf_into(Vec::new(), spans)
+}
+
+/// Does the same in the memory of `buffer`, whose content is discarded.
+#[must_use]
+pub fn encode_protobuf_into<'a, T: Into<SpanRef<'a>>>(
+    buffer: Vec<u8>,
+    spans: impl IntoIterator<Item = T>,
+) -> Vec<u8> {
+    let mut request = MessageWriter::into_buffer(buffer);
+    let spans = spans.into_iter().map(Into::into);
+    for group in resource_groups(spans, SpanRef::origin) {
+        let expected_bytes = expected_bytes(group.scopes.iter().flatten());
+        request.message_of(1, expected_bytes, |resource_spans| {
             write_resource_spans(resource_spans, &group);
         });
     }
@@ -36,20 +89,24 @@ pub fn encode_protobuf<'a>(spans: impl IntoIterator<Item = &'a Span>) -> Vec<u8>
 pub fn spans_to_json<'a>(
     spans: impl IntoIterator<Item = &'a Span>,
 ) -> Vec<OtlpResourceSpansJson<'a>> {
-    resource_groups(spans)
+    resource_groups(spans, |span| (&span.resource, &span.scope))
         .into_iter()
         .filter_map(|group| OtlpResourceSpansJson::of(&group.scopes))
         .collect()
 }
 
-fn resource_groups<'a>(spans: impl IntoIterator<Item = &'a Span>) -> Vec<ResourceGroup<'a>> {
-    let mut groups: Vec<ResourceGroup<'a>> = Vec::new();
+fn resource_groups<'a, T: Copy>(
+    spans: impl IntoIterator<Item = T>,
+    origin: impl Fn(T) -> SpanOrigin<'a>,
+) -> Vec<ResourceGroup<T>> {
+    let mut groups: Vec<ResourceGroup<T>> = Vec::new();
     // By address: comparing the attributes of every resource would cost more than a repeated group.
     let mut group_indices = HashMap::new();
     let mut scope_indices = HashMap::new();
     let mut previous = None;
     for span in spans {
-        let addresses = (Arc::as_ptr(&span.resource), Arc::as_ptr(&span.scope));
+        let (resource, scope) = origin(span);
+        let addresses = (Arc::as_ptr(resource), Arc::as_ptr(scope));
         // Neighbours mostly have the same resource and scope: a comparison in place of two hashes.
         let (index, scope_index) = match previous {
             Some((known, indices)) if known == addresses => indices,
@@ -78,51 +135,93 @@ fn resource_groups<'a>(spans: impl IntoIterator<Item = &'a Span>) -> Vec<Resourc
     groups
 }
 
-fn write_resource_spans(resource_spans: &mut MessageWriter, group: &ResourceGroup<'_>) {
+fn expected_bytes<'a>(spans: impl IntoIterator<Item = &'a SpanRef<'a>>) -> usize {
+    let counts = spans.into_iter().map(|spans| match spans {
+        SpanRef::Single(_) => 1,
+        SpanRef::Group(group) => group.len(),
+    });
+    SPAN_BYTES.saturating_mul(counts.sum())
+}
+
+fn write_resource_spans(resource_spans: &mut MessageWriter, group: &ResourceGroup<SpanRef<'_>>) {
     // The resource is the same in all spans of the group.
-    let first = group.scopes.iter().flatten().next();
-    if let Some(span) = first {
-        resource_spans.message(1, |resource| {
-            write_attributes(resource, 1, &span.resource.attributes);
+    let resource = group.scopes.iter().flatten().next();
+    let resource = resource.map(|spans| spans.origin().0);
+    if let Some(resource) = resource {
+        resource_spans.message(1, |message| {
+            write_attributes(message, 1, &resource.attributes);
         });
     }
     for spans in &group.scopes {
         // All spans of a group have the scope of the first.
-        resource_spans.message(2, |scope_spans| write_scope(scope_spans, spans));
+        resource_spans.message_of(2, expected_bytes(spans), |scope_spans| {
+            write_scope(scope_spans, spans);
+        });
     }
-    if let Some(span) = first {
-        resource_spans.some_bytes(3, span.resource.schema_url.as_bytes());
+    if let Some(resource) = resource {
+        resource_spans.some_bytes(3, resource.schema_url.as_bytes());
     }
 }
 
-fn write_scope(scope_spans: &mut MessageWriter, spans: &[&Span]) {
-    if let Some(span) = spans.first() {
-        scope_spans.message(1, |scope| {
-            scope.some_bytes(1, span.scope.name.as_bytes());
-            scope.some_bytes(2, span.scope.version.as_bytes());
-            write_attributes(scope, 3, &span.scope.attributes);
+fn write_scope(scope_spans: &mut MessageWriter, spans: &[SpanRef<'_>]) {
+    let scope = spans.first().map(|spans| spans.origin().1);
+    if let Some(scope) = scope {
+        scope_spans.message(1, |message| {
+            message.some_bytes(1, scope.name.as_bytes());
+            message.some_bytes(2, scope.version.as_bytes());
+            write_attributes(message, 3, &scope.attributes);
         });
     }
-    for span in spans {
-        scope_spans.message(2, |message| write_span(message, span));
+    for spans in spans {
+        match spans {
+            SpanRef::Single(span) => {
+                scope_spans.message_of(2, SPAN_BYTES, |message| write_span(message, span));
+            }
+            SpanRef::Group(group) => write_group(scope_spans, group),
+        }
     }
-    if let Some(span) = spans.first() {
-        scope_spans.some_bytes(3, span.scope.schema_url.as_bytes());
+    if let Some(scope) = scope {
+        scope_spans.some_bytes(3, scope.schema_url.as_bytes());
+    }
+}
+
+/// Writes the spans of a group: the fields that they have in common are encoded once.
+fn write_group(scope_spans: &mut MessageWriter, group: &SpanGroup) {
+    let common = group.common();
+    let mut head = MessageWriter::default();
+    let (mut events, mut status) = (MessageWriter::default(), MessageWriter::default());
+    write_head(
+        &mut head,
+        &common.name,
+        common.kind,
+        (common.start, common.end),
+    );
+    write_attributes(&mut head, 9, &common.attributes);
+    for event in &common.events {
+        events.message(11, |message| write_event(message, event));
+    }
+    write_status(&mut status, &common.status, "");
+    for (span, own) in group.members() {
+        scope_spans.message_of(2, SPAN_BYTES, |message| {
+            let ids = (span.trace_id, span.span_id, span.parent_span_id);
+            write_ids(message, ids, span.trace_state.as_str());
+            message.fields(head.as_bytes());
+            write_attributes(message, 9, own);
+            message.fields(events.as_bytes());
+            if let Some(sender) = &span.sender {
+                message.message(13, |message| write_sender(message, sender));
+            }
+            message.fields(status.as_bytes());
+            message.some_fixed_32(16, span.flags);
+        });
     }
 }
 
 fn write_span(message: &mut MessageWriter, span: &Span) {
-    message.bytes(1, &span.trace_id.to_bytes());
-    message.bytes(2, &span.span_id.to_bytes());
-    message.some_bytes(3, span.trace_state.as_bytes());
     // Fields in the order of their numbers, as prost writes them.
-    if let Some(parent) = span.parent_span_id {
-        message.bytes(4, &parent.to_bytes());
-    }
-    message.some_bytes(5, span.name.as_bytes());
-    message.some_varint(6, kind_number(span.kind));
-    message.some_fixed_64(7, span.start);
-    message.some_fixed_64(8, span.end);
+    let ids = (span.trace_id, span.span_id, span.parent_span_id);
+    write_ids(message, ids, &span.trace_state);
+    write_head(message, &span.name, span.kind, (span.start, span.end));
     write_attributes(message, 9, &span.attributes);
     message.some_varint(10, span.dropped.attributes);
     for event in &span.events {
@@ -133,9 +232,34 @@ fn write_span(message: &mut MessageWriter, span: &Span) {
         message.message(13, |message| write_link(message, link));
     }
     message.some_varint(14, span.dropped.links);
-    let (code, description) = match &span.status {
-        Status::Unset => (0, &*span.status_message),
-        Status::Ok => (1, &*span.status_message),
+    write_status(message, &span.status, &span.status_message);
+    message.some_fixed_32(16, span.flags);
+}
+
+fn write_ids(
+    message: &mut MessageWriter,
+    (trace_id, span_id, parent): (TraceId, SpanId, Option<SpanId>),
+    trace_state: &str,
+) {
+    message.bytes(1, &trace_id.to_bytes());
+    message.bytes(2, &span_id.to_bytes());
+    message.some_bytes(3, trace_state.as_bytes());
+    if let Some(parent) = parent {
+        message.bytes(4, &parent.to_bytes());
+    }
+}
+
+fn write_head(message: &mut MessageWriter, name: &str, kind: SpanKind, (start, end): (u64, u64)) {
+    message.some_bytes(5, name.as_bytes());
+    message.some_varint(6, kind_number(kind));
+    message.some_fixed_64(7, start);
+    message.some_fixed_64(8, end);
+}
+
+fn write_status(message: &mut MessageWriter, status: &Status, other_message: &str) {
+    let (code, description) = match status {
+        Status::Unset => (0, other_message),
+        Status::Ok => (1, other_message),
         Status::Error(description) => (2, description.as_str()),
     };
     // Status code 0, unset, is the default: proto3 leaves the message out.
@@ -145,7 +269,6 @@ fn write_span(message: &mut MessageWriter, span: &Span) {
             status.some_varint(3, code);
         });
     }
-    message.some_fixed_32(16, span.flags);
 }
 
 fn write_event(message: &mut MessageWriter, event: &Event) {
@@ -160,6 +283,15 @@ fn write_link(message: &mut MessageWriter, link: &Link) {
     message.some_bytes(3, link.trace_state.as_bytes());
     write_attributes(message, 4, &link.attributes);
     message.some_fixed_32(6, link.flags);
+}
+
+/// Writes [`Link::follows_from`], without making it.
+fn write_sender(message: &mut MessageWriter, sender: &SpanContext) {
+    message.bytes(1, &sender.trace_id.to_bytes());
+    message.bytes(2, &sender.span_id.to_bytes());
+    message.some_bytes(3, sender.trace_state.as_str().as_bytes());
+    write_attributes(message, 4, &[Link::follows_from_attribute()]);
+    message.some_fixed_32(6, Link::sender_flags(sender));
 }
 
 fn write_attributes(message: &mut MessageWriter, field: u32, pairs: &[KeyValue]) {

@@ -23,7 +23,7 @@ mod request;
 pub mod response;
 
 pub use decode::{DecodedSpans, RejectedSpans, RejectionReason};
-pub use encode::{encode_protobuf, spans_to_json};
+pub use encode::{SpanRef, encode_protobuf, encode_protobuf_into, spans_to_json};
 pub use error::Error;
 pub use json::{OtlpResourceSpansJson, read_json};
 pub use repair::{RepairCounts, RepairKind};

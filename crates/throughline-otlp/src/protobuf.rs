@@ -9,9 +9,6 @@ const FIXED_64: u32 = 1;
 const LENGTH_DELIMITED: u32 = 2;
 const FIXED_32: u32 = 5;
 
-/// The longest varint: a number of 64 bits in groups of seven.
-const MAX_VARINT_BYTES: usize = 10;
-
 /// A writer of one message.
 #[derive(Debug, Default)]
 pub(crate) struct MessageWriter {
@@ -21,8 +18,18 @@ pub(crate) struct MessageWriter {
 // === impl MessageWriter ===
 
 impl MessageWriter {
+    /// Returns a writer into a buffer, whose content it discards and whose memory it uses.
+    pub(crate) fn into_buffer(mut buffer: Vec<u8>) -> Self {
+        buffer.clear();
+        Self { bytes: buffer }
+    }
+
     pub(crate) fn into_bytes(self) -> Vec<u8> {
         self.bytes
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.bytes
     }
 
     // --- fields that are always written, because they belong to a oneof ---
@@ -46,23 +53,51 @@ impl MessageWriter {
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// Writes a nested message.
+    /// Writes a nested message, which is expected to be short.
     pub(crate) fn message(&mut self, field: u32, write: impl FnOnce(&mut Self)) {
+        self.message_of(field, 0, write);
+    }
+
+    /// Writes a nested message of about `expected_bytes`.
+    ///
+    /// The length precedes the content and is known after it: room is reserved for a length like
+    /// the expected one, and the content is only moved if that takes another number of bytes.
+    pub(crate) fn message_of(
+        &mut self,
+        field: u32,
+        expected_bytes: usize,
+        write: impl FnOnce(&mut Self),
+    ) {
         self.tag(field, LENGTH_DELIMITED);
-        // The length precedes the content and is known after it: one byte is reserved for it, and
-        // only messages of 128 bytes and more are moved.
         let start = self.bytes.len();
-        self.bytes.push(0);
+        let reserved = varint_bytes(expected_bytes);
+        self.bytes.resize(start + reserved, 0);
         write(self);
-        let length = self.bytes.len().saturating_sub(start + 1);
-        match (u8::try_from(length), self.bytes.get_mut(start)) {
-            (Ok(short @ ..0x80), Some(reserved)) => *reserved = short,
-            _ => {
-                let mut prefix = Vec::with_capacity(MAX_VARINT_BYTES);
-                put_varint(&mut prefix, u64::try_from(length).unwrap_or(u64::MAX));
-                self.bytes.splice(start..=start, prefix);
-            }
+        let end = self.bytes.len();
+        let length = end.saturating_sub(start + reserved);
+        let needed = varint_bytes(length);
+        if needed > reserved {
+            self.bytes.resize(end + needed - reserved, 0);
         }
+        if needed != reserved {
+            self.bytes
+                .copy_within(start + reserved..end, start + needed);
+            self.bytes.truncate(start + needed + length);
+        }
+        let mut rest = u64::try_from(length).unwrap_or(u64::MAX);
+        for byte in self.bytes.iter_mut().skip(start).take(needed) {
+            *byte = rest.to_le_bytes()[0] | 0x80;
+            rest >>= 7;
+        }
+        // The last byte of a varint has no high bit.
+        if let Some(last) = self.bytes.get_mut(start + needed - 1) {
+            *last &= 0x7f;
+        }
+    }
+
+    /// Writes fields that are encoded already.
+    pub(crate) fn fields(&mut self, encoded: &[u8]) {
+        self.bytes.extend_from_slice(encoded);
     }
 
     // --- fields that are left out when they are zero or empty ---
@@ -107,15 +142,30 @@ pub(crate) fn put_varint(bytes: &mut Vec<u8>, mut number: u64) {
     bytes.push(number.to_le_bytes()[0]);
 }
 
+/// Returns the number of bytes of a varint.
+const fn varint_bytes(mut number: usize) -> usize {
+    let mut bytes = 1;
+    while number >= 0x80 {
+        number >>= 7;
+        bytes += 1;
+    }
+    bytes
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn message_lengths_of_every_varint_size_are_written() {
-        for length in [0, 1, 0x7f, 0x80, 0x3fff, 0x4000, 0x1f_ffff, 0x20_0000] {
+        let lengths = [0, 1, 0x7f, 0x80, 0x3fff, 0x4000, 0x1f_ffff, 0x20_0000];
+        let expected = lengths.into_iter().flat_map(|length| {
+            let others = [0, 1, length, length / 2, length * 200];
+            others.map(|expected| (length, expected))
+        });
+        for (length, expected) in expected {
             let mut writer = MessageWriter::default();
-            writer.message(1, |inner| {
+            writer.message_of(1, expected, |inner| {
                 inner.message(2, |innermost| {
                     innermost.bytes.resize(innermost.bytes.len() + length, 7);
                 });
@@ -127,7 +177,7 @@ mod tests {
             let mut wanted = vec![1 << 3 | 2];
             prost::encoding::encode_varint(inner.len().try_into().unwrap(), &mut wanted);
             wanted.extend(inner);
-            assert!(bytes == wanted, "{length}");
+            assert!(bytes == wanted, "{length}, expected {expected}");
         }
     }
 }

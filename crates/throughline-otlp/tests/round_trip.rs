@@ -14,11 +14,14 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use prost::Message as _;
+use throughline_model::context::{Sampling, SpanContext, TraceState};
 use throughline_model::{
-    DroppedCounts, Event, KeyValue, Link, Resource, Scope, Span, SpanId, SpanKind, Status, TraceId,
-    Value,
+    CommonContent, DroppedCounts, Event, GroupedSpan, KeyValue, Link, Resource, Scope, Span,
+    SpanGroup, SpanId, SpanKind, Status, TraceId, Value,
 };
-use throughline_otlp::{decode_json, decode_protobuf, encode_protobuf, spans_to_json};
+use throughline_otlp::{
+    SpanRef, decode_json, decode_protobuf, encode_protobuf, encode_protobuf_into, spans_to_json,
+};
 
 fn values() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
@@ -104,7 +107,7 @@ fn links() -> impl Strategy<Value = Link> {
 
 prop_compose! {
     fn spans()(
-        ids in (trace_ids(), span_ids(), proptest::option::of(span_ids())),
+        ids in ids(),
         (flags, start, end) in any::<(u32, u64, u64)>(),
         dropped in any::<(u32, u32, u32)>(),
         (name, trace_state, message) in any::<(String, String, String)>(),
@@ -155,6 +158,42 @@ prop_compose! {
     }
 }
 
+prop_compose! {
+    /// A group of spans that differ as those of one batch of messages do.
+    fn groups()(
+        first in spans(),
+        members in vec((ids(), any::<u32>(), sampled_sender(), attributes()), 0..5),
+        resource in attributes(),
+    ) -> SpanGroup {
+        let Span { name, kind, start, end, attributes, events, status, scope, .. } = first;
+        let resource = Arc::new(Resource { attributes: resource, ..Resource::default() });
+        let common = CommonContent {
+            name, kind, start, end, attributes, events, status, resource, scope,
+        };
+        let mut group = SpanGroup::new(Arc::new(common));
+        for ((trace_id, span_id, parent_span_id), flags, sender, own) in members {
+            let span = GroupedSpan {
+                parent_span_id,
+                sender,
+                trace_state: TraceState::parse("vendor=1").unwrap(),
+                ..GroupedSpan::root(trace_id, span_id, flags)
+            };
+            group.push(span, |to| to.extend(own));
+        }
+        group
+    }
+}
+
+fn ids() -> impl Strategy<Value = (TraceId, SpanId, Option<SpanId>)> {
+    (trace_ids(), span_ids(), proptest::option::of(span_ids()))
+}
+
+fn sampled_sender() -> impl Strategy<Value = Option<SpanContext>> {
+    let sender = (trace_ids(), span_ids())
+        .prop_map(|(trace_id, span_id)| SpanContext::new(trace_id, span_id, Sampling::Sample));
+    proptest::option::of(sender)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
@@ -173,6 +212,16 @@ proptest! {
         let bytes = encode_protobuf(&exports.concat());
         let request = ExportTraceServiceRequest::decode(bytes.as_slice()).unwrap();
         prop_assert_eq!(request.encode_to_vec(), bytes);
+    }
+
+    /// A group is encoded to the same bytes as its spans, written out in full.
+    #[test]
+    fn group_equals_its_spans(group in groups(), others in vec(spans(), 0..2)) {
+        let spans: Vec<Span> = group.spans().chain(others.iter().cloned()).collect();
+        let mixed = [SpanRef::from(&group)].into_iter().filter(|_| !group.is_empty());
+        let mixed = mixed.chain(others.iter().map(SpanRef::from));
+        let reused = encode_protobuf_into(vec![7; 100], mixed);
+        prop_assert_eq!(reused, encode_protobuf(&spans));
     }
 
     #[test]

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use throughline_model::{
-    DroppedCounts, KeyValue, Resource, Scope, SinkFull, SpanId, SpanKind, Status, TraceId,
+    CommonContent, DroppedCounts, GroupedSpan, KeyValue, Resource, Scope, SinkFull, SpanId,
+    SpanKind, Status, TraceId,
 };
+use throughline_otlp::SpanRef;
 
 use super::*;
 
@@ -57,16 +59,16 @@ fn queue_of(spans: usize) -> SpanQueue {
 #[tokio::test(start_paused = true)]
 async fn first_span_waits_no_longer_than_the_delay() {
     let begin = Instant::now();
-    assert_eq!(queue_of(3).next_batch().await.unwrap().len(), 3);
+    assert_eq!(queue_of(3).next_batch().await.unwrap().spans, 3);
     assert_eq!(begin.elapsed(), LIMITS.delay);
 }
 
 #[tokio::test(start_paused = true)]
 async fn full_batch_is_due_at_once_and_the_rest_waits() {
     let (queue, begin) = (queue_of(5), Instant::now());
-    assert_eq!(queue.next_batch().await.unwrap().len(), 4);
+    assert_eq!(queue.next_batch().await.unwrap().spans, 4);
     assert_eq!(begin.elapsed(), Duration::ZERO);
-    assert_eq!(queue.next_batch().await.unwrap().len(), 1);
+    assert_eq!(queue.next_batch().await.unwrap().spans, 1);
     assert_eq!(begin.elapsed(), LIMITS.delay);
 }
 
@@ -79,7 +81,7 @@ async fn filling_span_ends_the_wait() {
     });
     tokio::time::advance(Duration::from_secs(1)).await;
     queue.push(span("a")).unwrap();
-    assert_eq!(taken.await.unwrap().unwrap().len(), 4);
+    assert_eq!(taken.await.unwrap().unwrap().spans, 4);
     assert_eq!(begin.elapsed(), Duration::from_secs(1));
 }
 
@@ -90,7 +92,7 @@ async fn flush_ends_the_wait_and_returns_when_all_spans_are_complete() {
         let queue = Arc::clone(&queue);
         async move { queue.flushed().await }
     });
-    assert_eq!(queue.next_batch().await.unwrap().len(), 1);
+    assert_eq!(queue.next_batch().await.unwrap().spans, 1);
     assert_eq!(begin.elapsed(), Duration::ZERO);
     tokio::task::yield_now().await;
     assert!(!flushed.is_finished());
@@ -98,7 +100,7 @@ async fn flush_ends_the_wait_and_returns_when_all_spans_are_complete() {
     flushed.await.unwrap();
     // Spans queued after the flush wait for the delay again.
     queue.push(span("a")).unwrap();
-    assert_eq!(queue.next_batch().await.unwrap().len(), 1);
+    assert_eq!(queue.next_batch().await.unwrap().spans, 1);
     assert_eq!(begin.elapsed(), LIMITS.delay);
 }
 
@@ -148,9 +150,9 @@ async fn batch_is_bounded_by_bytes_and_holds_at_least_one_span() {
     for size in [5 << 20, 1 << 20, 1 << 20, 2 << 20] {
         queue.push(span(&"x".repeat(size))).unwrap();
     }
-    assert_eq!(queue.next_batch().await.unwrap().len(), 1);
-    assert_eq!(queue.next_batch().await.unwrap().len(), 2);
-    assert_eq!(queue.next_batch().await.unwrap().len(), 1);
+    assert_eq!(queue.next_batch().await.unwrap().spans, 1);
+    assert_eq!(queue.next_batch().await.unwrap().spans, 2);
+    assert_eq!(queue.next_batch().await.unwrap().spans, 1);
     assert_eq!(queue.counts().queued_bytes, 0);
 }
 
@@ -159,9 +161,99 @@ async fn closed_queue_rejects_spans_and_drains() {
     let queue = queue_of(2);
     queue.close();
     assert_eq!(queue.push(span("a")), Err(SinkFull));
-    assert_eq!(queue.next_batch().await.unwrap().len(), 2);
-    assert_eq!(queue.next_batch().await, None);
+    assert_eq!(queue.next_batch().await.unwrap().spans, 2);
+    assert!(queue.next_batch().await.is_none());
     assert_eq!(queue.counts().dropped.shutdown, 1);
+}
+
+fn group_of(spans: usize) -> SpanGroup {
+    let Span {
+        name,
+        kind,
+        attributes,
+        resource,
+        scope,
+        ..
+    } = span("a");
+    let common = CommonContent {
+        name,
+        kind,
+        start: 1,
+        end: 2,
+        attributes,
+        events: Vec::new(),
+        status: Status::Unset,
+        resource,
+        scope,
+    };
+    let mut group = SpanGroup::new(Arc::new(common));
+    for id in 1..=u64::try_from(spans).unwrap() {
+        let trace_id = TraceId::from_bytes([1; 16]).unwrap();
+        let span_id = SpanId::from_bytes(id.to_be_bytes()).unwrap();
+        group.push(GroupedSpan::root(trace_id, span_id, 1), |_| {});
+    }
+    group
+}
+
+/// Returns the ids of the spans of a batch.
+fn ids(batch: &SpanBatch) -> Vec<u64> {
+    let id = |id: SpanId| u64::from_be_bytes(id.to_bytes());
+    let entries = batch.entries.iter();
+    let ids = entries.flat_map(|entry| match entry.as_span_ref() {
+        SpanRef::Single(span) => vec![id(span.span_id)],
+        SpanRef::Group(group) => group.members().map(|(span, _)| id(span.span_id)).collect(),
+    });
+    ids.collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn group_is_split_between_batches() {
+    let queue = queue_of(1);
+    assert_eq!(queue.push_group(group_of(0)), 0);
+    assert_eq!(queue.push_group(group_of(8)), 0);
+    // The single span of the queue has id 0x0202...
+    let mut batches = Vec::new();
+    for _ in 0..3 {
+        let batch = queue.next_batch().await.unwrap();
+        queue.complete(batch.spans.try_into().unwrap());
+        batches.push(ids(&batch));
+    }
+    assert_eq!(batches[0][1..], [1, 2, 3]);
+    assert_eq!(batches[1..], [vec![4, 5, 6, 7], vec![8]]);
+    let counts = queue.counts();
+    assert_eq!((counts.queued, counts.queued_bytes), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn group_is_cut_to_the_room_of_the_queue() {
+    let queue = queue_of(7);
+    assert_eq!(queue.push_group(group_of(5)), 2);
+    assert_eq!(queue.push_group(group_of(5)), 5);
+    let counts = queue.counts();
+    assert_eq!((counts.queued, counts.dropped.queue_full), (10, 7));
+    queue.close();
+    assert_eq!(queue.push_group(group_of(3)), 3);
+    assert_eq!(queue.counts().dropped.shutdown, 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn spans_of_a_group_count_with_their_common_content() {
+    let mut group = group_of(4);
+    let common = CommonContent {
+        name: "x".repeat(1 << 20),
+        ..group.common().as_ref().clone()
+    };
+    let mut large = SpanGroup::new(Arc::new(common));
+    for (span, _) in group.split_off(0).members() {
+        large.push(span.clone(), |_| {});
+    }
+    let queue = SpanQueue::new(BatchSettings {
+        max_queue_bytes: 100 << 20,
+        ..LIMITS
+    });
+    assert_eq!(queue.push_group(large), 0);
+    assert_eq!(queue.next_batch().await.unwrap().spans, 2);
+    assert_eq!(queue.next_batch().await.unwrap().spans, 2);
 }
 
 #[test]

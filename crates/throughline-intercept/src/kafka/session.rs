@@ -25,7 +25,7 @@ mod version;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use throughline_model::Span;
+use throughline_model::{Span, SpanGroup};
 
 use self::connection::Connection;
 use self::panic_guard::{guard, guard_event};
@@ -36,7 +36,7 @@ use crate::{Side, Timestamp};
 /// they are to be forwarded, and records spans of what the client does.
 ///
 /// Input goes through `handle_*`. After each call drain [`KafkaSession::poll_transmit`],
-/// [`KafkaSession::poll_span`] and [`KafkaSession::poll_event`] until they return [`None`], and
+/// [`KafkaSession::poll_spans`] and [`KafkaSession::poll_event`] until they return [`None`], and
 /// call [`KafkaSession::handle_timeout`] at the time of [`KafkaSession::poll_timeout`]. Time never
 /// steps back.
 ///
@@ -114,7 +114,13 @@ impl<C: ClusterHandle> KafkaSession<C> {
         self.connection.context.out.poll_transmit()
     }
 
-    /// Returns a finished span.
+    /// Returns finished spans that have most of their content in common. A driver polls either
+    /// these or [`Self::poll_span`].
+    pub fn poll_spans(&mut self) -> Option<SpanGroup> {
+        self.connection.context.out.poll_spans()
+    }
+
+    /// Returns a finished span, written out in full.
     pub fn poll_span(&mut self) -> Option<Span> {
         self.connection.context.out.poll_span()
     }

@@ -220,12 +220,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ConnectionDriver<S> {
     }
 
     fn send_spans(&mut self) {
-        let session = &mut self.session;
-        let mut made = 0;
-        let spans = std::iter::from_fn(|| session.poll_span());
-        // The sink never blocks: the data path does not wait for tracing.
-        let dropped = self.sink.try_send_all(&mut spans.inspect(|_| made += 1));
-        if made > 0 {
+        while let Some(spans) = self.session.poll_spans() {
+            let made = u64::try_from(spans.len()).unwrap_or(u64::MAX);
+            // The sink never blocks: the data path does not wait for tracing.
+            let dropped = self.sink.try_send_group(spans);
             self.reporter.spans_made(made, dropped);
         }
     }

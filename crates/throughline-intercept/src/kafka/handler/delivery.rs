@@ -9,7 +9,6 @@ use throughline_kafka::batch::{
     Record, RecordBatch, RecordBatches, RecordSetEntry, TruncatedBatch,
 };
 use throughline_kafka::types::{Offset, TimestampMs};
-use throughline_model::Link;
 use throughline_model::context::SpanContext;
 
 use super::context::HandlerContext;
@@ -18,7 +17,9 @@ use super::decision::decide_delivery;
 use super::message::ApiFrame;
 use super::record_context::{self, ExtractedContext};
 use super::selection::{DeliveryCount, RecordSelection, last_offset, offset_count};
-use super::span::{PartitionAttributes, RecordAttributes, RecordOperation, RecordSpan};
+use super::span::{
+    BatchAttributes, PartitionAttributes, RecordAttributes, RecordOperation, RecordSpans,
+};
 use crate::Timestamp;
 use crate::kafka::cluster::{BatchReader, ClusterHandle, DeliveryOwner, PendingDelivery};
 use crate::kafka::{DeliveryMode, SessionEvent, SkipReason, SpanRelation};
@@ -45,6 +46,8 @@ pub(super) struct PartitionDelivery {
     /// Records before this offset were delivered on this connection before.
     redelivered_before: Offset,
     reporter: Option<DeliveryReporter>,
+    /// Spans of records that were read, and the size of their batches.
+    spans: Option<(i32, RecordSpans)>,
     deliveries: Vec<PendingDelivery>,
     delivered: DeliveredRecords,
 }
@@ -88,6 +91,9 @@ struct DecidedRecord<'a> {
 /// Number of records for which shared state is consulted once.
 const DELIVERY_CHUNK: usize = 256;
 
+/// Maximum number of spans of several batches that are kept together.
+const SMALL_GROUP: usize = 64;
+
 // === impl DeliveryTimes ===
 
 impl DeliveryTimes {
@@ -129,6 +135,7 @@ impl PartitionDelivery {
             redelivered_before: Offset(i64::MIN),
             skipped_ahead: 0,
             reporter,
+            spans: None,
             deliveries: Vec::new(),
             delivered: DeliveredRecords::default(),
         }
@@ -200,7 +207,8 @@ impl PartitionDelivery {
                 return context.skip_records(error.into(), unread);
             }
         };
-        let mut decided = Vec::new();
+        let expected = usize::try_from(unread).unwrap_or(DELIVERY_CHUNK);
+        let mut decided = Vec::with_capacity(expected.min(DELIVERY_CHUNK));
         for (read, record) in (0..).zip(records) {
             // Lengths are relative to each other: behind a malformed record nothing can be read.
             let Ok(record) = record else {
@@ -274,15 +282,48 @@ impl PartitionDelivery {
                 }
             });
         }
-        for record in decided.drain(..) {
-            self.emit_span(context, batch.record_count(), record);
+        if decided.is_empty() {
+            return;
         }
+        let mut spans = self.spans_of(context, batch.record_count(), decided.len());
+        self.deliveries.reserve(decided.len());
+        for record in decided.drain(..) {
+            self.push_span(context, &mut spans, record);
+        }
+        self.spans = Some((batch.record_count(), spans));
     }
 
-    fn emit_span<C: ClusterHandle>(
+    /// Returns the spans that `expected` ones of a batch of this size are added to.
+    fn spans_of<C: ClusterHandle>(
         &mut self,
         context: &mut HandlerContext<C>,
         batch_size: i32,
+        expected: usize,
+    ) -> RecordSpans {
+        match self.spans.take() {
+            // Batches of one size share all that their spans name. Those of large batches are many
+            // enough: adding to them would move them in memory.
+            Some((size, spans)) if size == batch_size && spans.len() + expected <= SMALL_GROUP => {
+                spans
+            }
+            others => {
+                push_spans(context, others);
+                let batch = BatchAttributes {
+                    start: self.times.first_byte,
+                    end: self.times.last_byte,
+                    batch_size: Some(batch_size),
+                    ..BatchAttributes::default()
+                };
+                let (settings, client) = (&context.settings, &context.client);
+                RecordSpans::new(&self.partition, &batch, settings, client, expected)
+            }
+        }
+    }
+
+    fn push_span<C: ClusterHandle>(
+        &mut self,
+        context: &HandlerContext<C>,
+        spans: &mut RecordSpans,
         record: DecidedRecord<'_>,
     ) {
         let (offset, now) = (record.offset, self.times.last_byte);
@@ -297,7 +338,6 @@ impl PartitionDelivery {
             offset: Some(offset),
             key: key.and_then(|key| str::from_utf8(key).ok()),
             tombstone: record.is_tombstone,
-            batch_size: Some(batch_size),
             evidence: record.sender.as_ref().map(|_| ParentEvidence::HEADER),
             queue_time: record.queue_time,
             queue_time_sent: record.sent_at.map(|at| seconds(now.saturating_sub(at))),
@@ -325,16 +365,7 @@ impl PartitionDelivery {
         } else if self.patch && record.sender.is_some() {
             self.links_only = self.links_only.saturating_add(1);
         }
-        let span = RecordSpan {
-            identity,
-            start: self.times.first_byte,
-            end: now,
-            partition: &self.partition,
-            record: attributes,
-            links: record.sender.iter().map(Link::follows_from).collect(),
-        };
-        let span = span.build(&context.settings, &context.client);
-        context.out.push_span(span);
+        spans.push(identity, &attributes, record.sender);
     }
 
     fn flush_reporter(&mut self, cluster: &impl ClusterHandle) {
@@ -345,9 +376,10 @@ impl PartitionDelivery {
 
     /// Ends the delivery: its records wait for their commit.
     pub(super) fn finish<C: ClusterHandle>(
-        self,
+        mut self,
         context: &mut HandlerContext<C>,
     ) -> DeliveredRecords {
+        push_spans(context, self.spans.take());
         if self.links_only > 0 {
             context.out.skip(SkipReason::LinksOnly, self.links_only);
         }
@@ -367,6 +399,12 @@ impl PartitionDelivery {
             context.report(SessionEvent::Unsettled { records });
         }
         self.delivered
+    }
+}
+
+fn push_spans<C>(context: &mut HandlerContext<C>, spans: Option<(i32, RecordSpans)>) {
+    if let Some((_, spans)) = spans {
+        context.out.push_spans(spans.into_group());
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use throughline_model::Span;
+use throughline_model::{Span, SpanGroup};
 
 use crate::Side;
 use crate::kafka::{SessionEvent, SkipReason};
@@ -12,6 +12,8 @@ use crate::kafka::{SessionEvent, SkipReason};
 #[derive(Debug, Default)]
 pub(in crate::kafka) struct Outbox {
     transmits: VecDeque<(Side, Bytes)>,
+    groups: VecDeque<SpanGroup>,
+    /// Spans of the group that is polled one by one.
     spans: VecDeque<Span>,
     events: VecDeque<SessionEvent>,
 }
@@ -32,8 +34,10 @@ impl Outbox {
         self.transmits.len()
     }
 
-    pub(in crate::kafka) fn push_span(&mut self, span: Span) {
-        self.spans.push_back(span);
+    pub(in crate::kafka) fn push_spans(&mut self, spans: SpanGroup) {
+        if !spans.is_empty() {
+            self.groups.push_back(spans);
+        }
     }
 
     pub(in crate::kafka) fn push_event(&mut self, event: SessionEvent) {
@@ -56,7 +60,16 @@ impl Outbox {
         self.transmits.pop_front()
     }
 
+    pub(in crate::kafka) fn poll_spans(&mut self) -> Option<SpanGroup> {
+        self.groups.pop_front()
+    }
+
     pub(in crate::kafka) fn poll_span(&mut self) -> Option<Span> {
+        if self.spans.is_empty()
+            && let Some(group) = self.groups.pop_front()
+        {
+            self.spans.extend(group.spans());
+        }
         self.spans.pop_front()
     }
 

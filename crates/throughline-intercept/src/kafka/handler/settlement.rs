@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use super::context::HandlerContext;
 use super::correlation::SettledQueues;
-use super::span::{PartitionAttributes, RecordAttributes, RecordOperation, RecordSpan};
+use super::span::{
+    BatchAttributes, PartitionAttributes, RecordAttributes, RecordOperation, RecordSpans,
+};
 use crate::Timestamp;
 use crate::kafka::cluster::{ClientPartition, ClusterHandle, PendingDelivery, SettledOffsets};
 use crate::kafka::topic::PartitionKey;
@@ -65,18 +67,28 @@ impl Settlement<'_> {
         let operation = RecordOperation::Commit;
         let spans = u32::try_from(settled.deliveries.len()).unwrap_or(u32::MAX);
         context.budget.expect_records(spans);
-        let attributes = PartitionAttributes::new(operation, topic, index, group, cluster_id);
+        let partition = PartitionAttributes::new(operation, topic, index, group, cluster_id);
+        let batch = BatchAttributes {
+            start: self.sent_at,
+            end: self.now,
+            acknowledged: self.acknowledgement,
+            ..BatchAttributes::default()
+        };
+        let (settings, client) = (&context.settings, &context.client);
+        let expected = settled.deliveries.len();
+        let mut spans = RecordSpans::new(&partition, &batch, settings, client, expected);
         for delivery in settled.deliveries {
             let handled = self.now.saturating_sub(delivery.at);
             let handled = is_handling_known.then(|| seconds(handled));
-            self.emit_span(context, &attributes, delivery, handled);
+            self.push_span(context, &mut spans, delivery, handled);
         }
+        context.out.push_spans(spans.into_group());
     }
 
-    fn emit_span<C: ClusterHandle>(
+    fn push_span<C: ClusterHandle>(
         &self,
         context: &mut HandlerContext<C>,
-        partition: &PartitionAttributes,
+        spans: &mut RecordSpans,
         delivery: PendingDelivery,
         handled: Option<f64>,
     ) {
@@ -84,27 +96,19 @@ impl Settlement<'_> {
         if !context.budget.admit(&context.cluster, true, self.now) {
             return;
         }
-        let span = RecordSpan {
-            identity: SpanIdentity {
-                trace_id: delivery.trace_id,
-                span_id: context.ids.span_id(),
-                parent: Some(delivery.span_id),
-                // The same trace as the consumer span, whose flags it shares.
-                flags: delivery.flags,
-                trace_state: delivery.trace_state,
-            },
-            start: self.sent_at,
-            end: self.now,
-            partition,
-            record: RecordAttributes {
-                offset: Some(delivery.offset),
-                handled,
-                acknowledged: self.acknowledgement,
-                ..RecordAttributes::default()
-            },
-            links: Vec::new(),
+        let identity = SpanIdentity {
+            trace_id: delivery.trace_id,
+            span_id: context.ids.span_id(),
+            parent: Some(delivery.span_id),
+            // The same trace as the consumer span, whose flags it shares.
+            flags: delivery.flags,
+            trace_state: delivery.trace_state,
         };
-        let span = span.build(&context.settings, &context.client);
-        context.out.push_span(span);
+        let record = RecordAttributes {
+            offset: Some(delivery.offset),
+            handled,
+            ..RecordAttributes::default()
+        };
+        spans.push(identity, &record, None);
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use throughline_kafka::types::{Offset, PartitionIndex};
+use throughline_model::context::SpanContext;
 use throughline_model::convention::{
     CLIENT_ADDRESS, ERROR_TYPE, KAFKA_ACKNOWLEDGED, KAFKA_ATTEMPTS, KAFKA_BATCH_SIZE,
     KAFKA_DELIVERY_COUNT, KAFKA_HANDLED, KAFKA_LAG, KAFKA_NOT_INJECTED, KAFKA_QUEUE_TIME,
@@ -12,7 +13,7 @@ use throughline_model::convention::{
     MESSAGING_OPERATION_NAME, MESSAGING_OPERATION_TYPE, MESSAGING_SYSTEM, SERVER_ADDRESS,
     SERVER_PORT,
 };
-use throughline_model::{DroppedCounts, Event, KeyValue, Link, Span, SpanKind, Status};
+use throughline_model::{CommonContent, Event, GroupedSpan, KeyValue, SpanGroup, SpanKind, Status};
 
 use super::client::ClientIdentity;
 use crate::Timestamp;
@@ -29,14 +30,12 @@ pub(super) enum RecordOperation {
     Commit,
 }
 
-/// Span of a record, before its attributes are written out.
-pub(super) struct RecordSpan<'a> {
-    pub(super) identity: SpanIdentity,
-    pub(super) start: Timestamp,
-    pub(super) end: Timestamp,
-    pub(super) partition: &'a PartitionAttributes,
-    pub(super) record: RecordAttributes<'a>,
-    pub(super) links: Vec<Link>,
+/// Spans of records of one partition, which have the attributes of their batch in common.
+#[derive(Debug)]
+pub(super) struct RecordSpans {
+    operation: RecordOperation,
+    naming: SpanNaming,
+    group: SpanGroup,
 }
 
 /// Attributes that the spans of one partition share, made once for all of them.
@@ -51,13 +50,26 @@ pub(super) struct PartitionAttributes {
     cluster_id: Option<Arc<str>>,
 }
 
+/// Times, result and attributes that the records of a batch share; [`None`] where a value is
+/// unknown.
+#[derive(Debug, Default)]
+pub(super) struct BatchAttributes<'a> {
+    pub(super) start: Timestamp,
+    pub(super) end: Timestamp,
+    pub(super) batch_size: Option<i32>,
+    pub(super) acknowledged: Option<&'static str>,
+    /// Attempts to send the batch, if there was more than one.
+    pub(super) attempts: Option<&'a BatchAttempts>,
+    /// Kafka's error code; [`error_code::NONE`] for success.
+    pub(super) error_code: i16,
+}
+
 /// Attributes of one record; [`None`] where a value is unknown.
 #[derive(Debug, Default)]
 pub(super) struct RecordAttributes<'a> {
     pub(super) offset: Option<Offset>,
     pub(super) key: Option<&'a str>,
     pub(super) tombstone: bool,
-    pub(super) batch_size: Option<i32>,
     pub(super) evidence: Option<ParentEvidence>,
     /// Seconds from the record's timestamp to its delivery.
     pub(super) queue_time: Option<f64>,
@@ -69,80 +81,104 @@ pub(super) struct RecordAttributes<'a> {
     pub(super) redelivered: bool,
     /// Seconds from the delivery to the commit.
     pub(super) handled: Option<f64>,
-    pub(super) acknowledged: Option<&'static str>,
     pub(super) not_injected: Option<SkipReason>,
-    /// Attempts to send the record, if there was more than one.
-    pub(super) attempts: Option<&'a BatchAttempts>,
-    /// Kafka's error code; [`error_code::NONE`] for success.
-    pub(super) error_code: i16,
 }
 
-/// Number of attributes that a consumer span commonly has.
-const COMMON_ATTRIBUTES: usize = 20;
-/// The same under the naming of opentracing-kafka-client.
-const COMMON_TAGS: usize = 12;
+/// Maximum number of attributes that the spans of a batch commonly share.
+const COMMON_ATTRIBUTES: usize = 16;
+/// Number of attributes that a span commonly has besides.
+const RECORD_ATTRIBUTES: usize = 4;
 
-// === impl RecordSpan ===
+// === impl RecordSpans ===
 
-impl RecordSpan<'_> {
-    /// Writes out the span.
-    pub(super) fn build(self, settings: &Settings, client: &ClientIdentity) -> Span {
-        let flags = self.identity.span_flags(self.is_parent_remote());
-        let (attributes, name) = self.describe(settings.naming, client);
-        let SpanIdentity {
-            trace_id,
-            span_id,
-            parent,
-            trace_state,
-            ..
-        } = self.identity;
-        Span {
-            trace_id,
-            span_id,
-            parent_span_id: parent,
-            flags,
-            trace_state: String::from(trace_state.as_str()),
+impl RecordSpans {
+    /// Returns no spans yet, of records of a partition; `expected` of them will come.
+    pub(super) fn new(
+        partition: &PartitionAttributes,
+        batch: &BatchAttributes<'_>,
+        settings: &Settings,
+        client: &ClientIdentity,
+        expected: usize,
+    ) -> Self {
+        let (operation, topic, naming) = (partition.operation, &partition.topic, settings.naming);
+        let (mut attributes, name) = match naming {
+            SpanNaming::OpenTelemetry => (
+                opentelemetry_attributes(partition, batch, client),
+                operation.span_name(topic),
+            ),
+            SpanNaming::OpenTracing => (
+                opentracing_tags(partition, batch),
+                operation.opentracing_name(topic),
+            ),
+        };
+        // Those under `throughline.`, for which no convention has a name.
+        push_some(
+            &mut attributes,
+            KAFKA_BATCH_SIZE,
+            batch.batch_size.map(i64::from),
+        );
+        push_some(&mut attributes, KAFKA_ACKNOWLEDGED, batch.acknowledged);
+        let attempts = batch.attempts.map(|it| i64::from(it.count));
+        push_some(&mut attributes, KAFKA_ATTEMPTS, attempts);
+        let common = CommonContent {
             name,
-            kind: self.partition.operation.kind(),
-            start: self.start,
+            kind: operation.kind(),
+            start: batch.start,
             // Spans must not end before they start, even if a driver's clock steps back.
-            end: self.end.max(self.start),
+            end: batch.end.max(batch.start),
             attributes,
-            events: events(&self.record, settings.naming, self.end),
-            links: self.links,
-            status: match self.record.error_code {
+            events: events(batch, naming),
+            status: match batch.error_code {
                 error_code::NONE => Status::Unset,
                 code => Status::Error(error_code::name(code).to_owned()),
             },
-            status_message: Box::default(),
-            dropped: DroppedCounts::default(),
             resource: Arc::clone(&client.resource),
             scope: Arc::clone(&settings.scope),
+        };
+        let mut group = SpanGroup::new(Arc::new(common));
+        group.reserve(expected, RECORD_ATTRIBUTES);
+        Self {
+            operation,
+            naming,
+            group,
         }
+    }
+
+    /// Adds the span of a record, which follows that of its sender.
+    pub(super) fn push(
+        &mut self,
+        identity: SpanIdentity,
+        record: &RecordAttributes<'_>,
+        sender: Option<SpanContext>,
+    ) {
+        let span = GroupedSpan {
+            flags: identity.span_flags(self.is_parent_remote(record)),
+            trace_id: identity.trace_id,
+            span_id: identity.span_id,
+            parent_span_id: identity.parent,
+            trace_state: identity.trace_state,
+            sender,
+        };
+        let naming = self.naming;
+        self.group
+            .push(span, |to| append_record_attributes(to, record, naming));
+    }
+
+    /// Returns the number of spans.
+    pub(super) const fn len(&self) -> usize {
+        self.group.len()
+    }
+
+    /// Returns the spans.
+    pub(super) fn into_group(self) -> SpanGroup {
+        self.group
     }
 
     /// Returns whether the parent is a span of another process. The parent of a commit span, and a
     /// parent that was found by inference, was recorded here.
-    fn is_parent_remote(&self) -> bool {
+    fn is_parent_remote(&self, record: &RecordAttributes<'_>) -> bool {
         let by_header = |it: ParentEvidence| it.evidence == Evidence::Header;
-        self.partition.operation != RecordOperation::Commit
-            && self.record.evidence.is_none_or(by_header)
-    }
-
-    fn describe(&self, naming: SpanNaming, client: &ClientIdentity) -> (Vec<KeyValue>, String) {
-        let (operation, topic) = (self.partition.operation, &self.partition.topic);
-        let (mut attributes, name) = match naming {
-            SpanNaming::OpenTelemetry => (
-                opentelemetry_attributes(self.partition, &self.record, client),
-                operation.span_name(topic),
-            ),
-            SpanNaming::OpenTracing => (
-                opentracing_tags(self.partition, &self.record),
-                operation.opentracing_name(topic),
-            ),
-        };
-        append_own_attributes(&mut attributes, &self.record);
-        (attributes, name)
+        self.operation != RecordOperation::Commit && record.evidence.is_none_or(by_header)
     }
 }
 
@@ -167,10 +203,11 @@ impl PartitionAttributes {
     }
 }
 
-/// Returns the attributes of OpenTelemetry's messaging conventions, v1.44.
+/// Returns the attributes of OpenTelemetry's messaging conventions, v1.44, that the records of a
+/// batch share.
 fn opentelemetry_attributes(
     partition: &PartitionAttributes,
-    record: &RecordAttributes<'_>,
+    batch: &BatchAttributes<'_>,
     client: &ClientIdentity,
 ) -> Vec<KeyValue> {
     let mut to = Vec::with_capacity(COMMON_ATTRIBUTES);
@@ -181,12 +218,6 @@ fn opentelemetry_attributes(
     push(&mut to, MESSAGING_DESTINATION_NAME, &partition.topic);
     let partition_id = &partition.partition_id;
     push(&mut to, MESSAGING_DESTINATION_PARTITION_ID, partition_id);
-    let offset = record.offset.map(|offset| offset.0);
-    push_some(&mut to, MESSAGING_KAFKA_OFFSET, offset);
-    let tombstone = record.tombstone.then_some(true);
-    push_some(&mut to, MESSAGING_KAFKA_MESSAGE_TOMBSTONE, tombstone);
-    let key = record.key.map(str::to_owned);
-    push_some(&mut to, MESSAGING_KAFKA_MESSAGE_KEY, key);
     let group = partition.group.as_ref();
     push_some(&mut to, MESSAGING_CONSUMER_GROUP_NAME, group);
     let client_id = client.key.client_id.as_ref();
@@ -198,40 +229,50 @@ fn opentelemetry_attributes(
         push(&mut to, SERVER_PORT, i64::from(*port));
     }
     push_some(&mut to, CLIENT_ADDRESS, client.address.as_ref());
-    if record.error_code != error_code::NONE {
-        push(&mut to, ERROR_TYPE, error_code::name(record.error_code));
+    if batch.error_code != error_code::NONE {
+        push(&mut to, ERROR_TYPE, error_code::name(batch.error_code));
     }
     to
 }
 
-/// Returns the standard tags of opentracing-kafka-client, as far as a proxy can know them.
-fn opentracing_tags(
-    partition: &PartitionAttributes,
-    record: &RecordAttributes<'_>,
-) -> Vec<KeyValue> {
-    let mut to = Vec::with_capacity(COMMON_TAGS);
+/// Returns the standard tags of opentracing-kafka-client that the records of a batch share, as far
+/// as a proxy can know them.
+fn opentracing_tags(partition: &PartitionAttributes, batch: &BatchAttributes<'_>) -> Vec<KeyValue> {
+    let mut to = Vec::with_capacity(COMMON_ATTRIBUTES);
     let kind = partition.operation.opentracing_kind();
     push_some(&mut to, "span.kind", kind);
     push(&mut to, "component", "java-kafka");
     push(&mut to, "peer.service", "kafka");
     push(&mut to, "message_bus.destination", &partition.topic);
     push(&mut to, "partition", i64::from(partition.index.0));
-    push_some(&mut to, "offset", record.offset.map(|offset| offset.0));
-    if record.error_code != error_code::NONE {
+    if batch.error_code != error_code::NONE {
         push(&mut to, "error", true);
     }
-    // That library has no tag for the key; it is only present if the user enabled it.
-    let key = record.key.map(str::to_owned);
-    push_some(&mut to, MESSAGING_KAFKA_MESSAGE_KEY, key);
     to
 }
 
-/// Appends the attributes under `throughline.`, for which no convention has a name.
-fn append_own_attributes(to: &mut Vec<KeyValue>, record: &RecordAttributes<'_>) {
+/// Appends the attributes of one record: first those of the conventions, then those under
+/// `throughline.`.
+fn append_record_attributes(
+    to: &mut Vec<KeyValue>,
+    record: &RecordAttributes<'_>,
+    naming: SpanNaming,
+) {
+    let offset = record.offset.map(|offset| offset.0);
+    let key = record.key.map(str::to_owned);
+    match naming {
+        SpanNaming::OpenTelemetry => {
+            push_some(to, MESSAGING_KAFKA_OFFSET, offset);
+            let tombstone = record.tombstone.then_some(true);
+            push_some(to, MESSAGING_KAFKA_MESSAGE_TOMBSTONE, tombstone);
+        }
+        SpanNaming::OpenTracing => push_some(to, "offset", offset),
+    }
+    // opentracing-kafka-client has no tag for the key; it is only present if the user enabled it.
+    push_some(to, MESSAGING_KAFKA_MESSAGE_KEY, key);
     if let Some(evidence) = record.evidence {
         evidence.append_to(to);
     }
-    push_some(to, KAFKA_BATCH_SIZE, record.batch_size.map(i64::from));
     push_some(to, KAFKA_QUEUE_TIME, record.queue_time);
     push_some(to, KAFKA_QUEUE_TIME_SENT, record.queue_time_sent);
     push_some(to, KAFKA_LAG, record.lag);
@@ -240,17 +281,14 @@ fn append_own_attributes(to: &mut Vec<KeyValue>, record: &RecordAttributes<'_>) 
     let redelivered = record.redelivered.then_some(true);
     push_some(to, KAFKA_REDELIVERED, redelivered);
     push_some(to, KAFKA_HANDLED, record.handled);
-    push_some(to, KAFKA_ACKNOWLEDGED, record.acknowledged);
     let not_injected = record.not_injected.map(SkipReason::name);
     push_some(to, KAFKA_NOT_INJECTED, not_injected);
-    let attempts = record.attempts.map(|it| i64::from(it.count));
-    push_some(to, KAFKA_ATTEMPTS, attempts);
 }
 
 /// Returns an event for each attempt behind the first; under the naming of opentracing-kafka-client
 /// the log of an error as well, as that writes it.
-fn events(record: &RecordAttributes<'_>, naming: SpanNaming, time: Timestamp) -> Vec<Event> {
-    let failures = record.attempts.map_or(&[][..], |it| &it.failures);
+fn events(batch: &BatchAttributes<'_>, naming: SpanNaming) -> Vec<Event> {
+    let failures = batch.attempts.map_or(&[][..], |it| &it.failures);
     let retry = |failure: &FailedAttempt| Event {
         time: failure.retried_at,
         name: "retry".to_owned(),
@@ -260,24 +298,20 @@ fn events(record: &RecordAttributes<'_>, naming: SpanNaming, time: Timestamp) ->
         )],
     };
     let retries = failures.iter().map(retry);
-    retries.chain(error_event(record, naming, time)).collect()
+    retries.chain(error_event(batch, naming)).collect()
 }
 
-fn error_event(
-    record: &RecordAttributes<'_>,
-    naming: SpanNaming,
-    time: Timestamp,
-) -> Option<Event> {
-    if record.error_code == error_code::NONE || naming != SpanNaming::OpenTracing {
+fn error_event(batch: &BatchAttributes<'_>, naming: SpanNaming) -> Option<Event> {
+    if batch.error_code == error_code::NONE || naming != SpanNaming::OpenTracing {
         return None;
     }
-    let error = error_code::name(record.error_code);
+    let error = error_code::name(batch.error_code);
     let mut attributes = Vec::new();
     push(&mut attributes, "event", "error");
     push(&mut attributes, "error.kind", error);
     push(&mut attributes, "message", error);
     Some(Event {
-        time,
+        time: batch.end,
         name: "error".to_owned(),
         attributes,
     })

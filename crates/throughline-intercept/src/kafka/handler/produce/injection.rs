@@ -259,6 +259,7 @@ impl<'a, C: ClusterHandle> RecordInspector<'a, C> {
     ) {
         let key = record.key.filter(|_| self.context.settings.message_key);
         let key = key.and_then(|key| str::from_utf8(key).ok());
+        self.partition.reserve_records();
         self.partition.records.push(PendingRecord {
             identity,
             offset_delta: record.offset_delta,

@@ -14,7 +14,7 @@ use crate::kafka::cluster::{
 };
 use crate::kafka::handler::context::HandlerContext;
 use crate::kafka::handler::span::{
-    PartitionAttributes, RecordAttributes, RecordOperation, RecordSpan,
+    BatchAttributes, PartitionAttributes, RecordAttributes, RecordOperation, RecordSpans,
 };
 use crate::kafka::topic::PartitionKey;
 use crate::kafka::{SessionEvent, SkipReason, error_code};
@@ -62,6 +62,9 @@ pub(super) struct PendingRecord {
     pub(super) evidence: Option<ParentEvidence>,
     pub(super) key: Option<Box<str>>,
 }
+
+/// Maximum number of records for which memory is reserved: their number is that of the client.
+const MAX_RESERVED_RECORDS: usize = 1024;
 
 /// Result of a produce request for one partition.
 #[derive(Debug, Clone, Copy)]
@@ -231,6 +234,14 @@ impl PendingPartition {
         }
     }
 
+    /// Reserves memory for all records of the batch with the first one that gets a span.
+    pub(super) fn reserve_records(&mut self) {
+        if self.records.is_empty() {
+            let count = usize::try_from(self.record_count).unwrap_or_default();
+            self.records.reserve(count.min(MAX_RESERVED_RECORDS));
+        }
+    }
+
     pub(super) const fn record_count(&self) -> i32 {
         self.record_count
     }
@@ -351,7 +362,6 @@ impl PendingPartition {
             .attempts
             .as_ref()
             .map_or(started_at, |it| it.started_at);
-        let mut spans = Vec::new();
         let topic = context.topic_name(&self.key.topic);
         // The id of a span is only in the record if its context was injected here.
         let is_injected = result.error_code == error_code::NONE && self.injected > 0;
@@ -364,40 +374,38 @@ impl PendingPartition {
         });
         let (operation, index) = (RecordOperation::Send, self.key.index);
         let partition = PartitionAttributes::new(operation, topic, index, None, cluster_id);
+        let batch = BatchAttributes {
+            start: started_at,
+            end: result.at,
+            batch_size: Some(self.record_count),
+            error_code: result.error_code,
+            attempts: self.attempts.as_ref(),
+            ..BatchAttributes::default()
+        };
+        let (settings, client) = (&context.settings, &context.client);
+        let expected = self.records.len();
+        let mut spans = RecordSpans::new(&partition, &batch, settings, client, expected);
         for record in self.records {
             let not_injected = self.not_injected.filter(|_| !record.is_by_header());
-            let span = RecordSpan {
-                start: started_at,
-                end: result.at,
-                partition: &partition,
-                record: RecordAttributes {
-                    offset: result.offset(record.offset_delta),
-                    key: record.key.as_deref(),
-                    tombstone: record.is_tombstone,
-                    batch_size: Some(self.record_count),
-                    evidence: record.evidence,
-                    not_injected,
-                    error_code: result.error_code,
-                    attempts: self.attempts.as_ref(),
-                    ..RecordAttributes::default()
-                },
-                identity: record.identity,
-                links: Vec::new(),
+            let attributes = RecordAttributes {
+                offset: result.offset(record.offset_delta),
+                key: record.key.as_deref(),
+                tombstone: record.is_tombstone,
+                evidence: record.evidence,
+                not_injected,
+                ..RecordAttributes::default()
             };
-            let span = span.build(&context.settings, &context.client);
-            if failed.is_some() {
-                spans.push(span);
-            } else {
-                context.out.push_span(span);
-            }
+            spans.push(record.identity, &attributes, None);
         }
-        if let Some((key, attempts)) = failed {
-            // The next attempt may succeed: these spans end with it, or when it does not come.
-            let state = AttemptState::Failed(result.error_code, spans);
-            context
-                .cluster
-                .with_state(|known| known.record_attempt(key, attempts, state, result.at));
-        }
+        let spans = spans.into_group();
+        let Some((key, attempts)) = failed else {
+            return context.out.push_spans(spans);
+        };
+        // The next attempt may succeed: these spans end with it, or when it does not come.
+        let state = AttemptState::Failed(result.error_code, spans.spans().collect());
+        context
+            .cluster
+            .with_state(|known| known.record_attempt(key, attempts, state, result.at));
     }
 }
 
