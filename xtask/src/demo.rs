@@ -167,24 +167,21 @@ fn prepare(options: &Options) -> Result<&'static ProjectBinaries> {
     ProjectBinaries::build()
 }
 
-/// Drives the eshop and prints a report. Spans in a wrong trace are a failure; open ones are not.
+/// Drives the eshop and prints a report. Wrong parents are a result, not a failure of the demo.
 fn load(demo: &Demo, options: &Options, rate: f64) -> Result<()> {
     let load = CheckoutLoad {
         rate,
         duration: options.duration,
     };
-    eprintln!("sending {rate} checkouts a second for {:?}", load.duration);
+    eprintln!(
+        "sending {rate} checkouts per second for {:?}",
+        load.duration
+    );
     let report = demo.load(&load, &mut |what| eprintln!("{what}"))?;
     if options.json {
         println!("{}", report.json(&load));
     } else {
         println!("{report}");
-    }
-    if report.wrong > 0 {
-        bail!(
-            "{} spans are in the trace of another checkout",
-            report.wrong
-        );
     }
     Ok(())
 }

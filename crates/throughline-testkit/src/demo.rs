@@ -2,8 +2,10 @@
 
 mod complete;
 mod load;
+mod load_report;
+mod measure;
+mod reference;
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -11,7 +13,8 @@ use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::Value;
 
 use self::complete::missing_spans;
-pub use self::load::{CheckoutLoad, LoadReport};
+pub use self::load::CheckoutLoad;
+pub use self::load_report::{EdgeCount, LoadReport, TraceReport};
 use crate::build::ProjectBinaries;
 use crate::collector::{CollectorInstance, CollectorPorts};
 use crate::eshop::{self, DemoMode, Eshop, SpanSource};
@@ -66,15 +69,6 @@ pub struct Demo {
 
 /// Time within which the spans of a checkout must arrive.
 pub const SPANS_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// Traces per page; a trace has about 30 KiB of JSON.
-const PAGE_SIZE: usize = 500;
-/// The traces of a load are settled if they are complete and unchanged for this time.
-const SETTLED_INTERVAL: Duration = Duration::from_secs(2);
-/// Incomplete traces are settled if they are unchanged for this longer time.
-const QUIET_INTERVAL: Duration = Duration::from_secs(15);
-/// Upper bound of the wait for late spans.
-const MAX_SETTLE_TIME: Duration = Duration::from_secs(300);
 
 const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -229,69 +223,6 @@ impl Demo {
             .to_string();
         self.eshop.checkout()?;
         self.wait_for_traces(&since, limit)
-    }
-
-    /// Sends checkouts at a steady rate and returns a report once their traces have settled.
-    ///
-    /// # Errors
-    /// Fails if a process ends or the collector does not respond.
-    pub fn load(&self, load: &CheckoutLoad, progress: &mut dyn FnMut(&str)) -> Result<LoadReport> {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH)?.as_micros();
-        let (sent, answered) = load.run(&self.eshop.checkout_url(), progress);
-        progress("waiting for the last spans");
-        let (begin, mut report, mut changed) =
-            (Instant::now(), LoadReport::default(), Instant::now());
-        loop {
-            // A crash explains missing spans better than the timeout would.
-            if let Some(crash) = self.crashed() {
-                return Err(anyhow!("{crash}"));
-            }
-            let now = LoadReport::of(sent, &answered, &self.traces_since(since)?);
-            if now != report {
-                (report, changed) = (now, Instant::now());
-            }
-            let is_quiet =
-                changed.elapsed() >= QUIET_INTERVAL || begin.elapsed() >= MAX_SETTLE_TIME;
-            if wait::is_interrupted()
-                || is_quiet
-                || (report.incomplete == 0 && changed.elapsed() >= SETTLED_INTERVAL)
-            {
-                return Ok(report);
-            }
-            wait::pause();
-        }
-    }
-
-    /// Returns all traces since `since`: pages of each service's traces, newest first.
-    fn traces_since(&self, since: u128) -> Result<Vec<Value>> {
-        let (since, limit) = (since.to_string(), PAGE_SIZE.to_string());
-        let mut traces: BTreeMap<String, Value> = BTreeMap::new();
-        for service in eshop::SERVICES {
-            // The query API orders by start time, so the next page ends where this one began.
-            let mut end = u64::MAX >> 1;
-            loop {
-                let until = end.to_string();
-                let page = [
-                    ("service", service),
-                    ("start", &since),
-                    ("end", &until),
-                    ("limit", &limit),
-                ];
-                // A page that is not full is the last one.
-                let found = self.collector.search(&page)?;
-                let first = found.iter().filter_map(complete::begin).min();
-                let is_last = found.len() < PAGE_SIZE;
-                let named = found
-                    .into_iter()
-                    .filter_map(|trace| Some((trace.get("traceID")?.as_str()?.to_owned(), trace)));
-                traces.extend(named);
-                match first {
-                    Some(first) if !is_last && first < end => end = first,
-                    _ => break,
-                }
-            }
-        }
-        Ok(traces.into_values().collect())
     }
 
     fn wait_for_traces(&self, since: &str, limit: Duration) -> Result<Vec<Value>> {

@@ -10,6 +10,7 @@ mod delay;
 mod options;
 mod output;
 mod record;
+mod reference;
 mod services;
 #[cfg_attr(feature = "traced", path = "wiring/traced.rs")]
 #[cfg_attr(not(feature = "traced"), path = "wiring/bare.rs")]

@@ -1,4 +1,4 @@
-//! Records, as both kinds of wiring use them: log failed deliveries, read the order of a record.
+//! Records, as both kinds of wiring use them: log failed deliveries, read their keys.
 
 use rdkafka::Message as _;
 use rdkafka::error::KafkaError;
@@ -30,8 +30,8 @@ where
     }
 }
 
-/// Returns the order of a record, its key.
-pub(crate) fn order(message: &BorrowedMessage<'_>) -> Option<String> {
+/// Returns the key of a record as text.
+pub(crate) fn key(message: &BorrowedMessage<'_>) -> Option<String> {
     message
         .key()
         .map(|key| String::from_utf8_lossy(key).into_owned())

@@ -1,15 +1,21 @@
-//! Calls from one service to the next: the URL for an order, and a failed call as a response.
+//! Calls from one service to the next: their URLs, and a failed call as a response.
 
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+
+use crate::reference::derive;
 
 /// A request that could not be served because a call to another service failed.
 #[derive(Debug)]
 pub(crate) struct UpstreamFailure(pub(crate) String);
 
-/// Returns the URL for this order, or the plain URL if the request named no order.
-pub(super) fn order_url(url: &str, order: Option<&str>) -> String {
-    order.map_or_else(|| url.to_owned(), |order| format!("{url}?order={order}"))
+/// Returns the URL of a call for this reference, or the plain URL if the request had none.
+pub(super) fn call_url(url: &str, reference: Option<&str>) -> String {
+    let step = url.rsplit('/').next().unwrap_or_default();
+    reference.map_or_else(
+        || url.to_owned(),
+        |reference| format!("{url}?reference={}", derive(reference, step)),
+    )
 }
 
 // === impl UpstreamFailure ===

@@ -1,7 +1,8 @@
 //! eshop: a checkout calls three services in turn and sends a record without waiting for delivery.
 //!
-//! `/checkout?order=17` names the order. The calls and the record's key carry it on, so that a test
-//! can compare traces with the requests that really belong together. No tracing code reads it.
+//! `/checkout?reference=17` names the checkout. The queries of the calls and the key of the record
+//! carry references derived from it, so that a test can compare traces with the messages that really
+//! belong together. No tracing code reads them.
 
 use std::sync::Arc;
 
@@ -11,8 +12,9 @@ use axum::routing::get;
 use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
 
-use super::call::{UpstreamFailure, order_url};
+use super::call::{UpstreamFailure, call_url};
 use crate::options::Settings;
+use crate::reference::derive;
 use crate::wiring::{HttpClient, OrderProducer, ServiceWiring};
 
 struct CheckoutState {
@@ -45,11 +47,10 @@ async fn checkout(
     State(state): State<Arc<CheckoutState>>,
     RawQuery(query): RawQuery,
 ) -> Result<String, UpstreamFailure> {
-    let order = query.as_deref().and_then(|query| {
+    let reference = query.as_deref().and_then(|query| {
         query
-            // The order is not decoded, because it goes on in the next URL as it came.
             .split('&')
-            .find_map(|pair| pair.strip_prefix("order="))
+            .find_map(|pair| pair.strip_prefix("reference="))
     });
     let mut responses = Vec::with_capacity(state.steps.len());
     // One after the other, as in the article; a failed call ends the checkout.
@@ -57,14 +58,15 @@ async fn checkout(
         responses.push(
             state
                 .client
-                .get(&order_url(step, order))
+                .get(&call_url(step, reference))
                 .await
                 .map_err(UpstreamFailure)?,
         );
     }
     // The delivery is not awaited: the response does not depend on the broker.
+    let key = reference.map(|reference| derive(reference, &state.topic));
     state
         .producer
-        .send(&state.topic, order, "send email confirmation");
+        .send(&state.topic, key.as_deref(), "send email confirmation");
     Ok(responses.join("<BR>"))
 }

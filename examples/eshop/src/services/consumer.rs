@@ -8,7 +8,7 @@ use rdkafka::consumer::{BaseConsumer, ConsumerContext, Rebalance};
 use rdkafka::error::KafkaError;
 use tokio::sync::oneshot;
 
-use super::call::order_url;
+use super::call::call_url;
 use crate::options::Settings;
 use crate::wiring::ServiceWiring;
 
@@ -42,8 +42,8 @@ pub(super) fn start(
     )?;
     let client = wiring.client();
     let send_email = format!("{}/sendEmail", settings.notification);
-    tokio::spawn(consumer.for_each(move |order| {
-        let (client, send_email) = (client.clone(), order_url(&send_email, order.as_deref()));
+    tokio::spawn(consumer.for_each(move |reference| {
+        let (client, send_email) = (client.clone(), call_url(&send_email, reference.as_deref()));
         async move { client.get(&send_email).await.map(drop) }
     }));
     Ok(assigned)

@@ -113,9 +113,9 @@ async fn fetch(url: &str) -> Result<String, Box<dyn std::error::Error + Send + S
 
 impl OrderProducer {
     /// Enqueues the record and logs a failed delivery.
-    pub(crate) fn send(&self, topic: &str, order: Option<&str>, value: &str) {
+    pub(crate) fn send(&self, topic: &str, key: Option<&str>, value: &str) {
         record::log_delivery(self.0.send_result(FutureRecord {
-            key: order,
+            key,
             ..FutureRecord::to(topic).payload(value)
         }));
     }
@@ -124,7 +124,7 @@ impl OrderProducer {
 // === impl OrderConsumer ===
 
 impl<C: ConsumerContext + 'static> OrderConsumer<C> {
-    /// Calls `handle` with the order of each record, one after the other, forever.
+    /// Calls `handle` with the key of each record, one after the other, forever.
     pub(crate) async fn for_each<F, H>(self, handle: F)
     where
         F: Fn(Option<String>) -> H + Send + 'static,
@@ -134,7 +134,7 @@ impl<C: ConsumerContext + 'static> OrderConsumer<C> {
             record::log_failure(match self.0.recv().await {
                 Ok(message) => Ok((
                     // The handler runs before the offset is stored, so that a crash repeats it.
-                    handle(record::order(&message)).await,
+                    handle(record::key(&message)).await,
                     self.0.store_offset_from_message(&message),
                 )),
                 Err(error) => Err(error),

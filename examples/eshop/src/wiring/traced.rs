@@ -177,9 +177,9 @@ impl HttpClient {
 
 impl OrderProducer {
     /// Enqueues the record and logs a failed delivery.
-    pub(crate) fn send(&self, topic: &str, order: Option<&str>, value: &str) {
+    pub(crate) fn send(&self, topic: &str, key: Option<&str>, value: &str) {
         let email = FutureRecord {
-            key: order,
+            key,
             ..FutureRecord::to(topic).payload(value)
         };
         match self {
@@ -192,7 +192,7 @@ impl OrderProducer {
 // === impl OrderConsumer ===
 
 impl<C: ConsumerContext + 'static> OrderConsumer<C> {
-    /// Calls `handle` with the order of each record, one after the other, forever.
+    /// Calls `handle` with the key of each record, one after the other, forever.
     pub(crate) async fn for_each<F, H>(self, handle: F)
     where
         F: Fn(Option<String>) -> H + Send + 'static,
@@ -203,7 +203,7 @@ impl<C: ConsumerContext + 'static> OrderConsumer<C> {
                 Self::Plain(consumer) => match consumer.recv().await {
                     Ok(message) => Ok((
                         // The handler runs before the offset is stored, so that a crash repeats it.
-                        handle(record::order(&message)).await,
+                        handle(record::key(&message)).await,
                         consumer.store_offset_from_message(&message),
                     )),
                     Err(error) => Err(error),
@@ -212,7 +212,7 @@ impl<C: ConsumerContext + 'static> OrderConsumer<C> {
                     Ok(delivery) => {
                         let message = delivery.message();
                         // In mode linked, the consumer span is active while the handler runs.
-                        let handled = delivery.handle(handle(record::order(message))).await;
+                        let handled = delivery.handle(handle(record::key(message))).await;
                         Ok((handled, consumer.store_offset_from_message(message)))
                     }
                     Err(error) => Err(error),

@@ -1,0 +1,107 @@
+//! Sends a load of checkouts and waits until its traces have settled.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Result, anyhow};
+use serde_json::Value;
+
+use super::load::CheckoutLoad;
+use super::load_report::LoadReport;
+use super::reference::ReferenceTable;
+use super::{Demo, complete};
+use crate::wait;
+
+/// Every trace of a checkout, and every fragment of one, has a span of one of these services: the
+/// others only answer calls, whose contexts are in their headers.
+const CALLING_SERVICES: [&str; 2] = ["eshop", "kafka-consumer"];
+/// Traces per page; a trace has about 30 KiB of JSON.
+const PAGE_SIZE: usize = 500;
+/// The traces of a load are settled if they are whole and unchanged for this time.
+const SETTLED_INTERVAL: Duration = Duration::from_secs(2);
+/// Open or incomplete traces are settled if they are unchanged for this longer time.
+const QUIET_INTERVAL: Duration = Duration::from_secs(15);
+/// Upper bound of the wait for late spans.
+const MAX_SETTLE_TIME: Duration = Duration::from_secs(300);
+
+/// A view of the traces in the collector.
+#[derive(Debug, Clone, Copy)]
+enum TraceView {
+    /// As the proxies reported them.
+    Reported,
+    /// With the parents that the collector found.
+    Woven,
+}
+
+// === impl Demo ===
+
+impl Demo {
+    /// Sends checkouts at a steady rate and returns a report once their traces have settled.
+    ///
+    /// # Errors
+    /// Fails if a process ends or the collector does not respond.
+    pub fn load(&self, load: &CheckoutLoad, progress: &mut dyn FnMut(&str)) -> Result<LoadReport> {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH)?.as_micros();
+        let references = ReferenceTable::new(since);
+        let sent = load.run(&self.eshop.checkout_url(), references, progress);
+        progress("waiting for the last spans, and for the collector to weave them");
+        let (begin, mut changed) = (Instant::now(), Instant::now());
+        let mut report = LoadReport::default();
+        loop {
+            // A crash explains missing spans better than the timeout would.
+            if let Some(crash) = self.crashed() {
+                return Err(anyhow!("{crash}"));
+            }
+            let live = self.traces_since(since, TraceView::Reported)?;
+            let woven = self.traces_since(since, TraceView::Woven)?;
+            let now = LoadReport::of(&sent, &live, &woven);
+            if now != report {
+                (report, changed) = (now, Instant::now());
+            }
+            let is_quiet =
+                changed.elapsed() >= QUIET_INTERVAL || begin.elapsed() >= MAX_SETTLE_TIME;
+            let is_settled = report.woven.is_whole() && changed.elapsed() >= SETTLED_INTERVAL;
+            if wait::is_interrupted() || is_quiet || is_settled {
+                return Ok(report);
+            }
+            wait::pause();
+        }
+    }
+
+    /// Returns all traces since `since`: pages of each service's traces, newest first.
+    fn traces_since(&self, since: u128, view: TraceView) -> Result<Vec<Value>> {
+        let (since, limit) = (since.to_string(), PAGE_SIZE.to_string());
+        let raw = match view {
+            TraceView::Reported => "true",
+            TraceView::Woven => "false",
+        };
+        let mut traces: BTreeMap<String, Value> = BTreeMap::new();
+        for service in CALLING_SERVICES {
+            // The query API orders by start time, so the next page ends where this one began.
+            let mut end = u64::MAX >> 1;
+            loop {
+                let until = end.to_string();
+                let page = [
+                    ("service", service),
+                    ("start", &since),
+                    ("end", &until),
+                    ("limit", &limit),
+                    ("raw", raw),
+                ];
+                // A page that is not full is the last one.
+                let found = self.collector().search(&page)?;
+                let first = found.iter().filter_map(complete::begin).min();
+                let is_last = found.len() < PAGE_SIZE;
+                let named = found
+                    .into_iter()
+                    .filter_map(|trace| Some((trace.get("traceID")?.as_str()?.to_owned(), trace)));
+                traces.extend(named);
+                match first {
+                    Some(first) if !is_last && first < end => end = first,
+                    _ => break,
+                }
+            }
+        }
+        Ok(traces.into_values().collect())
+    }
+}
