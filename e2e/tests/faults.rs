@@ -17,7 +17,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use serde_json::json;
 use throughline_testkit::build::ProjectBinaries;
 use throughline_testkit::demo::{BrokerChoice, Config, Demo, SPANS_TIMEOUT};
-use throughline_testkit::eshop::{self, DemoMode, Eshop, SpanSource};
+use throughline_testkit::eshop::{self, DemoMode, Eshop, ServiceProgram, SpanSource};
 use throughline_testkit::kafka::{EmbeddedBroker, KafkaBroker, TopicSpec};
 use throughline_testkit::wait;
 
@@ -243,12 +243,12 @@ fn start_eshop(bare: bool, otlp_http: Option<SocketAddr>) -> (Eshop, EmbeddedBro
     let broker =
         EmbeddedBroker::start(&binaries.embedded_kafka, &[TopicSpec::new(eshop::TOPIC, 1)])
             .unwrap();
-    let eshop = Eshop::start(&eshop::Config {
-        binary: if bare {
+    let config = eshop::Config {
+        program: ServiceProgram::Binary(if bare {
             &binaries.eshop_bare
         } else {
             &binaries.eshop
-        },
+        }),
         bootstrap: broker.bootstrap(),
         topic: eshop::TOPIC,
         otlp_http,
@@ -260,6 +260,7 @@ fn start_eshop(bare: bool, otlp_http: Option<SocketAddr>) -> (Eshop, EmbeddedBro
         port: 0,
         max_delay: Duration::from_millis(20),
         env: vec![("OTEL_EXPORTER_OTLP_TIMEOUT".to_owned(), "1000".to_owned())],
-    });
+    };
+    let eshop = Eshop::start(&config, &mut |step| eprintln!("{step}"));
     (eshop.unwrap(), broker)
 }

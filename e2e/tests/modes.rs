@@ -107,6 +107,31 @@ fn sidecars_at_twenty_checkouts_a_second_infer_hardly_a_wrong_parent() {
     }
 }
 
+/// A plain Spring Boot application, as fresh as the article's reader has it: its first checkouts
+/// load classes for seconds.
+#[test]
+fn sidecars_trace_a_spring_application_from_its_first_checkout_on() {
+    let full = std::env::var_os("THROUGHLINE_FULL").is_some_and(|full| full == "1");
+    let checkouts: u64 = if full { 20 } else { 8 };
+    let duration = format!("{checkouts}s");
+    let mut args = vec!["--mode", "sidecar", "--app", "spring"];
+    args.extend(["--load", "1", "--in-turn", "--for", &duration]);
+    if full && network::missing().is_none() {
+        args.push("--netns");
+    }
+    let report = json(&args);
+    eprintln!("{report}");
+    assert_all_spans(&report, checkouts);
+    assert_eq!(count(&report, &["woven", "wrong"]), 0, "{report}");
+    let whole = count(&report, &["woven", "whole"]);
+    if WEAVER_IS_ASKED {
+        assert_eq!(whole, checkouts, "{report}");
+    } else {
+        // Records of the consumer, which commits every five seconds, stay in flight meanwhile.
+        assert!(whole * 4 >= checkouts, "{report}");
+    }
+}
+
 /// Whether the sidecar and the collector ask the weaver.
 const WEAVER_IS_ASKED: bool = false;
 

@@ -8,7 +8,9 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use throughline_testkit::build::ProjectBinaries;
 use throughline_testkit::collector::CollectorPorts;
-use throughline_testkit::demo::{BrokerChoice, CheckoutLoad, Config, Demo, SPANS_TIMEOUT};
+use throughline_testkit::demo::{
+    BrokerChoice, CheckoutLoad, Config, Demo, DemoApplication, SPANS_TIMEOUT,
+};
 use throughline_testkit::eshop::DemoMode;
 use throughline_testkit::network;
 
@@ -28,19 +30,25 @@ Examples:
   cargo xtask demo --mode sidecar                services without any tracing code
   cargo xtask demo --mode sidecar --netns        the same, redirected as in a pod (needs root)
   cargo xtask demo --mode sidecar --load 20 --for 30s    count whole and wrong traces
+  cargo xtask demo --mode sidecar --app spring   a Spring Boot application without tracing code
   cargo xtask demo --kafka apache                on Apache Kafka (needs Java and Maven)
   cargo xtask demo --once --json > traces.json   print the traces as Jaeger JSON and exit")]
 pub(crate) struct Options {
     /// Instrumentation: rest, kafka, linked or sidecar
     #[arg(long, default_value = "linked", value_name = "MODE")]
     mode: DemoMode,
+    /// Services: rust, or spring, the same as a Spring Boot application (needs --mode sidecar, Java
+    /// and Maven)
+    #[arg(long = "app", default_value = "rust", value_name = "APPLICATION")]
+    application: ApplicationOption,
     /// With --mode sidecar: one network namespace per service, redirected to its sidecar (needs
     /// root)
     #[arg(long)]
     netns: bool,
     /// Broker: embedded, apache (fetched and started), or HOST:PORT of a running one
-    #[arg(long, default_value = "embedded", value_name = "BROKER")]
-    kafka: BrokerOption,
+    /// [default: embedded; apache with --app spring]
+    #[arg(long, value_name = "BROKER")]
+    kafka: Option<BrokerOption>,
     /// Exit after the checkouts instead of waiting for Ctrl-C
     #[arg(long)]
     once: bool,
@@ -56,6 +64,9 @@ pub(crate) struct Options {
     /// Duration of the load
     #[arg(long = "for", default_value = "30s", value_name = "DURATION", value_parser = duration)]
     duration: Duration,
+    /// With --load: send each checkout after the answer to the one before it
+    #[arg(long, requires = "load")]
+    in_turn: bool,
     /// Port of the eshop; 0 for any free port
     #[arg(long, default_value_t = 0, value_name = "PORT")]
     port: u16,
@@ -63,6 +74,13 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 0, value_name = "PORT")]
     ui_port: u16,
 }
+
+/// Longest delay of a step of the Spring application: that of the article's services.
+const SPRING_MAX_DELAY: Duration = Duration::from_millis(100);
+
+/// The services as named on the command line.
+#[derive(Debug, Clone)]
+struct ApplicationOption(DemoApplication);
 
 /// The broker as named on the command line.
 #[derive(Debug, Clone)]
@@ -79,10 +97,54 @@ impl Options {
         if self.load.is_some() && self.mode != DemoMode::Sidecar {
             bail!("--load measures how well sidecars find parents; add --mode sidecar");
         }
+        if self.application.0 == DemoApplication::Spring && self.mode != DemoMode::Sidecar {
+            bail!("the Spring application has no tracing code; add --mode sidecar");
+        }
         if let Some(missing) = self.netns.then(network::missing).flatten() {
             bail!("{missing}");
         }
         Ok(())
+    }
+
+    /// Returns the broker. The mock broker is made for librdkafka, not for Java's client.
+    fn broker(&self) -> BrokerChoice {
+        let named = self.kafka.as_ref().map(|option| option.0.clone());
+        named.unwrap_or(match self.application.0 {
+            DemoApplication::Rust => BrokerChoice::Embedded,
+            DemoApplication::Spring => BrokerChoice::Apache,
+        })
+    }
+
+    fn config(&self) -> Config {
+        let config = Config::new(self.mode).broker(self.broker());
+        Config {
+            port: self.port,
+            netns: self.netns,
+            application: self.application.0.clone(),
+            max_delay: match self.application.0 {
+                DemoApplication::Rust => config.max_delay,
+                DemoApplication::Spring => SPRING_MAX_DELAY,
+            },
+            collector: CollectorPorts {
+                query: self.ui_port,
+                ..CollectorPorts::default()
+            },
+            ..config
+        }
+    }
+}
+
+// === impl ApplicationOption ===
+
+impl FromStr for ApplicationOption {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "rust" => Ok(Self(DemoApplication::Rust)),
+            "spring" => Ok(Self(DemoApplication::Spring)),
+            _ => Err("expected rust or spring".to_owned()),
+        }
     }
 }
 
@@ -134,15 +196,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     options.check()?;
     interrupt::install_handlers()?;
     let binaries = prepare(options)?;
-    let config = Config {
-        port: options.port,
-        netns: options.netns,
-        collector: CollectorPorts {
-            query: options.ui_port,
-            ..CollectorPorts::default()
-        },
-        ..Config::new(options.mode).broker(options.kafka.0.clone())
-    };
+    let config = options.config();
     let demo = Demo::start(binaries, &config, &mut |what| eprintln!("{what}"))?;
     let shown = match options.load {
         Some(rate) => load(&demo, options, rate),
@@ -155,8 +209,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
 /// Builds the binaries and the page, if they are not up to date.
 fn prepare(options: &Options) -> Result<&'static ProjectBinaries> {
-    if options.kafka.0 == BrokerChoice::Apache {
+    if options.broker() == BrokerChoice::Apache {
         requirements::install_missing(&[requirements::JAVA, requirements::MAVEN])?;
+    }
+    if options.application.0 == DemoApplication::Spring {
+        requirements::install_missing(&[requirements::JDK, requirements::MAVEN])?;
     }
     requirements::install_missing(&[requirements::COMPILER, requirements::MAKE])?;
     // The collector embeds the web UI, so the UI is built before it.
@@ -172,11 +229,14 @@ fn load(demo: &Demo, options: &Options, rate: f64) -> Result<()> {
     let load = CheckoutLoad {
         rate,
         duration: options.duration,
+        in_turn: options.in_turn,
     };
-    eprintln!(
-        "sending {rate} checkouts per second for {:?}",
-        load.duration
-    );
+    let checkouts = if (rate - 1.0).abs() < f64::EPSILON {
+        "one checkout".to_owned()
+    } else {
+        format!("{rate} checkouts")
+    };
+    eprintln!("sending {checkouts} per second for {:?}", load.duration);
     let report = demo.load(&load, &mut |what| eprintln!("{what}"))?;
     if options.json {
         println!("{}", report.json(&load));

@@ -14,6 +14,7 @@ mod java_old;
 mod mirror;
 mod node;
 mod python;
+mod spring;
 mod tracing;
 
 use std::path::{Path, PathBuf};
@@ -21,6 +22,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 
 pub use self::http_programs::HttpPrograms;
+pub use self::spring::spring_eshop;
 pub use self::tracing::{TracingClients, run_client};
 use crate::build::repository_root;
 use crate::process::ProcessSpec;
@@ -243,6 +245,7 @@ pub fn install_all(progress: &mut dyn FnMut(&str)) -> Result<()> {
     TracingClients::install(progress)?;
     HttpPrograms::install(progress)?;
     h2spec(progress)?;
+    spring_eshop(progress)?;
     http_servers(progress).map(drop)
 }
 

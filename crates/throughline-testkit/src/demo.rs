@@ -7,6 +7,7 @@ mod measure;
 mod reference;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, anyhow, ensure};
@@ -16,8 +17,9 @@ use self::complete::missing_spans;
 pub use self::load::CheckoutLoad;
 pub use self::load_report::{EdgeCount, LoadReport, TraceReport};
 use crate::build::ProjectBinaries;
+use crate::clients::spring_eshop;
 use crate::collector::{CollectorInstance, CollectorPorts};
-use crate::eshop::{self, DemoMode, Eshop, SpanSource};
+use crate::eshop::{self, DemoMode, Eshop, ServiceProgram, SpanSource};
 use crate::kafka::{ApacheBroker, EmbeddedBroker, KafkaBroker, TopicSpec, create_topic};
 use crate::network::PodNetwork;
 use crate::process::{ProcessCrash, stop_all};
@@ -35,11 +37,22 @@ pub enum BrokerChoice {
     Remote(String),
 }
 
+/// The services of the demo.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DemoApplication {
+    /// The eshop in Rust.
+    Rust,
+    /// The eshop as a Spring Boot application, without tracing code; mode `sidecar` only.
+    Spring,
+}
+
 /// Configuration of a [`Demo`].
 #[derive(Debug, Clone)]
 pub struct Config {
     /// The instrumentation.
     pub mode: DemoMode,
+    /// The services.
+    pub application: DemoApplication,
     /// Whether each service runs in its own network namespace with its sidecar (mode `sidecar`
     /// only).
     pub netns: bool,
@@ -80,6 +93,7 @@ impl Config {
     pub const fn new(mode: DemoMode) -> Self {
         Self {
             mode,
+            application: DemoApplication::Rust,
             netns: false,
             broker: BrokerChoice::Embedded,
             collector: CollectorPorts {
@@ -127,6 +141,7 @@ impl Demo {
             !config.netns || config.mode == DemoMode::Sidecar,
             "network namespaces need mode sidecar"
         );
+        let jar = spring_jar(config, progress)?;
         let network = config.netns.then(|| {
             progress("creating a network namespace for each service");
             PodNetwork::start(&eshop::SERVICES, &["kafka"])
@@ -149,10 +164,6 @@ impl Demo {
             config.collector,
             &["--host", &host],
         )?;
-        progress(&format!(
-            "starting the six services of the eshop in mode {}",
-            config.mode
-        ));
         let sidecar = &binaries.throughline;
         let (binary, tracing) = match (config.mode, &network) {
             (DemoMode::Sidecar, None) => (&binaries.eshop_bare, SpanSource::Sidecars(sidecar)),
@@ -163,9 +174,12 @@ impl Demo {
                 (&binaries.eshop, SpanSource::Sdk(mode))
             }
         };
+        let program = jar
+            .as_deref()
+            .map_or(ServiceProgram::Binary(binary), ServiceProgram::SpringJar);
         // The eshop starts last: its services export and connect at once.
-        let eshop = Eshop::start(&eshop::Config {
-            binary,
+        let services = eshop::Config {
+            program,
             tracing,
             bootstrap: kafka.bootstrap(),
             topic: eshop::TOPIC,
@@ -173,7 +187,8 @@ impl Demo {
             port: config.port,
             max_delay: config.max_delay,
             env: config.env.clone(),
-        })?;
+        };
+        let eshop = Eshop::start(&services, progress)?;
         if config.mode == DemoMode::Sidecar {
             progress("waiting until every sidecar knows that its idle service makes no calls");
             eshop.wait_until_idle()?;
@@ -321,6 +336,18 @@ impl Demo {
         );
         stopped.and(rest)
     }
+}
+
+/// Returns the jar of the Spring application if it is the demo's; builds it if it is missing.
+fn spring_jar(config: &Config, progress: &mut dyn FnMut(&str)) -> Result<Option<PathBuf>> {
+    if config.application == DemoApplication::Rust {
+        return Ok(None);
+    }
+    ensure!(
+        config.mode == DemoMode::Sidecar,
+        "the Spring application has no tracing code, so it needs mode sidecar"
+    );
+    spring_eshop(progress).map(Some)
 }
 
 /// Starts the gateway to the broker for services in network namespaces: the broker listens and

@@ -33,8 +33,8 @@ pub enum DemoMode {
 /// Configuration of the services.
 #[derive(Debug, Clone)]
 pub struct Config<'a> {
-    /// `eshop`, or `eshop-bare`, which has no modes.
-    pub binary: &'a Path,
+    /// The services' program.
+    pub program: ServiceProgram<'a>,
     /// The broker's `host:port`.
     pub bootstrap: &'a str,
     /// The topic, which must exist.
@@ -50,6 +50,15 @@ pub struct Config<'a> {
     pub max_delay: Duration,
     /// Further variables of every service, such as `OTEL_TRACES_SAMPLER`.
     pub env: Vec<(String, String)>,
+}
+
+/// The program of the services, which has all six.
+#[derive(Debug, Clone, Copy)]
+pub enum ServiceProgram<'a> {
+    /// `eshop`, or `eshop-bare`, which has no modes.
+    Binary(&'a Path),
+    /// The jar of the Spring application, which has no modes.
+    SpringJar(&'a Path),
 }
 
 /// The source of the services' spans.
@@ -112,15 +121,20 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 // === impl Eshop ===
 
 impl Eshop {
-    /// Starts the six services and waits until each listens.
+    /// Starts the six services and waits until each listens. Calls `progress` for each.
     ///
     /// # Errors
     /// Fails if a service does not become ready; names it and shows its last output lines.
-    pub fn start(config: &Config<'_>) -> Result<Self> {
+    pub fn start(config: &Config<'_>, progress: &mut dyn FnMut(&str)) -> Result<Self> {
         let mut eshop = Self {
             services: Vec::with_capacity(SERVICES.len()),
         };
-        for name in SERVICES {
+        for (number, name) in SERVICES.into_iter().enumerate() {
+            progress(&format!(
+                "starting {name}, service {} of {}",
+                number + 1,
+                SERVICES.len()
+            ));
             // A service gets the URLs of its callees as arguments, so they must run first.
             let service = eshop.start_one(name, config)?;
             eshop.services.push(service);

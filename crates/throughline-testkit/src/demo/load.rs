@@ -14,6 +14,8 @@ pub struct CheckoutLoad {
     /// Checkouts per second.
     pub rate: f64,
     pub duration: Duration,
+    /// Whether each checkout waits for the answer to the one before it.
+    pub in_turn: bool,
 }
 
 /// The checkouts of a load, from its sender's view.
@@ -30,6 +32,7 @@ pub(super) struct LoadResult {
     pub(super) references: ReferenceTable,
 }
 
+const ANSWER_POLL_INTERVAL: Duration = Duration::from_millis(1);
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Checkouts that wait for their answers at a time; each has a thread.
@@ -52,15 +55,25 @@ impl CheckoutLoad {
         };
         let replies = Mutex::new(CheckoutReplies::default());
         let (mut due, mut last_progress) = (0, begin);
+        // In turn, a slow answer moves the rest of the schedule.
+        let mut moved = Duration::ZERO;
         scope(|scope| {
-            while let Some((left, late)) = self.until_next(due, begin) {
+            while let Some((left, late)) = self.until_next(due, begin + moved) {
                 if !left.is_zero() {
                     // A parked thread may wake early, so the schedule is read again.
                     park_timeout(left);
                     continue;
                 }
+                if self.in_turn && lock(&replies).in_flight > 0 {
+                    park_timeout(ANSWER_POLL_INTERVAL);
+                    continue;
+                }
                 due += 1;
-                result.latest = result.latest.max(late);
+                if self.in_turn {
+                    moved += late;
+                } else {
+                    result.latest = result.latest.max(late);
+                }
                 if lock(&replies).in_flight >= MAX_IN_FLIGHT {
                     result.skipped += 1;
                     continue;
@@ -92,7 +105,8 @@ impl CheckoutLoad {
         let at = Duration::from_secs_f64(number(due) / self.rate);
         // An interrupt ends the load; the report covers the checkouts sent so far.
         let continues = at < self.duration && !crate::wait::is_interrupted();
-        let now = begin.elapsed();
+        // Zero if the schedule was moved beyond this moment.
+        let now = Instant::now().saturating_duration_since(begin);
         continues.then(|| (at.saturating_sub(now), now.saturating_sub(at)))
     }
 }

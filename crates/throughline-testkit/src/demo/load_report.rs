@@ -68,7 +68,7 @@ struct JudgedSpan<'a> {
 type JudgedSpans<'a> = BTreeMap<&'a str, JudgedSpan<'a>>;
 
 /// Evidence of a span whose parent was not found.
-pub const OPEN: &str = "open";
+const OPEN: &str = "open";
 /// Evidence of parents that a message names.
 const EXACT: [&str; 3] = ["header", "request-id", "offset"];
 
@@ -244,52 +244,53 @@ impl fmt::Display for LoadReport {
                 "{skipped} not sent, because too many had not been answered"
             )?;
         }
-        writeln!(f, "sent at most {latest:.1?} late\n")?;
-        writeln!(f, "{:<14}{:>8}{:>17}", "checkouts", "live", "after weaving")?;
+        if !latest.is_zero() {
+            // More than some milliseconds: the machine did not keep up.
+            writeln!(f, "sent at most {latest:.1?} behind schedule")?;
+        }
+        writeln!(f)?;
+        writeln!(f, "{:<14}{:>17}{:>19}", "", "live", "after weaving")?;
+        writeln!(f, "checkouts")?;
         let row = |name: &str, (live, woven): (usize, usize), text: &str| {
             let [live_share, woven_share] = [live, woven].map(|count| share(count, *answered));
-            format!("  {name:<10}{live:>7} {live_share:>7}{woven:>7} {woven_share:>7}   {text}")
+            format!("  {name:<12}{live:>8}{live_share:>9}  {woven:>8}{woven_share:>9}   {text}")
         };
-        let rows = [
-            row("whole", (live.whole, woven.whole), "all spans in one trace"),
-            row(
-                "open",
-                (live.open, woven.open),
-                "in several traces: a parent was not found",
-            ),
-            row(
-                "wrong",
-                (live.wrong, woven.wrong),
-                "a parent belongs to another checkout",
-            ),
-            row(
-                "incomplete",
-                (live.incomplete, woven.incomplete),
-                "spans are missing",
-            ),
+        let [whole, open, wrong, incomplete] = [
+            (live.whole, woven.whole),
+            (live.open, woven.open),
+            (live.wrong, woven.wrong),
+            (live.incomplete, woven.incomplete),
         ];
-        writeln!(f, "{}\n", rows.join("\n"))?;
+        let rows = [
+            row("whole", whole, "all spans in one trace"),
+            row("open", open, "in several traces: a parent was not found"),
+            row("wrong", wrong, "a parent belongs to another checkout"),
+            row("incomplete", incomplete, "spans are missing"),
+        ];
+        writeln!(f, "{}", rows.join("\n"))?;
         write_edges(f, live, woven)
     }
 }
 
 /// Writes the parents by evidence, exact evidence first.
 fn write_edges(f: &mut fmt::Formatter<'_>, live: &TraceReport, woven: &TraceReport) -> fmt::Result {
-    let head = ["live", "wrong", "after weaving", "wrong"];
-    let [a, b, c, d] = head;
-    writeln!(f, "{:<14}{a:>8}{b:>8}{c:>17}{d:>8}", "parents by")?;
-    let mut names: Vec<&str> = live
+    let (found, wrong) = ("found", "wrong");
+    writeln!(
+        f,
+        "\n{:<14}{found:>8}{wrong:>9}  {found:>8}{wrong:>9}",
+        "parents by"
+    )?;
+    let names: BTreeSet<&str> = live
         .edges
         .keys()
         .chain(woven.edges.keys())
         .map(String::as_str)
         .collect();
-    let rank = |name: &str| {
-        let exact = EXACT.iter().position(|exact| *exact == name);
-        (name == OPEN, exact.unwrap_or(EXACT.len()))
-    };
-    names.sort_unstable_by_key(|name| (rank(name), *name));
-    names.dedup();
+    let mut names: Vec<&str> = names.into_iter().collect();
+    names.sort_by_key(|name| {
+        let exact = EXACT.iter().position(|exact| exact == name);
+        (*name == OPEN, exact.unwrap_or(EXACT.len()))
+    });
     for name in names {
         let of = |report: &TraceReport| report.edges.get(name).copied().unwrap_or_default();
         write_edge_row(f, name, of(live), of(woven))?;
@@ -297,13 +298,8 @@ fn write_edges(f: &mut fmt::Formatter<'_>, live: &TraceReport, woven: &TraceRepo
     let (live, woven) = (live.inferred(), woven.inferred());
     write_edge_row(f, "all inferred", live, woven)?;
     let share = |count: EdgeCount| share(count.wrong, count.found);
-    write!(
-        f,
-        "{:<22}{:>8}{:>25}",
-        "  wrong of these",
-        share(live),
-        share(woven)
-    )
+    let (live, woven) = (share(live), share(woven));
+    write!(f, "  {:<14}{live:>15}  {woven:>17}", "wrong of these")
 }
 
 fn write_edge_row(
@@ -320,13 +316,11 @@ fn write_edge_row(
             count.wrong.to_string()
         }
     };
+    let (live_wrong, woven_wrong) = (wrong(live), wrong(woven));
+    let (live, woven) = (live.found, woven.found);
     writeln!(
         f,
-        "  {name:<12}{:>8}{:>8}{:>17}{:>8}",
-        live.found,
-        wrong(live),
-        woven.found,
-        wrong(woven)
+        "  {name:<12}{live:>8}{live_wrong:>9}  {woven:>8}{woven_wrong:>9}"
     )
 }
 

@@ -1,4 +1,4 @@
-//! References of checkouts: values that show the judge which spans belong together, and nobody else.
+//! References of checkouts: values that show the judge alone which spans belong together.
 //!
 //! Every message of a checkout carries a reference that is derived from the one before
 //! (`examples/eshop/src/reference.rs`). A sidecar or a weaver that compares values finds none that

@@ -1,8 +1,8 @@
 //! eshop: a checkout calls three services in turn and sends a record without waiting for delivery.
 //!
 //! `/checkout?reference=17` names the checkout. The queries of the calls and the key of the record
-//! carry references derived from it, so that a test can compare traces with the messages that really
-//! belong together. No tracing code reads them.
+//! carry references derived from it, so that a test can compare traces with the messages that
+//! really belong together. No tracing code reads them.
 
 use std::sync::Arc;
 
