@@ -2,20 +2,21 @@
 //! own lag and its own commits, and the records are those of consumers without the sidecar.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod named_spans;
+
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use e2e::{TraceSet, TraceSpan};
+use e2e::TraceSpan;
+use named_spans::named_spans;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::message::Message as _;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
-use serde_json::json;
 use throughline_testkit::build::ProjectBinaries;
 use throughline_testkit::collector::CollectorInstance;
 use throughline_testkit::kafka::{ApacheBroker, TopicSpec, create_topic};
 use throughline_testkit::sidecar::SidecarInstance;
-use throughline_testkit::wait;
 
 const TOPIC: &str = "shared-orders";
 const SERVICE: &str = "groups";
@@ -115,20 +116,7 @@ fn poll(consumer: &BaseConsumer, count: usize) -> Vec<Vec<u8>> {
 
 /// Waits for spans of an operation, and returns them.
 fn spans(collector: &CollectorInstance, operation: &str, count: usize) -> Vec<TraceSpan> {
-    let name = format!("{operation} {TOPIC}");
-    let find = || {
-        let parameters = [
-            ("service", SERVICE),
-            ("operation", &*name),
-            ("limit", "500"),
-        ];
-        let traces = collector.search(&parameters).unwrap();
-        let mut spans = TraceSet::from_json(&json!({ "data": traces })).spans;
-        spans.retain(|span| span.name == name);
-        spans
-    };
-    let complete = || Some(find()).filter(|spans| spans.len() >= count);
-    wait::until(TIMEOUT, complete).unwrap_or_else(find)
+    named_spans(collector, SERVICE, &format!("{operation} {TOPIC}"), count)
 }
 
 fn group_of(span: &TraceSpan) -> &str {

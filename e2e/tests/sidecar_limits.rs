@@ -6,9 +6,14 @@
     reason = "a test fails by panicking, and shows its cases"
 )]
 
+#[expect(dead_code, reason = "shared with other tests, which use more of it")]
+mod wire;
+
 use std::time::Duration;
 
 use rdkafka::Offset;
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier};
+use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::{Headers as _, Message as _};
@@ -232,4 +237,111 @@ fn batches_above_the_default_limit_get_contexts_once_the_topic_has_taken_one() {
     });
     assert_eq!(fixture.contexts("wide-direct", 4), 0);
     assert_eq!(fixture.contexts("wide-through", 4), 3, "all but the first");
+}
+
+/// The sidecar reads limits in the configurations that pass: no batch has to be refused first.
+#[test]
+fn limits_in_configurations_are_known_before_a_batch_is_refused() {
+    let fixture = LimitsFixture::start();
+    let through = fixture.sidecar.bootstrap().to_owned();
+    let run = |name: &str, length: usize| {
+        let case = LimitsCase {
+            name: name.to_owned(),
+            topic: &[],
+            producer: &[("message.max.bytes", "10485760")],
+            records: values(4, length),
+            is_single: true,
+        };
+        let lost = fixture.runtime.block_on(case.send(&through, name));
+        assert_eq!(lost, 0, "{name}");
+    };
+    let replayed = || {
+        let name = "throughline_kafka_batches_replayed_total ";
+        let metrics = fixture.sidecar.get("/metrics").unwrap().body;
+        let value = metrics.lines().find_map(|line| line.strip_prefix(name));
+        value.map_or(0, |it| it.parse::<u64>().unwrap())
+    };
+    // A record of 900 bytes fits into a batch of 1,000, with a context it does not.
+    create_by_version_5(&through, "created", "1000");
+    run("created", 900);
+    let narrow = TopicSpec::new("described", 1).config("max.message.bytes", "1000");
+    create_topic(fixture.kafka.bootstrap(), &narrow).unwrap();
+    fixture.runtime.block_on(describe(&through, "described"));
+    run("described", 900);
+    assert_eq!(replayed(), 0, "a limit was not known");
+    for topic in ["created", "described"] {
+        assert_eq!(fixture.contexts(topic, 4), 0, "{topic}");
+    }
+    // A limit that is raised: the very first batch gets a context.
+    let limit = [("max.message.bytes", "10485760")];
+    fixture
+        .runtime
+        .block_on(alter(&through, "described", limit));
+    run("described", 3_000_000);
+    assert_eq!(fixture.contexts("described", 8), 4);
+    // And one that is lowered.
+    let limit = [("max.message.bytes", "1000")];
+    fixture
+        .runtime
+        .block_on(alter(&through, "described", limit));
+    run("described", 900);
+    assert_eq!(fixture.contexts("described", 12), 4);
+    assert_eq!(replayed(), 0, "a limit was not known");
+    // Without a configuration, the first batch is refused and sent again.
+    let unseen = TopicSpec::new("unseen", 1).config("max.message.bytes", "1000");
+    create_topic(fixture.kafka.bootstrap(), &unseen).unwrap();
+    run("unseen", 900);
+    assert_eq!(replayed(), 1);
+}
+
+fn admin(bootstrap: &str) -> AdminClient<DefaultClientContext> {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", bootstrap);
+    config.create().unwrap()
+}
+
+async fn describe(bootstrap: &str, topic: &str) {
+    let (client, options) = (admin(bootstrap), AdminOptions::new());
+    let topics = [ResourceSpecifier::Topic(topic)];
+    for described in client.describe_configs(&topics, &options).await.unwrap() {
+        described.unwrap();
+    }
+}
+
+async fn alter(bootstrap: &str, topic: &str, configs: [(&str, &str); 1]) {
+    let (client, options) = (admin(bootstrap), AdminOptions::new());
+    let mut change = AlterConfig::new(ResourceSpecifier::Topic(topic));
+    for (name, value) in configs {
+        change = change.set(name, value);
+    }
+    for altered in client.alter_configs([&change], &options).await.unwrap() {
+        altered.unwrap();
+    }
+}
+
+/// Creates a topic by CreateTopics version 5, whose response holds the configuration (KIP-525).
+/// librdkafka and the testkit use earlier versions.
+fn create_by_version_5(bootstrap: &str, topic: &str, limit: &str) {
+    let text = |text: &str| [&[u8::try_from(text.len() + 1).unwrap()], text.as_bytes()].concat();
+    let body = [
+        // Tagged fields of the header; one topic.
+        &[0, 2][..],
+        &text(topic),
+        // Partitions, replication factor: the default; no assignments; one configuration.
+        &1_i32.to_be_bytes(),
+        &(-1_i16).to_be_bytes(),
+        &[1, 2],
+        &text("max.message.bytes"),
+        &text(limit),
+        // Tagged fields of the configuration and the topic; timeout, validate_only, tagged fields.
+        &[0, 0],
+        &20_000_i32.to_be_bytes(),
+        &[0, 0],
+    ];
+    let mut connection = wire::RawConnection::connect(bootstrap);
+    connection.send(&wire::request(19, 5, 7, &body.concat()));
+    let response = connection.receive();
+    // Correlation id, tagged fields, throttle time, one topic, its name, error code.
+    let error_code = response.get(4 + 1 + 4 + 1 + 1 + topic.len()..).unwrap();
+    assert_eq!(error_code.first_chunk(), Some(&[0, 0]), "{response:?}");
 }

@@ -2,24 +2,24 @@
 //! has one producer span, in one trace with its consumer span.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod named_spans;
 #[expect(dead_code, reason = "shared with other tests, which use more of it")]
 mod wire;
 
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-use e2e::{TraceSet, TraceSpan};
+use e2e::TraceSpan;
+use named_spans::named_spans;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::{Headers as _, Message as _, OwnedMessage};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::{Offset, TopicPartitionList};
-use serde_json::json;
 use throughline_testkit::build::ProjectBinaries;
 use throughline_testkit::collector::CollectorInstance;
 use throughline_testkit::kafka::{ApacheBroker, TopicSpec, create_topic};
 use throughline_testkit::sidecar::SidecarInstance;
-use throughline_testkit::wait;
 use wire::CuttableRelay;
 
 const SERVICE: &str = "retries";
@@ -92,20 +92,7 @@ fn spans(
     topic: &str,
     count: usize,
 ) -> Vec<TraceSpan> {
-    let name = format!("{operation} {topic}");
-    let find = || {
-        let parameters = [
-            ("service", SERVICE),
-            ("operation", &*name),
-            ("limit", "500"),
-        ];
-        let traces = collector.search(&parameters).unwrap();
-        let mut spans = TraceSet::from_json(&json!({ "data": traces })).spans;
-        spans.retain(|span| span.name == name);
-        spans
-    };
-    let complete = || Some(find()).filter(|spans| spans.len() >= count);
-    wait::until(TIMEOUT, complete).unwrap_or_else(find)
+    named_spans(collector, SERVICE, &format!("{operation} {topic}"), count)
 }
 
 /// Returns the span id in the only context of a record.
