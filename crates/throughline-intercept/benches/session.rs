@@ -26,7 +26,8 @@ use bytes::{Bytes, BytesMut};
 use rustix::time::{ClockId, clock_gettime};
 use throughline_intercept::Side;
 use throughline_intercept::kafka::{
-    ClusterCapacity, ClusterHandle, ClusterState, ConnectionEndpoints, KafkaSession, Settings,
+    ClusterCapacity, ClusterHandle, ClusterState, ConnectionEndpoints, InjectionMode, KafkaSession,
+    Settings,
 };
 
 #[path = "../tests/support/wire.rs"]
@@ -140,7 +141,7 @@ fn main() {
                 "observe",
                 record,
                 Settings {
-                    inject: false,
+                    inject: InjectionMode::Never,
                     ..ratio(0.0)
                 },
             ),

@@ -37,8 +37,8 @@ pub use endpoints::ConnectionEndpoints;
 pub use event::{SessionEvent, SkipReason};
 pub use session::KafkaSession;
 pub use settings::{
-    DEFAULT_MAX_MESSAGE_BYTES, DeliveryMode, ServiceNaming, SessionLimits, Settings, SpanNaming,
-    SpanRelation, TopicPattern, TopicSettings,
+    DEFAULT_MAX_MESSAGE_BYTES, DeliveryMode, InjectionMode, ServiceNaming, SessionLimits, Settings,
+    SpanNaming, SpanRelation, TopicPattern, TopicSettings,
 };
 pub use throughline_kafka::api::ApiKey;
 pub use throughline_kafka::frame::FramingError;

@@ -44,7 +44,7 @@ use support::script::{FrameKind, Script, ScriptedFrame};
 use support::wire::{self, BatchSpec, FetchSpec, RecordSpec, read_records};
 use throughline_intercept::Side;
 use throughline_intercept::kafka::{
-    ClusterCapacity, SessionEvent, SessionLimits, Settings, SkipReason,
+    ClusterCapacity, InjectionMode, SessionEvent, SessionLimits, Settings, SkipReason,
 };
 use throughline_kafka::batch::RecordBatch;
 use throughline_model::Span;
@@ -52,7 +52,7 @@ use throughline_model::Span;
 /// Returns settings that inject nothing.
 fn observing() -> Settings {
     Settings {
-        inject: false,
+        inject: InjectionMode::Never,
         ..Settings::default()
     }
 }

@@ -6,11 +6,13 @@
 //! `sidecar::config`.
 
 mod examples;
+mod injection;
 mod keys;
 mod rules;
 
 pub(super) use self::examples::EXAMPLES;
 use self::examples::propagation_help;
+use self::injection::InjectionArgs;
 pub(crate) use self::keys::{NOT_IN_FILE, RELOADABLE, RENAMED};
 use self::rules::RequestRuleArgs;
 
@@ -419,29 +421,9 @@ pub(crate) struct SidecarArgs {
     )]
     pub(crate) match_propagation: String,
 
-    /// Write contexts into records and requests (true or false)
-    ///
-    /// With false nothing is written anywhere, and producers and consumers are in separate traces.
-    #[arg(
-        long,
-        env = "THROUGHLINE_SIDECAR_INJECT",
-        default_value = "true",
-        value_name = "BOOL",
-        help_heading = CONTEXTS
-    )]
-    pub(crate) inject: String,
-
-    /// Write the context of unsampled records too (true or false)
-    ///
-    /// With false the next hop sees no decision and starts a trace of its own.
-    #[arg(
-        long,
-        env = "THROUGHLINE_SIDECAR_INJECT_UNSAMPLED",
-        default_value = "true",
-        value_name = "BOOL",
-        help_heading = CONTEXTS
-    )]
-    pub(crate) inject_unsampled: String,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) injection: InjectionArgs,
 
     /// Records delivered to consumers: unmodified (observe), or with the span id of the consumer
     /// span in their context (patch), for applications that continue from it. Compressed batches

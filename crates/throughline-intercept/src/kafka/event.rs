@@ -80,6 +80,8 @@ pub enum SkipReason {
     OldFormat,
     /// The broker rejected an injected batch of this topic before.
     RefusedBefore,
+    /// The batch is compressed, and [`super::InjectionMode::Uncompressed`] leaves it as it is.
+    Compressed,
     /// Some topics are excluded from injection, and only the id of this one is known.
     UnknownTopic,
     /// The response matches no request, or not the first one in flight.
@@ -100,7 +102,7 @@ pub enum SkipReason {
 
 impl SkipReason {
     /// All reasons, for metrics that show zeros.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Version,
         Self::FrameTooLarge,
         Self::Budget,
@@ -112,6 +114,7 @@ impl SkipReason {
         Self::Checksum,
         Self::OldFormat,
         Self::RefusedBefore,
+        Self::Compressed,
         Self::UnknownTopic,
         Self::OutOfOrder,
         Self::Capacity,
@@ -136,6 +139,7 @@ impl SkipReason {
             Self::Checksum => "checksum",
             Self::OldFormat => "old_format",
             Self::RefusedBefore => "refused_before",
+            Self::Compressed => "compressed",
             Self::UnknownTopic => "unknown_topic",
             Self::OutOfOrder => "out_of_order",
             Self::Capacity => "capacity",

@@ -27,8 +27,9 @@ pub struct Settings {
     /// Share of the traces that begin here to record, from 0.0 to 1.0. A record that carries a
     /// context follows the decision in it.
     pub sample_ratio: f64,
-    /// Main switch for injection: when off, no record is changed, in neither direction.
-    pub inject: bool,
+    /// Main switch for injection: with [`InjectionMode::Never`] no record is changed, in neither
+    /// direction, whatever the topics say.
+    pub inject: InjectionMode,
     /// Whether a record that is not sampled gets a context that says so. Without one the next hop
     /// begins a trace of its own.
     pub inject_unsampled: bool,
@@ -45,8 +46,8 @@ pub struct Settings {
 /// Settings of one topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopicSettings {
-    /// Whether contexts are injected into records that have none.
-    pub inject: bool,
+    /// Batches whose records get contexts, if they have none.
+    pub inject: InjectionMode,
     /// Relation of a consumer span to the span that sent the record.
     pub relation: SpanRelation,
     /// Treatment of records on their way to a consumer.
@@ -79,6 +80,19 @@ pub enum SpanNaming {
     OpenTelemetry,
     /// `To_T`, `From_T`, `message_bus.destination`: opentracing-kafka-client 0.1.15.
     OpenTracing,
+}
+
+/// Batches that may be changed. A record that passes unmodified is matched with its consumer's span
+/// by cluster, topic, partition and offset, which both spans carry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum InjectionMode {
+    /// All batches. Compressed ones are decompressed and compressed again.
+    #[default]
+    Always,
+    /// Batches without compression.
+    Uncompressed,
+    /// None.
+    Never,
 }
 
 /// Relation of a consumer span to the span that sent the record.
@@ -147,19 +161,33 @@ impl Settings {
             .map_or(&self.default, |(_, settings)| settings)
     }
 
+    /// Returns the batches of a topic that may be changed.
+    pub(super) fn injection_mode(&self, topic: &TopicSettings) -> InjectionMode {
+        match self.inject {
+            InjectionMode::Never => InjectionMode::Never,
+            InjectionMode::Always | InjectionMode::Uncompressed => topic.inject,
+        }
+    }
+
     /// Returns whether any record may get a context.
     pub(super) fn injects_any(&self) -> bool {
-        self.inject && !self.write.is_empty() && self.any_topic(|topic| topic.inject)
+        !self.write.is_empty() && self.any_topic(|topic| self.changes_any_of(topic))
     }
 
     /// Returns whether some topic is excluded from injection.
     pub(super) fn excludes_any(&self) -> bool {
-        self.topics.iter().any(|(_, topic)| !topic.inject)
+        let is_excluded = |topic: &TopicSettings| topic.inject == InjectionMode::Never;
+        self.topics.iter().any(|(_, topic)| is_excluded(topic))
     }
 
     /// Returns whether any record may be patched on its way to a consumer.
     pub(super) fn patches_any(&self) -> bool {
-        self.inject && self.any_topic(|topic| topic.deliver == DeliveryMode::Patch)
+        let is_patched = |topic: &TopicSettings| topic.deliver == DeliveryMode::Patch;
+        self.any_topic(|topic| is_patched(topic) && self.changes_any_of(topic))
+    }
+
+    fn changes_any_of(&self, topic: &TopicSettings) -> bool {
+        self.injection_mode(topic) != InjectionMode::Never
     }
 
     /// Returns whether any commit may have a span.
@@ -183,7 +211,7 @@ impl Default for Settings {
             write: default_write_formats(),
             match_propagation: true,
             sample_ratio: 1.0,
-            inject: true,
+            inject: InjectionMode::Always,
             inject_unsampled: true,
             topics: Vec::new(),
             default: TopicSettings::default(),
@@ -201,7 +229,7 @@ impl TopicSettings {
     #[must_use]
     pub const fn of(naming: SpanNaming) -> Self {
         Self {
-            inject: true,
+            inject: InjectionMode::Always,
             relation: SpanRelation::ParentAndLink,
             deliver: DeliveryMode::Observe,
             settle: matches!(naming, SpanNaming::OpenTelemetry),
@@ -278,7 +306,7 @@ mod tests {
     #[test]
     fn first_matching_pattern_applies() {
         let excluded = |settle| TopicSettings {
-            inject: false,
+            inject: InjectionMode::Never,
             settle,
             ..TopicSettings::default()
         };

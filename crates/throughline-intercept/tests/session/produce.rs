@@ -7,8 +7,8 @@ use kafka_protocol::messages as km;
 use kafka_protocol::protocol::StrBytes;
 use throughline_intercept::Side;
 use throughline_intercept::kafka::{
-    ApiKey, ClusterCapacity, SessionEvent, SessionLimits, Settings, SkipReason, SpanNaming,
-    TopicPattern, TopicSettings,
+    ApiKey, ClusterCapacity, InjectionMode, SessionEvent, SessionLimits, Settings, SkipReason,
+    SpanNaming, TopicPattern, TopicSettings,
 };
 use throughline_model::context::{Format, HeaderList, Sampling, extract};
 use throughline_model::{SpanKind, Status, Value};
@@ -427,12 +427,12 @@ fn injection_resumes_when_unmodified_records_are_rejected_too() {
 #[test]
 fn injection_can_be_disabled_globally_or_per_topic() {
     let off = TopicSettings {
-        inject: false,
+        inject: InjectionMode::Never,
         ..TopicSettings::default()
     };
     let switches = [
         Settings {
-            inject: false,
+            inject: InjectionMode::Never,
             ..Settings::default()
         },
         Settings {
@@ -468,7 +468,7 @@ fn new_settings_apply_to_open_connections() {
     );
     pair.session.handle_settings(
         Settings {
-            inject: false,
+            inject: InjectionMode::Never,
             ..Settings::default()
         }
         .into(),
@@ -565,7 +565,7 @@ fn opentracing_naming_applies_to_names_and_tags() {
 #[test]
 fn topic_that_may_be_excluded_is_not_injected_into() {
     let off = TopicSettings {
-        inject: false,
+        inject: InjectionMode::Never,
         ..TopicSettings::default()
     };
     let topics = vec![(TopicPattern::new("secret-*"), off)];

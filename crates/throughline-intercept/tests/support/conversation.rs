@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use throughline_intercept::kafka::{
-    ApiKey, ClusterHandle, ClusterState, ConnectionEndpoints, DeliveryMode, KafkaSession, NodeId,
-    SessionEvent, SessionLimits, Settings, TopicSettings,
+    ApiKey, ClusterHandle, ClusterState, ConnectionEndpoints, DeliveryMode, InjectionMode,
+    KafkaSession, NodeId, SessionEvent, SessionLimits, Settings, TopicSettings,
 };
 use throughline_intercept::{Side, Timestamp};
 
@@ -156,7 +156,11 @@ pub(crate) fn check_conversation(input: &[u8]) {
     };
     let (injects, patches, is_addressed) = (how & 1 != 0, how & 2 != 0, how & 4 != 0);
     let settings = Settings {
-        inject: injects,
+        inject: match (injects, how & 16 != 0) {
+            (false, _) => InjectionMode::Never,
+            (true, false) => InjectionMode::Always,
+            (true, true) => InjectionMode::Uncompressed,
+        },
         default: TopicSettings {
             deliver: if patches {
                 DeliveryMode::Patch

@@ -98,10 +98,12 @@ const fn remedy(reason: SkipReason) -> Option<&'static str> {
             "more spans than --max-spans-per-second; raise it, or lower --sample"
         }
         // A version, a panic, a refused batch and links have lines of their own. SASL tokens hold
-        // nothing to trace, and a connection may end at any time.
+        // nothing to trace, a connection may end at any time, and compressed batches pass because
+        // the settings say so.
         SkipReason::Version
         | SkipReason::SaslTokens
         | SkipReason::RefusedBefore
+        | SkipReason::Compressed
         | SkipReason::Disconnected
         | SkipReason::Panic
         | SkipReason::LinksOnly

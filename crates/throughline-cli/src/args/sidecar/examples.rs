@@ -23,7 +23,7 @@ A configuration file has the same options, with _ for - in their names:
   sample: 0.1
   topics:
     - topic: audit-*
-      inject: false
+      inject: never
 
 Precedence: option, environment variable, configuration file, default.
 The full reference is docs/sidecar.md.";

@@ -23,7 +23,7 @@ pub(crate) struct RequestRuleArgs {
     /// Add x-request-id to requests that have none (true or false)
     ///
     /// Services that copy it to their own requests have these requests attributed exactly. With
-    /// --inject false none is added.
+    /// --propagation none no id is added.
     #[arg(
         long,
         env = "THROUGHLINE_SIDECAR_REQUEST_ID",

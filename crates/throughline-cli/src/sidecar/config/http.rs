@@ -82,15 +82,11 @@ impl ConfigParser<'_> {
         Arc::new(Settings {
             resource,
             read: kafka.read.clone(),
-            // `--inject false` stops all writing, in HTTP as in Kafka.
-            write: if kafka.inject {
-                kafka.write.clone()
-            } else {
-                Vec::new()
-            },
+            write: kafka.write.clone(),
             match_propagation: kafka.match_propagation,
-            request_id: kafka.inject
-                && self.boolean("request_id", &self.raw.options.rules.request_id),
+            // `--propagation none` stops all writing.
+            request_id: self.boolean("request_id", &self.raw.options.rules.request_id)
+                && !kafka.write.is_empty(),
             sample_ratio: kafka.sample_ratio,
             ignore_telemetry: self.boolean("ignore_telemetry", &self.raw.options.ignore_telemetry),
             collector: Some(CollectorAddress::new(collector.host(), collector.port())),

@@ -1,11 +1,11 @@
 //! Tracing of Kafka connections: service name, formats, sampling and overrides by topic.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde::Deserialize;
 use throughline_intercept::kafka::{
-    DeliveryMode, ServiceNaming, SessionLimits, Settings, SpanNaming, SpanRelation, TopicPattern,
-    TopicSettings,
+    DeliveryMode, InjectionMode, ServiceNaming, SessionLimits, Settings, SpanNaming, SpanRelation,
+    TopicPattern, TopicSettings,
 };
 use throughline_model::context::{Format, FormatList};
 use throughline_model::convention::SERVICE_NAME;
@@ -20,6 +20,14 @@ const NAMING_VALUES: [(&str, SpanNaming); 2] = [
     ("otel", SpanNaming::OpenTelemetry),
     ("opentracing", SpanNaming::OpenTracing),
 ];
+const INJECT_VALUES: [(&str, InjectionMode); 5] = [
+    ("always", InjectionMode::Always),
+    ("uncompressed", InjectionMode::Uncompressed),
+    ("never", InjectionMode::Never),
+    // Before the modes it was a switch.
+    ("true", InjectionMode::Always),
+    ("false", InjectionMode::Never),
+];
 const RELATION_VALUES: [(&str, SpanRelation); 2] = [
     ("parent", SpanRelation::ParentAndLink),
     ("links", SpanRelation::LinksOnly),
@@ -32,17 +40,49 @@ const DELIVER_VALUES: [(&str, DeliveryMode); 2] = [
 /// Service name of a client without a client.id, where no service name is configured.
 const FALLBACK_SERVICE_NAME: &str = "kafka-client";
 const PROPAGATORS: &str = "OTEL_PROPAGATORS";
+const INSTANCE_ID: &str = "service.instance.id";
 
 /// An override for some topics in YAML.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawTopicOverride {
     topic: String,
-    inject: Option<bool>,
+    inject: Option<RawInjection>,
     relation: Option<String>,
     deliver: Option<String>,
     settle: Option<bool>,
     max_message_bytes: Option<usize>,
+}
+
+/// The value of `inject` in YAML, where `true` and `false` are no texts.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum RawInjection {
+    Switch(bool),
+    Word(String),
+}
+
+/// Returns an id for this process: random, as the semantic conventions recommend, and the same
+/// whenever the configuration is loaded again.
+fn instance_id() -> String {
+    static ID: OnceLock<String> = OnceLock::new();
+    let read = || match std::fs::read_to_string("/proc/sys/kernel/random/uuid") {
+        Ok(id) => id.trim().to_owned(),
+        Err(_) => std::process::id().to_string(),
+    };
+    ID.get_or_init(read).clone()
+}
+
+// === impl RawInjection ===
+
+impl RawInjection {
+    fn as_word(&self) -> &str {
+        match self {
+            Self::Switch(true) => "true",
+            Self::Switch(false) => "false",
+            Self::Word(word) => word,
+        }
+    }
 }
 
 // === impl ConfigParser ===
@@ -74,8 +114,8 @@ impl ConfigParser<'_> {
             write,
             match_propagation: self.boolean("match_propagation", &options.match_propagation),
             sample_ratio: self.ratio("sample", &options.sample),
-            inject: self.boolean("inject", &options.inject),
-            inject_unsampled: self.boolean("inject_unsampled", &options.inject_unsampled),
+            inject: default.inject,
+            inject_unsampled: self.boolean("inject_unsampled", &options.injection.inject_unsampled),
             topics: self.topic_overrides(&default),
             default,
             message_key: self.boolean("message_key", &options.message_key),
@@ -126,6 +166,10 @@ impl ConfigParser<'_> {
         };
         let name = name.unwrap_or_else(|| FALLBACK_SERVICE_NAME.to_owned());
         attributes.insert(0, KeyValue::new(SERVICE_NAME, name));
+        // Tells the instances of a service apart: parents are found within one process.
+        if attributes.iter().all(|pair| pair.key != INSTANCE_ID) {
+            attributes.push(KeyValue::new(INSTANCE_ID, instance_id()));
+        }
         (
             Arc::new(Resource {
                 attributes,
@@ -175,6 +219,12 @@ impl ConfigParser<'_> {
         let options = &self.raw.options;
         let default = TopicSettings::of(naming);
         TopicSettings {
+            inject: self.word(
+                "inject",
+                &options.injection.inject,
+                &INJECT_VALUES,
+                default.inject,
+            ),
             relation: self.word(
                 "relation",
                 &options.relation,
@@ -218,6 +268,9 @@ impl ConfigParser<'_> {
         raw: RawTopicOverride,
         default: &TopicSettings,
     ) -> (TopicPattern, TopicSettings) {
+        let inject = raw.inject.map_or(default.inject, |raw| {
+            self.word("topics", raw.as_word(), &INJECT_VALUES, default.inject)
+        });
         let relation = raw.relation.map_or(default.relation, |text| {
             self.word("topics", &text, &RELATION_VALUES, default.relation)
         });
@@ -225,7 +278,7 @@ impl ConfigParser<'_> {
             self.word("topics", &text, &DELIVER_VALUES, default.deliver)
         });
         let settings = TopicSettings {
-            inject: raw.inject.unwrap_or(default.inject),
+            inject,
             relation,
             deliver,
             settle: raw.settle.unwrap_or(default.settle),

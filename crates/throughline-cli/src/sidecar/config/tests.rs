@@ -3,7 +3,7 @@ use std::ffi::OsString;
 
 use throughline_intercept::correlate::{SingleInFlightPolicy, TokenLocation};
 use throughline_intercept::http::Direction;
-use throughline_intercept::kafka::{DeliveryMode, ServiceNaming, SpanRelation};
+use throughline_intercept::kafka::{DeliveryMode, InjectionMode, ServiceNaming, SpanRelation};
 use throughline_model::context::Format;
 use throughline_proxy::{ListenerRoute, PortRange, http};
 
@@ -56,7 +56,7 @@ fn defaults_need_only_the_address_of_a_broker() {
         (ServiceNaming::ByApplication, &[Format::W3c][..])
     );
     assert_eq!(settings.read.len(), 4);
-    assert!(settings.inject && settings.default.settle);
+    assert!(settings.inject == InjectionMode::Always && settings.default.settle);
 }
 
 #[test]
@@ -193,7 +193,7 @@ fn all_errors_are_reported_together_each_with_its_remedy() {
         "--relation \"x\" is not supported; use parent or links",
         "--propagation: unknown format \"xray\"; use tracecontext, b3, b3multi, jaeger or none",
         "--topics cannot be parsed",
-        "--inject \"maybe\" is not supported; use true or false",
+        "--inject \"maybe\" is not supported; use always or uncompressed or never",
         "--log \"x=loud\" is not a log filter",
         "--client-tls-key is missing",
         "--client-tls-cert /no/such/file: cannot be read",
@@ -338,7 +338,7 @@ fn opentelemetry_variables_are_defaults() {
 
 #[test]
 fn topic_overrides_change_only_what_they_name() {
-    let topics = "[{topic: audit-*, inject: false}, \
+    let topics = "[{topic: audit-*, inject: false}, {topic: zip-*, inject: uncompressed}, \
                   {topic: o, relation: links, deliver: patch, settle: false, \
                   max_message_bytes: 10485760}]";
     let config = parse_with(
@@ -352,9 +352,18 @@ fn topic_overrides_change_only_what_they_name() {
         settings.topic("o"),
         settings.topic("x"),
     );
-    assert!(!audit.inject && audit.settle && audit.relation == SpanRelation::LinksOnly);
-    assert!(orders.inject && !orders.settle && orders.deliver == DeliveryMode::Patch);
-    assert!(other.inject && other.deliver == DeliveryMode::Observe);
+    assert!(audit.settle && audit.relation == SpanRelation::LinksOnly);
+    assert_eq!(
+        [audit, settings.topic("zip-1"), orders, other].map(|topic| topic.inject),
+        [
+            InjectionMode::Never,
+            InjectionMode::Uncompressed,
+            InjectionMode::Always,
+            InjectionMode::Always,
+        ]
+    );
+    assert!(!orders.settle && orders.deliver == DeliveryMode::Patch);
+    assert!(other.deliver == DeliveryMode::Observe);
     assert_eq!(orders.max_message_bytes, Some(10 << 20));
     assert_eq!(other.max_message_bytes, None);
 }
@@ -510,7 +519,7 @@ fn http_takes_its_settings_from_kafka() {
         (0.5, &[Format::B3Single][..])
     );
     assert_eq!(one.trust, throughline_intercept::http::TrustPolicy::Never);
-    let other = settings(&["--inject", "false"]);
+    let other = settings(&["--propagation", "none"]);
     assert_eq!(
         other.resource.attributes[0].value.as_str(),
         Some("unknown_service")

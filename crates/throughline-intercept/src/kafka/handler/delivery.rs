@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use throughline_kafka::batch::{
-    Record, RecordBatch, RecordBatches, RecordSetEntry, TruncatedBatch,
+    CompressionCodec, Record, RecordBatch, RecordBatches, RecordSetEntry, TruncatedBatch,
 };
 use throughline_kafka::types::{Offset, TimestampMs};
 use throughline_model::context::SpanContext;
@@ -22,7 +22,7 @@ use super::span::{
 };
 use crate::Timestamp;
 use crate::kafka::cluster::{BatchReader, ClusterHandle, DeliveryOwner, PendingDelivery};
-use crate::kafka::{DeliveryMode, SessionEvent, SkipReason, SpanRelation};
+use crate::kafka::{DeliveryMode, InjectionMode, SessionEvent, SkipReason, SpanRelation};
 use crate::trace::{ParentEvidence, SpanIdentity, seconds};
 
 /// Records of one partition on their way to the client.
@@ -34,8 +34,8 @@ pub(super) struct PartitionDelivery {
     relation: SpanRelation,
     /// Whether commits of these records have spans.
     settle: bool,
-    /// Whether the records' contexts are overwritten with those of the consumer spans.
-    patch: bool,
+    /// Batches in which the records' contexts are overwritten with those of the consumer spans.
+    patch: InjectionMode,
     /// Number of records whose context can not be overwritten.
     links_only: u32,
     /// Offset behind the last record of the partition.
@@ -129,7 +129,10 @@ impl PartitionDelivery {
             times,
             relation: settings.relation,
             settle: settings.settle,
-            patch: context.settings.inject && settings.deliver == DeliveryMode::Patch,
+            patch: match settings.deliver {
+                DeliveryMode::Patch => context.settings.injection_mode(settings),
+                DeliveryMode::Observe => InjectionMode::Never,
+            },
             links_only: 0,
             high_watermark: None,
             redelivered_before: Offset(i64::MIN),
@@ -285,10 +288,15 @@ impl PartitionDelivery {
         if decided.is_empty() {
             return;
         }
+        let may_patch = match self.patch {
+            InjectionMode::Always => true,
+            InjectionMode::Uncompressed => batch.codec() == CompressionCodec::None,
+            InjectionMode::Never => false,
+        };
         let mut spans = self.spans_of(context, batch.record_count(), decided.len());
         self.deliveries.reserve(decided.len());
         for record in decided.drain(..) {
-            self.push_span(context, &mut spans, record);
+            self.push_span(context, &mut spans, record, may_patch);
         }
         self.spans = Some((batch.record_count(), spans));
     }
@@ -325,6 +333,7 @@ impl PartitionDelivery {
         context: &HandlerContext<C>,
         spans: &mut RecordSpans,
         record: DecidedRecord<'_>,
+        may_patch: bool,
     ) {
         let (offset, now) = (record.offset, self.times.last_byte);
         let key = record.key.filter(|_| context.settings.message_key);
@@ -360,9 +369,9 @@ impl PartitionDelivery {
         }
         // Only a child of the sender may take its place in the record: with a link alone the
         // application would continue another trace than the sender's.
-        if self.patch && identity.parent.is_some() {
+        if may_patch && identity.parent.is_some() {
             self.delivered.patches.push((offset, identity.clone()));
-        } else if self.patch && record.sender.is_some() {
+        } else if may_patch && record.sender.is_some() {
             self.links_only = self.links_only.saturating_add(1);
         }
         spans.push(identity, &attributes, record.sender);

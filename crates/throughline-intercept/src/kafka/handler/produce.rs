@@ -152,6 +152,9 @@ fn process_batch<C: ClusterHandle>(
     policy: &InjectionPolicy,
 ) -> Result<(), Error> {
     match policy {
+        InjectionPolicy::Inject(topic) if topic.spares(batch) => {
+            inspector.partition.not_injected = Some(SkipReason::Compressed);
+        }
         InjectionPolicy::Inject(topic) => {
             match inject(&mut inspector, scratch, records, batch, topic)? {
                 BatchOutcome::Changed(records) => {

@@ -245,6 +245,9 @@ fn opentracing_tags(partition: &PartitionAttributes, batch: &BatchAttributes<'_>
     push(&mut to, "peer.service", "kafka");
     push(&mut to, "message_bus.destination", &partition.topic);
     push(&mut to, "partition", i64::from(partition.index.0));
+    // That library knows no cluster. Offsets are compared within one alone.
+    let cluster_id = partition.cluster_id.as_ref();
+    push_some(&mut to, MESSAGING_KAFKA_CLUSTER_ID, cluster_id);
     if batch.error_code != error_code::NONE {
         push(&mut to, "error", true);
     }

@@ -1,12 +1,13 @@
 //! Injection: contexts that records get on their way to the broker.
 
-use throughline_kafka::batch::{BatchOutcome, HeaderWriter, InjectionLimits, Record, RecordBatch};
+use throughline_kafka::batch::{
+    BatchOutcome, CompressionCodec, HeaderWriter, InjectionLimits, Record, RecordBatch,
+};
 use throughline_kafka::wire::{Error, WireField};
 use throughline_model::context::{Format, SpanContext};
 
 use super::pending::{PendingPartition, PendingRecord};
 use crate::Timestamp;
-use crate::kafka::SkipReason;
 use crate::kafka::cluster::{BatchReader, BatchSize, ClusterHandle, Scratch, TopicBatchLimits};
 use crate::kafka::handler::context::HandlerContext;
 use crate::kafka::handler::correlation::{self, InspectedRecord};
@@ -14,6 +15,7 @@ use crate::kafka::handler::decision::{decide_resend, decide_send};
 use crate::kafka::handler::message::ApiFrame;
 use crate::kafka::handler::record_context::{self, ExtractedContext};
 use crate::kafka::topic::TopicKey;
+use crate::kafka::{InjectionMode, SkipReason};
 use crate::trace::{ParentEvidence, SpanIdentity};
 
 /// Whether the batches of a topic are injected into.
@@ -28,6 +30,7 @@ pub(super) enum InjectionPolicy {
 /// Limits of injection into the batches of a topic.
 #[derive(Debug)]
 pub(super) struct TopicInjection {
+    mode: InjectionMode,
     limits: InjectionLimits,
     learned: TopicBatchLimits,
     /// Maximum size of a batch, if it is configured.
@@ -66,7 +69,8 @@ impl InjectionPolicy {
         let is_known = context.knows_topic_name(topic);
         let name = context.topic_name(topic);
         let settings = &context.settings;
-        if !settings.inject || settings.write.is_empty() || !settings.topic(&name).inject {
+        let mode = settings.injection_mode(settings.topic(&name));
+        if mode == InjectionMode::Never || settings.write.is_empty() {
             return Self::Observe(None);
         }
         if !is_known && settings.excludes_any() {
@@ -82,6 +86,7 @@ impl InjectionPolicy {
             return Self::Observe(Some(SkipReason::RefusedBefore));
         };
         Self::Inject(TopicInjection {
+            mode,
             limits: InjectionLimits {
                 max_batch_bytes: limit.sent,
                 max_uncompressed_bytes: limit.uncompressed,
@@ -96,6 +101,11 @@ impl InjectionPolicy {
 // === impl TopicInjection ===
 
 impl TopicInjection {
+    /// Returns whether a batch of the topic must pass unmodified because it is compressed.
+    pub(super) fn spares(&self, batch: &RecordBatch<'_>) -> bool {
+        self.mode == InjectionMode::Uncompressed && batch.codec() != CompressionCodec::None
+    }
+
     /// Returns whether there is evidence that the topic accepts a batch of this size.
     pub(super) fn is_accepted(&self, size: BatchSize) -> bool {
         self.learned.is_accepted(size, self.known)
