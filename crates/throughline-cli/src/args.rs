@@ -5,6 +5,7 @@ pub(crate) mod init;
 pub(crate) mod query;
 pub(crate) mod sidecar;
 pub(crate) mod up;
+pub(crate) mod weave;
 
 use clap::{Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
@@ -69,4 +70,7 @@ pub(crate) enum CliCommand {
     /// List traces, newest first
     #[command(after_help = query::SEARCH_EXAMPLES)]
     Search(query::SearchArgs),
+    /// Join spans in files that were reported without a parent: by record offsets and by inference
+    #[command(after_help = weave::EXAMPLES)]
+    Weave(weave::WeaveArgs),
 }

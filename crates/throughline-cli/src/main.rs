@@ -15,6 +15,7 @@ mod sidecar;
 mod terminal;
 mod trace;
 mod up;
+mod weave;
 
 use std::process::ExitCode;
 
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         CliCommand::Init(args) => init::run(&args),
         CliCommand::Trace(args) => trace::run(&args),
         CliCommand::Search(args) => search::run(&args),
+        CliCommand::Weave(args) => weave::run(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

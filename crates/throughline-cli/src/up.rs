@@ -2,12 +2,14 @@
 
 use std::io::Write as _;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use throughline_collector::{
     CollectorAddresses, CollectorBindError, CollectorEndpoint, CollectorServer, Config,
-    JaegerPorts, ListenerPort,
+    JaegerPorts, ListenerPort, WeavingMode, WeavingSettings,
 };
+use throughline_model::duration;
 use tracing_subscriber::EnvFilter;
 
 use crate::args::up::UpArgs;
@@ -17,6 +19,9 @@ use crate::error::CommandError;
 
 /// Minimum of `--store-memory`: less would hardly hold a single trace.
 const MIN_STORE_MEMORY_BYTES: usize = 1 << 20;
+
+/// Maximum of `--weave-wait`, in nanoseconds: events that wait take memory.
+const MAX_WEAVE_WAIT: u64 = 600_000_000_000;
 
 /// Value of an optional port that is to stay closed.
 const PORT_OFF: &str = "off";
@@ -66,6 +71,10 @@ fn parse(args: &UpArgs) -> Result<(Config, EnvFilter), Vec<String>> {
     config.allowed_hosts = parse_hosts(&args.allowed_host, &mut errors);
     match parse_store_memory(&args.store_memory) {
         Ok(bytes) => config.max_store_bytes = bytes,
+        Err(error) => errors.push(error),
+    }
+    match parse_weaving(args) {
+        Ok(weaving) => config.weaving = weaving,
         Err(error) => errors.push(error),
     }
     match log_filter("--log", &args.log) {
@@ -221,6 +230,36 @@ fn non_empty(values: &[String]) -> Vec<String> {
         .filter(|value| !value.is_empty())
         .cloned()
         .collect()
+}
+
+fn parse_weaving(args: &UpArgs) -> Result<WeavingSettings, String> {
+    let mode = match args.weave.as_str() {
+        "all" => WeavingMode::All,
+        "offsets" => WeavingMode::Offsets,
+        "off" => WeavingMode::Off,
+        other => {
+            return Err(format!(
+                "--weave {other:?} is not supported; use all, offsets or off"
+            ));
+        }
+    };
+    let confidence = &args.weave_confidence;
+    let parsed = confidence.parse().ok();
+    let min_confidence = parsed
+        .filter(|it| (0.5..=1.0).contains(it))
+        .ok_or_else(|| {
+            format!("--weave-confidence {confidence:?} is not a number from 0.5 to 1")
+        })?;
+    let wait = &args.weave_wait;
+    let parsed = duration::parse(wait).filter(|it| *it <= MAX_WEAVE_WAIT);
+    let wait = parsed.ok_or_else(|| {
+        format!("--weave-wait {wait:?} is not a duration up to 10m; write it as 5s or 500ms")
+    })?;
+    Ok(WeavingSettings {
+        mode,
+        min_confidence,
+        wait: Duration::from_nanos(wait),
+    })
 }
 
 fn parse_store_memory(text: &str) -> Result<usize, String> {

@@ -200,7 +200,7 @@ fn unknown_options_exit_with_64_and_help_with_0() {
 
 #[test]
 fn help_of_every_command_fits_100_columns_and_has_examples() {
-    for command in ["", "up", "sidecar", "init", "trace", "search"] {
+    for command in ["", "up", "sidecar", "init", "trace", "search", "weave"] {
         let arguments: Vec<&str> = [command, "--help"]
             .into_iter()
             .filter(|argument| !argument.is_empty())

@@ -14,6 +14,7 @@ use crate::accept_loop::HttpAcceptLoop;
 use crate::config::{CollectorEndpoint, Config, ListenerPort};
 use crate::ingest::IngestPipeline;
 use crate::metrics::{self, Metrics};
+use crate::weaving::WeavingTask;
 use crate::{cors, jaeger_receiver, otlp_grpc, otlp_http, query, zipkin};
 
 /// Memory of a UDP socket for datagrams that were not read yet.
@@ -119,13 +120,20 @@ impl CollectorServer {
         // The only place that knows which store it is.
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new(self.config.max_store_bytes));
         let metrics = Arc::new(Metrics::default());
+        let (weaving, weaver) = WeavingTask::new(
+            Arc::clone(&store),
+            Arc::clone(&metrics),
+            self.config.weaving.clone(),
+        );
         let pipeline = Arc::new(IngestPipeline::new(
             Arc::clone(&store),
             Arc::clone(&metrics),
             self.config.limits.clone(),
+            weaving,
         ));
         let stopping = CancellationToken::new();
         let mut loops = JoinSet::new();
+        loops.spawn(weaver.run(stopping.clone()));
         for (endpoint, listener) in self.listeners {
             let stopping = stopping.clone();
             let listener = match listener {

@@ -25,8 +25,33 @@ pub struct Config {
     pub allowed_hosts: Vec<String>,
     /// Maximum memory of the stored spans.
     pub max_store_bytes: usize,
+    /// How parents of spans without one are found.
+    pub weaving: WeavingSettings,
     /// Limits for clients.
     pub limits: CollectorLimits,
+}
+
+/// How parents of spans that were reported without one are found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WeavingSettings {
+    /// The evidence that is used.
+    pub mode: WeavingMode,
+    /// Least probability of an inferred parent that joins two traces.
+    pub min_confidence: f64,
+    /// Time after a span until its parent is decided; longer for processes with longer requests.
+    pub wait: Duration,
+}
+
+/// The evidence that is used to find parents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum WeavingMode {
+    /// Offsets of records, which are exact, and inference within processes.
+    #[default]
+    All,
+    /// Offsets of records.
+    Offsets,
+    /// None: traces stay as they are reported.
+    Off,
 }
 
 /// The ports of Jaeger's own clients. The default opens none.
@@ -126,6 +151,7 @@ impl Default for Config {
             cors_origins: Vec::new(),
             allowed_hosts: Vec::new(),
             max_store_bytes: 512 << 20,
+            weaving: WeavingSettings::default(),
             limits: CollectorLimits::default(),
         }
     }
@@ -143,6 +169,18 @@ impl Config {
             CollectorEndpoint::JaegerCompact => self.jaeger.compact,
             CollectorEndpoint::JaegerBinary => self.jaeger.binary,
             CollectorEndpoint::JaegerSampling => self.jaeger.sampling,
+        }
+    }
+}
+
+// === impl WeavingSettings ===
+
+impl Default for WeavingSettings {
+    fn default() -> Self {
+        Self {
+            mode: WeavingMode::All,
+            min_confidence: 0.95,
+            wait: Duration::from_secs(5),
         }
     }
 }

@@ -24,6 +24,7 @@ pub(crate) use self::coding::ContentCodings;
 pub(crate) use self::error::{ACCEPTED_CODINGS, IngestError};
 use crate::config::{CollectorEndpoint, CollectorLimits};
 use crate::metrics::{CounterKey, Metrics};
+use crate::weaving::WeavingFeed;
 
 /// Time after which a client should repeat a request that was rejected as retryable.
 pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -40,6 +41,7 @@ pub(crate) struct IngestPipeline {
     /// One permit for each decode, which takes many times the memory of its body.
     decodes: Arc<Semaphore>,
     eviction_logged: AtomicBool,
+    weaving: WeavingFeed,
 }
 
 /// A signal of OpenTelemetry that is accepted and dropped.
@@ -76,6 +78,7 @@ impl IngestPipeline {
         store: Arc<dyn Store>,
         metrics: Arc<Metrics>,
         limits: CollectorLimits,
+        weaving: WeavingFeed,
     ) -> Self {
         let requests = Arc::new(Semaphore::new(limits.max_requests));
         let units = limits.max_in_flight_bytes / RESERVATION_UNIT_BYTES;
@@ -88,6 +91,7 @@ impl IngestPipeline {
             memory: Arc::new(Semaphore::new(units)),
             decodes,
             eviction_logged: AtomicBool::new(false),
+            weaving,
         }
     }
 
@@ -240,12 +244,14 @@ impl IngestPipeline {
     {
         let decoded = decode(body)?;
         self.count(endpoint, &decoded);
+        let weaving = self.weaving.read(&decoded.spans);
         if endpoint == CollectorEndpoint::Zipkin {
             // Only Zipkin's clients send a span in parts.
             self.store.insert_fragments(decoded.spans);
         } else {
             self.store.insert(decoded.spans);
         }
+        self.weaving.offer(weaving);
         self.log_first_eviction();
         Ok(decoded.rejected)
     }

@@ -8,6 +8,7 @@
 pub(crate) mod agent;
 mod batch;
 pub(crate) mod http;
+pub(crate) mod json;
 pub(crate) mod sampling;
 mod span;
 mod thrift;

@@ -27,9 +27,16 @@ mod otlp_http;
 #[cfg(any(test, fuzzing))]
 pub mod parser_checks;
 mod query;
+mod recorded_spans;
 mod timeout_io;
 mod ui;
+mod weaving;
 mod zipkin;
 
 pub use collector::{CollectorAddresses, CollectorBindError, CollectorServer};
-pub use config::{CollectorEndpoint, CollectorLimits, Config, JaegerPorts, ListenerPort};
+pub use config::{
+    CollectorEndpoint, CollectorLimits, Config, JaegerPorts, ListenerPort, WeavingMode,
+    WeavingSettings,
+};
+pub use recorded_spans::{RecordedSpansError, decode_recorded_spans};
+pub use weaving::{JoinedSpans, WeavingProgress, WeavingReport, WovenSpans, weave_spans};

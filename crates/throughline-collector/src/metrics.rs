@@ -31,6 +31,12 @@ pub(crate) enum CounterKey {
     Dropped(CollectorEndpoint, &'static str),
     /// Connections closed to make room, or because the head of a request took too long.
     Closed(CollectorEndpoint, &'static str),
+    /// Spans that were joined with a parent, by evidence.
+    Woven(&'static str),
+    /// Spans that stay without a parent, by reason.
+    WeaveAbandoned(&'static str),
+    /// Spans that wait for a decision.
+    WeaveOpen,
 }
 
 impl Metrics {
@@ -45,6 +51,12 @@ impl Metrics {
         *total += count;
         // Under the same lock as the addition: only one caller sees the first.
         *total == count
+    }
+
+    /// Sets the value of a gauge.
+    pub(crate) fn set(&self, key: CounterKey, value: u64) {
+        let mut counters = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        counters.insert(key, value);
     }
 
     /// Renders all counters and the occupancy of the store.
@@ -94,6 +106,7 @@ impl Metrics {
             }
         }
         render_labelled(&mut out, &counters);
+        render_weaving(&mut out, &counters);
         render_store(&mut out, store);
         out
     }
@@ -118,6 +131,32 @@ fn render_labelled(out: &mut String, counters: &BTreeMap<CounterKey, u64>) {
             let endpoint = endpoint.label();
             let labels = format_args!("{{door=\"{endpoint}\",reason=\"{reason}\"}}");
             write_line(out, format_args!("{closed}{labels} {count}"));
+        }
+    }
+}
+
+fn render_weaving(out: &mut String, counters: &BTreeMap<CounterKey, u64>) {
+    let woven = "throughline_woven_total";
+    let help = "Spans joined with a parent after the fact, by evidence.";
+    write_family(out, woven, "counter", help);
+    for (key, count) in counters {
+        if let CounterKey::Woven(evidence) = key {
+            let labels = format_args!("{{evidence=\"{evidence}\"}}");
+            write_line(out, format_args!("{woven}{labels} {count}"));
+        }
+    }
+    let open = "throughline_weave_open";
+    let help = "Spans that wait for a decision about their parent.";
+    write_family(out, open, "gauge", help);
+    let count = counters.get(&CounterKey::WeaveOpen).unwrap_or(&0);
+    write_line(out, format_args!("{open} {count}"));
+    let abandoned = "throughline_weave_abandoned_total";
+    let help = "Spans that could not be joined with a parent, by reason.";
+    write_family(out, abandoned, "counter", help);
+    for (key, count) in counters {
+        if let CounterKey::WeaveAbandoned(reason) = key {
+            let labels = format_args!("{{reason=\"{reason}\"}}");
+            write_line(out, format_args!("{abandoned}{labels} {count}"));
         }
     }
 }
@@ -153,6 +192,24 @@ fn render_store(out: &mut String, store: StoreOccupancy) {
             "counter",
             "Spans of evicted traces.",
             store.evicted_spans,
+        ),
+        (
+            "throughline_store_woven_traces",
+            "gauge",
+            "Stored traces that consist of several reported ones.",
+            store.woven_traces as u64,
+        ),
+        (
+            "throughline_store_woven_spans",
+            "gauge",
+            "Stored spans that are joined with a parent after the fact.",
+            store.woven_spans as u64,
+        ),
+        (
+            "throughline_joins_evicted_total",
+            "counter",
+            "Joins of evicted traces.",
+            store.evicted_joins,
         ),
     ] {
         write_family(out, name, kind, help);

@@ -24,5 +24,7 @@ mod running;
 mod throughline;
 #[path = "it/timeouts.rs"]
 mod timeouts;
+#[path = "it/weaving.rs"]
+mod weaving;
 #[path = "it/zipkin.rs"]
 mod zipkin;

@@ -117,6 +117,10 @@ pub const PARENT_EVIDENCE: &str = "throughline.parent.evidence";
 /// Confidence in the parent of a span, from 0 to 1, where the evidence is not exact.
 pub const PARENT_CONFIDENCE: &str = "throughline.parent.confidence";
 
+/// The id of the trace that a span was reported in, on a span that the collector joined with
+/// another trace.
+pub const WOVEN_TRACE_ID: &str = "throughline.woven.trace_id";
+
 /// Time from a record's timestamp to its delivery, in seconds.
 pub const KAFKA_QUEUE_TIME: &str = "throughline.kafka.queue_time";
 /// Time from the end of the span that sent a record to its delivery, in seconds.

@@ -27,10 +27,10 @@ impl<'a> EvidenceAttributes<'a> {
         let confidence = span.attribute(PARENT_CONFIDENCE).and_then(number);
         let name = name.or_else(|| confidence.map(|_| ""))?;
         let is_open = name == OPEN;
-        // A confidence is recorded for inferred parents alone. Without one, the three kinds of
-        // evidence that carry the parent's id are exact and every other kind is an inference.
-        let is_inferred = !is_open
-            && (confidence.is_some() || !matches!(name, "header" | "request-id" | "thread"));
+        // A confidence is recorded for inferred parents alone. Without one, the kinds of evidence
+        // that name the parent are exact and every other kind is an inference.
+        let is_exact = matches!(name, "header" | "request-id" | "thread" | "offset");
+        let is_inferred = !is_open && (confidence.is_some() || !is_exact);
         Some(Self {
             name,
             confidence,

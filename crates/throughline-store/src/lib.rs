@@ -19,6 +19,7 @@ mod memory;
 mod message;
 mod search;
 mod span_search;
+mod woven;
 
 use std::sync::Arc;
 
@@ -36,6 +37,9 @@ pub use message::{MessageAttributes, is_settlement};
 pub use search::{SearchPage, ServiceSpanCount, SortOrder, SortPosition, TraceQuery, TraceSummary};
 pub use span_search::{SpanSearch, TagCondition};
 use throughline_model::{Link, Span, SpanId, SpanKind, TraceId};
+pub use woven::{
+    AlternativeParent, MAX_ALTERNATIVES, TraceView, WeaveOutcome, WovenEdge, WovenEvidence,
+};
 
 /// The interface that the collector needs of a store.
 pub trait Store: Send + Sync {
@@ -48,8 +52,12 @@ pub trait Store: Send + Sync {
     /// the stored span of the same id whose kind and endpoint agree with its own.
     fn insert_fragments(&self, fragments: Vec<Span>);
 
+    /// Keeps decisions about the parents of stored spans, each in place of an earlier one about the
+    /// same span.
+    fn weave(&self, edges: Vec<WovenEdge>) -> WeaveOutcome;
+
     /// Returns the trace with this id.
-    fn trace(&self, id: TraceId) -> Option<StoredTrace>;
+    fn trace(&self, id: TraceId, view: TraceView) -> Option<StoredTrace>;
 
     /// Returns one page of the matching traces as summaries, in the query's order.
     fn search(&self, query: &TraceQuery) -> SearchPage;
@@ -58,16 +66,16 @@ pub trait Store: Send + Sync {
     fn search_traces(&self, query: &TraceQuery) -> Vec<StoredTrace>;
 
     /// Returns the summary of the trace with this id.
-    fn summary(&self, id: TraceId) -> Option<TraceSummary>;
+    fn summary(&self, id: TraceId, view: TraceView) -> Option<TraceSummary>;
 
     /// Returns one span.
     fn span(&self, key: SpanKey) -> Option<Arc<Span>>;
 
     /// Returns spans of this trace that link to other traces.
-    fn links_from(&self, id: TraceId, limit: usize) -> Vec<Arc<Span>>;
+    fn links_from(&self, id: TraceId, view: TraceView, limit: usize) -> Vec<Arc<Span>>;
 
     /// Returns spans of other traces that link to this trace.
-    fn links_to(&self, id: TraceId, limit: usize) -> Vec<Arc<Span>>;
+    fn links_to(&self, id: TraceId, view: TraceView, limit: usize) -> Vec<Arc<Span>>;
 
     /// Returns the graph of services and topics, counted over the spans that started from `from`
     /// to `until` (nanoseconds since the Unix epoch, inclusive).
@@ -77,7 +85,7 @@ pub trait Store: Send + Sync {
     fn complete(&self, kind: &CompletionKind, text: &str, limit: usize) -> CompletionList;
 
     /// Returns the traces that changed after a revision of the store; revisions count from 0.
-    fn changes(&self, since: u64) -> TraceChanges;
+    fn changes(&self, since: u64, view: TraceView) -> TraceChanges;
 
     /// Returns the services of the stored spans, sorted.
     fn services(&self) -> Vec<String>;
@@ -89,7 +97,8 @@ pub trait Store: Send + Sync {
     fn occupancy(&self) -> StoreOccupancy;
 }
 
-/// A trace: all stored spans of one id, ordered by start. Of several spans that were sent with one
+/// A trace: all stored spans of one id, ordered by start; in a woven trace those of all traces
+/// that were joined, with one id and with the parents that were found. Of several spans that were sent with one
 /// id, the caller's keeps it; the others have ids made up from it and from their endpoints.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StoredTrace {
@@ -97,6 +106,10 @@ pub struct StoredTrace {
     pub id: TraceId,
     /// At least one span.
     pub spans: Vec<Arc<Span>>,
+    /// Decisions about the spans, with ids as reported; none in the raw view.
+    pub edges: Vec<WovenEdge>,
+    /// Number of reported traces that the trace consists of; 1 unless it is woven.
+    pub fragments: usize,
 }
 
 /// The identity of a stored span.
@@ -141,6 +154,12 @@ pub struct StoreOccupancy {
     pub evicted_traces: u64,
     /// Spans of the evicted traces.
     pub evicted_spans: u64,
+    /// Spans that a decision joins with a parent.
+    pub woven_spans: usize,
+    /// Traces that consist of several reported ones.
+    pub woven_traces: usize,
+    /// Joins that were lost with an evicted trace.
+    pub evicted_joins: u64,
 }
 
 // === impl SpanKey ===

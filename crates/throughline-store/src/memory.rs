@@ -2,7 +2,7 @@
 //!
 //! Age is the arrival of a trace's first span, not its own time stamp: a sender with a wrong clock
 //! can neither keep its traces for ever nor lose them at once. A span that arrives for an evicted
-//! trace starts that trace again.
+//! trace starts that trace again. Traces that decisions have joined are evicted together.
 
 mod attribute_index;
 mod backlink_index;
@@ -10,6 +10,7 @@ mod change_log;
 mod fingerprint;
 mod fragment;
 mod heap_size;
+mod joined_trace;
 mod name_pool;
 mod prefilter;
 mod resource_index;
@@ -20,6 +21,7 @@ mod span_set;
 mod stored_identity;
 mod trace_entry;
 mod trace_index;
+mod woven_index;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -30,7 +32,8 @@ use self::fragment::MergeBudget;
 use self::trace_index::{LockedIndex, TraceIndex};
 use crate::{
     CompletionKind, CompletionList, SearchPage, ServiceGraph, ServiceOperation, SpanKey, Store,
-    StoreOccupancy, StoredTrace, TraceChanges, TraceQuery, TraceSummary,
+    StoreOccupancy, StoredTrace, TraceChanges, TraceQuery, TraceSummary, TraceView, WeaveOutcome,
+    WovenEdge,
 };
 
 /// A store in memory, bounded by bytes.
@@ -90,8 +93,20 @@ impl Store for MemoryStore {
         });
     }
 
-    fn trace(&self, id: TraceId) -> Option<StoredTrace> {
-        self.index.read().entry(id).map(|entry| entry.to_trace(id))
+    fn weave(&self, edges: Vec<WovenEdge>) -> WeaveOutcome {
+        let mut outcome = WeaveOutcome::default();
+        let mut index = self.index.write();
+        let revision = index.begin_revision();
+        for edge in edges {
+            index.weave(edge, &mut outcome, revision);
+        }
+        while index.bytes() > self.max_bytes && index.evict_oldest() {}
+        outcome
+    }
+
+    fn trace(&self, id: TraceId, view: TraceView) -> Option<StoredTrace> {
+        let index = self.index.read();
+        index.joined(id, view).map(|trace| trace.to_trace())
     }
 
     fn search(&self, query: &TraceQuery) -> SearchPage {
@@ -103,23 +118,21 @@ impl Store for MemoryStore {
         search::search_traces(&self.index, query)
     }
 
-    fn summary(&self, id: TraceId) -> Option<TraceSummary> {
-        self.index
-            .read()
-            .entry(id)
-            .map(|entry| entry.to_summary(id, None))
+    fn summary(&self, id: TraceId, view: TraceView) -> Option<TraceSummary> {
+        let index = self.index.read();
+        index.joined(id, view).map(|trace| trace.to_summary(None))
     }
 
     fn span(&self, key: SpanKey) -> Option<Arc<Span>> {
         self.index.read().span(key).map(Arc::clone)
     }
 
-    fn links_from(&self, id: TraceId, limit: usize) -> Vec<Arc<Span>> {
-        self.index.read().links_from(id, limit)
+    fn links_from(&self, id: TraceId, view: TraceView, limit: usize) -> Vec<Arc<Span>> {
+        self.index.read().links_from(id, view, limit)
     }
 
-    fn links_to(&self, id: TraceId, limit: usize) -> Vec<Arc<Span>> {
-        self.index.read().links_to(id, limit)
+    fn links_to(&self, id: TraceId, view: TraceView, limit: usize) -> Vec<Arc<Span>> {
+        self.index.read().links_to(id, view, limit)
     }
 
     fn service_graph(&self, from: u64, until: u64) -> ServiceGraph {
@@ -132,8 +145,8 @@ impl Store for MemoryStore {
         CompletionList::select(candidates, is_complete, text, limit)
     }
 
-    fn changes(&self, since: u64) -> TraceChanges {
-        self.index.read().changes(since)
+    fn changes(&self, since: u64, view: TraceView) -> TraceChanges {
+        self.index.read().changes(since, view)
     }
 
     fn services(&self) -> Vec<String> {

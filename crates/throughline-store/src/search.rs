@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use throughline_model::{SpanId, TraceId};
 
-use crate::TraceExpression;
+use crate::{TraceExpression, TraceView};
 
 /// A search for traces and the page of it to return. The default matches every trace, newest first.
 #[derive(Debug, Clone)]
@@ -26,6 +26,8 @@ pub struct TraceQuery {
     pub max_spans: usize,
     /// Only traces after this position in the order.
     pub after: Option<SortPosition>,
+    /// Whether traces that were joined are found as one.
+    pub view: TraceView,
 }
 
 /// The order of search results. Traces with equal values come newest first.
@@ -92,6 +94,8 @@ pub struct TraceSummary {
     pub open: u64,
     /// Number of spans with an inferred parent.
     pub inferred: u64,
+    /// Number of reported traces that the trace consists of; 1 unless it is woven.
+    pub fragments: u64,
     /// Services by falling number of spans; a bounded number.
     pub services: Vec<ServiceSpanCount>,
     /// Topics of the trace's messages, sorted; a bounded number.
@@ -122,6 +126,7 @@ impl Default for TraceQuery {
             limit: usize::MAX,
             max_spans: usize::MAX,
             after: None,
+            view: TraceView::Woven,
         }
     }
 }

@@ -13,6 +13,7 @@ const LISTENERS: &str = "Listeners";
 const JAEGER: &str = "Jaeger's clients";
 const BROWSERS: &str = "Browsers";
 const STORAGE: &str = "Storage";
+const WEAVING: &str = "Weaving";
 const OUTPUT: &str = "Output";
 
 /// Arguments of `throughline up`.
@@ -138,6 +139,37 @@ pub(crate) struct UpArgs {
         help_heading = STORAGE
     )]
     pub(crate) store_memory: String,
+
+    /// Parents to find for spans that were reported without one: by the offsets of records and by
+    /// inference within processes (all), by offsets alone (offsets), or none (off)
+    #[arg(
+        long,
+        env = "THROUGHLINE_WEAVE",
+        default_value = "all",
+        value_name = "EVIDENCE",
+        help_heading = WEAVING
+    )]
+    pub(crate) weave: String,
+
+    /// Least confidence of an inferred parent that joins two traces, from 0.5 to 1
+    #[arg(
+        long,
+        env = "THROUGHLINE_WEAVE_CONFIDENCE",
+        default_value = "0.95",
+        value_name = "PROBABILITY",
+        help_heading = WEAVING
+    )]
+    pub(crate) weave_confidence: String,
+
+    /// Time after a span until its parent is inferred; the spans of a longer request arrive later
+    #[arg(
+        long,
+        env = "THROUGHLINE_WEAVE_WAIT",
+        default_value = "5s",
+        value_name = "DURATION",
+        help_heading = WEAVING
+    )]
+    pub(crate) weave_wait: String,
 
     /// Log filter for stderr: warn, info, debug, or per target such as info,h2=debug
     #[arg(

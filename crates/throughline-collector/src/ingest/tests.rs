@@ -3,6 +3,8 @@ use std::sync::atomic::AtomicUsize;
 use throughline_store::MemoryStore;
 
 use super::*;
+use crate::config::WeavingSettings;
+use crate::weaving::WeavingTask;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn concurrent_decodes_are_limited() {
@@ -12,11 +14,11 @@ async fn concurrent_decodes_are_limited() {
         max_concurrent_decodes: 2,
         ..CollectorLimits::default()
     };
-    let pipeline = Arc::new(IngestPipeline::new(
-        Arc::new(MemoryStore::new(0)),
-        Arc::default(),
-        limits,
-    ));
+    let store = Arc::new(MemoryStore::new(0));
+    let (weaving, _weaver) =
+        WeavingTask::new(store.clone(), Arc::default(), WeavingSettings::default());
+    let pipeline = IngestPipeline::new(store, Arc::default(), limits, weaving);
+    let pipeline = Arc::new(pipeline);
     let mut requests = tokio::task::JoinSet::new();
     for _ in 0..16 {
         let pipeline = Arc::clone(&pipeline);

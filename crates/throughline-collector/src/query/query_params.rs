@@ -3,9 +3,9 @@
 use std::ops::RangeInclusive;
 
 use throughline_model::{SpanKind, duration};
-use throughline_store::TagCondition;
+use throughline_store::{TagCondition, TraceView};
 
-use super::state::{MAX_SEARCH_TRACES, QueryError};
+use super::state::{MAX_SEARCH_TRACES, QueryError, view_of};
 
 /// Number of traces of a search without a limit; Jaeger's default.
 const DEFAULT_LIMIT: usize = 100;
@@ -89,6 +89,12 @@ impl QueryParams {
             text.parse().ok().filter(|limit| *limit > 0)
         })?;
         Ok(limit.unwrap_or(DEFAULT_LIMIT).min(MAX_SEARCH_TRACES))
+    }
+
+    /// Parses `raw`: traces as they were reported, without joins.
+    pub(super) fn view(&self) -> Result<TraceView, QueryError> {
+        let is_raw = self.parse(&["raw"], "true or false", |text| text.parse().ok())?;
+        Ok(view_of(is_raw.unwrap_or(false)))
     }
 
     /// Parses a span kind.

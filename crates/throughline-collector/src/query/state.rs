@@ -7,7 +7,7 @@ use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderValue};
-use throughline_store::Store;
+use throughline_store::{Store, TraceView};
 use tokio::sync::Semaphore;
 
 use super::response_budget::ResponseBudget;
@@ -113,6 +113,15 @@ impl QueryError {
                 "the collector failed to answer".to_owned(),
             ),
         }
+    }
+}
+
+/// Returns the traces to show, by the parameter `raw`.
+pub(super) const fn view_of(is_raw: bool) -> TraceView {
+    if is_raw {
+        TraceView::Raw
+    } else {
+        TraceView::Woven
     }
 }
 

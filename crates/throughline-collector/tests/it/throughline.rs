@@ -65,7 +65,7 @@ fn summaries_list_services_and_topics() {
                 { "name": "kafka-consumer", "spans": 1, "errors": 0 },
                 { "name": "notification", "spans": 1, "errors": 0 }
             ],
-            "topics": ["eshop-topic"], "open": 0, "woven": 0, "matched": []
+            "topics": ["eshop-topic"], "open": 0, "woven": 0, "fragments": 1, "matched": []
         }], "next": null, "total": 1, "live": null }"#,
         &found,
     );

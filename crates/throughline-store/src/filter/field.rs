@@ -158,7 +158,8 @@ impl SpanField {
                 .root
                 .is_some_and(|root| visit(FieldValue::Text(root.service()))),
             // Ids are compared as lower-case hex, the form in which they are shown.
-            Self::TraceId => visit(FieldValue::Text(&properties.id.to_string())),
+            // The reported id: a woven trace is found under each of its ids.
+            Self::TraceId => visit(FieldValue::Text(&span.trace_id.to_string())),
             Self::ScopeName => visit(FieldValue::Text(&span.scope.name)),
             Self::ScopeVersion => visit(FieldValue::Text(&span.scope.version)),
             Self::Attribute(scope, key) => visit_attribute(*scope, key, span, visit),

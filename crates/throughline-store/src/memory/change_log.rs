@@ -38,22 +38,27 @@ impl ChangeLog {
         self.ring.push_back((self.revision, id));
     }
 
-    /// Returns the traces that changed after a revision and are still stored.
-    pub(super) fn since(&self, since: u64, is_stored: impl Fn(TraceId) -> bool) -> TraceChanges {
+    /// Returns the traces that changed after a revision. `listed` returns the id that a list shows
+    /// a trace under, if it is still stored.
+    pub(super) fn since(
+        &self,
+        since: u64,
+        listed: impl Fn(TraceId) -> Option<TraceId>,
+    ) -> TraceChanges {
         let mut traces: Vec<TraceId> = Vec::new();
         // The ring no longer reaches back that far, or the revision is another store's.
         let mut more = since < self.dropped_revision || since > self.revision;
         let newer = self.ring.iter().rev();
         for (_, id) in newer.take_while(|(revision, _)| *revision > since) {
             // A linear search: there are at most `MAX_CHANGES` traces.
-            if traces.contains(id) || !is_stored(*id) {
+            let Some(id) = listed(*id).filter(|id| !traces.contains(id)) else {
                 continue;
-            }
+            };
             if traces.len() >= MAX_CHANGES {
                 more = true;
                 break;
             }
-            traces.push(*id);
+            traces.push(id);
         }
         TraceChanges {
             revision: self.revision,

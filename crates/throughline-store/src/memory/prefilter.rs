@@ -4,8 +4,8 @@ use throughline_model::{SpanId, TraceId};
 
 use super::attribute_index::AttributeIndex;
 use super::fingerprint::{KIND, NAME, SERVICE, STATUS, TOPIC, hash_of_key, hash_of_pair};
+use super::joined_trace::JoinedTrace;
 use super::service_index::ServiceIndex;
-use super::trace_entry::TraceEntry;
 use crate::filter::JAEGER_TAGS;
 use crate::{
     AttributeScope, ComparisonOperator, FieldValue, SpanField, SpanFilter, TraceExpression,
@@ -45,17 +45,17 @@ pub(super) struct IndexStatistics<'a> {
 
 impl Prefilter {
     /// Returns whether a trace can match.
-    pub(super) fn accepts(&self, id: TraceId, entry: &TraceEntry) -> bool {
+    pub(super) fn accepts(&self, trace: &JoinedTrace<'_>) -> bool {
         match self {
             Self::Unknown => true,
-            Self::Hash(hash) => entry.fingerprint.may_contain(*hash),
+            Self::Hash(hash) => trace.any(|_, entry| entry.fingerprint.may_contain(*hash)),
             // A search for an id must not depend on the fingerprint, which has no ids.
-            Self::Trace(own) => *own == id,
-            Self::Span(span) => entry.spans.first_with_id(*span).is_some(),
-            Self::StartedSince(time) => entry.last_start >= *time,
-            Self::StartedUntil(time) => entry.first_start <= *time,
-            Self::All(parts) => parts.iter().all(|part| part.accepts(id, entry)),
-            Self::Any(parts) => parts.iter().any(|part| part.accepts(id, entry)),
+            Self::Trace(own) => trace.any(|id, _| *own == id),
+            Self::Span(span) => trace.any(|_, entry| entry.spans.first_with_id(*span).is_some()),
+            Self::StartedSince(time) => trace.any(|_, entry| entry.last_start >= *time),
+            Self::StartedUntil(time) => trace.any(|_, entry| entry.first_start <= *time),
+            Self::All(parts) => parts.iter().all(|part| part.accepts(trace)),
+            Self::Any(parts) => parts.iter().any(|part| part.accepts(trace)),
         }
     }
 

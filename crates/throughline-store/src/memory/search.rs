@@ -9,8 +9,8 @@ use std::ops::Bound;
 
 use throughline_model::TraceId;
 
+use super::joined_trace::JoinedTrace;
 use super::prefilter::{IndexStatistics, Prefilter};
-use super::trace_entry::TraceEntry;
 use super::trace_index::{LockedIndex, TraceIndex};
 use crate::{SearchPage, SortOrder, SortPosition, StoredTrace, TraceQuery};
 
@@ -20,17 +20,15 @@ const CHUNK_TRACES: usize = 256;
 /// Returns one page of summaries.
 pub(super) fn search_page(index: &LockedIndex, query: &TraceQuery) -> SearchPage {
     // One match beyond the page shows whether there is a next page.
-    SearchRun::new(index, query, true).run(|id, entry| {
-        let expression = query.expression.as_ref();
-        entry.to_summary(id, expression)
-    })
+    let expression = query.expression.as_ref();
+    SearchRun::new(index, query, true).run(|trace| trace.to_summary(expression))
 }
 
 /// Returns the first matching traces with their spans.
 pub(super) fn search_traces(index: &LockedIndex, query: &TraceQuery) -> Vec<StoredTrace> {
     // Nobody pages on from here, so the search ends with the last trace of the page.
     let run = SearchRun::new(index, query, false);
-    run.run(|id, entry| entry.to_trace(id)).traces
+    run.run(|trace| trace.to_trace()).traces
 }
 
 /// One run of the engine.
@@ -71,7 +69,7 @@ impl<'a> SearchRun<'a> {
         }
     }
 
-    fn run<T>(&self, project: impl Fn(TraceId, &TraceEntry) -> T) -> SearchPage<T> {
+    fn run<T>(&self, project: impl Fn(&JoinedTrace<'_>) -> T) -> SearchPage<T> {
         if self.query.start.is_empty() || self.prefilter.is_unsatisfiable() {
             return SearchPage {
                 total: Some(0),
@@ -87,7 +85,7 @@ impl<'a> SearchRun<'a> {
     }
 
     /// Walks back in time until the page is full.
-    fn run_newest<T>(&self, project: impl Fn(TraceId, &TraceEntry) -> T) -> SearchPage<T> {
+    fn run_newest<T>(&self, project: impl Fn(&JoinedTrace<'_>) -> T) -> SearchPage<T> {
         let mut builder = PageBuilder::default();
         let mut after = self.query.after;
         while !builder.is_finished {
@@ -118,7 +116,9 @@ impl<'a> SearchRun<'a> {
         }
         let total = if self.matches_whole_range() {
             let index = self.index.read();
-            Some(self.range(&index, None).count() as u64)
+            let range = self.range(&index, None);
+            let listed = range.filter(|(_, id)| index.is_listed(*id, self.query.view));
+            Some(listed.count() as u64)
         } else {
             // All matches are on this page when it is the first one and did not fill up.
             let is_all = !builder.is_finished && self.query.after.is_none();
@@ -128,14 +128,14 @@ impl<'a> SearchRun<'a> {
     }
 
     /// Puts all candidates on a heap and examines the greatest until the page is full.
-    fn run_greatest<T>(&self, project: impl Fn(TraceId, &TraceEntry) -> T) -> SearchPage<T> {
+    fn run_greatest<T>(&self, project: impl Fn(&JoinedTrace<'_>) -> T) -> SearchPage<T> {
         let mut candidates: Vec<SortPosition> = {
             let index = self.index.read();
             let positions = self.range(&index, None).filter_map(|(_, id)| {
-                let entry = index.entry(*id)?;
+                let trace = index.listed(*id, self.query.view)?;
                 // The expression is left to the examination: it is the only costly condition.
-                (entry.matches_bounds(self.query) && self.prefilter.accepts(*id, entry))
-                    .then(|| entry.position(*id, self.query.order))
+                (trace.matches_bounds(self.query) && self.prefilter.accepts(&trace))
+                    .then(|| trace.position(self.query.order))
             });
             positions.collect()
         };
@@ -170,13 +170,13 @@ impl<'a> SearchRun<'a> {
         index: &TraceIndex,
         position: SortPosition,
         builder: &mut PageBuilder<T>,
-        project: impl Fn(TraceId, &TraceEntry) -> T,
+        project: impl Fn(&JoinedTrace<'_>) -> T,
     ) {
-        // The trace may have been evicted since the positions were collected.
-        let Some(entry) = index.entry(position.id) else {
+        // The trace may have been evicted or joined since the positions were collected.
+        let Some(trace) = index.listed(position.id, self.query.view) else {
             return;
         };
-        if !self.matches(position.id, entry) {
+        if !self.matches(&trace) {
             return;
         }
         if builder.is_full(self.query) {
@@ -184,20 +184,20 @@ impl<'a> SearchRun<'a> {
             return;
         }
         builder.page.next = Some(position);
-        builder.page.traces.push(project(position.id, entry));
-        builder.spans = builder.spans.saturating_add(entry.spans.len());
+        builder.page.traces.push(project(&trace));
+        builder.spans = builder.spans.saturating_add(trace.span_count());
         builder.is_finished = !self.look_beyond && builder.is_full(self.query);
     }
 
     /// Returns whether a trace matches; the cheap conditions come first.
-    fn matches(&self, id: TraceId, entry: &TraceEntry) -> bool {
-        entry.matches_bounds(self.query)
-            && self.prefilter.accepts(id, entry)
+    fn matches(&self, trace: &JoinedTrace<'_>) -> bool {
+        trace.matches_bounds(self.query)
+            && self.prefilter.accepts(trace)
             && self
                 .query
                 .expression
                 .as_ref()
-                .is_none_or(|expression| entry.matches(id, expression))
+                .is_none_or(|expression| trace.matches(expression))
     }
 
     /// Returns the traces that started in the query's range, before this position.

@@ -3,17 +3,14 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use throughline_model::{Span, TraceId, destination};
+use throughline_model::{Span, SpanId};
 
 use super::fingerprint::TraceFingerprint;
 use super::heap_size;
 use super::name_pool::NamePool;
 use super::span_set::SpanSet;
 use super::stored_identity::StoredIdentity;
-use crate::{
-    EvidenceAttributes, MessageAttributes, ServiceSpanCount, SortOrder, SortPosition, StoredTrace,
-    TraceExpression, TraceProperties, TraceQuery, TraceSummary, is_settlement,
-};
+use crate::{EvidenceAttributes, MessageAttributes, ServiceSpanCount, is_settlement};
 
 /// Memory of a trace in the map, the queue and the order by start, with the smallest map of spans
 /// and a name of its own.
@@ -26,7 +23,7 @@ const STALE_TARGET_BYTES: usize = 12;
 const MAX_NAMES: usize = 64;
 
 /// Maximum number of matching spans named in a summary.
-const MAX_MATCHED: usize = 20;
+pub(super) const MAX_MATCHED: usize = 20;
 
 /// A stored trace.
 #[derive(Debug)]
@@ -40,15 +37,15 @@ pub(super) struct TraceEntry {
     /// Start of the first span, as in the order by start.
     pub(super) first_start: u64,
     pub(super) last_start: u64,
-    last_end: u64,
+    pub(super) last_end: u64,
     /// End of the last span that is work; 0 while there are only settlements.
-    last_work_end: u64,
-    errors: u64,
-    open: u64,
-    inferred: u64,
+    pub(super) last_work_end: u64,
+    pub(super) errors: u64,
+    pub(super) open: u64,
+    pub(super) inferred: u64,
     root: RootRank,
-    services: Vec<ServiceSpanCount>,
-    topics: Vec<(Arc<str>, u64)>,
+    pub(super) services: Vec<ServiceSpanCount>,
+    pub(super) topics: Vec<(Arc<str>, u64)>,
     pub(super) fingerprint: TraceFingerprint,
     /// Revision of the store in which the last span arrived.
     pub(super) revision: u64,
@@ -58,7 +55,7 @@ pub(super) struct TraceEntry {
 
 /// Order of the candidates for the root: spans without a parent first, then by start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct RootRank {
+pub(super) struct RootRank {
     has_parent: bool,
     start: u64,
     /// Decides between spans that start at once, so that the root does not depend on arrival.
@@ -203,134 +200,28 @@ impl TraceEntry {
             .chain(self.topics.into_iter().map(|(topic, _)| topic))
     }
 
-    /// Returns the time from the first start to the end of the work: commits and acknowledgements
-    /// come later and keep nobody waiting.
-    pub(super) const fn duration(&self) -> u64 {
-        self.end_of_work().saturating_sub(self.first_start)
+    /// Returns whether a message of the trace went through a topic.
+    pub(super) fn has_topic(&self, topic: &str) -> bool {
+        self.topics.iter().any(|(own, _)| **own == *topic)
     }
 
-    /// Returns the time from the end of the work to that of the last settlement, if it came later.
-    const fn settled_after(&self) -> Option<u64> {
-        match self.last_end.saturating_sub(self.end_of_work()) {
-            0 => None,
-            after => Some(after),
-        }
+    /// Returns the id that the root was reported with.
+    pub(super) const fn root_id(&self) -> SpanId {
+        self.root.identity.span_id
     }
 
-    const fn end_of_work(&self) -> u64 {
-        // A trace of settlements alone is as long as they are.
-        if self.last_work_end == 0 {
-            self.last_end
-        } else {
-            self.last_work_end
-        }
+    /// Returns the order of the root among those of other traces.
+    pub(super) const fn root_rank(&self) -> RootRank {
+        self.root
     }
 
-    /// Returns the position of the trace in an order.
-    pub(super) fn position(&self, id: TraceId, order: SortOrder) -> SortPosition {
-        let value = match order {
-            SortOrder::Newest => self.first_start,
-            SortOrder::Duration => self.duration(),
-            SortOrder::Spans => self.spans.len() as u64,
-            SortOrder::Errors => self.errors,
-        };
-        SortPosition {
-            value,
-            start: self.first_start,
-            id,
-        }
-    }
-
-    /// Returns whether the trace satisfies the conditions of a query other than its expression.
-    pub(super) fn matches_bounds(&self, query: &TraceQuery) -> bool {
-        query.duration.contains(&self.duration())
-            && query
-                .topic
-                .as_ref()
-                .is_none_or(|topic| self.topics.iter().any(|(own, _)| **own == **topic))
-    }
-
-    pub(super) fn matches(&self, id: TraceId, expression: &TraceExpression) -> bool {
-        let spans = || self.spans.values().map(|span| &**span);
-        expression.matches_trace(&self.properties(id), &spans)
-    }
-
-    fn properties(&self, id: TraceId) -> TraceProperties<'_> {
-        TraceProperties {
-            id,
-            duration: self.duration(),
-            root: self.root(),
-        }
-    }
-
-    fn root(&self) -> Option<&Span> {
+    pub(super) fn root(&self) -> Option<&Span> {
         // The receiver's half may have arrived first, or be ahead by its clock.
         let caller = self.spans.caller_of(self.root.identity);
         caller
             .map(|(_, span)| span)
             .or_else(|| self.spans.get(self.root.identity))
             .map(|span| &**span)
-    }
-
-    pub(super) fn to_trace(&self, id: TraceId) -> StoredTrace {
-        let mut spans = self.spans.resolved();
-        // A stable sort: spans that start at once stay in the order of their ids.
-        spans.sort_by_key(|span| span.start);
-        StoredTrace { id, spans }
-    }
-
-    /// Returns the summary of the trace, with the first spans that match the expression.
-    pub(super) fn to_summary(
-        &self,
-        id: TraceId,
-        expression: Option<&TraceExpression>,
-    ) -> TraceSummary {
-        let root = self.root();
-        let properties = self.properties(id);
-        // Sorted here and not on insert: a summary is read far less often than a span is counted.
-        let mut services = self.services.clone();
-        services.sort_by(|a, b| b.spans.cmp(&a.spans).then_with(|| a.name.cmp(&b.name)));
-        let mut topics: Vec<Arc<str>> = self
-            .topics
-            .iter()
-            .map(|(topic, _)| Arc::clone(topic))
-            .collect();
-        topics.sort_unstable();
-        let matched = expression
-            .filter(|expression| !expression.matches_every_span())
-            .map_or_else(Vec::new, |expression| {
-                let matching = self
-                    .spans
-                    .iter()
-                    .filter(|(_, span)| expression.matches_span(span, &properties));
-                let mut matching: Vec<_> = matching
-                    .map(|(identity, span)| (span.start, self.spans.unique_id(identity)))
-                    .collect();
-                matching.sort_unstable();
-                matching
-                    .into_iter()
-                    .take(MAX_MATCHED)
-                    .map(|(_, id)| id)
-                    .collect()
-            });
-        TraceSummary {
-            id,
-            // The entry is never empty while it is stored, so there is always a root.
-            service: root.map_or_else(|| Arc::from(""), |root| Arc::from(root.service())),
-            operation: root.map(|root| root.name.clone()).unwrap_or_default(),
-            destination: root.and_then(destination::of_span),
-            rooted: root.is_some_and(|root| root.parent_span_id.is_none()),
-            start: self.first_start,
-            duration: self.duration(),
-            settled_after: self.settled_after(),
-            spans: self.spans.len() as u64,
-            errors: self.errors,
-            open: self.open,
-            inferred: self.inferred,
-            services,
-            topics,
-            matched,
-        }
     }
 }
 

@@ -10,13 +10,19 @@ use super::attribute_index::{AttributeIndex, CountChange};
 use super::backlink_index::BacklinkIndex;
 use super::change_log::ChangeLog;
 use super::fragment::{self, MergeBudget};
+use super::joined_trace::JoinedTrace;
 use super::name_pool::NamePool;
 use super::resource_index::{ResourceIndex, SoleReference};
 use super::service_index::ServiceIndex;
 use super::trace_entry::{self, TraceEntry};
+use super::woven_index::WovenIndex;
 use crate::{
     AttributeScope, CompletionKind, ServiceOperation, SpanKey, StoreOccupancy, TraceChanges,
+    TraceView, WeaveOutcome, WovenEdge,
 };
+
+/// Ancestors that are followed to recognise a cycle.
+const MAX_DEPTH: usize = 10_000;
 
 /// The index and its lock.
 #[derive(Debug, Default)]
@@ -44,11 +50,14 @@ pub(super) struct TraceIndex {
     changes: ChangeLog,
     /// Names of services and topics in the entries.
     names: NamePool,
+    /// Decisions about parents.
+    woven: WovenIndex,
     spans: usize,
     /// Bytes of the traces, without the shared resources and the indexes.
     trace_bytes: usize,
     evicted_traces: u64,
     evicted_spans: u64,
+    evicted_joins: u64,
 }
 
 // === impl LockedIndex ===
@@ -75,6 +84,7 @@ impl TraceIndex {
             + self.services.bytes()
             + self.attributes.bytes()
             + self.backlinks.bytes()
+            + self.woven.bytes()
     }
 
     pub(super) fn occupancy(&self) -> StoreOccupancy {
@@ -84,6 +94,9 @@ impl TraceIndex {
             bytes: self.bytes(),
             evicted_traces: self.evicted_traces,
             evicted_spans: self.evicted_spans,
+            woven_spans: self.woven.joined(),
+            woven_traces: self.woven.groups(),
+            evicted_joins: self.evicted_joins,
         }
     }
 
@@ -99,9 +112,42 @@ impl TraceIndex {
             .first_with_id(key.span_id)
     }
 
-    /// Returns the parent of a stored span.
+    /// Returns the parent of a stored span, be it reported or found.
     pub(super) fn parent_of(&self, span: &Span) -> Option<&Arc<Span>> {
-        self.traces.get(&span.trace_id)?.spans.parent_of(span)
+        let reported = self.traces.get(&span.trace_id)?.spans.parent_of(span);
+        reported.or_else(|| self.span(self.woven.joined_parent(SpanKey::of(span))?))
+    }
+
+    /// Returns the trace with this id, as a reader sees it.
+    pub(super) fn joined(&self, id: TraceId, view: TraceView) -> Option<JoinedTrace<'_>> {
+        if view == TraceView::Raw {
+            let entry = self.traces.get(&id)?;
+            return Some(JoinedTrace::new(id, entry, Vec::new(), None));
+        }
+        let id = self.woven.representative(id);
+        let entry = self.traces.get(&id)?;
+        let others = self.woven.members(id).iter().filter(|other| **other != id);
+        let others = others.filter_map(|other| Some((*other, self.traces.get(other)?)));
+        let woven = Some(&self.woven);
+        Some(JoinedTrace::new(id, entry, others.collect(), woven))
+    }
+
+    /// Returns whether a list has an entry for this id; a joined trace has one for all its ids.
+    pub(super) fn is_listed(&self, id: TraceId, view: TraceView) -> bool {
+        view == TraceView::Raw || self.woven.representative(id) == id
+    }
+
+    /// Returns the trace that a list shows under this id.
+    pub(super) fn listed(&self, id: TraceId, view: TraceView) -> Option<JoinedTrace<'_>> {
+        self.is_listed(id, view).then(|| self.joined(id, view))?
+    }
+
+    /// Returns the id that a list shows a trace under.
+    fn listed_id(&self, id: TraceId, view: TraceView) -> TraceId {
+        match view {
+            TraceView::Woven => self.woven.representative(id),
+            TraceView::Raw => id,
+        }
     }
 
     pub(super) const fn attribute_index(&self) -> &AttributeIndex {
@@ -120,23 +166,35 @@ impl TraceIndex {
         self.by_start.range(range)
     }
 
-    pub(super) fn links_from(&self, id: TraceId, limit: usize) -> Vec<Arc<Span>> {
-        let entry = self.traces.get(&id);
-        let spans = entry
-            .into_iter()
-            .flat_map(|entry| entry.spans.linking_to(move |target| target != id));
+    pub(super) fn links_from(&self, id: TraceId, view: TraceView, limit: usize) -> Vec<Arc<Span>> {
+        let trace = self.joined(id, view);
+        let own = self.listed_id(id, view);
+        let entries = trace.iter().flat_map(JoinedTrace::entries);
+        let spans = entries.flat_map(|(_, entry)| {
+            let is_other = move |target| self.listed_id(target, view) != own;
+            entry.spans.linking_to(is_other)
+        });
         spans.take(limit).collect()
     }
 
-    pub(super) fn links_to(&self, id: TraceId, limit: usize) -> Vec<Arc<Span>> {
-        let sources = self.backlinks.sources(id);
-        let entries = sources.filter_map(|number| {
-            let position = usize::try_from(number.wrapping_sub(self.first_number)).ok()?;
-            self.traces.get(self.arrivals.get(position)?)
+    pub(super) fn links_to(&self, id: TraceId, view: TraceView, limit: usize) -> Vec<Arc<Span>> {
+        let own = self.listed_id(id, view);
+        let others = match view {
+            TraceView::Woven => self.woven.members(id),
+            TraceView::Raw => &[],
+        };
+        let others = others.iter().copied().filter(move |other| *other != id);
+        let targets = std::iter::once(id).chain(others);
+        let spans = targets.flat_map(|id| {
+            let sources = self.backlinks.sources(id);
+            let entries = sources.filter_map(|number| {
+                let position = usize::try_from(number.wrapping_sub(self.first_number)).ok()?;
+                self.traces.get(self.arrivals.get(position)?)
+            });
+            entries.flat_map(move |entry| entry.spans.linking_to(move |target| target == id))
         });
-        let spans = entries.flat_map(|entry| entry.spans.linking_to(move |target| target == id));
         spans
-            .filter(|span| span.trace_id != id)
+            .filter(|span| self.listed_id(span.trace_id, view) != own)
             .take(limit)
             .collect()
     }
@@ -153,9 +211,10 @@ impl TraceIndex {
         self.services.operations(service, kind)
     }
 
-    pub(super) fn changes(&self, since: u64) -> TraceChanges {
+    pub(super) fn changes(&self, since: u64, view: TraceView) -> TraceChanges {
+        let is_stored = |id| self.traces.contains_key(&id);
         self.changes
-            .since(since, |id| self.traces.contains_key(&id))
+            .since(since, |id| is_stored(id).then(|| self.listed_id(id, view)))
     }
 
     /// Returns all candidates of one kind, and whether the list is complete.
@@ -250,13 +309,17 @@ impl TraceIndex {
                 entry.stale_targets.extend(self.backlinks.targets(old));
             }
         }
-        if entry.first_start < first_start {
+        let is_earlier = entry.first_start < first_start;
+        if is_earlier {
             by_start.remove(&(first_start, id));
             by_start.insert((entry.first_start, id));
         }
         // The capacity of the lists of the entry may have grown, so the whole entry is measured.
         self.trace_bytes = self.trace_bytes - bytes + entry.bytes();
         self.spans = (self.spans + 1).saturating_sub(replaced.len());
+        if is_earlier {
+            self.note_start(id);
+        }
         for old in &replaced {
             self.count_out(old);
         }
@@ -305,17 +368,103 @@ impl TraceIndex {
         if entry.first_start != first_start {
             self.by_start.remove(&(first_start, id));
             self.by_start.insert((entry.first_start, id));
+            self.note_start(id);
         }
     }
 
-    /// Evicts the trace that arrived first; returns false when the store is empty.
+    /// Keeps the representative of a group up to date with the starts of its traces.
+    fn note_start(&mut self, id: TraceId) {
+        let traces = &self.traces;
+        self.woven.start_changed(id, &|id| start_of(traces, id));
+    }
+
+    /// Keeps a decision about the parent of a span.
+    pub(super) fn weave(&mut self, edge: WovenEdge, outcome: &mut WeaveOutcome, revision: u64) {
+        let Some(child) = self.span(edge.child) else {
+            outcome.missing += 1;
+            return;
+        };
+        if child.parent_span_id.is_some() {
+            outcome.reported += 1;
+            return;
+        }
+        if let Some(parent) = edge.parent.filter(|_| edge.is_joined) {
+            let (from, to) = (edge.child.trace_id, parent.trace_id);
+            if self.span(parent).is_none() {
+                outcome.missing += 1;
+                return;
+            }
+            if self.descends(parent, edge.child) {
+                outcome.cyclic += 1;
+                return;
+            }
+            if self.woven.would_exceed(from, to) {
+                outcome.too_many += 1;
+                return;
+            }
+            outcome.joined += 1;
+        } else {
+            outcome.kept += 1;
+        }
+        let ids = [Some(edge.child.trace_id), edge.parent.map(|it| it.trace_id)];
+        let traces = &self.traces;
+        self.woven.insert(edge, &|id| start_of(traces, id));
+        // A new group appears in lists under one id, and disappears under the others.
+        for id in ids.into_iter().flatten() {
+            if let Some(entry) = self.traces.get_mut(&id)
+                && entry.revision != revision
+            {
+                entry.revision = revision;
+                self.changes.record(id);
+            }
+        }
+    }
+
+    /// Returns whether a span is `ancestor` or below it.
+    fn descends(&self, span: SpanKey, ancestor: SpanKey) -> bool {
+        let mut next = Some(span);
+        for _ in 0..MAX_DEPTH {
+            match next {
+                None => return false,
+                Some(key) if key == ancestor => return true,
+                Some(key) => next = self.span(key).and_then(|span| self.parent_key(span)),
+            }
+        }
+        // A chain this long may be a cycle already.
+        true
+    }
+
+    fn parent_key(&self, span: &Span) -> Option<SpanKey> {
+        SpanKey::of_parent(span).or_else(|| self.woven.joined_parent(SpanKey::of(span)))
+    }
+
+    /// Evicts the trace that arrived first, with all that are joined with it; returns false when
+    /// the store is empty.
     pub(super) fn evict_oldest(&mut self) -> bool {
         let Some(id) = self.arrivals.pop_front() else {
             return false;
         };
+        let number = self.first_number;
         self.first_number = self.first_number.wrapping_add(1);
-        let Some(entry) = self.traces.remove(&id) else {
+        // Evicted before, with its group; its id may have come again since.
+        let is_current = |entry: &TraceEntry| entry.number == number;
+        if !self.traces.get(&id).is_some_and(is_current) {
             return true;
+        }
+        for joined in self.woven.members(id).to_vec() {
+            if joined != id {
+                self.evict(joined);
+            }
+        }
+        self.evict(id);
+        true
+    }
+
+    fn evict(&mut self, id: TraceId) {
+        let traces = &self.traces;
+        self.evicted_joins += self.woven.remove_trace(id, &|id| start_of(traces, id));
+        let Some(entry) = self.traces.remove(&id) else {
+            return;
         };
         self.by_start.remove(&(entry.first_start, id));
         self.trace_bytes -= entry.bytes();
@@ -334,6 +483,9 @@ impl TraceIndex {
         for name in entry.into_names() {
             self.names.release(name);
         }
-        true
     }
+}
+
+fn start_of(traces: &HashMap<TraceId, TraceEntry>, id: TraceId) -> u64 {
+    traces.get(&id).map_or(u64::MAX, |entry| entry.first_start)
 }

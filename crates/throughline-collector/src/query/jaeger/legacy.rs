@@ -1,5 +1,7 @@
 //! Jaeger's legacy API, which Grafana and older tools use.
 
+use std::collections::HashSet;
+
 use axum::Router;
 use axum::extract::{Path, Query as QueryString, State};
 use axum::response::Response;
@@ -7,7 +9,9 @@ use axum::routing::get;
 use bytes::Bytes;
 use http::StatusCode;
 use throughline_model::TraceId;
-use throughline_store::{ServiceDependency, SpanSearch, Store, StoredTrace, TagCondition};
+use throughline_store::{
+    ServiceDependency, SpanSearch, Store, StoredTrace, TagCondition, TraceQuery, TraceView,
+};
 
 use super::trace_json::JaegerTraceJson;
 use crate::clock;
@@ -113,21 +117,31 @@ async fn search(
             .collect::<Result<Vec<_>, _>>()?;
         // In Jaeger, ids replace the other conditions of a search.
         if !ids.is_empty() {
-            return traces_by_id(store, &ids);
+            return traces_by_id(store, &ids, params.view()?);
         }
-        let traces: Vec<StoredTrace> = store.search_traces(&span_search(&params)?.into());
-        traces_json(&traces, None)
+        let query = TraceQuery {
+            view: params.view()?,
+            ..span_search(&params)?.into()
+        };
+        traces_json(&store.search_traces(&query), None)
     });
     respond(body.await)
 }
 
-fn traces_by_id(store: &dyn Store, ids: &[TraceId]) -> Result<Vec<u8>, QueryError> {
-    let mut traces = Vec::new();
+fn traces_by_id(
+    store: &dyn Store,
+    ids: &[TraceId],
+    view: TraceView,
+) -> Result<Vec<u8>, QueryError> {
+    let mut traces: Vec<StoredTrace> = Vec::new();
+    let mut known = HashSet::new();
     let mut errors = Vec::new();
     // A URL can hold thousands of ids.
     for id in ids.iter().take(MAX_SEARCH_TRACES) {
-        match store.trace(*id) {
-            Some(trace) => traces.push(trace),
+        match store.trace(*id, view) {
+            // Several ids may be those of one woven trace.
+            Some(trace) if known.insert(trace.id) => traces.push(trace),
+            Some(_) => {}
             None => errors.push(JaegerErrorJson {
                 code: 404,
                 msg: NOT_FOUND.to_owned(),
@@ -178,10 +192,14 @@ fn span_search(params: &QueryParams) -> Result<SpanSearch, QueryError> {
 
 /// Returns one trace. `start` and `end` are ignored: a trace is returned whole, and Grafana sends
 /// them in milliseconds where Jaeger expects microseconds.
-async fn trace(State(state): State<QueryState>, Path(id): Path<String>) -> Response {
+async fn trace(
+    State(state): State<QueryState>,
+    Path(id): Path<String>,
+    QueryString(params): QueryString<QueryParams>,
+) -> Response {
     let body = state.run(move |store| {
         let trace = store
-            .trace(trace_id::parse(&id)?)
+            .trace(trace_id::parse(&id)?, params.view()?)
             .ok_or(QueryError::NotFound(NOT_FOUND))?;
         traces_json(&[trace], None)
     });

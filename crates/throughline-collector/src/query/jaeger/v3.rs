@@ -8,7 +8,7 @@ use axum::routing::get;
 use bytes::Bytes;
 use http::StatusCode;
 use throughline_otlp::spans_to_json;
-use throughline_store::{SpanSearch, Store, StoredTrace, TagCondition};
+use throughline_store::{SpanSearch, Store, StoredTrace, TagCondition, TraceQuery};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -67,10 +67,14 @@ async fn search(
     respond(body.await)
 }
 
-async fn trace(State(state): State<QueryState>, Path(id): Path<String>) -> Response {
+async fn trace(
+    State(state): State<QueryState>,
+    Path(id): Path<String>,
+    QueryString(params): QueryString<QueryParams>,
+) -> Response {
     let body = state.run(move |store| {
         let trace = store
-            .trace(trace_id::parse(&id)?)
+            .trace(trace_id::parse(&id)?, params.view()?)
             .ok_or(QueryError::NotFound(NOT_FOUND))?;
         traces_json(&[trace])
     });
@@ -97,7 +101,10 @@ async fn summaries(
 
 fn search_traces(store: &dyn Store, params: &QueryParams) -> Result<Vec<StoredTrace>, QueryError> {
     // The same engine as the legacy API, and as our own search.
-    Ok(store.search_traces(&span_search(params)?.into()))
+    Ok(store.search_traces(&TraceQuery {
+        view: params.view()?,
+        ..span_search(params)?.into()
+    }))
 }
 
 fn span_search(params: &QueryParams) -> Result<SpanSearch, QueryError> {

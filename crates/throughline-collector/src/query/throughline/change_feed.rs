@@ -18,6 +18,9 @@ pub(crate) struct LiveParams {
     /// `live` of a search, or `cursor` of the previous response; without it the response holds a
     /// cursor only.
     pub(crate) since: Option<String>,
+    /// `true`: traces as they were reported, without the joins that were found after the fact.
+    #[param(value_type = Option<bool>)]
+    pub(crate) raw: Option<String>,
 }
 
 /// The traces that changed.
@@ -51,15 +54,16 @@ pub(super) fn plan(
     let since = parameter::text(params.since.as_deref())
         .map(ChangeCursor::parse)
         .transpose()?;
+    let view = parameter::view(params.raw.as_deref())?;
     Ok(move |store: &dyn Store| {
         // The store answers from a bounded ring, whatever the cursor.
         let changes = match since {
-            Some(since) if since.epoch == epoch => store.changes(since.revision),
+            Some(since) if since.epoch == epoch => store.changes(since.revision, view),
             // No revision is later than the greatest number, so this returns the current
             // revision alone. Changes since another run's cursor are unknown.
             _ => TraceChanges {
                 more: since.is_some(),
-                ..store.changes(u64::MAX)
+                ..store.changes(u64::MAX, view)
             },
         };
         let occupancy = store.occupancy();

@@ -36,6 +36,9 @@ pub(crate) struct JourneyParams {
     /// Number of spans after which no further trace is added: 20000 by default, 250000 at most.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 250_000)]
     pub(crate) spans: Option<String>,
+    /// `true`: traces as they were reported, without the joins that were found after the fact.
+    #[param(value_type = Option<bool>)]
+    pub(crate) raw: Option<String>,
 }
 
 /// Plans the query of a request.
@@ -46,9 +49,11 @@ pub(super) fn plan(
     let id = trace_id::parse(id)?;
     let hops = parameter::count("hops", params.hops.as_deref(), 0..=MAX_HOPS)?;
     let spans = parameter::count("spans", params.spans.as_deref(), 1..=MAX_SPANS)?;
+    let view = parameter::view(params.raw.as_deref())?;
     let (hops, spans) = (hops.unwrap_or(DEFAULT_HOPS), spans.unwrap_or(DEFAULT_SPANS));
     Ok(move |store: &dyn Store| {
-        let first = store.summary(id).ok_or(QueryError::NotFound(NOT_STORED))?;
-        to_json(&LinkWalk::new(store, hops, spans).run(&first))
+        let first = store.summary(id, view);
+        let first = first.ok_or(QueryError::NotFound(NOT_STORED))?;
+        to_json(&LinkWalk::new(store, view, hops, spans).run(&first))
     })
 }

@@ -3,8 +3,10 @@
 use std::ops::RangeInclusive;
 
 use throughline_model::duration;
+use throughline_store::TraceView;
 
 use super::api_error::ApiError;
+use crate::query::state::view_of;
 
 /// Returns a text; an empty one counts as absent.
 pub(super) fn text(value: Option<&str>) -> Option<&str> {
@@ -70,6 +72,11 @@ pub(super) fn duration(name: &'static str, value: Option<&str>) -> Result<Option
         );
         ApiError::invalid(name, message)
     })
+}
+
+/// Parses `raw`.
+pub(super) fn view(value: Option<&str>) -> Result<TraceView, ApiError> {
+    boolean("raw", value).map(view_of)
 }
 
 /// Parses a boolean; false when absent.

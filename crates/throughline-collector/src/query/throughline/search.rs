@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use throughline_model::TraceId;
 use throughline_store::{
-    SortOrder, SortPosition, SpanField, SpanFilter, Store, TraceExpression, TraceQuery,
+    SortOrder, SortPosition, SpanField, SpanFilter, Store, TraceExpression, TraceQuery, TraceView,
     ValuePredicate,
 };
 use utoipa::{IntoParams, ToSchema};
@@ -53,6 +53,9 @@ pub(crate) struct SearchParams {
     /// Traces on a page: 20 by default, 1500 at most.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 1500)]
     pub(crate) limit: Option<String>,
+    /// `true`: traces as they were reported, without the joins that were found after the fact.
+    #[param(value_type = Option<bool>)]
+    pub(crate) raw: Option<String>,
     /// `next` of the previous page; all other parameters must stay the same.
     pub(crate) cursor: Option<String>,
 }
@@ -96,7 +99,7 @@ pub(super) fn plan(
         // than never. No change is newer than the greatest number.
         let live = ChangeCursor {
             epoch,
-            revision: store.changes(u64::MAX).revision,
+            revision: store.changes(u64::MAX, TraceView::Raw).revision,
         };
         let page = store.search(&query);
         to_json(&SearchResponse {
@@ -130,6 +133,7 @@ fn trace_query(params: &SearchParams, order: SearchOrder) -> Result<TraceQuery, 
         order: order.into(),
         limit: limit.unwrap_or(DEFAULT_LIMIT),
         after: after.map(|cursor| position(order, cursor)).transpose()?,
+        view: parameter::view(params.raw.as_deref())?,
         ..TraceQuery::default()
     })
 }

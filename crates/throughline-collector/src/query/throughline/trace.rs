@@ -24,6 +24,9 @@ pub(crate) struct TraceParams {
     /// Maximum number of spans, the first by start: 250000 by default and at most.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 250_000)]
     pub(crate) spans: Option<String>,
+    /// `true`: traces as they were reported, without the joins that were found after the fact.
+    #[param(value_type = Option<bool>)]
+    pub(crate) raw: Option<String>,
 }
 
 /// Plans the query of a request.
@@ -33,9 +36,12 @@ pub(super) fn plan(
 ) -> Result<impl FnOnce(&dyn Store) -> Result<Vec<u8>, QueryError> + use<>, ApiError> {
     let id = trace_id::parse(id)?;
     let spans = parameter::count("spans", params.spans.as_deref(), 1..=MAX_SPANS)?;
+    let view = parameter::view(params.raw.as_deref())?;
     let max_spans = spans.unwrap_or(MAX_SPANS);
     Ok(move |store: &dyn Store| {
-        let trace = store.trace(id).ok_or(QueryError::NotFound(NOT_STORED))?;
-        to_json(&column_builder::build(&trace, max_spans))
+        let trace = store
+            .trace(id, view)
+            .ok_or(QueryError::NotFound(NOT_STORED))?;
+        to_json(&column_builder::build(store, &trace, max_spans))
     })
 }

@@ -42,6 +42,8 @@ pub(crate) struct TraceSummaryJson {
     pub(crate) open: u64,
     /// Spans whose parent is inferred rather than carried in a message.
     pub(crate) woven: u64,
+    /// Number of reported traces that the trace consists of; 1 unless it is woven.
+    pub(crate) fragments: u64,
     /// Ids of the first 20 spans that match the search, by start, each 16 hex digits; empty when
     /// every span would match.
     pub(crate) matched: Vec<String>,
@@ -83,6 +85,7 @@ impl From<&TraceSummary> for TraceSummaryJson {
             open: summary.open,
             // The name in the API is older than the one in the code.
             woven: summary.inferred,
+            fragments: summary.fragments,
             matched: summary.matched.iter().map(ToString::to_string).collect(),
         }
     }

@@ -1,10 +1,10 @@
 //! The walk over links, nearest traces first, until a limit is reached.
 
-use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
-use throughline_model::{Link, Span, SpanKind, TraceId};
-use throughline_store::{MessageAttributes, SpanKey, Store, TraceSummary};
+use throughline_model::{Link, Span, SpanId, SpanKind, TraceId};
+use throughline_store::{MessageAttributes, SpanKey, Store, TraceSummary, TraceView};
 
 use super::response::{JourneyLink, JourneyResponse, JourneySpan, JourneySpanDetail, JourneyTrace};
 use crate::query::throughline::json_value::to_json_value;
@@ -19,10 +19,13 @@ const MAX_TRACES: usize = 100;
 /// A breadth-first walk over links.
 pub(super) struct LinkWalk<'a> {
     store: &'a dyn Store,
+    view: TraceView,
     max_hops: usize,
     max_spans: u64,
     traces: Vec<JourneyTrace>,
     visited: HashSet<TraceId>,
+    /// Traces by the ids that were reported for them.
+    listed: HashMap<TraceId, TraceId>,
     missing: BTreeSet<TraceId>,
     links: Vec<LinkEdge>,
     /// Keys of the cause and the effect of each link.
@@ -39,13 +42,20 @@ struct LinkEdge {
 // === impl LinkWalk ===
 
 impl<'a> LinkWalk<'a> {
-    pub(super) fn new(store: &'a dyn Store, max_hops: usize, max_spans: usize) -> Self {
+    pub(super) fn new(
+        store: &'a dyn Store,
+        view: TraceView,
+        max_hops: usize,
+        max_spans: usize,
+    ) -> Self {
         Self {
             store,
+            view,
             max_hops,
             max_spans: max_spans as u64,
             traces: Vec::new(),
             visited: HashSet::new(),
+            listed: HashMap::new(),
             missing: BTreeSet::new(),
             links: Vec::new(),
             known_links: HashSet::new(),
@@ -72,24 +82,36 @@ impl<'a> LinkWalk<'a> {
     fn neighbours(&mut self, id: TraceId) -> Vec<TraceId> {
         let mut found = Vec::new();
         let (outgoing, incoming) = (
-            self.store.links_from(id, MAX_LINKS),
-            self.store.links_to(id, MAX_LINKS),
+            self.store.links_from(id, self.view, MAX_LINKS),
+            self.store.links_to(id, self.view, MAX_LINKS),
         );
         // A full list may have been cut.
         self.more |= outgoing.len() >= MAX_LINKS || incoming.len() >= MAX_LINKS;
         for span in outgoing {
-            for link in span.links.iter().filter(|link| link.trace_id != id) {
-                found.push(link.trace_id);
-                self.record(&span, link);
+            for link in &span.links {
+                let target = self.listed_id(link.trace_id);
+                if target != id {
+                    found.push(target);
+                    self.record(&span, link);
+                }
             }
         }
         for span in incoming {
-            found.push(span.trace_id);
-            for link in span.links.iter().filter(|link| link.trace_id == id) {
-                self.record(&span, link);
+            found.push(self.listed_id(span.trace_id));
+            for link in &span.links {
+                if self.listed_id(link.trace_id) == id {
+                    self.record(&span, link);
+                }
             }
         }
         found
+    }
+
+    /// Returns the id of the trace that a reported one is part of.
+    fn listed_id(&mut self, id: TraceId) -> TraceId {
+        let (store, view) = (self.store, self.view);
+        let listed = self.listed.entry(id);
+        *listed.or_insert_with(|| store.summary(id, view).map_or(id, |summary| summary.id))
     }
 
     fn record(&mut self, effect: &Arc<Span>, link: &Link) {
@@ -103,6 +125,8 @@ impl<'a> LinkWalk<'a> {
             return;
         }
         self.known_links.insert(key);
+        self.listed_id(link.trace_id);
+        self.listed_id(effect.trace_id);
         self.links.push(LinkEdge {
             effect: Arc::clone(effect),
             link: link.clone(),
@@ -115,7 +139,7 @@ impl<'a> LinkWalk<'a> {
             return false;
         }
         // Looked up before the limits are checked: a trace that is missing does not mean more.
-        let Some(summary) = self.store.summary(id) else {
+        let Some(summary) = self.store.summary(id, self.view) else {
             if self.missing.len() < MAX_TRACES {
                 self.missing.insert(id);
             } else {
@@ -147,10 +171,15 @@ impl<'a> LinkWalk<'a> {
         // A link with an unknown end would point to nothing in the response.
         let is_known = |id: TraceId| self.visited.contains(&id) || self.missing.contains(&id);
         let links = std::mem::take(&mut self.links);
-        let links = links
+        let links: Vec<JourneyLink> = links
             .into_iter()
-            .filter(|edge| is_known(edge.link.trace_id) && is_known(edge.effect.trace_id));
-        let links = links.map(|edge| journey_link(self.store, &edge)).collect();
+            .filter_map(|edge| {
+                let cause = *self.listed.get(&edge.link.trace_id)?;
+                let effect = *self.listed.get(&edge.effect.trace_id)?;
+                (is_known(cause) && is_known(effect))
+                    .then(|| journey_link(self.store, &edge, (cause, effect)))
+            })
+            .collect();
         let missing = self.missing.iter().map(ToString::to_string).collect();
         JourneyResponse {
             traces: self.traces,
@@ -163,7 +192,11 @@ impl<'a> LinkWalk<'a> {
 
 /// Describes a link. The link's own attributes come first, then those of the receiver, then those
 /// of the sender.
-fn journey_link(store: &dyn Store, LinkEdge { effect, link }: &LinkEdge) -> JourneyLink {
+fn journey_link(
+    store: &dyn Store,
+    LinkEdge { effect, link }: &LinkEdge,
+    traces: (TraceId, TraceId),
+) -> JourneyLink {
     let cause = store.span(SpanKey::of_link(link));
     let on_link = MessageAttributes::of_attributes(&link.attributes, true);
     let on_effect = MessageAttributes::of(effect).unwrap_or_default();
@@ -196,12 +229,12 @@ fn journey_link(store: &dyn Store, LinkEdge { effect, link }: &LinkEdge) -> Jour
             .iter()
             .map(|pair| (pair.key.to_string(), to_json_value(&pair.value)))
             .collect(),
-        cause: journey_span(SpanKey::of_link(link), cause.as_deref()),
-        effect: journey_span(SpanKey::of(effect), Some(effect)),
+        cause: journey_span(traces.0, link.span_id, cause.as_deref()),
+        effect: journey_span(traces.1, effect.span_id, Some(effect)),
     }
 }
 
-fn journey_span(key: SpanKey, span: Option<&Span>) -> JourneySpan {
+fn journey_span(trace_id: TraceId, span_id: SpanId, span: Option<&Span>) -> JourneySpan {
     let detail = |span: &Span| JourneySpanDetail {
         service: span.service().to_owned(),
         operation: span.name.clone(),
@@ -210,8 +243,8 @@ fn journey_span(key: SpanKey, span: Option<&Span>) -> JourneySpan {
         failed: span.failed(),
     };
     JourneySpan {
-        trace_id: key.trace_id.to_string(),
-        span_id: key.span_id.to_string(),
+        trace_id: trace_id.to_string(),
+        span_id: span_id.to_string(),
         span: span.map(detail),
     }
 }

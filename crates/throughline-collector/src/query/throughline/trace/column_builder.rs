@@ -6,7 +6,9 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use throughline_model::{KeyValue, Link, Resource, Scope, Span, SpanId, SpanKind, Status, Value};
-use throughline_store::{EvidenceAttributes, MessageAttributes, StoredTrace, is_settlement};
+use throughline_store::{
+    EvidenceAttributes, MessageAttributes, Store, StoredTrace, WovenEdge, is_settlement,
+};
 
 use super::response::{AttributePairs, ResourceEntry, ScopeEntry, TraceResponse};
 use crate::query::throughline::json_value::to_json_value;
@@ -19,7 +21,7 @@ const MAX_BYTES: usize = 64 << 20;
 const ITEM_OVERHEAD_BYTES: usize = 16;
 
 /// Returns the first spans of a trace in columns.
-pub(super) fn build(trace: &StoredTrace, max_spans: usize) -> TraceResponse {
+pub(super) fn build(store: &dyn Store, trace: &StoredTrace, max_spans: usize) -> TraceResponse {
     let shown = trace
         .spans
         .get(..max_spans.min(trace.spans.len()))
@@ -43,6 +45,7 @@ pub(super) fn build(trace: &StoredTrace, max_spans: usize) -> TraceResponse {
     let mut builder = ColumnBuilder {
         response: TraceResponse {
             trace_id: trace.id.to_string(),
+            fragments: trace.fragments as u64,
             origin: Microseconds::of(origin),
             duration: Microseconds::of(last.saturating_sub(first)),
             ..TraceResponse::default()
@@ -69,6 +72,9 @@ pub(super) fn build(trace: &StoredTrace, max_spans: usize) -> TraceResponse {
         added += 1;
     }
     builder.response.omitted = (trace.spans.len() - added) as u64;
+    for edge in &trace.edges {
+        builder.add_decision(store, edge, added);
+    }
     builder.clear_rows_from(added);
     builder.response.strings = builder.strings.texts;
     builder.response
@@ -180,6 +186,37 @@ impl<'a> ColumnBuilder<'a> {
             columns.name.push(name);
             columns.confidence.push(evidence.confidence);
             columns.inferred.push(evidence.is_inferred);
+        }
+    }
+
+    /// Adds the possible parents of a span.
+    fn add_decision(&mut self, store: &dyn Store, edge: &WovenEdge, added: usize) {
+        let row = self.rows.get(&edge.child.span_id).copied();
+        let Some(row) = row.filter(|row| (*row as usize) < added) else {
+            return;
+        };
+        let chosen = (edge.parent, edge.confidence, edge.is_joined);
+        let others = edge.alternatives.iter();
+        let others = others.map(|other| (other.parent, other.confidence, false));
+        for (parent, confidence, is_chosen) in std::iter::once(chosen).chain(others) {
+            let ids = parent.map(|key| (key.trace_id.to_string(), key.span_id.to_string()));
+            let (trace, span) = ids.unwrap_or_default();
+            let stored = parent.and_then(|key| store.span(key));
+            let stored = stored.as_deref();
+            let service = stored.map(Span::service).unwrap_or_default().to_owned();
+            let name = stored.map(|span| span.name.clone()).unwrap_or_default();
+            let target = parent.and_then(|key| self.rows.get(&key.span_id).copied());
+            let [trace, span, service, name] =
+                [trace, span, service, name].map(|text| self.strings.index(Cow::Owned(text)));
+            let columns = &mut self.response.decisions;
+            columns.row.push(row);
+            columns.trace.push(trace);
+            columns.span.push(span);
+            columns.target.push(row_or_minus_one(target));
+            columns.service.push(service);
+            columns.name.push(name);
+            columns.confidence.push(confidence);
+            columns.chosen.push(is_chosen);
         }
     }
 
@@ -357,6 +394,7 @@ impl<'a> ColumnBuilder<'a> {
             .parent
             .iter_mut()
             .chain(&mut response.links.target)
+            .chain(&mut response.decisions.target)
             .chain(&mut response.messages.producer);
         references
             .filter(|row| is_omitted(row))

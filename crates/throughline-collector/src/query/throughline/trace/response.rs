@@ -13,8 +13,10 @@ use crate::query::throughline::microseconds::Microseconds;
 /// A whole trace.
 #[derive(Debug, Default, Serialize, ToSchema)]
 pub(crate) struct TraceResponse {
-    /// 32 hex digits.
+    /// 32 hex digits. A woven trace has the id of the reported trace that starts first.
     pub(crate) trace_id: String,
+    /// Number of reported traces that the trace consists of; 1 unless it is woven.
+    pub(crate) fragments: u64,
     /// Origin of all other times here, in microseconds since the Unix epoch.
     pub(crate) origin: Microseconds,
     /// Time from the start of the first span to the end of the last one that is work, in
@@ -46,6 +48,8 @@ pub(crate) struct TraceResponse {
     pub(crate) links: LinkColumns,
     /// Evidence for the parents of the spans.
     pub(crate) evidence: EvidenceColumns,
+    /// Decisions about the parents of spans that were reported without one.
+    pub(crate) decisions: DecisionColumns,
     /// Messages that the spans describe.
     pub(crate) messages: MessageColumns,
 }
@@ -175,12 +179,35 @@ pub(crate) struct LinkColumns {
 pub(crate) struct EvidenceColumns {
     /// Rows.
     pub(crate) row: Vec<u32>,
-    /// Kinds of evidence, such as `header`, `request-id`, `thread`, `sole` or `open`, in `strings`.
+    /// Kinds of evidence, such as `header`, `request-id`, `sole`, `offset`, `timing` or `open`, in
+    /// `strings`.
     pub(crate) name: Vec<u32>,
     /// Confidence in the parent, 0 to 1; null when not recorded.
     pub(crate) confidence: Vec<Option<f64>>,
     /// True when the parent is inferred rather than carried; drawn dashed.
     pub(crate) inferred: Vec<bool>,
+}
+
+/// Decisions about the parents of spans that were reported without one: the parent that was chosen
+/// and up to three alternatives, the likeliest first. Several lines may be about one row.
+#[derive(Debug, Default, Serialize, ToSchema)]
+pub(crate) struct DecisionColumns {
+    /// Rows of the spans that were decided about.
+    pub(crate) row: Vec<u32>,
+    /// Traces of the possible parents as reported, 32 hex digits in `strings`; empty for no parent.
+    pub(crate) trace: Vec<u32>,
+    /// Possible parents, 16 hex digits in `strings`; empty for no parent.
+    pub(crate) span: Vec<u32>,
+    /// Rows of the possible parents; -1 for a span that is not part of the response.
+    pub(crate) target: Vec<i32>,
+    /// Services of the possible parents, in `strings`; empty when they are not stored any more.
+    pub(crate) service: Vec<u32>,
+    /// Names of the possible parents, in `strings`.
+    pub(crate) name: Vec<u32>,
+    /// Probability, 0 to 1.
+    pub(crate) confidence: Vec<f64>,
+    /// True for the parent that the span has in the response.
+    pub(crate) chosen: Vec<bool>,
 }
 
 /// The messages that spans describe, in whichever convention.

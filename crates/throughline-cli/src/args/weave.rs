@@ -1,0 +1,45 @@
+//! Arguments of `throughline weave`.
+
+use std::path::PathBuf;
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  throughline weave spans.jsonl -o woven.jsonl
+      Weave OTLP JSON, one request a line, as the collector's file exporter writes it.
+  curl -s 'http://localhost:16686/api/traces?service=shop&raw=true' | throughline weave -
+      Weave traces of a Jaeger or Throughline collector; the result goes to stdout.
+  throughline weave day.jsonl -o woven.jsonl --confidence 0.99
+      Join only where an inferred parent is very likely.
+
+What is woven:
+  Spans that have no parent because a proxy could not know it: those of Throughline's sidecars with
+  throughline.parent.evidence=open, and those of Envoy's and Istio's tracers. Records are joined by
+  cluster, topic, partition and offset, which is exact. Within a process, parents are inferred from
+  the times of its requests and calls and from values that they share; the process is told apart by
+  service.name and service.instance.id (or pod, host, node_id).
+
+The result is OTLP JSON, one trace a line, with the parents and trace ids that were found. A span
+that was joined has throughline.parent.evidence (offset, proven, tokens, structure or timing), its
+throughline.parent.confidence, and throughline.woven.trace_id, the trace that it was reported in.
+Nothing else changes. The report goes to stderr. docs/weaving.md explains what can be inferred.";
+
+/// Arguments of `throughline weave`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct WeaveArgs {
+    /// Files with spans: OTLP JSON, one request a line or one document, or Jaeger JSON; - for stdin
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+
+    /// File for the result; stdout by default
+    #[arg(long, short = 'o', value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+
+    /// Least confidence of an inferred parent that joins two traces, from 0.5 to 1
+    #[arg(
+        long,
+        env = "THROUGHLINE_WEAVE_CONFIDENCE",
+        default_value = "0.95",
+        value_name = "PROBABILITY"
+    )]
+    pub(crate) confidence: String,
+}

@@ -1,0 +1,21 @@
+//! Weaving: parents of spans that were reported without one, found after the fact.
+//!
+//! ```text
+//!  ingest ─► Store::insert           ┌─► OffsetJoin ──────────────────────┐
+//!     └────► WeavingFeed ─(queue)─► task                                  ├─► Store::weave
+//!                                    └─► ProcessWeaver, one per process ──┘
+//! ```
+//!
+//! Spans are stored before they are woven, and ingest never waits for it: when the queue is full,
+//! spans are not considered, and are counted. A decision is kept beside the spans
+//! ([`throughline_store::WovenEdge`]), which stay as they were reported.
+
+mod activity_span;
+mod offset_join;
+mod process_weaver;
+mod record_endpoint;
+mod recording;
+mod task;
+
+pub use self::recording::{JoinedSpans, WeavingProgress, WeavingReport, WovenSpans, weave_spans};
+pub(crate) use self::task::{WeavingFeed, WeavingTask};

@@ -1,0 +1,347 @@
+//! The weaving engine of one process, and the translation between its numbers and our spans.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use throughline_model::TraceId;
+use throughline_store::{AlternativeParent, MAX_ALTERNATIVES, SpanKey, WovenEdge, WovenEvidence};
+use throughline_weave::{
+    Decision, EvidenceTier, InboundId, InboundOutcome, InboundStart, Nanos, OperationKey,
+    OutboundId, OutboundStart, QueuePosition, WeaveEvent, Weaver, WeaverSettings,
+};
+
+use super::activity_span::{ActivityRole, ActivitySpan};
+
+/// Events of a process that wait for earlier ones.
+const MAX_PENDING: usize = 65_536;
+
+/// Received and sent spans of a process that are remembered.
+const MAX_KNOWN: usize = 32_768;
+
+/// A request this long is waited for at most: its span arrives when it ends, after its calls.
+const MAX_REQUEST: u64 = 60_000_000_000;
+
+/// The engine of one process.
+#[derive(Debug)]
+pub(super) struct ProcessWeaver {
+    weaver: Weaver,
+    numbers: SpanNumbers,
+    /// Events in the order of their times; spans arrive in the order of their ends.
+    pending: BTreeMap<(Nanos, u64), PendingEvent>,
+    next_event: u64,
+    /// Whether a span without a parent was seen. Until then there is nothing to decide.
+    has_open: bool,
+    /// Longest request seen lately.
+    longest: u64,
+    /// Least time seen from the end of a span to its arrival: the difference of the clocks, and the
+    /// delay of the export.
+    least_delay: i64,
+    /// Arrival of the last span.
+    pub(super) last_seen: u64,
+}
+
+/// An event that waits for earlier ones.
+#[derive(Debug)]
+enum PendingEvent {
+    Event(WeaveEvent),
+    /// A span that is translated when it is due: the one that caused it may arrive later.
+    Span(ActivitySpan),
+}
+
+/// Numbers of spans in the engine.
+#[derive(Debug)]
+pub(super) struct SpanNumbers {
+    next: u64,
+    inbound: KnownSpans,
+    outbound: KnownSpans,
+    inbound_by_key: HashMap<SpanKey, InboundId>,
+    /// The span that a trace entered the process with: its own tracer may have made spans between
+    /// that and a call.
+    inbound_by_trace: HashMap<TraceId, InboundId>,
+}
+
+/// Spans by number, the oldest forgotten first.
+#[derive(Debug)]
+struct KnownSpans {
+    keys: HashMap<u64, SpanKey>,
+    order: VecDeque<u64>,
+    max_known: usize,
+}
+
+// === impl SpanNumbers ===
+
+impl SpanNumbers {
+    pub(super) fn with_limit(max_known: usize) -> Self {
+        Self {
+            next: 0,
+            inbound: KnownSpans::with_limit(max_known),
+            outbound: KnownSpans::with_limit(max_known),
+            inbound_by_key: HashMap::new(),
+            inbound_by_trace: HashMap::new(),
+        }
+    }
+
+    /// Translates a span into events. A received span is known from here on: the spans that it
+    /// caused, and its settlement, must be translated after it.
+    pub(super) fn events(&mut self, span: &ActivitySpan) -> Vec<WeaveEvent> {
+        let (start, end) = (nanos(span.start), nanos(span.end));
+        let operation = OperationKey(span.operation);
+        match span.role {
+            ActivityRole::Request { is_abandoned } => {
+                let start = self.inbound_start(span, None);
+                let outcome = if is_abandoned {
+                    InboundOutcome::Abandoned
+                } else {
+                    InboundOutcome::Completed
+                };
+                let end = WeaveEvent::InboundEnded {
+                    id: start.id,
+                    at: end,
+                    outcome,
+                };
+                vec![WeaveEvent::InboundStarted(start), end]
+            }
+            ActivityRole::Record { queue, offset } => {
+                let position = Some(QueuePosition { queue, offset });
+                vec![WeaveEvent::InboundStarted(
+                    self.inbound_start(span, position),
+                )]
+            }
+            ActivityRole::Settlement => {
+                let record = span.parent.and_then(|span_id| {
+                    let trace_id = span.trace_id();
+                    self.inbound_by_key.get(&SpanKey { trace_id, span_id })
+                });
+                let ended = |id: &InboundId| WeaveEvent::InboundEnded {
+                    id: *id,
+                    at: end,
+                    outcome: InboundOutcome::Completed,
+                };
+                record.map(ended).into_iter().collect()
+            }
+            ActivityRole::Outbound { is_record, is_open } => {
+                let id = OutboundId(self.number());
+                if is_open {
+                    self.outbound.insert(id.0, span.key);
+                }
+                let exact = if is_open { None } else { self.cause_of(span) };
+                let started = OutboundStart {
+                    id,
+                    at: start,
+                    operation,
+                    tokens: span.tokens.clone(),
+                    is_record,
+                    exact,
+                };
+                let ended = WeaveEvent::OutboundEnded { id, at: end };
+                vec![WeaveEvent::OutboundStarted(started), ended]
+            }
+        }
+    }
+
+    fn inbound_start(
+        &mut self,
+        span: &ActivitySpan,
+        position: Option<QueuePosition>,
+    ) -> InboundStart {
+        InboundStart {
+            id: self.add_inbound(span),
+            at: nanos(span.start),
+            operation: OperationKey(span.operation),
+            position,
+            tokens: span.tokens.clone(),
+        }
+    }
+
+    /// Translates a decision about a span without a parent; `None` for other spans.
+    pub(super) fn edge(&self, decision: &Decision, min_confidence: f64) -> Option<WovenEdge> {
+        let child = *self.outbound.keys.get(&decision.outbound.0)?;
+        let key_of = |id: InboundId| self.inbound.keys.get(&id.0).copied();
+        let evidence = match decision.tier {
+            // Nothing in the message named its parent, or it would not be open.
+            EvidenceTier::Exact | EvidenceTier::Proven => WovenEvidence::Proven,
+            EvidenceTier::Tokens => WovenEvidence::Tokens,
+            EvidenceTier::Structure => WovenEvidence::Structure,
+            EvidenceTier::Timing => WovenEvidence::Timing,
+        };
+        let parent = decision.parent.map(key_of);
+        // A parent that was forgotten meanwhile is not the same as none.
+        if parent == Some(None) {
+            return None;
+        }
+        let parent = parent.flatten();
+        let alternatives = decision.alternatives.iter().filter_map(|other| {
+            let parent = match other.parent {
+                Some(id) => Some(key_of(id)?),
+                None => None,
+            };
+            Some(AlternativeParent {
+                parent,
+                confidence: other.confidence,
+            })
+        });
+        Some(WovenEdge {
+            child,
+            parent,
+            evidence,
+            confidence: decision.confidence,
+            alternatives: alternatives.take(MAX_ALTERNATIVES).collect(),
+            is_joined: parent.is_some() && decision.confidence >= min_confidence,
+        })
+    }
+
+    fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    fn add_inbound(&mut self, span: &ActivitySpan) -> InboundId {
+        let id = InboundId(self.number());
+        if let Some(old) = self.inbound.insert(id.0, span.key) {
+            self.inbound_by_key.remove(&old);
+            self.inbound_by_trace.remove(&old.trace_id);
+        }
+        self.inbound_by_key.insert(span.key, id);
+        self.inbound_by_trace.insert(span.trace_id(), id);
+        id
+    }
+
+    /// Returns the span that caused one whose parent is known.
+    fn cause_of(&self, span: &ActivitySpan) -> Option<InboundId> {
+        let trace_id = span.trace_id();
+        let parent = span.parent?;
+        let key = SpanKey {
+            trace_id,
+            span_id: parent,
+        };
+        let direct = self.inbound_by_key.get(&key);
+        direct
+            .or_else(|| self.inbound_by_trace.get(&trace_id))
+            .copied()
+    }
+}
+
+// === impl KnownSpans ===
+
+impl KnownSpans {
+    fn with_limit(max_known: usize) -> Self {
+        Self {
+            keys: HashMap::new(),
+            order: VecDeque::new(),
+            max_known,
+        }
+    }
+
+    /// Adds a span; returns the one that is forgotten for it.
+    fn insert(&mut self, number: u64, key: SpanKey) -> Option<SpanKey> {
+        self.keys.insert(number, key);
+        self.order.push_back(number);
+        if self.order.len() <= self.max_known {
+            return None;
+        }
+        let oldest = self.order.pop_front()?;
+        self.keys.remove(&oldest)
+    }
+}
+
+// === impl ProcessWeaver ===
+
+impl ProcessWeaver {
+    pub(super) fn new() -> Self {
+        Self {
+            weaver: Weaver::new(WeaverSettings::default()),
+            numbers: SpanNumbers::with_limit(MAX_KNOWN),
+            pending: BTreeMap::new(),
+            next_event: 0,
+            has_open: false,
+            longest: 0,
+            least_delay: i64::MAX,
+            last_seen: 0,
+        }
+    }
+
+    /// Takes a span that arrives now.
+    pub(super) fn push(&mut self, span: ActivitySpan, now: u64) {
+        self.last_seen = now;
+        self.least_delay = self.least_delay.min(nanos(now) - nanos(span.end));
+        match span.role {
+            ActivityRole::Outbound { is_open, .. } => self.has_open |= is_open,
+            ActivityRole::Request { .. } => {
+                // Fades slowly: one long request does not delay everything for good.
+                let faded = self.longest - self.longest / 256;
+                self.longest = faded.max((span.end - span.start).min(MAX_REQUEST));
+            }
+            ActivityRole::Record { .. } | ActivityRole::Settlement => {}
+        }
+        match span.role {
+            ActivityRole::Request { .. } | ActivityRole::Record { .. } => {
+                for event in self.numbers.events(&span) {
+                    self.insert(event.at(), PendingEvent::Event(event));
+                }
+            }
+            ActivityRole::Settlement => self.insert(nanos(span.end), PendingEvent::Span(span)),
+            ActivityRole::Outbound { .. } => {
+                self.insert(nanos(span.start), PendingEvent::Span(span));
+            }
+        }
+    }
+
+    fn insert(&mut self, at: Nanos, event: PendingEvent) {
+        self.pending.insert((at, self.next_event), event);
+        self.next_event += 1;
+    }
+
+    /// Returns the decisions that are due, `wait` nanoseconds after the spans they rest on.
+    pub(super) fn poll(&mut self, now: u64, wait: u64, min_confidence: f64) -> Vec<WovenEdge> {
+        let wait = nanos(wait.max(self.longest));
+        // In the clock of the process.
+        let until = nanos(now) - self.least_delay.min(nanos(now)) - wait;
+        while let Some(first) = self.pending.first_entry() {
+            let is_due = first.key().0 <= until;
+            // With too many of them the wait is cut short.
+            if !is_due && self.pending.len() <= MAX_PENDING {
+                break;
+            }
+            let Some((_, event)) = self.pending.pop_first() else {
+                break;
+            };
+            if self.has_open {
+                self.release(event);
+            }
+        }
+        if !self.has_open {
+            return Vec::new();
+        }
+        let decisions = self.weaver.poll(until);
+        let mut edges = Vec::new();
+        for decision in decisions {
+            edges.extend(self.numbers.edge(&decision, min_confidence));
+            self.numbers.outbound.keys.remove(&decision.outbound.0);
+        }
+        edges
+    }
+
+    /// Passes an event on to the engine.
+    fn release(&mut self, event: PendingEvent) {
+        let span = match event {
+            PendingEvent::Event(event) => return self.weaver.push(event),
+            PendingEvent::Span(span) => span,
+        };
+        let mut events = self.numbers.events(&span).into_iter();
+        if let Some(first) = events.next() {
+            self.weaver.push(first);
+        }
+        // The end, in its turn.
+        for event in events {
+            self.insert(event.at(), PendingEvent::Event(event));
+        }
+    }
+
+    /// Returns the number of spans that wait for a decision.
+    pub(super) fn open(&self) -> usize {
+        self.numbers.outbound.keys.len()
+    }
+}
+
+fn nanos(time: u64) -> Nanos {
+    Nanos::try_from(time).unwrap_or(Nanos::MAX)
+}

@@ -1,0 +1,227 @@
+//! The queue from ingest to weaving, and the task at its end.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use throughline_model::Span;
+use throughline_store::{Store, WeaveOutcome, WovenEdge};
+use tokio::sync::mpsc;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+use super::activity_span::ActivitySpan;
+use super::offset_join::OffsetJoin;
+use super::process_weaver::ProcessWeaver;
+use super::record_endpoint::RecordEndpoint;
+use crate::clock;
+use crate::config::{WeavingMode, WeavingSettings};
+use crate::metrics::{CounterKey, Metrics};
+
+/// Batches of spans that wait for weaving.
+const MAX_QUEUED_BATCHES: usize = 1024;
+
+/// Batches that are woven together.
+const MAX_JOINED_BATCHES: usize = 64;
+
+/// Processes that are woven; for a further one, the one that was silent longest is forgotten.
+const MAX_PROCESSES: usize = 1024;
+
+/// Time between two looks for decisions that are due.
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
+
+/// The entry of the queue.
+#[derive(Debug, Clone)]
+pub(crate) struct WeavingFeed {
+    queue: mpsc::Sender<WeavingBatch>,
+    metrics: Arc<Metrics>,
+    mode: WeavingMode,
+}
+
+/// All that weaving needs of the spans of a request, which are on their way into the store.
+#[derive(Debug, Default)]
+pub(crate) struct WeavingBatch {
+    records: Vec<RecordEndpoint>,
+    activities: Vec<ActivitySpan>,
+}
+
+/// The task that weaves.
+pub(crate) struct WeavingTask {
+    queue: mpsc::Receiver<WeavingBatch>,
+    state: WeavingState,
+}
+
+/// All that is known about spans that may be joined.
+struct WeavingState {
+    store: Arc<dyn Store>,
+    metrics: Arc<Metrics>,
+    settings: WeavingSettings,
+    offsets: OffsetJoin,
+    processes: HashMap<u64, ProcessWeaver>,
+}
+
+// === impl WeavingFeed ===
+
+impl WeavingFeed {
+    /// Reads from spans all that weaving needs.
+    pub(crate) fn read(&self, spans: &[Span]) -> WeavingBatch {
+        let mut batch = WeavingBatch::default();
+        if self.mode != WeavingMode::Off {
+            batch.records = spans.iter().filter_map(RecordEndpoint::of).collect();
+        }
+        if self.mode == WeavingMode::All {
+            batch.activities = spans.iter().filter_map(ActivitySpan::of).collect();
+        }
+        batch
+    }
+
+    /// Offers spans that are stored by now.
+    pub(crate) fn offer(&self, batch: WeavingBatch) {
+        let count = batch.records.len().max(batch.activities.len()) as u64;
+        // Ingest must not wait for weaving.
+        if count > 0 && self.queue.try_send(batch).is_err() {
+            let reason = CounterKey::WeaveAbandoned("queue_full");
+            if self.metrics.add(reason, count) {
+                tracing::warn!("spans arrive faster than they are woven; some stay apart");
+            }
+        }
+    }
+}
+
+// === impl WeavingTask ===
+
+impl WeavingTask {
+    pub(crate) fn new(
+        store: Arc<dyn Store>,
+        metrics: Arc<Metrics>,
+        settings: WeavingSettings,
+    ) -> (WeavingFeed, Self) {
+        let (sender, receiver) = mpsc::channel(MAX_QUEUED_BATCHES);
+        let feed = WeavingFeed {
+            queue: sender,
+            metrics: Arc::clone(&metrics),
+            mode: settings.mode,
+        };
+        let state = WeavingState {
+            store,
+            metrics,
+            settings,
+            offsets: OffsetJoin::default(),
+            processes: HashMap::new(),
+        };
+        let task = Self {
+            queue: receiver,
+            state,
+        };
+        (feed, task)
+    }
+
+    /// Weaves until the collector stops.
+    pub(crate) async fn run(self, stopping: CancellationToken) {
+        let Self {
+            mut queue,
+            mut state,
+        } = self;
+        let mut ticks = tokio::time::interval(POLL_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let mut batches = Vec::new();
+            tokio::select! {
+                () = stopping.cancelled() => return,
+                count = queue.recv_many(&mut batches, MAX_JOINED_BATCHES) => {
+                    if count == 0 {
+                        return;
+                    }
+                }
+                _ = ticks.tick() => {}
+            }
+            // On the blocking pool: a decision among many requests takes milliseconds.
+            let worked = tokio::task::spawn_blocking(move || {
+                state.weave(batches, clock::now());
+                state
+            });
+            match worked.await {
+                Ok(next) => state = next,
+                Err(error) => {
+                    tracing::error!(%error, "weaving failed; spans stay apart from here on");
+                    return;
+                }
+            }
+        }
+    }
+}
+
+// === impl WeavingState ===
+
+impl WeavingState {
+    /// Takes spans; joins those whose parents are found. Without spans, decides what is due.
+    fn weave(&mut self, batches: Vec<WeavingBatch>, now: u64) {
+        let mut edges = Vec::new();
+        let is_tick = batches.is_empty();
+        for batch in batches {
+            for span in batch.records {
+                self.offsets.push(span, &mut edges);
+            }
+            for span in batch.activities {
+                self.process(span.process).push(span, now);
+            }
+        }
+        if is_tick {
+            let wait = u64::try_from(self.settings.wait.as_nanos()).unwrap_or(u64::MAX);
+            let mut open = 0;
+            for process in self.processes.values_mut() {
+                edges.extend(process.poll(now, wait, self.settings.min_confidence));
+                open += process.open() as u64;
+            }
+            self.metrics.set(CounterKey::WeaveOpen, open);
+        }
+        if !edges.is_empty() {
+            self.join(edges);
+        }
+    }
+
+    fn process(&mut self, process: u64) -> &mut ProcessWeaver {
+        if self.processes.len() >= MAX_PROCESSES && !self.processes.contains_key(&process) {
+            let silent = self.processes.iter();
+            let silent = silent.min_by_key(|(_, other)| other.last_seen);
+            if let Some(silent) = silent.map(|(process, _)| *process) {
+                let forgotten = self.processes.remove(&silent);
+                let open = forgotten.map_or(0, |it| it.open() as u64);
+                let reason = CounterKey::WeaveAbandoned("processes");
+                self.metrics.add(reason, open);
+            }
+        }
+        self.processes
+            .entry(process)
+            .or_insert_with(ProcessWeaver::new)
+    }
+
+    fn join(&self, edges: Vec<WovenEdge>) {
+        for edge in &edges {
+            let counter = if edge.is_joined {
+                CounterKey::Woven(edge.evidence.name())
+            } else if edge.parent.is_some() {
+                CounterKey::WeaveAbandoned("uncertain")
+            } else {
+                CounterKey::WeaveAbandoned("no_parent")
+            };
+            self.metrics.add(counter, 1);
+        }
+        let WeaveOutcome {
+            missing,
+            reported,
+            cyclic,
+            too_many,
+            joined: _,
+            kept: _,
+        } = self.store.weave(edges);
+        for (reason, count) in [
+            ("evicted", missing),
+            ("reported", reported),
+            ("cyclic", cyclic),
+            ("too_many", too_many),
+        ] {
+            self.metrics.add(CounterKey::WeaveAbandoned(reason), count);
+        }
+    }
+}

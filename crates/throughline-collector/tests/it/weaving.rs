@@ -1,0 +1,181 @@
+//! Weaving over real sockets: spans of several senders become one trace, in every API.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde_json::{Value, json};
+use throughline_collector::WeavingMode;
+
+use crate::running::{JSON, RunningCollector, eventually};
+
+const SHOP: &str = "0af7651916cd43dd8448eb211c80319c";
+const MAIL: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+const SEND: &str = "00000000000000a2";
+const RECEIVE: &str = "00000000000000b1";
+
+fn attribute(key: &str, value: &str) -> Value {
+    json!({ "key": key, "value": { "stringValue": value } })
+}
+
+/// Sends one span of a service with the position of a record.
+fn send_record(collector: &RunningCollector, service: &str, ids: (&str, &str), kind: u8, at: u64) {
+    let start = 1_700_000_000_000_000_000 + at;
+    collector.send(&json!({ "resourceSpans": [{
+        "resource": { "attributes": [attribute("service.name", service)] },
+        "scopeSpans": [{ "spans": [{
+            "traceId": ids.0, "spanId": ids.1, "name": format!("{service} orders"), "kind": kind,
+            "startTimeUnixNano": start.to_string(), "endTimeUnixNano": (start + 1000).to_string(),
+            "attributes": [
+                attribute("messaging.kafka.cluster.id", "c1"),
+                attribute("messaging.destination.name", "orders"),
+                attribute("messaging.destination.partition.id", "3"),
+                { "key": "messaging.kafka.offset", "value": { "intValue": "17" } },
+            ],
+        }] }],
+    }] }));
+}
+
+#[test]
+fn record_without_a_context_is_joined_by_its_offset_under_both_ids_in_every_api() {
+    let collector = RunningCollector::start();
+    // The consumer's span arrives first.
+    send_record(&collector, "mail", (MAIL, RECEIVE), 5, 5_000);
+    send_record(&collector, "shop", (SHOP, SEND), 4, 0);
+    eventually("the join", || {
+        let trace = collector.query(&format!("/api/throughline/traces/{MAIL}"));
+        (trace["fragments"] == 2).then_some(())
+    });
+    for id in [SHOP, MAIL] {
+        let trace = collector.query(&format!("/api/throughline/traces/{id}"));
+        assert_eq!(trace["trace_id"], SHOP);
+        assert_eq!(trace["spans"]["parent"], json!([-1, 0]));
+        assert_eq!(trace["evidence"]["inferred"], json!([false]));
+        assert_eq!(trace["messages"]["producer"], json!([-1, 0]));
+        let jaeger = collector.query(&format!("/api/traces/{id}"));
+        let spans = jaeger["data"][0]["spans"].as_array().unwrap();
+        assert_eq!(spans.len(), 2);
+        // The sender does not wait for the consumer.
+        assert_eq!(
+            spans[1]["references"][0],
+            json!({ "refType": "FOLLOWS_FROM", "traceID": SHOP, "spanID": SEND,
+                    "tags": [{ "key": "opentracing.ref_type", "type": "string",
+                               "value": "follows_from" }] })
+        );
+        let otlp = collector.query(&format!("/api/v3/traces/{id}"));
+        assert!(
+            !otlp
+                .to_string()
+                .contains(&format!("\"traceId\":\"{MAIL}\""))
+        );
+        assert!(otlp.to_string().contains("\"stringValue\":\"offset\""));
+        // As it was reported.
+        let raw = collector.query(&format!("/api/throughline/traces/{id}?raw=true"));
+        assert_eq!(
+            (&raw["trace_id"], &raw["fragments"]),
+            (&json!(id), &json!(1))
+        );
+        let raw = collector.query(&format!("/api/traces/{id}?raw=true"));
+        assert_eq!(raw["data"][0]["spans"][0]["references"], json!([]));
+    }
+    let found = collector.query("/api/throughline/search?service=mail");
+    let traces = found["traces"].as_array().unwrap();
+    assert_eq!((traces.len(), &traces[0]["trace_id"]), (1, &json!(SHOP)));
+    let found = collector.query("/api/throughline/search?raw=true");
+    assert_eq!(found["traces"].as_array().unwrap().len(), 2);
+    let both = collector.query(&format!("/api/traces?traceID={SHOP}&traceID={MAIL}"));
+    assert_eq!(both["data"].as_array().unwrap().len(), 1);
+    let metrics = collector.get("/metrics").text();
+    for line in [
+        "throughline_woven_total{evidence=\"offset\"} 1",
+        "throughline_store_woven_traces 1",
+        "throughline_store_woven_spans 1",
+    ] {
+        assert!(metrics.contains(line), "{line} in\n{metrics}");
+    }
+}
+
+#[test]
+fn nothing_is_joined_when_weaving_is_off() {
+    let collector = RunningCollector::configured(|config| config.weaving.mode = WeavingMode::Off);
+    send_record(&collector, "shop", (SHOP, SEND), 4, 0);
+    send_record(&collector, "mail", (MAIL, RECEIVE), 5, 5_000);
+    let metrics = collector.get("/metrics").text();
+    assert!(metrics.contains("throughline_store_spans 2"), "{metrics}");
+    assert!(!metrics.contains("throughline_woven_total{"), "{metrics}");
+    let found = collector.query("/api/throughline/search");
+    assert_eq!(found["traces"].as_array().unwrap().len(), 2);
+}
+
+/// Envoy begins a trace for each call of a service that does not propagate contexts.
+#[test]
+fn calls_in_traces_of_envoy_join_the_requests_that_made_them() {
+    const REQUESTS: u64 = 80;
+    let collector = RunningCollector::configured(|config| {
+        config.weaving.wait = Duration::from_millis(100);
+    });
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let now = u64::try_from(now.as_micros()).unwrap();
+    let span = |trace: u64, kind: &str, start: u64, duration: u64, path: &str| {
+        json!({
+            "traceId": format!("{trace:016x}"), "id": format!("{trace:016x}"), "kind": kind,
+            "name": "shop:80/*", "timestamp": start, "duration": duration,
+            "localEndpoint": { "serviceName": "shop" },
+            "tags": { "component": "proxy", "node_id": "sidecar~10.0.0.1~shop-1", "http.url": path,
+                      "upstream_cluster": format!("{kind} of shop") },
+        })
+    };
+    let mut spans = Vec::new();
+    for number in 1..=REQUESTS {
+        let start = now - 4_000_000 + number * 40_000;
+        // The times vary, as they do.
+        let vary = (number * 7919) % 3_000;
+        spans.push(span(
+            number,
+            "SERVER",
+            start,
+            20_000 + vary,
+            "http://shop/buy",
+        ));
+        let call = start + 3_000 + vary / 2;
+        spans.push(span(
+            1_000 + number,
+            "CLIENT",
+            call,
+            9_000,
+            "http://bank/pay",
+        ));
+    }
+    let body = Value::from(spans).to_string();
+    let zipkin = collector.addresses.zipkin;
+    let response = collector.post(zipkin, "/api/v2/spans", &[JSON], body.as_bytes());
+    assert_eq!(response.status, 202, "{}", response.text());
+    let decided = |metrics: &str| {
+        let counts = metrics.lines().filter(|line| {
+            line.starts_with("throughline_woven_total{")
+                || line.starts_with("throughline_weave_abandoned_total{")
+        });
+        let counts = counts.filter_map(|line| line.split(' ').next_back()?.parse::<u64>().ok());
+        counts.sum::<u64>()
+    };
+    let metrics = eventually("all decisions", || {
+        let metrics = collector.get("/metrics").text();
+        (decided(&metrics) >= REQUESTS).then_some(metrics)
+    });
+    let found = collector.query("/api/throughline/search?limit=1000");
+    let (mut joined, mut wrong) = (0, 0);
+    for trace in found["traces"].as_array().unwrap() {
+        if trace["fragments"] == 2 {
+            joined += 1;
+            let id = trace["trace_id"].as_str().unwrap();
+            let trace = collector.query(&format!("/api/traces/{id}"));
+            let ids = trace["data"][0]["spans"].as_array().unwrap().iter();
+            let ids: Vec<u64> = ids
+                .map(|span| u64::from_str_radix(span["spanID"].as_str().unwrap(), 16).unwrap())
+                .collect();
+            wrong += u64::from(ids[0].abs_diff(ids[1]) != 1_000);
+        }
+    }
+    assert_eq!(wrong, 0, "of {joined}");
+    // The first ones show what the process does; nothing is certain before.
+    assert!(joined >= REQUESTS - 10, "{joined} joined:\n{metrics}");
+    assert!(metrics.contains("throughline_weave_open 0"), "{metrics}");
+}

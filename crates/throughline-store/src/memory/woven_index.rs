@@ -1,0 +1,284 @@
+//! Decisions about parents, and the groups of traces that they join. It knows ids and starts, not
+//! spans.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use throughline_model::{SpanId, TraceId};
+
+use crate::{AlternativeParent, SpanKey, WovenEdge};
+
+/// Maximum number of traces that are joined into one.
+pub(super) const MAX_GROUP_TRACES: usize = 1000;
+
+/// Memory of a decision in the maps, without its alternatives.
+const EDGE_BYTES: usize = size_of::<SpanKey>() * 2 + size_of::<WovenEdge>() + 128;
+
+/// Memory of a trace's membership in a group.
+const MEMBER_BYTES: usize = 160;
+
+/// All decisions.
+#[derive(Debug, Default)]
+pub(super) struct WovenIndex {
+    /// By the span that is decided about.
+    edges: HashMap<SpanKey, WovenEdge>,
+    /// Decisions by the traces that they touch.
+    traces: HashMap<TraceId, TraceEdges>,
+    /// Group of each trace that is joined with another.
+    group_of: HashMap<TraceId, u64>,
+    groups: HashMap<u64, TraceGroup>,
+    next_group: u64,
+    joined: usize,
+    bytes: usize,
+}
+
+/// The decisions that touch one trace.
+#[derive(Debug, Default)]
+struct TraceEdges {
+    /// Spans of this trace that are decided about.
+    decided: BTreeSet<SpanId>,
+    /// Spans, of any trace, whose parent is in this trace.
+    children: BTreeSet<SpanKey>,
+}
+
+/// Traces that are joined.
+#[derive(Debug)]
+struct TraceGroup {
+    /// At least two.
+    members: Vec<TraceId>,
+    /// The member that starts first; the group has its id.
+    representative: TraceId,
+}
+
+// === impl WovenIndex ===
+
+impl WovenIndex {
+    /// Returns the estimated memory.
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Returns the number of decisions that join a span with a parent.
+    pub(super) const fn joined(&self) -> usize {
+        self.joined
+    }
+
+    /// Returns the number of groups.
+    pub(super) fn groups(&self) -> usize {
+        self.groups.len()
+    }
+
+    /// Returns the parent that a span is joined with.
+    pub(super) fn joined_parent(&self, child: SpanKey) -> Option<SpanKey> {
+        let edge = self.edges.get(&child)?;
+        edge.parent.filter(|_| edge.is_joined)
+    }
+
+    /// Returns the decisions about the spans of a trace.
+    pub(super) fn edges_of(&self, id: TraceId) -> impl Iterator<Item = &WovenEdge> {
+        let decided = self.traces.get(&id).into_iter();
+        let decided = decided.flat_map(|edges| &edges.decided);
+        decided.filter_map(move |span_id| {
+            self.edges.get(&SpanKey {
+                trace_id: id,
+                span_id: *span_id,
+            })
+        })
+    }
+
+    /// Returns the traces that are joined with this one, itself included; empty without any.
+    pub(super) fn members(&self, id: TraceId) -> &[TraceId] {
+        let group = self.group_of.get(&id);
+        let group = group.and_then(|number| self.groups.get(number));
+        group.map_or(&[], |group| &group.members)
+    }
+
+    /// Returns the id of the trace that this one is part of.
+    pub(super) fn representative(&self, id: TraceId) -> TraceId {
+        let group = self.group_of.get(&id);
+        let group = group.and_then(|number| self.groups.get(number));
+        group.map_or(id, |group| group.representative)
+    }
+
+    /// Returns whether joining two traces would make a group that is too large.
+    pub(super) fn would_exceed(&self, a: TraceId, b: TraceId) -> bool {
+        let are_joined = a == b
+            || self
+                .group_of
+                .get(&a)
+                .is_some_and(|group| self.group_of.get(&b) == Some(group));
+        let size = |id| self.members(id).len().max(1);
+        !are_joined && size(a) + size(b) > MAX_GROUP_TRACES
+    }
+
+    /// Keeps a decision in place of an earlier one about the same span. `start_of` returns the
+    /// start of a stored trace.
+    pub(super) fn insert(&mut self, edge: WovenEdge, start_of: &impl Fn(TraceId) -> u64) {
+        let child = edge.child;
+        let joined = edge.parent.filter(|_| edge.is_joined);
+        if joined.is_some() && self.joined_parent(child) == joined {
+            // The same join, perhaps with another confidence: the groups stay.
+            let old = self.edges.get(&child).map_or(0, edge_bytes);
+            self.bytes = self.bytes - old + edge_bytes(&edge);
+            self.edges.insert(child, edge);
+            return;
+        }
+        self.remove(child, start_of);
+        self.trace_edges(child.trace_id)
+            .decided
+            .insert(child.span_id);
+        self.bytes += edge_bytes(&edge);
+        if let Some(parent) = joined {
+            self.joined += 1;
+            self.trace_edges(parent.trace_id).children.insert(child);
+            self.unite(parent.trace_id, child.trace_id, start_of);
+        }
+        self.edges.insert(child, edge);
+    }
+
+    /// Removes the decision about a span; returns whether there was one that joined it.
+    pub(super) fn remove(&mut self, child: SpanKey, start_of: &impl Fn(TraceId) -> u64) -> bool {
+        let Some(parent) = self.take(child) else {
+            return false;
+        };
+        if parent.trace_id != child.trace_id {
+            self.regroup(child.trace_id, start_of);
+        }
+        true
+    }
+
+    /// Removes everything about a trace that is evicted; returns the number of joins that were lost
+    /// with it.
+    pub(super) fn remove_trace(&mut self, id: TraceId, start_of: &impl Fn(TraceId) -> u64) -> u64 {
+        let Some(edges) = self.traces.get(&id) else {
+            return 0;
+        };
+        let own = edges.decided.iter().map(|span_id| SpanKey {
+            trace_id: id,
+            span_id: *span_id,
+        });
+        let touched: Vec<SpanKey> = own.chain(edges.children.iter().copied()).collect();
+        let lost = touched.into_iter().filter_map(|child| self.take(child));
+        let lost = lost.count() as u64;
+        self.traces.remove(&id);
+        self.regroup(id, start_of);
+        lost
+    }
+
+    /// Takes note of another start of a trace.
+    pub(super) fn start_changed(&mut self, id: TraceId, start_of: &impl Fn(TraceId) -> u64) {
+        if let Some(group) = self.group_of.get(&id)
+            && let Some(group) = self.groups.get_mut(group)
+            && let Some(first) = first_of(&group.members, start_of)
+        {
+            group.representative = first;
+        }
+    }
+
+    fn trace_edges(&mut self, id: TraceId) -> &mut TraceEdges {
+        self.traces.entry(id).or_default()
+    }
+
+    /// Takes a decision out of all maps except the groups; returns the parent that it joined.
+    fn take(&mut self, child: SpanKey) -> Option<SpanKey> {
+        let edge = self.edges.remove(&child)?;
+        self.bytes -= edge_bytes(&edge);
+        self.update(child.trace_id, |edges| {
+            edges.decided.remove(&child.span_id);
+        });
+        let parent = edge.parent.filter(|_| edge.is_joined)?;
+        self.joined -= 1;
+        self.update(parent.trace_id, |edges| {
+            edges.children.remove(&child);
+        });
+        Some(parent)
+    }
+
+    fn update(&mut self, id: TraceId, change: impl FnOnce(&mut TraceEdges)) {
+        if let Some(edges) = self.traces.get_mut(&id) {
+            change(edges);
+            if edges.decided.is_empty() && edges.children.is_empty() {
+                self.traces.remove(&id);
+            }
+        }
+    }
+
+    /// Makes one group of those of two traces.
+    fn unite(&mut self, a: TraceId, b: TraceId, start_of: &impl Fn(TraceId) -> u64) {
+        if a == b || self.members(a).contains(&b) {
+            return;
+        }
+        let mut members = self.dissolve(a);
+        members.extend(self.dissolve(b));
+        self.form(members, start_of);
+    }
+
+    /// Forms the groups of the traces that were joined with this one, after a join is gone.
+    fn regroup(&mut self, id: TraceId, start_of: &impl Fn(TraceId) -> u64) {
+        let members = self.dissolve(id);
+        let mut seen = HashSet::new();
+        for member in &members {
+            let connected = self.connected(*member, &mut seen);
+            self.form(connected, start_of);
+        }
+    }
+
+    /// Returns the traces that joins connect with this one, except those that were seen.
+    fn connected(&self, id: TraceId, seen: &mut HashSet<TraceId>) -> Vec<TraceId> {
+        let mut found = Vec::new();
+        let mut pending = vec![id];
+        while let Some(id) = pending.pop() {
+            if !seen.insert(id) {
+                continue;
+            }
+            found.push(id);
+            let children = self.traces.get(&id).into_iter();
+            let children = children.flat_map(|edges| &edges.children);
+            pending.extend(children.map(|child| child.trace_id));
+            let parents = self.edges_of(id).filter(|edge| edge.is_joined);
+            pending.extend(parents.filter_map(|edge| Some(edge.parent?.trace_id)));
+        }
+        found
+    }
+
+    /// Removes the group of a trace; returns its members, or the trace alone.
+    fn dissolve(&mut self, id: TraceId) -> Vec<TraceId> {
+        let group = self.group_of.get(&id).copied();
+        let Some(group) = group.and_then(|number| self.groups.remove(&number)) else {
+            return vec![id];
+        };
+        self.bytes -= group.members.len() * MEMBER_BYTES;
+        for member in &group.members {
+            self.group_of.remove(member);
+        }
+        group.members
+    }
+
+    fn form(&mut self, members: Vec<TraceId>, start_of: &impl Fn(TraceId) -> u64) {
+        let Some(first) = first_of(&members, start_of).filter(|_| members.len() > 1) else {
+            return;
+        };
+        let number = self.next_group;
+        self.next_group += 1;
+        self.bytes += members.len() * MEMBER_BYTES;
+        for member in &members {
+            self.group_of.insert(*member, number);
+        }
+        let group = TraceGroup {
+            members,
+            representative: first,
+        };
+        self.groups.insert(number, group);
+    }
+}
+
+/// Returns the trace that starts first.
+fn first_of(members: &[TraceId], start_of: &impl Fn(TraceId) -> u64) -> Option<TraceId> {
+    members
+        .iter()
+        .copied()
+        .min_by_key(|id| (start_of(*id), *id))
+}
+
+fn edge_bytes(edge: &WovenEdge) -> usize {
+    EDGE_BYTES + edge.alternatives.capacity() * size_of::<AlternativeParent>()
+}
