@@ -142,7 +142,7 @@ async function readable(id, spans) {
   const deadline = Date.now() + READ_TIMEOUT_MS;
   while (Date.now() < deadline) {
     const response = await fetch(
-      `${fromEnvironment('THROUGHLINE_URL')}/api/throughline/traces/${id}`,
+      `${fromEnvironment('THROUGHLINE_URL')}/api/throughline/traces/${id}?raw=true`,
     );
     if (response.ok) {
       const trace = /** @type {{spans: {start: number[]}}} */ (await response.json());

@@ -29,8 +29,10 @@ export function search(params: URLSearchParams, signal: AbortSignal): Promise<Se
   return requestJson(`api/throughline/search?${params}`, signal);
 }
 
-export function fetchTrace(id: string, signal: AbortSignal): Promise<TraceResponse> {
-  return requestJson(`api/throughline/traces/${encodeURIComponent(id)}`, signal);
+/** Returns a trace; with `raw` as it was reported, without the joins that were found later. */
+export function fetchTrace(id: string, signal: AbortSignal, raw = false): Promise<TraceResponse> {
+  const view = raw ? '?raw=true' : '';
+  return requestJson(`api/throughline/traces/${encodeURIComponent(id)}${view}`, signal);
 }
 
 export function fetchJourney(id: string, signal: AbortSignal): Promise<JourneyResponse> {

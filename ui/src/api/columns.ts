@@ -56,6 +56,20 @@ export const TRACE_TABLES = {
     producer: numbers,
   },
   evidence: { row: numbers, name: numbers, inferred: booleans, confidence: nullableNumbers },
+  /** Possible parents of spans that were reported without one; several lines for one row. */
+  decisions: {
+    row: numbers,
+    /** Trace of the possible parent as reported; the empty text for no parent, here and below. */
+    trace: numbers,
+    span: numbers,
+    /** Row of the possible parent when it is in this trace, or -1. */
+    target: numbers,
+    service: numbers,
+    name: numbers,
+    confidence: numbers,
+    /** Whether the span has this parent here. */
+    chosen: booleans,
+  },
   status_messages: { row: numbers, text: numbers },
   trace_states: { row: numbers, text: numbers },
   missing_parents: { row: numbers, id: texts },

@@ -23,6 +23,8 @@ export interface TraceResponse extends Omit<TraceTables, 'spans' | 'pairs'> {
   readonly duration: number;
   /** Number of spans left out because the trace exceeds the limit of a response. */
   readonly omitted: number;
+  /** Number of reported traces that the trace consists of; 1 unless it is woven. */
+  readonly fragments: number;
   readonly strings: readonly string[];
   readonly resources: readonly ResourceEntry[];
   readonly scopes: readonly ScopeEntry[];
@@ -57,6 +59,7 @@ export interface TraceSummary {
   readonly errors: number;
   readonly open: number;
   readonly woven: number;
+  readonly fragments: number;
   readonly services: readonly ServiceShare[];
   readonly topics: readonly string[];
   readonly matched: readonly string[];

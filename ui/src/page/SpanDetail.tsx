@@ -1,12 +1,15 @@
 /** The details of one span, beside the view. */
 import { useMemo } from 'react';
 import { CopyButton } from '../shell/CopyButton';
+import { Link } from '../shell/Link';
 import { loadTemplates } from '../shell/LinkSettings';
+import { tracePath } from '../shell/navigation';
 import { at } from '../trace/column';
 import { destinationOf } from '../trace/destination';
 import { evidenceMark, evidenceWords } from '../trace/evidence';
-import { formatCount, formatDuration, formatTimestamp } from '../trace/format';
+import { formatCount, formatDuration, formatPercent, formatTimestamp } from '../trace/format';
 import {
+  findSpan,
   isFailed,
   kindOf,
   NEGATIVE,
@@ -16,10 +19,10 @@ import {
   type Trace,
 } from '../trace/model';
 import { selfTimes } from '../trace/self';
-import { readSpanDetails, type SpanDetails } from '../trace/spanDetails';
+import { type ParentCandidate, readSpanDetails, type SpanDetails } from '../trace/spanDetails';
 import { AttributeTable } from './AttributeTable';
 import { Destination } from './Destination';
-import { type Follow, LinkList, MessageList } from './DetailLinks';
+import { type Follow, LinkList, MessageList, SpanButton } from './DetailLinks';
 import { Section } from './Section';
 import type { PageModel } from './state';
 
@@ -80,6 +83,7 @@ export function SpanDetail({ page, index, colours, follow, close }: SpanDetailPr
       <MessageList trace={trace} index={index} follow={follow} />
       <LinkList trace={trace} index={index} links={detail.links} follow={follow} />
       <Parent detail={detail} />
+      <Candidates detail={detail} trace={trace} follow={follow} />
       {detail.attributes.length > 0 && (
         <Section title="Attributes" count={detail.attributes.length}>
           <AttributeTable attributes={detail.attributes} {...tableProps} />
@@ -188,6 +192,52 @@ function Parent({ detail: { evidence, missingParent } }: { readonly detail: Span
         </p>
       )}
     </Section>
+  );
+}
+
+/** The parents that were considered, and how likely each is. */
+function Candidates({
+  detail: { candidates },
+  trace,
+  follow,
+}: {
+  readonly detail: SpanDetails;
+  readonly trace: Trace;
+  readonly follow: Follow;
+}) {
+  const others = candidates.filter(({ chosen }) => !chosen);
+  if (others.length === 0) return null;
+  return (
+    <details className="candidates">
+      <summary>{formatCount(others.length, 'alternative parent')}</summary>
+      <ul className="candidate-list">
+        {others.map((candidate) => (
+          <li key={`${candidate.traceId}/${candidate.spanId}`}>
+            <span className="mark inferred">{formatPercent(candidate.confidence)}</span>{' '}
+            <Candidate candidate={candidate} trace={trace} follow={follow} />
+          </li>
+        ))}
+      </ul>
+    </details>
+  );
+}
+
+function Candidate({
+  candidate: { traceId, spanId, service, name },
+  trace,
+  follow,
+}: {
+  readonly candidate: ParentCandidate;
+  readonly trace: Trace;
+  readonly follow: Follow;
+}) {
+  if (traceId === '') return <span>none: the service called on its own</span>;
+  const label = <bdi>{name ? `${service} ${name}` : spanId}</bdi>;
+  const here = findSpan(trace, spanId);
+  return here >= 0 ? (
+    <SpanButton trace={trace} index={here} follow={follow} />
+  ) : (
+    <Link to={tracePath(traceId, { span: spanId })}>{label}</Link>
   );
 }
 

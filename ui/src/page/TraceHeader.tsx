@@ -4,6 +4,8 @@
 import { type KeyboardEvent, type ReactNode, useRef } from 'react';
 import { openedTrace } from '../api/openedFiles';
 import { CopyButton } from '../shell/CopyButton';
+import { Link } from '../shell/Link';
+import { tracePath } from '../shell/navigation';
 import { at } from '../trace/column';
 import { destinationOf } from '../trace/destination';
 import { longestQueueTimes } from '../trace/edges';
@@ -57,6 +59,7 @@ export function TraceHeader({ page, colours, id, reload }: TraceHeaderProps) {
         </p>
       </div>
       <Facts trace={trace} />
+      <Reported page={page} id={id} />
       {page.state.view !== 'journey' && <TimeBreakdown page={page} colours={colours} />}
       <Remarks trace={trace} />
       <ViewTabs page={page} />
@@ -97,6 +100,23 @@ function Facts({ trace }: { readonly trace: Trace }) {
         <span className={trace.failures > 0 ? 'failure-note' : ''}>{trace.failures}</span>
       </Fact>
     </dl>
+  );
+}
+
+/** The switch between a woven trace and the traces that were reported. */
+function Reported({ page: { trace, raw }, id }: { readonly page: PageModel; readonly id: string }) {
+  if (raw)
+    return (
+      <p className="remarks">
+        As reported · <Link to={tracePath(id)}>Show the woven trace</Link>
+      </p>
+    );
+  if (trace.fragments <= 1) return null;
+  return (
+    <p className="remarks">
+      Woven from {formatCount(trace.fragments, 'reported trace')} ·{' '}
+      <Link to={tracePath(id, { raw: '1' })}>Show as reported</Link>
+    </p>
   );
 }
 

@@ -7,6 +7,7 @@ import { Link } from '../shell/Link';
 import { EmptyNotice, ErrorNotice, LoadingNotice } from '../shell/Notice';
 import { useRequest } from '../shell/request';
 import { buildTrace, nameOf, serviceOf, type Trace } from '../trace/model';
+import { parseAddress } from './address';
 import { TraceView } from './TraceView';
 
 interface TracePageProps {
@@ -14,14 +15,16 @@ interface TracePageProps {
   readonly query: string;
 }
 
-export async function loadTrace(id: string, signal: AbortSignal): Promise<Trace> {
-  const trace = buildTrace([openedTrace(id)?.response ?? (await fetchTrace(id, signal))]);
+export async function loadTrace(id: string, signal: AbortSignal, raw = false): Promise<Trace> {
+  const trace = buildTrace([openedTrace(id)?.response ?? (await fetchTrace(id, signal, raw))]);
   performance.mark('throughline:built');
   return trace;
 }
 
 export function TracePage({ id, query }: TracePageProps) {
-  const found = useRequest(id, (signal) => loadTrace(id, signal));
+  const { raw } = parseAddress(query);
+  const view = raw ? 'raw' : 'woven';
+  const found = useRequest(`${view} ${id}`, (signal) => loadTrace(id, signal, raw));
   const trace = found.value;
   useEffect(() => {
     const title =
@@ -32,7 +35,7 @@ export function TracePage({ id, query }: TracePageProps) {
   }, [trace]);
 
   if (trace && trace.count > 0)
-    return <TraceView trace={trace} id={id} query={query} reload={found.reload} />;
+    return <TraceView key={view} trace={trace} id={id} query={query} reload={found.reload} />;
   return (
     <main className="page">
       {found.loading && <LoadingNotice subject="the trace" />}

@@ -10,6 +10,7 @@ it('an address round-trips, and default values are omitted', () => {
     only: true,
     path: 'end-to-end',
     cut: false,
+    raw: true,
     window: [10, 250.5],
   } as const;
   const params = new URLSearchParams(addressParams(address) as Record<string, string>);
@@ -28,5 +29,6 @@ it("reads Jaeger's deep link and ignores invalid parameters", () => {
     only: false,
     path: 'none',
     cut: true,
+    raw: false,
   });
 });

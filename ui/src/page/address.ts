@@ -26,6 +26,8 @@ export interface PageAddress {
   readonly path: ShownPath;
   /** Whether idle gaps are hidden. */
   readonly cut: boolean;
+  /** Whether the trace is shown as it was reported, without joins. */
+  readonly raw: boolean;
   /** Visible range in microseconds of axis time. */
   readonly window?: readonly [number, number];
 }
@@ -45,6 +47,7 @@ export function parseAddress(query: string): PageAddress {
     only: params.get('only') === '1',
     path: path === 'blocking' || path === 'end-to-end' ? path : 'none',
     cut: params.get('gaps') !== 'all',
+    raw: params.get('raw') === '1',
     ...(hasWindow && { window: [from, to] }),
   };
 }
@@ -59,6 +62,7 @@ export function addressParams(address: PageAddress): Record<string, string | und
     only: address.only ? '1' : undefined,
     path: address.path === 'none' ? undefined : address.path,
     gaps: address.cut ? undefined : 'all',
+    raw: address.raw ? '1' : undefined,
     window: address.window
       ? address.window.map((edge) => Number(edge.toPrecision(9))).join('-')
       : undefined,

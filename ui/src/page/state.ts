@@ -50,6 +50,8 @@ export interface FindMatches {
 /** The trace, the reader's choices, and what follows from both: shared by all views. */
 export interface PageModel {
   readonly trace: Trace;
+  /** Whether the trace is shown as it was reported. */
+  readonly raw: boolean;
   readonly state: PageState;
   readonly dispatch: (action: PageAction) => void;
   readonly runs: Int32Array;
@@ -89,8 +91,10 @@ export function usePageModel(trace: Trace, id: string, query: string, isInner = 
     [trace, path],
   );
 
+  const { raw } = parseAddress(query);
   const params = addressParams({
     view,
+    raw,
     find,
     only,
     path,
@@ -113,7 +117,7 @@ export function usePageModel(trace: Trace, id: string, query: string, isInner = 
   }, [requested, address, query]);
 
   const press = (key: string, shift: boolean) => handleKey(key, shift, { trace, state, dispatch });
-  return { trace, state, dispatch, press, runs, rows, scale, matches, critical };
+  return { trace, raw, state, dispatch, press, runs, rows, scale, matches, critical };
 }
 
 function initialState(trace: Trace, runs: Int32Array, query: string): PageState {

@@ -135,6 +135,7 @@ class TraceWriter {
       origin: Number(origin / 1000n),
       duration,
       omitted: 0,
+      fragments: 1,
       spans: { id: records.map((span) => span.id).join(''), ...this.spans.columns },
       pairs: this.pairs.columns(),
       resources: this.resourceEntries,
@@ -146,6 +147,7 @@ class TraceWriter {
       trace_states: new TableBuilder('trace_states').columns,
       dropped: new TableBuilder('dropped').columns,
       evidence: this.evidence.columns,
+      decisions: new TableBuilder('decisions').columns,
       messages: this.messages.columns,
       strings: strings.texts,
     };

@@ -25,6 +25,7 @@ export function summaryOf(response: TraceResponse): TraceSummary {
     errors: trace.failures,
     open,
     woven,
+    fragments: 1,
     services: trace.services,
     topics: [...topics].filter((topic) => topic !== ''),
     matched: [],

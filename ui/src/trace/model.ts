@@ -78,6 +78,8 @@ export interface Trace extends SpanColumns, Pick<TreeShape, 'parent' | 'depth' |
   readonly skewed: number;
   readonly negative: number;
   readonly omitted: number;
+  /** Number of reported traces that were joined. */
+  readonly fragments: number;
 }
 
 /** The spans of all lanes in the order of the responses. */
@@ -132,6 +134,7 @@ export function buildTrace(responses: readonly TraceResponse[]): Trace {
     skewed: at(prefixCount(flags, SKEWED), count),
     negative: at(prefixCount(flags, NEGATIVE), count),
     omitted: responses.reduce((sum, response) => sum + response.omitted, 0),
+    fragments: responses.reduce((sum, response) => sum + response.fragments, 0),
   };
 }
 

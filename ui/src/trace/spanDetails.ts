@@ -39,6 +39,18 @@ export interface ParentEvidence {
   readonly confidence?: number;
 }
 
+/** A possible parent of a span that was reported without one. */
+export interface ParentCandidate {
+  /** Trace as reported; empty for no parent. */
+  readonly traceId: string;
+  readonly spanId: string;
+  readonly service: string;
+  readonly name: string;
+  readonly confidence: number;
+  /** Whether the span has this parent here. */
+  readonly chosen: boolean;
+}
+
 export interface SpanDetails {
   readonly attributes: readonly Attribute[];
   readonly resource: readonly Attribute[];
@@ -47,6 +59,7 @@ export interface SpanDetails {
   readonly links: readonly SpanLink[];
   readonly message?: MessageDetails;
   readonly evidence?: ParentEvidence;
+  readonly candidates: readonly ParentCandidate[];
   readonly statusMessage: string;
   readonly missingParent?: string;
   readonly dropped: number;
@@ -71,6 +84,7 @@ export function readSpanDetails(trace: Trace, index: number): SpanDetails {
     links: linksOf(response, row),
     ...(message && { message }),
     ...(evidence && { evidence }),
+    candidates: candidatesOf(response, row),
     statusMessage:
       status < 0 ? '' : textAt(response.strings, at(response.status_messages.text, status)),
     ...(missing >= 0 && { missingParent: response.missing_parents.id[missing] ?? '' }),
@@ -118,6 +132,23 @@ export function evidenceOf(trace: Trace, index: number): ParentEvidence | undefi
     inferred: evidence.inferred[i] === true,
     ...(confidence !== null && confidence !== undefined && { confidence }),
   };
+}
+
+/** Returns the possible parents of a span, the likeliest first. */
+function candidatesOf({ decisions, strings }: TraceResponse, row: number): ParentCandidate[] {
+  const candidates: ParentCandidate[] = [];
+  decisions.row.forEach((own, i) => {
+    if (own !== row) return;
+    candidates.push({
+      traceId: textAt(strings, at(decisions.trace, i)),
+      spanId: textAt(strings, at(decisions.span, i)),
+      service: textAt(strings, at(decisions.service, i)),
+      name: textAt(strings, at(decisions.name, i)),
+      confidence: at(decisions.confidence, i),
+      chosen: decisions.chosen[i] === true,
+    });
+  });
+  return candidates;
 }
 
 /** Returns the number of links of a span. */
