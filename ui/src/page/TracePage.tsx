@@ -1,7 +1,7 @@
 /** The page of one trace, loaded from the collector or opened from a file. */
 
 import { useEffect } from 'react';
-import { fetchTrace } from '../api/client';
+import { type ApiError, fetchTrace } from '../api/client';
 import { openedTrace } from '../api/openedFiles';
 import { Link } from '../shell/Link';
 import { EmptyNotice, ErrorNotice, LoadingNotice } from '../shell/Notice';
@@ -24,8 +24,12 @@ export async function loadTrace(id: string, signal: AbortSignal, raw = false): P
 export function TracePage({ id, query }: TracePageProps) {
   const { raw } = parseAddress(query);
   const view = raw ? 'raw' : 'woven';
-  const found = useRequest(`${view} ${id}`, (signal) => loadTrace(id, signal, raw));
-  const trace = found.value;
+  const found = useRequest(`${view} ${id}`, async (signal) => ({
+    view,
+    trace: await loadTrace(id, signal, raw),
+  }));
+  // While one view is loaded, the value is still that of the other.
+  const trace = found.value?.view === view ? found.value.trace : undefined;
   useEffect(() => {
     const title =
       trace && trace.count > 0
@@ -39,20 +43,20 @@ export function TracePage({ id, query }: TracePageProps) {
   return (
     <main className="page">
       {found.loading && <LoadingNotice subject="the trace" />}
-      {!found.loading && <Absent id={id} found={found} />}
+      {!found.loading && <Absent id={id} failure={found.failure} reload={found.reload} />}
     </main>
   );
 }
 
-function Absent({
-  id,
-  found,
-}: {
+interface AbsentProps {
   readonly id: string;
-  readonly found: ReturnType<typeof useRequest<Trace>>;
-}) {
-  if (found.failure && found.failure.kind !== 'not-found') {
-    return <ErrorNotice subject="the trace" failure={found.failure} retry={found.reload} />;
+  readonly failure: ApiError | undefined;
+  readonly reload: () => void;
+}
+
+function Absent({ id, failure, reload }: AbsentProps) {
+  if (failure && failure.kind !== 'not-found') {
+    return <ErrorNotice subject="the trace" failure={failure} retry={reload} />;
   }
   return (
     <EmptyNotice title="Trace not found">
@@ -62,7 +66,7 @@ function Absent({
         after a reload.
       </p>
       <p>
-        <button type="button" onClick={found.reload}>
+        <button type="button" onClick={reload}>
           Try again
         </button>{' '}
         <Link to="search">Search traces</Link>
