@@ -14,6 +14,7 @@
     reason = "a test fails by panicking, and prints what it measured"
 )]
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
@@ -65,6 +66,8 @@ enum Way {
 struct ClientReport {
     requests: u64,
     failures: u64,
+    /// Descriptions of responses, by the name of the request.
+    answers: BTreeMap<String, String>,
     text: String,
 }
 
@@ -93,6 +96,9 @@ fn no_request_fails_that_would_not_fail_directly() {
     // A login ends with its connection, which a server closes when its client is slow.
     for port in [GO, NODE, UVICORN] {
         fixture.compare(&[("login", port)], 1);
+    }
+    for port in [NGINX, GO, NODE, UVICORN, GUNICORN] {
+        fixture.compare_messages(port);
     }
     // Clients that mostly wait run at the same time; the others one after the other.
     fixture.compare(
@@ -173,6 +179,33 @@ impl ServersFixture {
         }
     }
 
+    /// Compares what comes in response to requests at the limits of HTTP/1.
+    fn compare_messages(&self, port: u16) {
+        let report = |way| ClientReport::of(&self.client("messages", port, way, 1), 1);
+        let direct = report(Way::Direct);
+        eprintln!("messages at {port}: direct {}", direct.text);
+        assert_eq!(direct.failures, 0, "messages at {port}: {direct:?}");
+        if port == NODE {
+            for (name, begin) in NODE_RESPONSES {
+                assert!(
+                    direct.answers[name].starts_with(begin),
+                    "{name}: {direct:?}"
+                );
+            }
+        }
+        let mut differences = Vec::new();
+        for way in [Way::Addressed, Way::Transparent] {
+            let through = report(way);
+            for (name, direct) in &direct.answers {
+                let (through, expected) = (&through.answers[name], expected_through(name, direct));
+                if *through != expected {
+                    differences.push(format!("{name}, {way:?}: {through} instead of {expected}"));
+                }
+            }
+        }
+        assert!(differences.is_empty(), "at {port}: {differences:#?}");
+    }
+
     fn client(&self, case: &str, port: u16, way: Way, seconds: u32) -> ChildProcess {
         let server = self.network.pod("server").unwrap();
         // Connections within a pod are not redirected.
@@ -207,10 +240,48 @@ impl ClientReport {
         Self {
             requests: number("requests"),
             failures: number("failures"),
+            answers: serde_json::from_value(report["answers"].clone()).unwrap_or_default(),
             text,
         }
     }
 }
+
+/// Returns the description that is expected through the sidecar of a response that has this one
+/// directly: the same, but for the differences that docs/sidecar.md names.
+fn expected_through(name: &str, direct: &str) -> String {
+    match name {
+        "raw target" => RAW_TARGET_REFUSED.to_owned(),
+        // The end of the connection is the end of the body, so a cut must be a reset.
+        "cut, HTTP/1.0" => {
+            let is_cut = direct.ends_with("\"part\"");
+            direct.replace("HTTP/1.1", "HTTP/1.0") + if is_cut { " cut" } else { "" }
+        }
+        "hints" => direct.replace("103 Early Hints, Link", "103 Early Hints, link"),
+        "length and chunks" => direct.replace("Content-Length: 4, ", ""),
+        "space before the colon" => direct.replace("X-a :", "X-a:"),
+        // A client that does not ask for trailers gets neither them nor their announcement.
+        "trailers" => direct
+            .replace("Trailer: X-Sum, ", "")
+            .replace(" X-Sum: [\"42\"]", ""),
+        _ => direct.to_owned(),
+    }
+}
+
+const RAW_TARGET_REFUSED: &str = "HTTP/1.1 400 Bad Request, content-length: 23, \
+    content-type: text/plain; charset=utf-8, \
+    proxy-status: throughline; error=http_request_error | \"malformed request head\\n\"";
+
+/// Responses of Node.js directly: without these the comparison would show nothing.
+const NODE_RESPONSES: [(&str, &str); 8] = [
+    ("expect", "HTTP/1.1 100 Continue | HTTP/1.1 200 OK"),
+    ("expect, refused", "HTTP/1.1 401 Unauthorized"),
+    ("hints", "HTTP/1.1 103 Early Hints, Link: "),
+    ("trailers, asked for", "HTTP/1.1 200 OK, Trailer: X-Sum"),
+    ("length and chunks", "HTTP/1.1 200 OK, Content-Length: 4, "),
+    ("spelling", "HTTP/1.1 299 Fine Thing, "),
+    ("status 999", "HTTP/1.1 999 unknown"),
+    ("400 fields", "HTTP/1.1 200 OK, 401 fields"),
+];
 
 fn start_servers(pod: &Pod, programs: &HttpServerPrograms, home: &Path) -> Vec<ChildProcess> {
     let sources = repository_root().join("e2e/servers");

@@ -24,7 +24,9 @@ type report struct {
 	Requests int            `json:"requests"`
 	Failures int            `json:"failures"`
 	Reasons  map[string]int `json:"reasons"`
-	lock     sync.Mutex
+	// Answers are descriptions of what came, by the name of the request.
+	Answers map[string]string `json:"answers,omitempty"`
+	lock    sync.Mutex
 }
 
 func (r *report) record(what string, err error) {
@@ -52,9 +54,11 @@ func client(name, target string, duration time.Duration) error {
 	case "streams":
 		streams(target+"/slow", 30, end, result)
 	case "goaway":
-		streams(target+"/", 20, end, result)
+		streams(target+"/goaway", 20, end, result)
 	case "dead":
 		dead(target, end, result)
+	case "messages":
+		messages(parsed.Host, result)
 	default:
 		return fmt.Errorf("%s is not a case", name)
 	}

@@ -8,11 +8,15 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
 // idleTimeout is short, so that the tests meet the end of idle connections often.
 const idleTimeout = time.Second
+
+// answers counts the responses of /goaway.
+var answers atomic.Uint64
 
 type connectionKey struct{}
 
@@ -42,10 +46,36 @@ func serve(address string) error {
 }
 
 // answer responds with the path and the length of the body; /login with the user of the
-// connection, and /slow after a pause.
+// connection, /slow after a pause, and /goaway ends a connection of HTTP/2 now and then. The other
+// paths give responses that test the limits of HTTP/1.
 func answer(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == "/unauthorized" {
+		w.WriteHeader(http.StatusUnauthorized)
+		return
+	}
 	count, _ := io.Copy(io.Discard, r.Body)
 	switch r.URL.Path {
+	case "/goaway":
+		if r.ProtoMajor == 2 && answers.Add(1)%50 == 0 {
+			// In HTTP/2 this is a GOAWAY.
+			w.Header().Set("Connection", "close")
+		}
+	case "/hints":
+		w.Header().Set("Link", "</style.css>; rel=preload; as=style")
+		w.WriteHeader(http.StatusEarlyHints)
+	case "/trailers":
+		w.Header().Set("Trailer", "X-Sum")
+		defer w.Header().Set("X-Sum", "42")
+	case "/cut":
+		fmt.Fprint(w, "part")
+		_ = http.NewResponseController(w).Flush()
+		panic(http.ErrAbortHandler)
+	case "/999":
+		w.WriteHeader(999)
+	case "/fields":
+		for number := range 400 {
+			w.Header().Set(fmt.Sprintf("X-Field-%d", number), "a")
+		}
 	case "/login":
 		connection := r.Context().Value(connectionKey{}).(*login)
 		if user, found := strings.CutPrefix(r.Header.Get("Authorization"), "NTLM "); found {

@@ -7,6 +7,20 @@ users = {}
 async def app(scope, receive, send):
     if scope["type"] != "http":
         return
+    if scope["path"] == "/unauthorized":
+        # The body is not read, so the server does not ask for it.
+        await send({"type": "http.response.start", "status": 401, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+        return
+    if scope["path"] == "/cut":
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"part", "more_body": True})
+        raise ConnectionAbortedError("cut")
+    if scope["path"] == "/fields":
+        fields = [(f"X-Field-{number}".encode(), b"a") for number in range(400)]
+        await send({"type": "http.response.start", "status": 200, "headers": fields})
+        await send({"type": "http.response.body", "body": b""})
+        return
     count = 0
     while True:
         message = await receive()

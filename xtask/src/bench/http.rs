@@ -10,7 +10,7 @@ use crate::requirements::{self, PYTHON, WRK};
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
     /// Options of the benchmark itself: --rounds, --warmups, --seconds, --rate, --connections,
-    /// --workers, --only
+    /// --workers, --only, --baseline
     #[arg(last = true)]
     more: Vec<String>,
 }

@@ -39,6 +39,9 @@ struct Options {
     /// Path of the throughline binary
     #[arg(long)]
     throughline: PathBuf,
+    /// Path of another throughline binary to compare with, such as an earlier version
+    #[arg(long)]
+    baseline: Option<PathBuf>,
     /// Measured rounds
     #[arg(long, default_value_t = 7)]
     rounds: u32,
@@ -97,12 +100,16 @@ fn main() -> Result<()> {
             home.path(),
         )?);
     }
-    targets.push(HttpTarget::throughline(
-        &options.throughline,
-        service,
-        &sink,
-        workers,
-    )?);
+    let ours = [
+        ("baseline", options.baseline.as_ref()),
+        ("throughline", Some(&options.throughline)),
+    ];
+    for (name, binary) in ours {
+        let Some(binary) = binary else { continue };
+        targets.push(HttpTarget::throughline(
+            name, binary, service, &sink, workers,
+        )?);
+    }
     let mut figures = HttpFigures::default();
     for round in 0..options.warmups + options.rounds {
         for case in [LoadPattern::Saturated, LoadPattern::Paced(options.rate)] {

@@ -62,6 +62,7 @@ impl HttpTarget {
     }
 
     pub(crate) fn throughline(
+        name: &'static str,
         binary: &Path,
         service: SocketAddr,
         sink: &CountingCollector,
@@ -80,6 +81,9 @@ impl HttpTarget {
                 "off",
                 "--service",
                 "orders",
+                // Envoy has no such limit.
+                "--max-spans-per-second",
+                "1000000",
             ])
             .args(["--inbound".to_owned(), format!("{address}={service}")])
             .args([
@@ -87,7 +91,7 @@ impl HttpTarget {
                 format!("http://{}", sink.address()),
             ])
             .spawn()?;
-        Self::when_ready("throughline", address, process)
+        Self::when_ready(name, address, process)
     }
 
     /// Waits until the proxy at `address` accepts connections.

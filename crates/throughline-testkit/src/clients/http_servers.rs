@@ -38,7 +38,7 @@ pub(super) fn install_go(
     python: &Path,
     progress: &mut dyn FnMut(&str),
 ) -> Result<PathBuf> {
-    let files = ["go.mod", "main.go", "server.go", "client.go"];
+    let files = ["go.mod", "main.go", "server.go", "client.go", "messages.go"];
     let folder = install(
         "servers-go",
         &files.map(|name| sources.join(name)),
