@@ -34,6 +34,9 @@ const SETTINGS_CHECK_INTERVAL: Duration = Duration::from_millis(1);
 /// servers read at all times: their flow control is above TCP's.
 const UNACKNOWLEDGED_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// Time for the requests of a connection that has ended to fail.
+const END_GRACE: Duration = Duration::from_millis(250);
+
 pub(super) type Http2Sender = http2::SendRequest<ReplayBody>;
 type Http2Driver = http2::Connection<TokioIo<Http2Io>, ReplayBody, TokioExecutor>;
 
@@ -58,6 +61,8 @@ struct Http2State {
     left: CancellationToken,
     /// Cancelled once requests in flight should be repeated elsewhere.
     abandoned: CancellationToken,
+    /// Cancelled when the connection has ended.
+    ended: CancellationToken,
 }
 
 /// The failure to open a connection after its socket had been connected.
@@ -106,6 +111,7 @@ impl Http2Connection {
             is_used: AtomicBool::new(false),
             left: CancellationToken::new(),
             abandoned: CancellationToken::new(),
+            ended: CancellationToken::new(),
         });
         tokio::spawn(drive(driver, Arc::clone(&activity), Arc::clone(&state)));
         Ok(Self {
@@ -156,6 +162,12 @@ impl Http2Connection {
         self.state.abandoned.cancelled().await;
     }
 
+    /// Waits until the connection has ended, and every request on it should have failed.
+    pub(super) async fn ended(&self) {
+        self.state.ended.cancelled().await;
+        sleep(END_GRACE).await;
+    }
+
     /// Records that the server refused a stream: it takes fewer than it was sent.
     pub(super) fn record_refusal(&self) {
         let accepted = self.in_flight().saturating_sub(1).max(1);
@@ -190,6 +202,7 @@ async fn drive(mut driver: Http2Driver, activity: Arc<Http2Activity>, state: Arc
                 if let Err(error) = ended {
                     tracing::debug!(%error, "upstream connection failed");
                 }
+                state.ended.cancel();
                 return;
             }
             () = activity.is_busy.notified(), if is_idle => {}

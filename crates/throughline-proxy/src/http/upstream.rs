@@ -91,6 +91,8 @@ enum Http2Failure {
     Excluded,
     /// The server refused the stream (RFC 9113, section 8.7).
     Refused,
+    /// The connection does not answer.
+    Abandoned,
     /// The stream was reset, or the connection ended.
     Terminated(Termination),
 }
@@ -348,27 +350,12 @@ impl UpstreamClient {
             let permit = pool
                 .acquire(|| Box::pin(self.connect_http2(origin)))
                 .await?;
-            let mut sender = permit.sender();
-            let sent = tokio::select! {
-                sent = sender.try_send_request(request.attempt(None)) => sent,
-                // The connection does not answer; another one will.
-                () = permit.connection().abandoned(), if may_repeat => {
-                    self.metrics.request_repeated(self.direction, RepeatReason::Closed);
-                    may_repeat = false;
-                    continue;
-                }
-            };
-            let failure = match sent {
+            let failure = match send_on_stream(&permit, request, may_repeat).await {
                 Ok(response) => {
                     request.settle();
                     return Ok((response, permit));
                 }
-                // The task of a connection that has received GOAWAY ends, with the one request
-                // whose stream waits to be opened; its body shows that it was not sent.
-                Err(error) if error.error().is_user() && request.awaits_body() => {
-                    Http2Failure::Excluded
-                }
-                Err(error) => Http2Failure::of(&error),
+                Err(failure) => failure,
             };
             if failure.is_unprocessed() {
                 if failure == Http2Failure::Refused {
@@ -391,7 +378,8 @@ impl UpstreamClient {
                 }
                 continue;
             }
-            if failure.is_lost() && may_repeat && permit.is_reused {
+            let may_be_stale = permit.is_reused || failure == Http2Failure::Abandoned;
+            if failure.is_lost() && may_repeat && may_be_stale {
                 self.metrics
                     .request_repeated(self.direction, RepeatReason::Closed);
                 may_repeat = false;
@@ -490,7 +478,7 @@ impl Http2Failure {
     const fn is_lost(self) -> bool {
         matches!(
             self,
-            Self::Terminated(Termination::Closed | Termination::Reset)
+            Self::Abandoned | Self::Terminated(Termination::Closed | Termination::Reset)
         )
     }
 }
@@ -499,6 +487,7 @@ impl From<Http2Failure> for ProxyError {
     fn from(failure: Http2Failure) -> Self {
         Self::ConnectionTerminated(match failure {
             Http2Failure::Excluded | Http2Failure::Refused => Termination::REFUSED,
+            Http2Failure::Abandoned => Termination::Closed,
             Http2Failure::Terminated(termination) => termination,
         })
     }
@@ -555,6 +544,35 @@ async fn send_on(
             has_answer: progress.has_read(),
             error: upstream_error(error.error()),
         })
+}
+
+/// Sends a request on a stream and waits for the response head.
+async fn send_on_stream(
+    permit: &StreamPermit,
+    request: &ReplayableRequest,
+    may_repeat: bool,
+) -> Result<Response<Incoming>, Http2Failure> {
+    let (connection, mut sender) = (permit.connection(), permit.sender());
+    // The task of a connection that has received GOAWAY ends, with the one request whose stream
+    // waits to be opened; its body shows that it was not sent.
+    let is_unsent = || request.awaits_body();
+    tokio::select! {
+        sent = sender.try_send_request(request.attempt(None)) => sent.map_err(|error| {
+            if error.error().is_user() && is_unsent() {
+                Http2Failure::Excluded
+            } else {
+                Http2Failure::of(&error)
+            }
+        }),
+        // The connection does not answer; another one will.
+        () = connection.abandoned(), if may_repeat => Err(Http2Failure::Abandoned),
+        // In some interleavings the library forgets that request, which would wait for ever.
+        () = connection.ended() => Err(if is_unsent() {
+            Http2Failure::Excluded
+        } else {
+            Http2Failure::Terminated(Termination::Closed)
+        }),
+    }
 }
 
 /// Whether a server closes an idle connection with a response that no request asked for.
