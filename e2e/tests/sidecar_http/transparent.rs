@@ -6,7 +6,9 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
 
+use tempfile::TempDir;
 use throughline_testkit::build::ProjectBinaries;
 use throughline_testkit::collector::{CollectorInstance, CollectorPorts};
 use throughline_testkit::network::{self, PodNetwork};
@@ -25,25 +27,70 @@ const CASES: [(&str, &str, &str); 7] = [
     ("otlp-grpc", "grpc", "exported"),
 ];
 
+/// Pods, a collector outside them, and the `throughline` program where unprivileged users reach it.
+pub(crate) struct PodsFixture {
+    pub(crate) network: PodNetwork,
+    pub(crate) collector: CollectorInstance,
+    binary: PathBuf,
+    _home: TempDir,
+}
+
+// === impl PodsFixture ===
+
+impl PodsFixture {
+    /// Returns [`None`] where pods are not possible, which in CI is an error.
+    pub(crate) fn start(pods: &[&str]) -> Option<Self> {
+        if let Some(missing) = network::missing() {
+            assert!(
+                std::env::var_os("CI").is_none(),
+                "CI must support network namespaces: {missing}"
+            );
+            eprintln!("skipped: {missing}");
+            return None;
+        }
+        let home = tempfile::tempdir().unwrap();
+        fs::set_permissions(home.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let binary = home.path().join("throughline");
+        fs::copy(&ProjectBinaries::build().unwrap().throughline, &binary).unwrap();
+        let network = PodNetwork::start(pods, &[]).unwrap();
+        let host = network.host().to_string();
+        let args = ["--host", &host, "--jaeger-http-port", "0"];
+        let collector =
+            CollectorInstance::start_on(&binary, CollectorPorts::default(), &args).unwrap();
+        Some(Self {
+            network,
+            collector,
+            binary,
+            _home: home,
+        })
+    }
+
+    /// Redirects the connections of a pod to a sidecar in it.
+    pub(crate) fn start_sidecar(&self, name: &str) -> SidecarInstance {
+        let pod = self.network.pod(name).unwrap();
+        pod.run(&self.binary.to_string_lossy(), &["init"]).unwrap();
+        let args = [
+            "--transparent".to_owned(),
+            "--admin".to_owned(),
+            format!("{}:19091", pod.address()),
+        ];
+        SidecarInstance::start_with(
+            &|spec| pod.enter_unprivileged(spec),
+            &self.binary,
+            self.collector.addresses().otlp_http,
+            name,
+            args,
+        )
+        .unwrap()
+    }
+}
+
 #[test]
 fn redirected_clients_are_traced_and_their_telemetry_is_not() {
-    if let Some(missing) = network::missing() {
-        assert!(
-            std::env::var_os("CI").is_none(),
-            "CI must support network namespaces: {missing}"
-        );
-        eprintln!("skipped: {missing}");
+    let Some(fixture) = PodsFixture::start(&["client", "server"]) else {
         return;
-    }
-    let home = tempfile::tempdir().unwrap();
-    fs::set_permissions(home.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    let binary = home.path().join("throughline");
-    fs::copy(&ProjectBinaries::build().unwrap().throughline, &binary).unwrap();
-    let network = PodNetwork::start(&["client", "server"], &[]).unwrap();
-    let host = network.host().to_string();
-    let collector =
-        CollectorInstance::start_on(&binary, CollectorPorts::default(), &["--host", &host])
-            .unwrap();
+    };
+    let network = &fixture.network;
     let (pod, server) = (
         network.pod("client").unwrap(),
         network.pod("server").unwrap(),
@@ -56,20 +103,7 @@ fn redirected_clients_are_traced_and_their_telemetry_is_not() {
         }
     };
     run_all();
-    pod.run(&binary.to_string_lossy(), &["init"]).unwrap();
-    let args = [
-        "--transparent".to_owned(),
-        "--admin".to_owned(),
-        format!("{}:19091", pod.address()),
-    ];
-    let sidecar = SidecarInstance::start_with(
-        &|spec| pod.enter_unprivileged(spec),
-        &binary,
-        collector.addresses().otlp_http,
-        "client",
-        args,
-    )
-    .unwrap();
+    let sidecar = fixture.start_sidecar("client");
     run_all();
     let url = |server, path: &str| format!("http://server:{}{path}", servers.port(server));
     let mut expected = vec![
@@ -81,7 +115,10 @@ fn redirected_clients_are_traced_and_their_telemetry_is_not() {
         format!("shop.Orders/Place {}", url("grpc", "/shop.Orders/Place")),
     ];
     expected.sort();
-    assert_eq!(spans(&collector, "client", expected.len()), expected);
+    assert_eq!(
+        spans(&fixture.collector, "client", expected.len()),
+        expected
+    );
     let telemetry =
         "throughline_http_telemetry_requests_total{direction=\"outbound\",system=\"otlp\"}";
     assert_eq!(sidecar.metric(telemetry), Some(2.0));
