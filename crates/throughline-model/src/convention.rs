@@ -5,10 +5,13 @@
 /// OpenTracing's tag of a failure.
 pub const ERROR: &str = "error";
 pub const ERROR_TYPE: &str = "error.type";
+pub const EXCEPTION_TYPE: &str = "exception.type";
+pub const EXCEPTION_MESSAGE: &str = "exception.message";
 pub const SERVER_ADDRESS: &str = "server.address";
 pub const SERVER_PORT: &str = "server.port";
 pub const NETWORK_PROTOCOL_VERSION: &str = "network.protocol.version";
 pub const CLIENT_ADDRESS: &str = "client.address";
+pub const CLIENT_PORT: &str = "client.port";
 
 pub const HTTP_REQUEST_METHOD: &str = "http.request.method";
 pub const HTTP_REQUEST_METHOD_ORIGINAL: &str = "http.request.method_original";

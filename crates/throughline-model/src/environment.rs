@@ -40,6 +40,20 @@ pub enum ValueSecrecy {
     Secret,
 }
 
+// === impl VariableError ===
+
+impl VariableError {
+    /// Returns the error of a variable whose value is not shown.
+    #[must_use]
+    pub fn new(variable: &str, problem: impl Into<String>) -> Self {
+        Self {
+            variable: variable.to_owned(),
+            value: None,
+            problem: problem.into(),
+        }
+    }
+}
+
 // === impl EnvironmentReader ===
 
 impl<'a> EnvironmentReader<'a> {
@@ -92,11 +106,7 @@ impl<'a> EnvironmentReader<'a> {
 
     /// Reports an invalid variable whose value is missing or must not be shown.
     pub fn report_hidden(&mut self, variable: &str, problem: impl Into<String>) {
-        self.push(VariableError {
-            variable: variable.to_owned(),
-            value: None,
-            problem: problem.into(),
-        });
+        self.push(VariableError::new(variable, problem));
     }
 
     fn push(&mut self, error: VariableError) {

@@ -5,8 +5,9 @@
 
 use opentelemetry::Context;
 use opentelemetry::trace::{FutureExt as _, WithContext};
+use tracing::instrument::{Instrument as _, Instrumented};
 
-/// Attaches the current context to a future, for a task spawner:
+/// Attaches the current context and the current `tracing` span to a future, for a task spawner:
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -16,11 +17,11 @@ use opentelemetry::trace::{FutureExt as _, WithContext};
 /// # task.await.unwrap();
 /// # }
 /// ```
-pub fn with_current_context<F: Future>(future: F) -> WithContext<F> {
-    future.with_context(Context::current())
+pub fn with_current_context<F: Future>(future: F) -> Instrumented<WithContext<F>> {
+    future.with_context(Context::current()).in_current_span()
 }
 
-/// Attaches the current context to a closure, for another thread:
+/// Attaches the current context and the current `tracing` span to a closure, for another thread:
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -32,8 +33,9 @@ pub fn with_current_context<F: Future>(future: F) -> WithContext<F> {
 /// ```
 pub fn with_current_context_fn<T>(work: impl FnOnce() -> T) -> impl FnOnce() -> T {
     // Captured here, on the thread of the caller, and not when the closure runs.
-    let context = Context::current();
+    let (context, span) = (Context::current(), tracing::Span::current());
     move || {
+        let _entered = span.enter();
         let _attached = context.attach();
         work()
     }

@@ -1,9 +1,12 @@
-//! HTTP spans by OpenTelemetry's stable conventions: a tower layer for servers, a middleware for
-//! reqwest clients.
+//! HTTP spans by OpenTelemetry's stable conventions, gRPC included: tower layers for servers and
+//! clients, a middleware for reqwest.
 
-#[cfg(feature = "reqwest")]
 mod client;
+#[cfg(feature = "tower")]
+mod grpc;
 mod headers;
+#[cfg(feature = "tower")]
+mod request_metadata;
 #[cfg(feature = "tower")]
 mod server;
 
@@ -13,8 +16,15 @@ use http::{Method, Version};
 
 #[cfg(feature = "reqwest")]
 pub use client::ClientTracing;
+pub use client::UrlTemplate;
 #[cfg(feature = "tower")]
-pub use server::{MatchedRoute, ResponseFuture, ServerLayer, ServerService, TracedBody};
+pub use client::{ClientBody, ClientLayer, ClientResponseFuture, ClientService};
+#[cfg(feature = "tower")]
+pub use request_metadata::RequestMetadata;
+#[cfg(feature = "tower")]
+pub use server::{
+    ClientAddress, MatchedRoute, ResponseFuture, ServerLayer, ServerService, TracedBody,
+};
 
 /// Returns a known method. The conventions replace others by `_OTHER`, to bound the number of
 /// names.

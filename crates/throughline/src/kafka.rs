@@ -38,9 +38,6 @@
 //! allows to handle records in separate tasks, [`Consumer::recv_batch`] to handle many at once.
 //! Streams and partition queues of rdkafka are not traced: pass their records to
 //! [`Consumer::deliver`].
-//!
-//! Create producers and consumers after [`crate::init`]: they keep the
-//! [`Telemetry`](crate::Telemetry) of their creation.
 
 mod batch;
 mod client_attributes;
@@ -55,13 +52,21 @@ mod operation;
 mod producer;
 mod settings;
 mod span_error;
+mod span_hooks;
+mod statistics;
+mod traceable_consumer;
 
 pub use batch::{DeliveryBatch, MAX_BATCH_RECORDS};
 pub use consumer::Consumer;
+/// [`Consumer`] under a name that rdkafka's trait does not have.
+pub use consumer::Consumer as TracedConsumer;
 pub use delivery::Delivery;
 pub use naming::Naming;
 pub use opentracing::{OpenTracing, SpanDecorator, SpanName, StandardTags};
-pub use operation::RecordMetadata;
+pub use operation::{KafkaOperation, RecordMetadata};
+/// [`Producer`] under a name that rdkafka's trait does not have.
+pub use producer::Producer as TracedProducer;
 pub use producer::{AckContext, PendingAck, Producer, TraceableProducer, TracedOpaque};
 pub use settings::{Handling, SenderRelation, Settings};
 pub use span_error::SpanError;
+pub use traceable_consumer::{TraceableConsumer, TraceablePoll, TraceableStream};

@@ -5,8 +5,10 @@
 //! or the random flag of a trace that is not recorded. These are kept in the [`Context`] as a
 //! separate value, so that nothing is lost between an incoming and an outgoing header.
 
-use std::sync::Arc;
+mod text_map;
+
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use opentelemetry::baggage::{BaggageExt as _, BaggageMetadata, KeyValueMetadata};
 use opentelemetry::propagation::text_map_propagator::FieldIter;
@@ -14,23 +16,49 @@ use opentelemetry::propagation::{Extractor, Injector, TextMapPropagator};
 use opentelemetry::trace::{
     SpanContext, SpanId, TraceContextExt as _, TraceFlags, TraceId, TraceState,
 };
-use opentelemetry::{Context, Key, StringValue};
+use opentelemetry::{Context, Key, StringValue, global};
 use throughline_model::context::{
     self, Baggage, Carrier, CarrierMut, Format, PropagatedContext, Sampling,
 };
 use throughline_model::flag;
 
-/// The context formats that are read and written, in order. The first format that holds a context
-/// wins.
+use self::text_map::{CarrierText, CarrierTextMut, ExtractorCarrier, InjectorCarrier};
+
+/// The context formats that are read and written.
+///
+/// [`Propagation::new`] takes a list of built-in formats; the first one that holds a context wins.
+/// [`Propagation::from_propagator`] takes any propagator of OpenTelemetry, such as one for X-Ray.
 ///
 /// It is also a [`TextMapPropagator`], and can serve as OpenTelemetry's global one: other
 /// instrumentation then uses the same formats.
 #[derive(Debug, Clone)]
 pub struct Propagation {
-    extract: Arc<[Format]>,
-    inject: Arc<[Format]>,
-    fields: Arc<[String]>,
+    source: PropagationSource,
     rejected: Arc<AtomicU64>,
+}
+
+#[derive(Debug, Clone)]
+enum PropagationSource {
+    Formats(Arc<FormatOrder>),
+    Custom(Arc<dyn TextMapPropagator + Send + Sync>),
+    /// OpenTelemetry's global propagator at the time of each use; the default formats while the
+    /// application has set none.
+    Global,
+}
+
+/// The built-in formats that are read and written, in order.
+#[derive(Debug)]
+struct FormatOrder {
+    extract: Vec<Format>,
+    inject: Vec<Format>,
+    fields: Vec<String>,
+}
+
+/// The context of a sender, before it is joined with that of the receiver.
+pub(crate) enum ReceivedTraceContext {
+    Own(PropagatedContext),
+    /// The context that a propagator of the application read.
+    Custom(Context),
 }
 
 /// The part of an incoming context that OpenTelemetry's span context cannot hold. Valid for one
@@ -48,7 +76,7 @@ pub(crate) struct InboundDecision {
 impl Default for Propagation {
     /// Returns W3C Trace Context and Baggage, the default of OpenTelemetry.
     fn default() -> Self {
-        Self::new(&[Format::W3c, Format::Baggage])
+        Self::from_source(PropagationSource::Formats(default_formats()))
     }
 }
 
@@ -57,6 +85,142 @@ impl Propagation {
     /// either is written (OpenTelemetry, "Propagators API", B3 requirements).
     #[must_use]
     pub fn new(formats: &[Format]) -> Self {
+        let order = FormatOrder::new(formats);
+        Self::from_source(PropagationSource::Formats(Arc::new(order)))
+    }
+
+    /// Returns a propagation by a propagator of OpenTelemetry, for formats that are not built in.
+    #[must_use]
+    pub fn from_propagator(propagator: impl TextMapPropagator + Send + Sync + 'static) -> Self {
+        Self::from_source(PropagationSource::Custom(Arc::new(propagator)))
+    }
+
+    /// Returns a propagation by OpenTelemetry's global propagator, whenever it is set. Must not
+    /// become the global one itself.
+    pub(crate) fn global() -> Self {
+        Self::from_source(PropagationSource::Global)
+    }
+
+    fn from_source(source: PropagationSource) -> Self {
+        Self {
+            source,
+            rejected: Arc::default(),
+        }
+    }
+
+    /// Returns `base` with the sender's context as remote parent, and its baggage, if the carrier
+    /// holds them.
+    #[must_use]
+    pub fn extract(&self, base: &Context, carrier: &dyn Carrier) -> Context {
+        self.read(carrier).join(base)
+    }
+
+    /// Reads the carrier, and counts malformed headers.
+    pub(crate) fn read(&self, carrier: &dyn Carrier) -> ReceivedTraceContext {
+        let custom = |propagator: &dyn TextMapPropagator| {
+            let found = propagator.extract_with_context(&Context::new(), &CarrierText(carrier));
+            ReceivedTraceContext::Custom(found)
+        };
+        match &self.source {
+            PropagationSource::Formats(order) => self.read_formats(order, carrier),
+            PropagationSource::Custom(propagator) => custom(propagator.as_ref()),
+            PropagationSource::Global => global_propagator(custom)
+                .unwrap_or_else(|| self.read_formats(&default_formats(), carrier)),
+        }
+    }
+
+    fn read_formats(&self, order: &FormatOrder, carrier: &dyn Carrier) -> ReceivedTraceContext {
+        let found = context::extract(&order.extract, carrier);
+        if found.rejected > 0 {
+            self.rejected
+                .fetch_add(u64::from(found.rejected), Ordering::Relaxed);
+        }
+        ReceivedTraceContext::Own(found)
+    }
+
+    /// Writes the context's span and baggage, in place of existing headers of these names. Writes
+    /// nothing without a valid span.
+    pub fn inject(&self, cx: &Context, carrier: &mut dyn CarrierMut) {
+        // An invalid context would be rejected by every receiver, so nothing is written.
+        let has_span = cx.span().span_context().is_valid();
+        match &self.source {
+            PropagationSource::Formats(order) => order.inject(cx, carrier),
+            PropagationSource::Custom(propagator) if has_span => {
+                propagator.inject_context(cx, &mut CarrierTextMut(carrier));
+            }
+            PropagationSource::Global if has_span => {
+                let mut text = CarrierTextMut(&mut *carrier);
+                let written =
+                    global_propagator(|propagator| propagator.inject_context(cx, &mut text));
+                if written.is_none() {
+                    default_formats().inject(cx, carrier);
+                }
+            }
+            PropagationSource::Custom(_) | PropagationSource::Global => {}
+        }
+    }
+
+    /// Returns the number of malformed headers that were ignored.
+    #[must_use]
+    pub fn rejected(&self) -> u64 {
+        self.rejected.load(Ordering::Relaxed)
+    }
+
+    /// Returns the number of headers that are written at most, for allocation.
+    #[cfg_attr(
+        not(feature = "kafka"),
+        expect(dead_code, reason = "only Kafka headers are sized beforehand")
+    )]
+    pub(crate) fn field_count(&self) -> usize {
+        match &self.source {
+            PropagationSource::Formats(order) => order.fields.len(),
+            // A guess, which costs a second allocation where it is too low.
+            PropagationSource::Custom(_) | PropagationSource::Global => 3,
+        }
+    }
+
+    /// Calls `visit` with the name of each header that is written.
+    #[cfg_attr(
+        not(feature = "kafka"),
+        expect(dead_code, reason = "only Kafka headers are removed again")
+    )]
+    pub(crate) fn each_field(&self, visit: &mut dyn FnMut(&str)) {
+        match &self.source {
+            PropagationSource::Formats(order) => order.fields.iter().for_each(|name| visit(name)),
+            PropagationSource::Custom(propagator) => propagator.fields().for_each(visit),
+            PropagationSource::Global => {
+                let visited =
+                    global_propagator(|propagator| propagator.fields().for_each(&mut *visit));
+                if visited.is_none() {
+                    default_formats().fields.iter().for_each(|name| visit(name));
+                }
+            }
+        }
+    }
+}
+
+impl TextMapPropagator for Propagation {
+    fn inject_context(&self, cx: &Context, injector: &mut dyn Injector) {
+        self.inject(cx, &mut InjectorCarrier(injector));
+    }
+
+    fn extract_with_context(&self, cx: &Context, extractor: &dyn Extractor) -> Context {
+        self.extract(cx, &ExtractorCarrier(extractor))
+    }
+
+    fn fields(&self) -> FieldIter<'_> {
+        match &self.source {
+            PropagationSource::Formats(order) => FieldIter::new(&order.fields),
+            PropagationSource::Custom(propagator) => propagator.fields(),
+            PropagationSource::Global => FieldIter::new(&[]),
+        }
+    }
+}
+
+// === impl FormatOrder ===
+
+impl FormatOrder {
+    fn new(formats: &[Format]) -> Self {
         let (mut extract, mut inject) = (
             Vec::with_capacity(formats.len() + 1),
             Vec::with_capacity(formats.len()),
@@ -74,67 +238,89 @@ impl Propagation {
             .map(|name| (*name).to_owned())
             .collect();
         Self {
-            extract: extract.into(),
-            inject: inject.into(),
+            extract,
+            inject,
             fields,
-            rejected: Arc::default(),
         }
     }
 
-    /// Returns `base` with the sender's context as remote parent, and its baggage, if the carrier
-    /// holds them.
-    #[must_use]
-    pub fn extract(&self, base: &Context, carrier: &dyn Carrier) -> Context {
-        with_received(base, &self.read(carrier))
-    }
-
-    /// Reads the carrier, and counts malformed headers.
-    pub(crate) fn read(&self, carrier: &dyn Carrier) -> PropagatedContext {
-        let found = context::extract(&self.extract, carrier);
-        if found.rejected > 0 {
-            self.rejected
-                .fetch_add(u64::from(found.rejected), Ordering::Relaxed);
-        }
-        found
-    }
-
-    /// Writes the context's span and baggage, in place of existing headers of these names. Writes
-    /// nothing without a valid span.
-    pub fn inject(&self, cx: &Context, carrier: &mut dyn CarrierMut) {
+    fn inject(&self, cx: &Context, carrier: &mut dyn CarrierMut) {
         // An invalid context would be rejected by every receiver, so nothing is written.
         if let Some(context) = to_model(cx) {
             context::inject(&self.inject, &context, &baggage_of(cx), carrier);
         }
     }
+}
 
-    /// Returns the number of malformed headers that were ignored.
-    #[must_use]
-    pub fn rejected(&self) -> u64 {
-        self.rejected.load(Ordering::Relaxed)
+// === impl ReceivedTraceContext ===
+
+impl ReceivedTraceContext {
+    /// Returns the sender's span.
+    pub(crate) fn span(&self) -> Option<SpanContext> {
+        match self {
+            Self::Own(found) => span_context(found),
+            Self::Custom(cx) => {
+                Some(cx.span().span_context().clone()).filter(SpanContext::is_valid)
+            }
+        }
     }
 
-    /// Returns the maximum number of headers that are written, for allocation.
+    /// Returns `base` with the sender's span as remote parent, its decision, and its baggage.
+    pub(crate) fn join(&self, base: &Context) -> Context {
+        match self {
+            Self::Own(found) => with_received(base, found),
+            Self::Custom(found) => match self.span() {
+                Some(span) => with_baggage(&base.with_remote_span_context(span), found),
+                None => with_baggage(base, found),
+            },
+        }
+    }
+
+    /// Returns `base` with the sender's decision and baggage, but not its span.
     #[cfg_attr(
         not(feature = "kafka"),
-        expect(dead_code, reason = "only Kafka headers are sized beforehand")
+        expect(dead_code, reason = "only Kafka has senders that are linked only")
     )]
-    pub(crate) fn field_count(&self) -> usize {
-        self.fields.len()
+    pub(crate) fn join_without_span(&self, base: &Context) -> Context {
+        match self {
+            Self::Own(found) => {
+                let found = PropagatedContext {
+                    context: None,
+                    ..found.clone()
+                };
+                with_received(base, &found)
+            }
+            Self::Custom(found) => with_baggage(base, found),
+        }
     }
 }
 
-impl TextMapPropagator for Propagation {
-    fn inject_context(&self, cx: &Context, injector: &mut dyn Injector) {
-        self.inject(cx, &mut InjectorCarrier(injector));
-    }
+/// Returns the default formats, W3C Trace Context and Baggage.
+fn default_formats() -> Arc<FormatOrder> {
+    static DEFAULT: OnceLock<Arc<FormatOrder>> = OnceLock::new();
+    let order = || Arc::new(FormatOrder::new(&[Format::W3c, Format::Baggage]));
+    Arc::clone(DEFAULT.get_or_init(order))
+}
 
-    fn extract_with_context(&self, cx: &Context, extractor: &dyn Extractor) -> Context {
-        self.extract(cx, &ExtractorCarrier(extractor))
-    }
+/// Calls `work` with OpenTelemetry's global propagator, if the application has set one.
+fn global_propagator<T>(work: impl FnOnce(&dyn TextMapPropagator) -> T) -> Option<T> {
+    // OpenTelemetry calls the function once, although its type allows more.
+    let mut work = Some(work);
+    global::get_text_map_propagator(|propagator| {
+        // The propagator of OpenTelemetry that does nothing has no fields.
+        propagator.fields().next()?;
+        work.take().map(|work| work(propagator))
+    })
+}
 
-    fn fields(&self) -> FieldIter<'_> {
-        FieldIter::new(&self.fields)
+/// Returns `base` with the baggage of `found`, if that has any.
+fn with_baggage(base: &Context, found: &Context) -> Context {
+    if found.baggage().is_empty() {
+        return base.clone();
     }
+    base.with_baggage(found.baggage().iter().map(|(key, (value, metadata))| {
+        KeyValueMetadata::new(key.clone(), value.clone(), metadata.clone())
+    }))
 }
 
 // === impl InboundDecision ===
@@ -155,8 +341,7 @@ impl InboundDecision {
     }
 }
 
-/// Returns `base` with the sender's span as remote parent, its decision, and its baggage.
-pub(crate) fn with_received(base: &Context, found: &PropagatedContext) -> Context {
+fn with_received(base: &Context, found: &PropagatedContext) -> Context {
     let mut cx = match (&found.context, span_context(found)) {
         (Some(context), Some(span)) => {
             let trace = Some(span.trace_id());
@@ -197,7 +382,7 @@ pub(crate) fn with_received(base: &Context, found: &PropagatedContext) -> Contex
 }
 
 /// Converts the sender's span to OpenTelemetry's form.
-pub(crate) fn span_context(found: &PropagatedContext) -> Option<SpanContext> {
+fn span_context(found: &PropagatedContext) -> Option<SpanContext> {
     let context = found.context.as_ref()?;
     Some(SpanContext::new(
         TraceId::from_bytes(context.trace_id.to_bytes()),
@@ -253,49 +438,6 @@ fn push_new(formats: &mut Vec<Format>, format: Format) {
     if !formats.contains(&format) {
         formats.push(format);
     }
-}
-
-/// A carrier that reads OpenTelemetry's text map.
-struct ExtractorCarrier<'a>(&'a dyn Extractor);
-
-impl Carrier for ExtractorCarrier<'_> {
-    fn last<'a>(&'a self, name: &str) -> Option<&'a [u8]> {
-        // The last header wins, as in the codec; `get` of an extractor returns the first.
-        let all = self
-            .0
-            .get_all(name)
-            .and_then(|values| values.last().copied());
-        all.or_else(|| self.0.get(name)).map(str::as_bytes)
-    }
-
-    fn each<'a>(&'a self, visit: &mut dyn FnMut(&'a [u8], Option<&'a [u8]>)) {
-        for key in self.0.keys() {
-            match self.0.get_all(key) {
-                Some(values) => values
-                    .iter()
-                    .for_each(|value| visit(key.as_bytes(), Some(value.as_bytes()))),
-                None => visit(key.as_bytes(), self.0.get(key).map(str::as_bytes)),
-            }
-        }
-    }
-}
-
-/// A carrier that writes OpenTelemetry's text map, which can set (and so replace), but neither read
-/// nor remove.
-struct InjectorCarrier<'a>(&'a mut dyn Injector);
-
-impl Carrier for InjectorCarrier<'_> {
-    fn each<'a>(&'a self, _visit: &mut dyn FnMut(&'a [u8], Option<&'a [u8]>)) {}
-}
-
-impl CarrierMut for InjectorCarrier<'_> {
-    fn replace(&mut self, name: &str, value: &[u8]) {
-        // All values that the codec writes are ASCII.
-        self.0
-            .set(name, String::from_utf8_lossy(value).into_owned());
-    }
-
-    fn remove(&mut self, _name: &str) {}
 }
 
 #[cfg(test)]

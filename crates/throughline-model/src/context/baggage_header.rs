@@ -61,7 +61,7 @@ fn inject(_context: &SpanContext, baggage: &Baggage, carrier: &mut dyn CarrierMu
 /// Inserts a member of the form `key = value [; properties]`.
 fn insert_member(member: &[u8], baggage: &mut Baggage) -> bool {
     // Everything but ASCII must be percent-encoded (section 3.3.1.3), so other bytes are malformed.
-    let Ok(member) = str::from_utf8(member) else {
+    let Ok(member) = std::str::from_utf8(member) else {
         return false;
     };
     // Properties are not interpreted, but must be propagated (section 3.3.1.2).

@@ -37,7 +37,10 @@ fn extract(carrier: &dyn Carrier, found: &mut PropagatedContext) {
         if !prefix.eq_ignore_ascii_case(BAGGAGE_PREFIX.as_bytes()) {
             return;
         }
-        let Some((key, value)) = str::from_utf8(key).ok().zip(value.map(percent::decode)) else {
+        let Some((key, value)) = std::str::from_utf8(key)
+            .ok()
+            .zip(value.map(percent::decode))
+        else {
             return found.reject();
         };
         // The header `baggage` may hold the same entry, with metadata that this format cannot

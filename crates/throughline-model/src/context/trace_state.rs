@@ -42,7 +42,7 @@ impl TraceState {
                 joined.push(',');
             }
             // Members are ASCII by the grammar just checked, so this cannot fail.
-            joined.push_str(str::from_utf8(member).ok()?);
+            joined.push_str(std::str::from_utf8(member).ok()?);
         }
         Some(Self(joined))
     }

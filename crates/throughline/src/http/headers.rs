@@ -3,7 +3,6 @@
 use http::HeaderMap;
 use throughline_model::context::Carrier;
 
-#[cfg(feature = "reqwest")]
 pub(super) use outgoing::RequestHeadersMut;
 
 /// The headers of a received request. Of several `traceparent` fields none is valid (W3C Trace
@@ -42,7 +41,6 @@ impl Carrier for RequestHeaders<'_> {
     }
 }
 
-#[cfg(feature = "reqwest")]
 mod outgoing {
     use http::{HeaderName, HeaderValue};
     use throughline_model::context::CarrierMut;

@@ -49,6 +49,8 @@ const MAX_LINKS: u32 = 1024;
 /// The checked configuration.
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
+    /// Whether `OTEL_SDK_DISABLED` is set: nothing is recorded, whatever the application added.
+    pub(crate) is_disabled: bool,
     pub(crate) service_name: Option<String>,
     pub(crate) attributes: Vec<(String, String)>,
     pub(crate) propagators: Vec<Format>,
@@ -61,6 +63,10 @@ pub(crate) struct Config {
     pub(crate) prints_spans: bool,
     /// Whether metrics are printed on stdout.
     pub(crate) prints_metrics: bool,
+    #[cfg_attr(
+        not(feature = "export"),
+        expect(dead_code, reason = "only exporters have an interval")
+    )]
     pub(crate) metric_interval: Duration,
     pub(crate) batch: BatchSizes,
     pub(crate) limits: SpanLimits,
@@ -95,6 +101,7 @@ impl Config {
         let traces = read_exporters(&mut env, OtlpSignal::Traces);
         let metrics = read_exporters(&mut env, OtlpSignal::Metrics);
         let config = Self {
+            is_disabled: false,
             service_name,
             attributes,
             propagators: read_propagators(&mut env),
@@ -119,6 +126,7 @@ impl Config {
     fn disabled(lookup: &dyn Fn(&str) -> Option<String>) -> Self {
         let mut unchecked = EnvironmentReader::new(lookup);
         Self {
+            is_disabled: true,
             service_name: None,
             attributes: Vec::new(),
             propagators: read_propagators(&mut unchecked),
@@ -251,6 +259,14 @@ fn read_target(env: &mut EnvironmentReader<'_>, signal: OtlpSignal) -> Option<Ex
     let endpoint = variables.endpoint();
     let protocol = variables.protocol(&PROTOCOLS);
     let protocol = protocol.unwrap_or(OtlpProtocol::HttpProtobuf);
+    if protocol == OtlpProtocol::Grpc && cfg!(all(feature = "export", not(feature = "export-grpc")))
+    {
+        let problem = "gRPC is not built in, so nothing is exported; enable the feature \
+                       `export-grpc` of throughline, or use http/protobuf on port 4318";
+        let env = variables.environment();
+        env.report("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", problem);
+        return None;
+    }
     let endpoint = match endpoint {
         None if protocol == OtlpProtocol::Grpc => Some("http://localhost:4317".to_owned()),
         None => Some(format!("http://localhost:4318/{}", signal.path())),
@@ -258,7 +274,12 @@ fn read_target(env: &mut EnvironmentReader<'_>, signal: OtlpSignal) -> Option<Ex
             // Only OTLP over HTTP has paths ("Endpoint URLs for OTLP/HTTP").
             let needs_path = protocol != OtlpProtocol::Grpc && !endpoint.is_complete;
             let path = needs_path.then_some(signal.path());
-            check_endpoint(&mut variables, endpoint, path)
+            let has_tls = if protocol == OtlpProtocol::Grpc {
+                cfg!(feature = "export-grpc")
+            } else {
+                cfg!(feature = "export-tls")
+            };
+            check_endpoint(&mut variables, endpoint, path, has_tls)
         }
     };
     // All variables are read before the endpoint decides: their errors are reported together.
@@ -277,6 +298,7 @@ fn check_endpoint(
     variables: &mut OtlpVariables<'_, '_>,
     endpoint: EndpointVariable,
     path: Option<&str>,
+    has_tls: bool,
 ) -> Option<String> {
     let EndpointVariable {
         variable, mut url, ..
@@ -303,9 +325,10 @@ fn check_endpoint(
             return None;
         }
         Some(("http", authority)) if is_address(authority) => {}
-        Some(("https", _)) => {
-            let problem = "TLS is not supported; use http:// to a local collector or agent, \
-                           which can forward with TLS";
+        Some(("https", authority)) if has_tls && is_address(authority) => {}
+        Some(("https", _)) if !has_tls => {
+            let problem = "TLS is not built in; enable the feature `export-tls` of throughline, or \
+                           use http:// to a local collector, which can forward with TLS";
             env.report(&variable, &url, problem);
             return None;
         }

@@ -1,4 +1,7 @@
 //! Counts of exported and lost spans, and log lines about failing exports: one for each outage.
+//!
+//! A failure ends here. Passed on, it would make the SDK of OpenTelemetry log an error for every
+//! batch, and every minute for metrics, where an application enables its `internal-logs`.
 
 use std::fmt;
 use std::pin::Pin;
@@ -14,10 +17,12 @@ use opentelemetry_sdk::metrics::Temporality;
 use opentelemetry_sdk::metrics::data::ResourceMetrics;
 use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
 use opentelemetry_sdk::trace::{Span, SpanData, SpanExporter, SpanProcessor};
-use tokio::runtime::Handle;
+
+use super::export_runtime::{RuntimeHandle, enter};
 
 /// The number of spans that ended, and the fate of their export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct ExportStats {
     /// Recorded spans that ended.
     pub ended: u64,
@@ -49,12 +54,12 @@ pub(crate) struct CountingExporter<E> {
     pub(crate) inner: E,
     pub(crate) counters: Arc<SpanExportCounters>,
     /// The runtime of the exporter's transport, when it needs one.
-    pub(crate) runtime: Option<Handle>,
+    pub(crate) runtime: Option<RuntimeHandle>,
 }
 
 /// A future that is polled inside a runtime, on any thread.
 struct RuntimeFuture<'a, F> {
-    runtime: Option<&'a Handle>,
+    runtime: Option<&'a RuntimeHandle>,
     future: Pin<Box<F>>,
 }
 
@@ -107,11 +112,19 @@ impl SpanExportCounters {
 
     fn record_metrics(&self, result: &OTelSdkResult) {
         match result {
-            Ok(()) => self.is_failing.store(false, Ordering::Release),
-            Err(error) if !self.is_failing.swap(true, Ordering::AcqRel) => {
-                tracing::warn!(%error, "metrics export failed");
+            Ok(()) if self.is_failing.swap(false, Ordering::AcqRel) => {
+                tracing::info!("metrics export recovered");
             }
-            Err(_) => {}
+            Ok(()) => {}
+            Err(error) => {
+                self.failed.fetch_add(1, Ordering::AcqRel);
+                if !self.is_failing.swap(true, Ordering::AcqRel) {
+                    tracing::warn!(
+                        %error,
+                        "metrics export failed; further failures are not logged"
+                    );
+                }
+            }
         }
     }
 }
@@ -152,7 +165,7 @@ impl<E: SpanExporter> SpanExporter for CountingExporter<E> {
         let spans = batch.len();
         let result = RuntimeFuture::new(self.runtime.as_ref(), self.inner.export(batch)).await;
         self.counters.record_spans(spans, &result);
-        result
+        Ok(())
     }
 
     fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
@@ -172,7 +185,7 @@ impl<E: PushMetricExporter> PushMetricExporter for CountingExporter<E> {
     async fn export(&self, metrics: &ResourceMetrics) -> OTelSdkResult {
         let result = RuntimeFuture::new(self.runtime.as_ref(), self.inner.export(metrics)).await;
         self.counters.record_metrics(&result);
-        result
+        Ok(())
     }
 
     fn force_flush(&self) -> OTelSdkResult {
@@ -199,7 +212,7 @@ impl<E> fmt::Debug for CountingExporter<E> {
 // === impl RuntimeFuture ===
 
 impl<'a, F: Future> RuntimeFuture<'a, F> {
-    fn new(runtime: Option<&'a Handle>, future: F) -> Self {
+    fn new(runtime: Option<&'a RuntimeHandle>, future: F) -> Self {
         Self {
             runtime,
             // Pinned in a box, because the futures of exporters are not `Unpin`.
@@ -213,7 +226,7 @@ impl<F: Future> Future for RuntimeFuture<'_, F> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
         // The transport looks up its runtime in the current thread.
-        let _entered = self.runtime.map(Handle::enter);
+        let _entered = enter(self.runtime);
         self.future.as_mut().poll(cx)
     }
 }

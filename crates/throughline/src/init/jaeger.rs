@@ -69,9 +69,8 @@ pub(super) fn read_tags(env: &mut EnvironmentReader<'_>) -> Vec<(String, String)
 pub(super) fn reject_endpoint(env: &mut EnvironmentReader<'_>) {
     const VARIABLE: &str = "JAEGER_ENDPOINT";
     // A service that sets the standard variable has migrated, and left the old one in place.
-    if env.first(&["OTEL_TRACES_EXPORTER"]).is_none()
-        && let Some(endpoint) = env.text(VARIABLE)
-    {
+    let is_migrated = env.first(&["OTEL_TRACES_EXPORTER"]).is_some();
+    if let Some(endpoint) = env.text(VARIABLE).filter(|_| !is_migrated) {
         let problem = "Jaeger's Thrift is not supported; set OTEL_EXPORTER_OTLP_ENDPOINT to the \
                        collector's OTLP port, 4318";
         env.report(VARIABLE, &endpoint, problem);

@@ -4,15 +4,13 @@
 //! is active at its creation. While it is entered it is the active span itself, so that a record
 //! sent inside it is its child.
 
-use opentelemetry::Context;
-use opentelemetry::trace::{Status, TraceContextExt as _};
-use opentelemetry_sdk::trace::SdkTracer;
-use tracing::span::Id;
+use opentelemetry::trace::Tracer;
 use tracing::{Level, Metadata, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::filter_fn;
-use tracing_subscriber::layer::Context as LayerContext;
 use tracing_subscriber::registry::LookupSpan;
+
+use crate::bridge::{BridgeLayer, BridgeTracer};
 
 /// Targets of libraries below the application. Their spans are not method spans, and those of the
 /// exporter would trace the export of themselves.
@@ -27,24 +25,22 @@ const LIBRARY_TARGETS: [&str; 8] = [
     "tower",
 ];
 
-/// A layer that marks a method span as failed when a panic leaves it. It must precede the layer
-/// that creates the spans, which removes the span's context on exit.
-struct PanicStatusLayer;
-
 /// Returns the layer that turns `tracing` spans of level INFO and above into spans of
 /// OpenTelemetry.
-pub(crate) fn layer<S>(tracer: SdkTracer) -> impl Layer<S>
+pub(crate) fn layer<S, T>(tracer: T) -> impl Layer<S>
 where
     S: Subscriber + for<'s> LookupSpan<'s>,
+    T: Tracer + Send + Sync + 'static,
+    T::Span: Send + Sync + 'static,
 {
     let spans = tracing_opentelemetry::layer()
-        .with_tracer(tracer)
+        .with_tracer(BridgeTracer(tracer))
         // Attributes of every span that no trace view uses.
         .with_location(false)
         .with_threads(false)
         .with_target(false)
         .with_tracked_inactivity(false);
-    PanicStatusLayer
+    BridgeLayer
         .and_then(spans)
         .with_filter(filter_fn(is_application_span))
 }
@@ -53,18 +49,4 @@ where
 fn is_application_span(metadata: &Metadata<'_>) -> bool {
     let root = metadata.target().split("::").next().unwrap_or_default();
     *metadata.level() <= Level::INFO && !LIBRARY_TARGETS.contains(&root)
-}
-
-impl<S> Layer<S> for PanicStatusLayer
-where
-    S: Subscriber,
-{
-    fn on_exit(&self, _id: &Id, _cx: LayerContext<'_, S>) {
-        // `on_exit` runs during unwinding, when the span is still the current one.
-        if std::thread::panicking() {
-            Context::current()
-                .span()
-                .set_status(Status::error("the method panicked"));
-        }
-    }
 }

@@ -7,14 +7,18 @@ use opentelemetry::Context;
 use rdkafka::message::BorrowedMessage;
 
 use super::consumer_span::ConsumerSpan;
+use super::delivery::Delivery;
 
 /// The maximum number of records in a batch. A span holds a limited number of links;
 /// [`crate::init`] raises the limit to this number, while OpenTelemetry's default of 128 drops the
 /// others (`OTEL_SPAN_LINK_COUNT_LIMIT`).
 pub const MAX_BATCH_RECORDS: usize = 1024;
 
-/// Received records with one open span that links to the sender of each. The link holds partition
-/// and offset of its record. The span ends like that of a [`Delivery`](super::Delivery).
+/// Received records with one open span, which links to the sender of each. The link holds partition
+/// and offset of its record. Where all senders are one, that is also the parent of the span. The
+/// span ends like that of a [`Delivery`](super::Delivery).
+///
+/// [`DeliveryBatch::deliveries`] gives each record a span of its own, in the trace of its sender.
 #[must_use = "dropping a batch ends its span"]
 pub struct DeliveryBatch<'c> {
     messages: Vec<BorrowedMessage<'c>>,
@@ -51,6 +55,29 @@ impl<'c> DeliveryBatch<'c> {
         E: fmt::Display + fmt::Debug,
     {
         self.span.run(work)
+    }
+
+    /// Returns the records one by one, each with a span of its own: in the trace of its sender, and
+    /// linked to the span of the batch. The span of a record starts when the iterator reaches it.
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # use rdkafka::consumer::{CommitMode, StreamConsumer};
+    /// # use rdkafka::error::KafkaError;
+    /// # use throughline::kafka::Consumer;
+    /// # async fn example(consumer: Consumer<StreamConsumer>) -> Result<(), KafkaError> {
+    /// let batch = consumer.recv_batch(500, Duration::from_millis(20)).await?;
+    /// for delivery in batch.deliveries() {
+    ///     delivery.handle(async { Ok::<_, std::io::Error>(()) }).await.ok();
+    /// }
+    /// consumer.settle_batch(&batch, CommitMode::Async)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn deliveries(&self) -> impl Iterator<Item = Delivery<&BorrowedMessage<'c>>> {
+        self.messages
+            .iter()
+            .map(|message| Delivery::new(message, self.span.start_delivery(message)))
     }
 
     pub(crate) const fn span(&self) -> &ConsumerSpan {

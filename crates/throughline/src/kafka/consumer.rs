@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::{Either, select};
 use futures_util::{StreamExt as _, pin_mut};
 use opentelemetry::Context;
-use rdkafka::consumer::{BaseConsumer, CommitMode, ConsumerContext, StreamConsumer};
+use rdkafka::consumer::{CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::util::AsyncRuntime;
@@ -20,9 +20,17 @@ use super::consumer_span::ConsumerSpan;
 use super::delivery::Delivery;
 use super::kafka_tracing::{KafkaTracing, StartedSpan};
 use super::settings::Settings;
+use super::traceable_consumer::{TraceableConsumer, TraceablePoll, TraceableStream};
 
 /// A consumer of rdkafka that starts a span for every record. All other methods are those of the
 /// inner consumer, through `Deref`.
+///
+/// ```compile_fail,E0277
+/// use throughline::kafka::{Consumer, Settings};
+///
+/// // Only a consumer can be traced.
+/// Consumer::new(5, Settings::default());
+/// ```
 pub struct Consumer<C> {
     inner: C,
     tracing: Arc<KafkaTracing>,
@@ -32,7 +40,7 @@ pub struct Consumer<C> {
 
 // === impl Consumer ===
 
-impl<C> Consumer<C> {
+impl<C: TraceableConsumer> Consumer<C> {
     /// Wraps `inner`.
     #[must_use]
     pub fn new(inner: C, settings: Settings) -> Self {
@@ -43,6 +51,47 @@ impl<C> Consumer<C> {
         }
     }
 
+    /// Commits a record inside a `commit` span, a child of the record's.
+    ///
+    /// # Errors
+    /// The error of the commit.
+    pub fn settle<M: Message>(&self, delivery: &Delivery<M>, mode: CommitMode) -> KafkaResult<()> {
+        let commit = || {
+            self.inner
+                .client()
+                .commit(&next_offsets([delivery.message()])?, mode)
+        };
+        self.tracing
+            .trace_commit(delivery.context(), delivery.span().topic(), commit)
+    }
+
+    /// Commits a batch, in every partition of its records, inside a `commit` span, a child of the
+    /// batch's.
+    ///
+    /// # Errors
+    /// The error of the commit.
+    pub fn settle_batch(&self, batch: &DeliveryBatch<'_>, mode: CommitMode) -> KafkaResult<()> {
+        let commit = || {
+            self.inner
+                .client()
+                .commit(&next_offsets(batch.iter())?, mode)
+        };
+        self.tracing
+            .trace_commit(batch.context(), batch.span().topic(), commit)
+    }
+
+    /// Commits all received records inside a `commit` span, a child of the active one.
+    ///
+    /// # Errors
+    /// The error of the commit.
+    pub fn settle_all(&self, mode: CommitMode) -> KafkaResult<()> {
+        self.tracing.trace_commit(&Context::current(), None, || {
+            self.inner.client().commit_consumer_state(mode)
+        })
+    }
+}
+
+impl<C> Consumer<C> {
     /// Returns the inner consumer.
     #[must_use]
     pub fn into_inner(self) -> C {
@@ -51,7 +100,23 @@ impl<C> Consumer<C> {
 
     /// Starts the span of a record from `stream()` or from a partition queue, which belong to the
     /// inner consumer and are not traced. Records from [`Consumer::recv`] and the like have a span
-    /// already.
+    /// already. Partition queues need an `Arc`:
+    ///
+    /// ```no_run
+    /// use std::sync::Arc;
+    /// use rdkafka::config::ClientConfig;
+    /// use rdkafka::consumer::StreamConsumer;
+    /// use rdkafka::error::KafkaError;
+    /// use throughline::kafka::{Consumer, Settings};
+    ///
+    /// # async fn example(config: ClientConfig) -> Result<(), Box<dyn std::error::Error>> {
+    /// let inner = Arc::new(config.create::<StreamConsumer>()?);
+    /// let consumer = Consumer::new(inner, Settings::from(&config));
+    /// let queue = consumer.split_partition_queue("orders", 0).ok_or(KafkaError::Canceled)?;
+    /// let delivery = consumer.deliver(queue.recv().await?);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn deliver<'c>(&self, message: BorrowedMessage<'c>) -> Delivery<BorrowedMessage<'c>> {
         let span = self.tracing.start_receive(&message);
         Delivery::new(message, self.open(span))
@@ -64,55 +129,6 @@ impl<C> Consumer<C> {
 
     fn open(&self, span: StartedSpan) -> ConsumerSpan {
         ConsumerSpan::new(span, Arc::clone(&self.tracing))
-    }
-
-    /// Commits a record inside a `commit` span, a child of the record's.
-    ///
-    /// # Errors
-    /// The error of the commit.
-    pub fn settle<X, M>(&self, delivery: &Delivery<M>, mode: CommitMode) -> KafkaResult<()>
-    where
-        X: ConsumerContext,
-        M: Message,
-        C: rdkafka::consumer::Consumer<X>,
-    {
-        let commit = || {
-            self.inner
-                .commit(&next_offsets([delivery.message()])?, mode)
-        };
-        self.tracing
-            .trace_commit(delivery.context(), delivery.span().topic(), commit)
-    }
-
-    /// Commits a batch, in every partition of its records, inside a `commit` span, a child of the
-    /// batch's.
-    ///
-    /// # Errors
-    /// The error of the commit.
-    pub fn settle_batch<X: ConsumerContext>(
-        &self,
-        batch: &DeliveryBatch<'_>,
-        mode: CommitMode,
-    ) -> KafkaResult<()>
-    where
-        C: rdkafka::consumer::Consumer<X>,
-    {
-        let commit = || self.inner.commit(&next_offsets(batch.iter())?, mode);
-        self.tracing
-            .trace_commit(batch.context(), batch.span().topic(), commit)
-    }
-
-    /// Commits all received records inside a `commit` span, a child of the active one.
-    ///
-    /// # Errors
-    /// The error of the commit.
-    pub fn settle_all<X: ConsumerContext>(&self, mode: CommitMode) -> KafkaResult<()>
-    where
-        C: rdkafka::consumer::Consumer<X>,
-    {
-        self.tracing.trace_commit(&Context::current(), None, || {
-            self.inner.commit_consumer_state(mode)
-        })
     }
 
     fn defer_error(&self, error: KafkaError) {
@@ -132,18 +148,14 @@ impl<C> Consumer<C> {
     }
 }
 
-impl<X, R> Consumer<StreamConsumer<X, R>>
-where
-    X: ConsumerContext + 'static,
-    R: AsyncRuntime,
-{
+impl<C: TraceableStream> Consumer<C> {
     /// Receives the next record. Its span starts at the arrival, not at the call. Cancel safe.
     ///
     /// # Errors
     /// The error of [`StreamConsumer::recv`].
     pub async fn recv(&self) -> Result<Delivery<BorrowedMessage<'_>>, KafkaError> {
         self.take_pending_error()?;
-        Ok(self.deliver(self.inner.recv().await?))
+        Ok(self.deliver(self.inner.stream_consumer().recv().await?))
     }
 
     /// Waits for a record, then receives more within `linger`, up to `max_records` (and at most
@@ -163,10 +175,10 @@ where
     ) -> Result<DeliveryBatch<'_>, KafkaError> {
         self.take_pending_error()?;
         let max_records = max_records.clamp(1, MAX_BATCH_RECORDS);
-        let mut stream = self.inner.stream();
+        let mut stream = self.inner.stream_consumer().stream();
         let mut messages = vec![stream.next().await.unwrap_or(Err(KafkaError::Canceled))?];
         // Starts after the first record: an idle topic must not end batches early.
-        let timeout = R::delay_for(linger);
+        let timeout = C::Runtime::delay_for(linger);
         pin_mut!(timeout);
         while messages.len() < max_records {
             match select(stream.next(), timeout.as_mut()).await {
@@ -182,7 +194,7 @@ where
     }
 }
 
-impl<X: ConsumerContext> Consumer<BaseConsumer<X>> {
+impl<C: TraceablePoll> Consumer<C> {
     /// Receives the next record, if one arrives within `timeout`.
     pub fn poll(&self, timeout: Duration) -> Option<KafkaResult<Delivery<BorrowedMessage<'_>>>> {
         if let Err(error) = self.take_pending_error() {
@@ -190,6 +202,7 @@ impl<X: ConsumerContext> Consumer<BaseConsumer<X>> {
         }
         Some(
             self.inner
+                .base_consumer()
                 .poll(timeout)?
                 .map(|message| self.deliver(message)),
         )
@@ -211,6 +224,7 @@ impl<X: ConsumerContext> Consumer<BaseConsumer<X>> {
         while messages.len() < max_records {
             match self
                 .inner
+                .base_consumer()
                 .poll(deadline.saturating_duration_since(Instant::now()))
             {
                 Some(Ok(message)) => messages.push(message),

@@ -7,6 +7,8 @@ use std::time::Instant;
 
 use opentelemetry::Context;
 use opentelemetry::trace::{FutureExt as _, TraceContextExt as _};
+use rdkafka::message::BorrowedMessage;
+use tracing::Instrument as _;
 
 use super::kafka_tracing::{KafkaTracing, StartedSpan};
 use super::span_error::SpanError;
@@ -17,6 +19,8 @@ pub(crate) struct ConsumerSpan {
     tracing: Arc<KafkaTracing>,
     started: Instant,
     has_ended: AtomicBool,
+    /// Whether the records of a batch have spans of their own.
+    has_deliveries: AtomicBool,
 }
 
 /// A guard that ends the span as failed when a panic drops it.
@@ -31,6 +35,7 @@ impl ConsumerSpan {
             tracing,
             started: Instant::now(),
             has_ended: AtomicBool::new(false),
+            has_deliveries: AtomicBool::new(false),
         }
     }
 
@@ -42,6 +47,13 @@ impl ConsumerSpan {
     /// Returns the topic, when there is only one.
     pub(crate) fn topic(&self) -> Option<&str> {
         self.span.topic.as_deref()
+    }
+
+    /// Starts the span of one record of this batch.
+    pub(crate) fn start_delivery(&self, message: &BorrowedMessage<'_>) -> Self {
+        self.has_deliveries.store(true, Ordering::Release);
+        let span = self.tracing.start_handling(message, self.context());
+        Self::new(span, Arc::clone(&self.tracing))
     }
 
     /// Awaits the handler with the span active.
@@ -56,7 +68,9 @@ impl ConsumerSpan {
         let guard = ConsumerSpanGuard(self);
         // An interceptor span has ended already, and must not become a parent.
         let result = if self.span.is_active {
-            work.with_context(self.span.context.clone()).await
+            work.with_context(self.span.context.clone())
+                .instrument(self.span.scope.clone())
+                .await
         } else {
             work.await
         };
@@ -75,14 +89,14 @@ impl ConsumerSpan {
             .span
             .is_active
             .then(|| self.span.context.clone().attach());
-        let result = work();
+        let result = self.span.scope.in_scope(work);
         drop(attached);
         self.end(result.as_ref().err().map(SpanError::of).as_ref());
         drop(guard);
         result
     }
 
-    fn end(&self, error: Option<&SpanError>) {
+    fn end(&self, error: Option<&SpanError<'_>>) {
         // The handler, a panic and the drop may all get here.
         if self.has_ended.swap(true, Ordering::AcqRel) {
             return;
@@ -93,8 +107,11 @@ impl ConsumerSpan {
         }
         // Ended explicitly, because clones of the context may keep the span alive.
         span.end();
-        self.tracing
-            .record_processing(self.topic(), self.started.elapsed(), error);
+        // The handling of a batch record by record is measured record by record.
+        if !self.has_deliveries.load(Ordering::Acquire) {
+            self.tracing
+                .record_processing(self.topic(), self.started.elapsed(), error);
+        }
     }
 }
 
@@ -105,8 +122,10 @@ impl Drop for ConsumerSpan {
         let error = if std::thread::panicking() {
             Some(SpanError::panic())
         } else {
-            // An interceptor's span covers the receipt only, and ended with it.
-            self.span.is_active.then(SpanError::cancelled)
+            // An interceptor's span covers the receipt only, and ended with it. A batch whose
+            // records were handled one by one has no handler of its own.
+            let is_handled = self.has_deliveries.load(Ordering::Acquire);
+            (self.span.is_active && !is_handled).then(SpanError::cancelled)
         };
         self.end(error.as_ref());
     }

@@ -37,6 +37,13 @@ const SECOND_SPAN_PREFIX: &str = "second_span_";
 
 // === impl RecordHeaders ===
 
+impl<'h> RecordHeaders<'h> {
+    /// Visits all headers in order; they live as long as the record.
+    pub(crate) fn visit(&self, visit: &mut dyn FnMut(&'h [u8], Option<&'h [u8]>)) {
+        each(self.0, visit);
+    }
+}
+
 impl Carrier for RecordHeaders<'_> {
     fn each<'a>(&'a self, visit: &mut dyn FnMut(&'a [u8], Option<&'a [u8]>)) {
         each(self.0, visit);

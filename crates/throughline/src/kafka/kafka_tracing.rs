@@ -1,14 +1,13 @@
 //! The tracing shared by producers and consumers: spans, contexts in headers, metrics.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use opentelemetry::propagation::TextMapPropagator as _;
 use opentelemetry::trace::{Link, SpanBuilder, SpanContext, SpanKind, TraceContextExt as _};
 use opentelemetry::{Context, KeyValue};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Message as _, OwnedHeaders};
-use throughline_model::context::{Carrier as _, CarrierMut as _, PropagatedContext};
+use throughline_model::context::{Carrier as _, CarrierMut as _, HeaderList};
 use throughline_model::convention::{
     ERROR_TYPE, FOLLOWS_FROM, MESSAGING_BATCH_MESSAGE_COUNT, MESSAGING_CONSUMER_GROUP_NAME,
     MESSAGING_DESTINATION_NAME, MESSAGING_OPERATION_NAME, MESSAGING_SYSTEM, OPENTRACING_REF_TYPE,
@@ -18,10 +17,12 @@ use super::headers::{RecordHeaders, RecordHeadersMut, SecondSpanHeaders};
 use super::naming::{Naming, push_position};
 use super::opentracing::OpenTracing;
 use super::operation::{KafkaOperation, RecordMetadata};
-use super::settings::{ClientSettings, Handling, SenderRelation, Settings};
+use super::settings::{ClientSettings, Handling, HeaderInjection, SenderRelation, Settings};
 use super::span_error::SpanError;
 use crate::Telemetry;
-use crate::propagation::{span_context, with_received};
+use crate::bridge;
+use crate::propagation::ReceivedTraceContext;
+use crate::telemetry::ResolvedTelemetry;
 
 /// The tracing of one producer or consumer.
 #[derive(Debug)]
@@ -35,6 +36,8 @@ pub(crate) struct KafkaTracing {
 pub(crate) struct StartedSpan {
     /// The context that holds the span.
     pub(crate) context: Context,
+    /// The span of `tracing` that stands for it in the handler.
+    pub(crate) scope: tracing::Span,
     /// Whether the span is active while the handler runs.
     pub(crate) is_active: bool,
     /// The topic, when there is only one.
@@ -86,8 +89,9 @@ impl KafkaTracing {
         parent: Option<&Context>,
     ) -> Context {
         let ambient = parent.cloned().unwrap_or_else(Context::current);
+        let telemetry = self.telemetry.resolve();
         let parent = match headers.map(|headers| {
-            self.telemetry
+            telemetry
                 .propagation()
                 .read(&RecordHeaders(headers.as_borrowed()))
         }) {
@@ -95,16 +99,17 @@ impl KafkaTracing {
             Some(found) => {
                 let is_forwarded = ambient
                     .get::<SenderContext>()
-                    .is_some_and(|sender| span_context(&found).as_ref() == Some(&sender.0));
+                    .is_some_and(|sender| found.span().as_ref() == Some(&sender.0));
                 // By its headers the record would become a sibling of its handling, not a child.
                 if is_forwarded {
                     ambient
                 } else {
-                    with_received(&ambient, &found)
+                    found.join(&ambient)
                 }
             }
         };
         self.start(
+            &telemetry,
             KafkaOperation::Send,
             SpanKind::Producer,
             record,
@@ -120,10 +125,12 @@ impl KafkaTracing {
         headers: Option<OwnedHeaders>,
     ) -> Option<OwnedHeaders> {
         // Without a pipeline the context is invalid, and the record is sent as it is.
-        if !cx.span().span_context().is_valid() {
+        let is_off = self.settings.injection == HeaderInjection::Off;
+        if is_off || !cx.span().span_context().is_valid() {
             return headers;
         }
-        let propagation = self.telemetry.propagation();
+        let telemetry = self.telemetry.resolve();
+        let propagation = telemetry.propagation();
         // Allocated once, for all headers that are written.
         let mut record_headers = RecordHeadersMut::new(headers, propagation.field_count());
         propagation.inject(cx, &mut record_headers);
@@ -136,12 +143,11 @@ impl KafkaTracing {
             return OriginalHeaders::Missing;
         };
         let mut has_context = false;
+        let telemetry = self.telemetry.resolve();
         RecordHeaders(headers.as_borrowed()).each(&mut |key, _| {
-            has_context |= self
-                .telemetry
-                .propagation()
-                .fields()
-                .any(|name| key.eq_ignore_ascii_case(name.as_bytes()));
+            telemetry.propagation().each_field(&mut |name| {
+                has_context |= key.eq_ignore_ascii_case(name.as_bytes());
+            });
         });
         if has_context {
             OriginalHeaders::WithContext(headers.clone())
@@ -163,9 +169,9 @@ impl KafkaTracing {
             OriginalHeaders::WithoutContext => {
                 let mut record_headers = RecordHeadersMut::new(Some(headers?), 0);
                 self.telemetry
+                    .resolve()
                     .propagation()
-                    .fields()
-                    .for_each(|name| record_headers.remove(name));
+                    .each_field(&mut |name| record_headers.remove(name));
                 Some(record_headers.into_inner())
             }
         }
@@ -179,13 +185,12 @@ impl KafkaTracing {
         cx: &Context,
         topic: Option<&str>,
         partition: Option<i32>,
-        result: Result<(i32, i64), &KafkaError>,
+        result: Result<(i32, i64), &SpanError<'_>>,
     ) {
         let span = cx.span();
-        let error = result.err().map(SpanError::kafka);
-        match (result, &error, &self.settings.naming) {
-            (_, Some(error), naming) => naming.record_error(error, &span),
-            (Ok((sent_partition, offset)), None, Naming::OpenTelemetry) if span.is_recording() => {
+        match (result, &self.settings.naming) {
+            (Err(error), naming) => naming.record_error(error, &span),
+            (Ok((sent_partition, offset)), Naming::OpenTelemetry) if span.is_recording() => {
                 let mut attributes = Vec::with_capacity(2);
                 let sent_partition = partition.is_none().then_some(sent_partition);
                 // With acks=0 the broker returns no offset.
@@ -193,85 +198,118 @@ impl KafkaTracing {
                 push_position(&mut attributes, sent_partition, offset);
                 span.set_attributes(attributes);
             }
-            _ => {}
+            (Ok(_), _) => {}
         }
-        if let Some(instruments) = self.telemetry.instruments() {
+        if let Some(instruments) = self.telemetry.resolve().instruments() {
+            let error = result.err();
             instruments.sent_messages.add(
                 1,
-                &self.metric_attributes(KafkaOperation::Send, topic, error.as_ref()),
+                &self.metric_attributes(KafkaOperation::Send, topic, error),
             );
+        }
+    }
+
+    /// Records the duration of a call to the brokers.
+    pub(crate) fn record_operation(
+        &self,
+        operation: KafkaOperation,
+        topic: Option<&str>,
+        duration: Duration,
+        error: Option<&SpanError<'_>>,
+    ) {
+        if let Some(instruments) = self.telemetry.resolve().instruments() {
+            let attributes = self.metric_attributes(operation, topic, error);
+            instruments
+                .operation_duration
+                .record(duration.as_secs_f64(), &attributes);
         }
     }
 
     /// Returns the topic for [`KafkaTracing::record_send`], if metrics are recorded.
     pub(crate) fn metric_topic(&self, topic: &str) -> Option<String> {
-        self.telemetry.instruments().map(|_| topic.to_owned())
+        self.telemetry
+            .resolve()
+            .instruments()
+            .map(|_| topic.to_owned())
     }
 
     // --- consuming ---
 
     /// Starts the span of one received record.
     pub(crate) fn start_receive(&self, message: &BorrowedMessage<'_>) -> StartedSpan {
+        self.record_receive(1, Some(message.topic()));
+        self.start_handling(message, &Context::current())
+    }
+
+    /// Starts the span of the handling of one record, whose receipt is counted already.
+    pub(crate) fn start_handling(
+        &self,
+        message: &BorrowedMessage<'_>,
+        ambient: &Context,
+    ) -> StartedSpan {
+        let telemetry = self.telemetry.resolve();
         let record = metadata_of(message);
-        let ambient = Context::current();
         // Read before the span starts, because the sender may be its parent.
-        let mut found = self.sender(message);
-        let sender = span_context(&found);
+        let found = self.sender(&telemetry, message);
+        let sender = found.span();
         let relation = self.settings.relation_of(record.topic);
-        if relation == SenderRelation::LinksOnly {
+        let parent = match relation {
             // The sender's decision and its baggage still apply.
-            found.context = None;
-        }
-        let parent = with_received(&ambient, &found);
-        let links = self.links_of(&ambient, sender.as_ref(), relation);
-        let mut context = self.handling_span(&record, &ambient, &parent, links);
+            SenderRelation::LinksOnly => found.join_without_span(ambient),
+            SenderRelation::ParentAndLink | SenderRelation::ChildOnly => found.join(ambient),
+        };
+        let links = self.links_of(ambient, sender.as_ref(), relation);
+        let mut context = self.handling_span(&telemetry, &record, ambient, &parent, links);
         if let Some(sender) = sender {
             // For records that the handler forwards with their headers.
             context = context.with_value(SenderContext(sender));
         }
-        self.record_receive(1, Some(record.topic));
-        let is_active = self.settings.handling != Handling::Interceptor;
-        if !is_active {
-            context.span().end();
-        }
-        StartedSpan {
-            context,
-            is_active,
-            topic: Some(record.topic.to_owned()),
-        }
+        self.started(context, Some(record.topic))
     }
 
-    /// Starts the span of records that are handled together: one link for each record with a
-    /// context, and no remote parent.
+    /// Starts the span of records that are handled together. One sender is the parent, as that of a
+    /// single record; of several each is linked, and none is the parent.
     pub(crate) fn start_receive_batch(&self, messages: &[BorrowedMessage<'_>]) -> StartedSpan {
+        let telemetry = self.telemetry.resolve();
         let ambient = Context::current();
         let topic = common_value(messages.iter().map(|message| message.topic()));
         // A partition without its topic would be meaningless.
         let partition = common_value(messages.iter().map(|message| message.partition()))
             .filter(|_| topic.is_some());
         let record = RecordMetadata {
-            topic: topic.unwrap_or_default(),
             partition,
-            offset: None,
-            key: None,
-            tombstone: false,
+            ..RecordMetadata::of_topic(topic.unwrap_or_default())
         };
-        let links = messages.iter().filter_map(|message| {
+        let mut senders = Vec::new();
+        let mut links = Vec::new();
+        for message in messages {
+            let found = self.sender(&telemetry, message);
             // Records without a context have nothing to link to.
-            let sender = span_context(&self.sender(message))?;
-            Some(Link::new(
-                sender,
-                link_attributes(&metadata_of(message), topic.is_none()),
-                0,
-            ))
-        });
-        let links = links.collect();
+            let Some(sender) = found.span() else { continue };
+            let attributes = link_attributes(&metadata_of(message), topic.is_none());
+            links.push(Link::new(sender.clone(), attributes, 0));
+            senders.push((sender, found));
+        }
+        let relation = self.settings.relation_of(record.topic);
+        let single = senders
+            .first()
+            .filter(|(first, _)| senders.iter().all(|(other, _)| other == first));
+        let parent = match (single, relation) {
+            (Some((_, found)), SenderRelation::ParentAndLink) => found.join(&ambient),
+            (Some((_, found)), SenderRelation::ChildOnly) => {
+                links.clear();
+                found.join(&ambient)
+            }
+            // Of several senders none is the parent.
+            (Some(_), SenderRelation::LinksOnly) | (None, _) => ambient,
+        };
         let context = self.start(
+            &telemetry,
             KafkaOperation::Process,
             SpanKind::Consumer,
             &record,
             links,
-            &ambient,
+            &parent,
         );
         if matches!(self.settings.naming, Naming::OpenTelemetry) {
             let count = i64::try_from(messages.len()).unwrap_or(i64::MAX);
@@ -280,12 +318,21 @@ impl KafkaTracing {
                 .set_attribute(KeyValue::new(MESSAGING_BATCH_MESSAGE_COUNT, count));
         }
         self.record_receive(messages.len(), topic);
+        self.started(context, topic)
+    }
+
+    /// Returns a span that has started; an interceptor's ends here.
+    fn started(&self, context: Context, topic: Option<&str>) -> StartedSpan {
         let is_active = self.settings.handling != Handling::Interceptor;
-        if !is_active {
+        let scope = if is_active {
+            bridge::scope_of(&context)
+        } else {
             context.span().end();
-        }
+            tracing::Span::none()
+        };
         StartedSpan {
             context,
+            scope,
             is_active,
             topic: topic.map(str::to_owned),
         }
@@ -302,15 +349,10 @@ impl KafkaTracing {
         if matches!(self.settings.naming, Naming::OpenTracing(_)) {
             return commit();
         }
-        let topic = topic.unwrap_or_default();
-        let record = RecordMetadata {
-            topic,
-            partition: None,
-            offset: None,
-            key: None,
-            tombstone: false,
-        };
+        let started = Instant::now();
+        let record = RecordMetadata::of_topic(topic.unwrap_or_default());
         let cx = self.start(
+            &self.telemetry.resolve(),
             KafkaOperation::Commit,
             SpanKind::Client,
             &record,
@@ -318,11 +360,14 @@ impl KafkaTracing {
             parent,
         );
         let result = commit();
-        if let Err(error) = &result {
-            let error = SpanError::kafka(error);
-            self.settings.naming.record_error(&error, &cx.span());
+        let error = result.as_ref().err().map(SpanError::kafka);
+        if let Some(error) = &error {
+            self.settings.naming.record_error(error, &cx.span());
         }
         cx.span().end();
+        let operation = KafkaOperation::Commit;
+        self.record_operation(operation, topic, started.elapsed(), error.as_ref());
+        drop(error);
         result
     }
 
@@ -331,9 +376,9 @@ impl KafkaTracing {
         &self,
         topic: Option<&str>,
         duration: Duration,
-        error: Option<&SpanError>,
+        error: Option<&SpanError<'_>>,
     ) {
-        if let Some(instruments) = self.telemetry.instruments() {
+        if let Some(instruments) = self.telemetry.resolve().instruments() {
             instruments.process_duration.record(
                 duration.as_secs_f64(),
                 &self.metric_attributes(KafkaOperation::Process, topic, error),
@@ -342,7 +387,7 @@ impl KafkaTracing {
     }
 
     fn record_receive(&self, records: usize, topic: Option<&str>) {
-        if let Some(instruments) = self.telemetry.instruments() {
+        if let Some(instruments) = self.telemetry.resolve().instruments() {
             let records = u64::try_from(records).unwrap_or(u64::MAX);
             instruments.consumed_messages.add(
                 records,
@@ -353,6 +398,7 @@ impl KafkaTracing {
 
     fn start(
         &self,
+        telemetry: &ResolvedTelemetry,
         operation: KafkaOperation,
         kind: SpanKind,
         record: &RecordMetadata<'_>,
@@ -360,33 +406,46 @@ impl KafkaTracing {
         parent: &Context,
     ) -> Context {
         let topic = Some(record.topic).filter(|topic| !topic.is_empty());
-        let builder = SpanBuilder::from_name(self.settings.naming.span_name(operation, topic))
-            .with_kind(kind);
+        let name = self
+            .settings
+            .hooks
+            .name(operation, record)
+            .unwrap_or_else(|| self.settings.naming.span_name(operation, topic));
+        let builder = SpanBuilder::from_name(name).with_kind(kind);
         let builder = if links.is_empty() {
             builder
         } else {
             builder.with_links(links)
         };
         // Attributes cost most of the time of a span, so they are created only for recorded ones.
-        self.telemetry.start(builder, parent, || {
-            self.settings
+        telemetry.start(builder, parent, || {
+            let settings = &self.settings;
+            let mut attributes = settings
                 .naming
-                .attributes(operation, record, &self.settings.client)
+                .attributes(operation, record, &settings.client);
+            settings
+                .hooks
+                .push_attributes(operation, record, &mut attributes);
+            attributes
         })
     }
 
     /// Reads the sender's context from the headers.
-    fn sender(&self, message: &BorrowedMessage<'_>) -> PropagatedContext {
+    fn sender(
+        &self,
+        telemetry: &ResolvedTelemetry,
+        message: &BorrowedMessage<'_>,
+    ) -> ReceivedTraceContext {
+        let propagation = telemetry.propagation();
         let Some(headers) = message.headers().map(RecordHeaders) else {
-            return PropagatedContext::default();
+            return propagation.read(&HeaderList::default());
         };
-        let propagation = self.telemetry.propagation();
         let found = propagation.read(&headers);
-        if found.context.is_none() && matches!(self.settings.naming, Naming::OpenTracing(_)) {
+        if found.span().is_none() && matches!(self.settings.naming, Naming::OpenTracing(_)) {
             // Where a message has no context, old versions of the Java client may have left
             // another.
             let second = propagation.read(&SecondSpanHeaders(&headers));
-            return if second.context.is_some() {
+            return if second.span().is_some() {
                 second
             } else {
                 found
@@ -399,6 +458,7 @@ impl KafkaTracing {
     /// arrival.
     fn handling_span(
         &self,
+        telemetry: &ResolvedTelemetry,
         record: &RecordMetadata<'_>,
         ambient: &Context,
         parent: &Context,
@@ -406,6 +466,7 @@ impl KafkaTracing {
     ) -> Context {
         let process = |links| {
             self.start(
+                telemetry,
                 KafkaOperation::Process,
                 SpanKind::Consumer,
                 record,
@@ -417,6 +478,7 @@ impl KafkaTracing {
             (Handling::Active | Handling::Interceptor, _) => process(links),
             (Handling::Listener, Naming::OpenTelemetry) => {
                 self.start(
+                    telemetry,
                     KafkaOperation::Poll,
                     SpanKind::Client,
                     record,
@@ -436,7 +498,7 @@ impl KafkaTracing {
                 let listener = listener
                     .with_kind(SpanKind::Consumer)
                     .with_links(vec![link]);
-                self.telemetry.start(listener, &arrival, Vec::new)
+                telemetry.start(listener, &arrival, Vec::new)
             }
         }
     }
@@ -468,7 +530,7 @@ impl KafkaTracing {
         &self,
         operation: KafkaOperation,
         topic: Option<&str>,
-        error: Option<&SpanError>,
+        error: Option<&SpanError<'_>>,
     ) -> Vec<KeyValue> {
         let mut attributes = Vec::with_capacity(5);
         attributes.push(KeyValue::new(MESSAGING_SYSTEM, "kafka"));
@@ -481,7 +543,7 @@ impl KafkaTracing {
             attributes
                 .extend(group.map(|group| KeyValue::new(MESSAGING_CONSUMER_GROUP_NAME, group)));
         }
-        attributes.extend(error.map(|error| KeyValue::new(ERROR_TYPE, error.kind.clone())));
+        attributes.extend(error.map(|error| KeyValue::new(ERROR_TYPE, error.kind())));
         attributes
     }
 }
@@ -492,7 +554,10 @@ fn metadata_of<'a>(message: &'a BorrowedMessage<'_>) -> RecordMetadata<'a> {
         partition: Some(message.partition()),
         offset: Some(message.offset()),
         key: message.key(),
+        payload: message.payload(),
+        timestamp_ms: message.timestamp().to_millis(),
         tombstone: message.payload().is_none(),
+        headers: message.headers(),
     }
 }
 

@@ -1,14 +1,16 @@
 //! Names and attributes of Kafka spans, by OpenTelemetry's messaging conventions or by OpenTracing.
 
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use opentelemetry::KeyValue;
 use opentelemetry::trace::{SpanRef, Status};
 use throughline_model::convention::{
-    ERROR_TYPE, MESSAGING_CLIENT_ID, MESSAGING_CONSUMER_GROUP_NAME, MESSAGING_DESTINATION_NAME,
-    MESSAGING_DESTINATION_PARTITION_ID, MESSAGING_KAFKA_CLUSTER_ID, MESSAGING_KAFKA_MESSAGE_KEY,
-    MESSAGING_KAFKA_MESSAGE_TOMBSTONE, MESSAGING_KAFKA_OFFSET, MESSAGING_OPERATION_NAME,
-    MESSAGING_OPERATION_TYPE, MESSAGING_SYSTEM, SERVER_ADDRESS, SERVER_PORT,
+    ERROR_TYPE, EXCEPTION_MESSAGE, EXCEPTION_TYPE, KAFKA_QUEUE_TIME, MESSAGING_CLIENT_ID,
+    MESSAGING_CONSUMER_GROUP_NAME, MESSAGING_DESTINATION_NAME, MESSAGING_DESTINATION_PARTITION_ID,
+    MESSAGING_KAFKA_CLUSTER_ID, MESSAGING_KAFKA_MESSAGE_KEY, MESSAGING_KAFKA_MESSAGE_TOMBSTONE,
+    MESSAGING_KAFKA_OFFSET, MESSAGING_OPERATION_NAME, MESSAGING_OPERATION_TYPE, MESSAGING_SYSTEM,
+    SERVER_ADDRESS, SERVER_PORT,
 };
 
 use super::client_attributes::ClientAttributes;
@@ -18,6 +20,7 @@ use super::span_error::SpanError;
 
 /// The convention for names and attributes of spans.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub enum Naming {
     /// `send T`, `process T`, `messaging.*`: OpenTelemetry's messaging conventions, v1.44.
     #[default]
@@ -60,16 +63,28 @@ impl Naming {
     }
 
     /// Records an error on a span.
-    pub(crate) fn record_error(&self, error: &SpanError, span: &SpanRef<'_>) {
-        if error.is_cancelled() {
-            // Recorded, but not as a failure: the caller decided to wait no longer.
-            span.set_attribute(KeyValue::new(ERROR_TYPE, error.kind.clone()));
+    pub(crate) fn record_error(&self, error: &SpanError<'_>, span: &SpanRef<'_>) {
+        // The texts of an error may be costly.
+        if !span.is_recording() {
             return;
         }
-        span.set_status(Status::error(error.message.clone()));
+        if error.is_cancelled() {
+            // Recorded, but not as a failure: the caller decided to wait no longer.
+            span.set_attribute(KeyValue::new(ERROR_TYPE, error.kind()));
+            return;
+        }
+        let message = error.message();
+        span.set_status(Status::error(message.clone()));
         match self {
             Self::OpenTelemetry => {
-                span.set_attribute(KeyValue::new(ERROR_TYPE, error.kind.clone()));
+                span.set_attribute(KeyValue::new(ERROR_TYPE, error.kind()));
+                // Exceptions on spans; without the stack trace, which few errors of Rust have and
+                // which costs milliseconds.
+                let exception = vec![
+                    KeyValue::new(EXCEPTION_TYPE, error.kind()),
+                    KeyValue::new(EXCEPTION_MESSAGE, message),
+                ];
+                span.add_event("exception", exception);
             }
             Self::OpenTracing(names) => names.on_error(error, span),
         }
@@ -82,7 +97,7 @@ fn messaging_attributes(
     record: &RecordMetadata<'_>,
     client: &ClientAttributes,
 ) -> Vec<KeyValue> {
-    let mut attributes = Vec::with_capacity(12);
+    let mut attributes = Vec::with_capacity(13);
     attributes.push(KeyValue::new(MESSAGING_SYSTEM, "kafka"));
     attributes.push(KeyValue::new(MESSAGING_OPERATION_NAME, operation.name()));
     attributes.push(KeyValue::new(MESSAGING_OPERATION_TYPE, operation.kind()));
@@ -96,10 +111,15 @@ fn messaging_attributes(
     if record.tombstone {
         attributes.push(KeyValue::new(MESSAGING_KAFKA_MESSAGE_TOMBSTONE, true));
     }
-    if client.has_message_key
-        && let Some(Ok(key)) = record.key.map(str::from_utf8)
-    {
+    let key = record.key.filter(|_| client.has_message_key);
+    if let Some(Ok(key)) = key.map(std::str::from_utf8) {
         attributes.push(KeyValue::new(MESSAGING_KAFKA_MESSAGE_KEY, key.to_owned()));
+    }
+    let timestamp = record
+        .timestamp_ms
+        .filter(|_| operation == KafkaOperation::Process);
+    if let Some(seconds) = timestamp.and_then(seconds_since) {
+        attributes.push(KeyValue::new(KAFKA_QUEUE_TIME, seconds));
     }
     // A producer has no group, even where its settings come from a consumer's configuration.
     let group = if operation == KafkaOperation::Send {
@@ -122,6 +142,14 @@ fn messaging_attributes(
         attributes.extend(port.map(|port| KeyValue::new(SERVER_PORT, i64::from(port))));
     }
     attributes
+}
+
+/// Returns the time from a record's timestamp to now, in seconds.
+fn seconds_since(timestamp_ms: i64) -> Option<f64> {
+    let sent = Duration::from_millis(u64::try_from(timestamp_ms).ok()?);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
+    // The clock of the sender may be ahead.
+    Some(now.saturating_sub(sent).as_secs_f64())
 }
 
 /// Adds partition and offset, where they are known.

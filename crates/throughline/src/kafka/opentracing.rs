@@ -23,6 +23,7 @@ pub struct OpenTracing {
 /// The name of a span (`ClientSpanNameProvider`). The operation is `send` or `receive`; a missing
 /// topic is `unknown`.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum SpanName {
     /// `send`
     OperationName,
@@ -46,7 +47,7 @@ pub trait SpanDecorator: Send + Sync {
     /// Adds the tags of a received record.
     fn on_response(&self, record: &RecordMetadata<'_>, tags: &mut Vec<KeyValue>);
     /// Records the error of a failed send or handler.
-    fn on_error(&self, error: &SpanError, span: &SpanRef<'_>);
+    fn on_error(&self, error: &SpanError<'_>, span: &SpanRef<'_>);
 }
 
 /// The default tags of opentracing-kafka-client. `span.kind` is OpenTelemetry's span kind.
@@ -128,7 +129,7 @@ impl OpenTracing {
         tags
     }
 
-    pub(crate) fn on_error(&self, error: &SpanError, span: &SpanRef<'_>) {
+    pub(crate) fn on_error(&self, error: &SpanError<'_>, span: &SpanRef<'_>) {
         for decorator in self.decorators.iter() {
             decorator.on_error(error, span);
         }
@@ -174,15 +175,19 @@ impl SpanDecorator for StandardTags {
         tags.extend(record.offset.map(|offset| KeyValue::new("offset", offset)));
     }
 
-    fn on_error(&self, error: &SpanError, span: &SpanRef<'_>) {
+    fn on_error(&self, error: &SpanError<'_>, span: &SpanRef<'_>) {
+        if !span.is_recording() {
+            return;
+        }
         // A log of OpenTracing ("error.kind", "stack", ...) is an event in OpenTelemetry.
         span.set_attribute(KeyValue::new("error", true));
+        let message = error.message();
         let log = vec![
             KeyValue::new("event", "error"),
             KeyValue::new("error.kind", error.kind()),
-            KeyValue::new("error.object", error.message.clone()),
-            KeyValue::new("message", error.message.clone()),
-            KeyValue::new("stack", error.detail.clone()),
+            KeyValue::new("error.object", message.clone()),
+            KeyValue::new("message", message),
+            KeyValue::new("stack", error.detail()),
         ];
         span.add_event("error", log);
     }

@@ -5,6 +5,7 @@ use std::ops::Deref;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Poll, ready};
+use std::time::Instant;
 
 use futures_util::FutureExt as _;
 use opentelemetry::Context;
@@ -12,7 +13,7 @@ use opentelemetry::trace::TraceContextExt as _;
 use rdkafka::client::{ClientContext, OAuthToken};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{Message as _, ToBytes};
+use rdkafka::message::{Message as _, OwnedHeaders, ToBytes};
 use rdkafka::producer::future_producer::OwnedDeliveryResult;
 use rdkafka::producer::{
     BaseProducer, BaseRecord, DeliveryFuture, DeliveryResult, FutureProducer, FutureRecord,
@@ -22,7 +23,7 @@ use rdkafka::statistics::Statistics;
 use rdkafka::util::{AsyncRuntime, Timeout};
 
 use super::kafka_tracing::KafkaTracing;
-use super::operation::RecordMetadata;
+use super::operation::{KafkaOperation, RecordMetadata};
 use super::settings::Settings;
 use super::span_error::SpanError;
 
@@ -59,6 +60,7 @@ struct ProducerSpan {
     /// The partition that the caller chose.
     partition: Option<i32>,
     tracing: Arc<KafkaTracing>,
+    started: Instant,
     ack: AckState,
 }
 
@@ -362,7 +364,10 @@ where
         partition: record.partition,
         offset: None,
         key: record.key.map(ToBytes::to_bytes),
+        payload: record.payload.map(ToBytes::to_bytes),
+        timestamp_ms: record.timestamp,
         tombstone: record.payload.is_none(),
+        headers: record.headers.as_ref().map(OwnedHeaders::as_borrowed),
     };
     let context = tracing.start_send(&metadata, record.headers.as_ref(), parent);
     let original = tracing.original_headers(record.headers.as_ref());
@@ -410,7 +415,7 @@ fn is_too_large(error: &KafkaError) -> bool {
     *error == KafkaError::MessageProduction(RDKafkaErrorCode::MessageSizeTooLarge)
 }
 
-fn metadata_of<'a, K, V>(record: &FutureRecord<'a, K, V>) -> RecordMetadata<'a>
+fn metadata_of<'a, K, V>(record: &'a FutureRecord<'a, K, V>) -> RecordMetadata<'a>
 where
     K: ToBytes + ?Sized,
     V: ToBytes + ?Sized,
@@ -420,7 +425,10 @@ where
         partition: record.partition,
         offset: None,
         key: record.key.map(ToBytes::to_bytes),
+        payload: record.payload.map(ToBytes::to_bytes),
+        timestamp_ms: record.timestamp,
         tombstone: record.payload.is_none(),
+        headers: record.headers.as_ref().map(OwnedHeaders::as_borrowed),
     }
 }
 
@@ -438,27 +446,36 @@ impl ProducerSpan {
             topic: tracing.metric_topic(topic),
             partition,
             tracing: Arc::clone(tracing),
+            started: Instant::now(),
             ack: AckState::Unawaited,
         }
     }
 
     /// Records the result; the span ends when the value is dropped.
     fn record_result(&mut self, result: Result<(i32, i64), &KafkaError>) {
+        match result {
+            Ok(sent) => self.record_outcome(Ok(sent)),
+            Err(error) => self.record_outcome(Err(&SpanError::kafka(error))),
+        }
+    }
+
+    fn record_outcome(&mut self, outcome: Result<(i32, i64), &SpanError<'_>>) {
         self.ack = AckState::Recorded;
+        let topic = self.topic.as_deref();
         self.tracing
-            .record_send(&self.context, self.topic.as_deref(), self.partition, result);
+            .record_send(&self.context, topic, self.partition, outcome);
+        let duration = self.started.elapsed();
+        self.tracing
+            .record_operation(KafkaOperation::Send, topic, duration, outcome.err());
     }
 }
 
 impl Drop for ProducerSpan {
     fn drop(&mut self) {
-        let span = self.context.span();
         if self.ack == AckState::Awaited {
-            self.tracing
-                .naming()
-                .record_error(&SpanError::cancelled(), &span);
+            self.record_outcome(Err(&SpanError::cancelled()));
         }
-        span.end();
+        self.context.span().end();
     }
 }
 

@@ -3,10 +3,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use opentelemetry::KeyValue;
 use rdkafka::config::ClientConfig;
 
 use super::client_attributes::ClientAttributes;
 use super::naming::Naming;
+use super::operation::{KafkaOperation, RecordMetadata};
+use super::span_hooks::SpanHooks;
 use crate::Telemetry;
 
 /// The settings of a traced producer or consumer. Cheap to clone. [`Settings::from`] a client's
@@ -22,11 +25,22 @@ pub(crate) struct ClientSettings {
     pub(crate) topic_relations: HashMap<String, SenderRelation>,
     pub(crate) handling: Handling,
     pub(crate) client: ClientAttributes,
+    pub(crate) hooks: SpanHooks,
+    pub(crate) injection: HeaderInjection,
 }
 
-/// The relation of a consumer span to the span that sent the record. Batches are always linked
-/// only: a span has one parent, a batch has many senders.
+/// Whether a producer writes contexts into headers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum HeaderInjection {
+    #[default]
+    On,
+    Off,
+}
+
+/// The relation of a consumer span to the span that sent the record. A batch of one sender has the
+/// same relation; one of several senders is linked to each of them, because a span has one parent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum SenderRelation {
     /// The sender is the parent and also linked (`opentracing.ref_type=follows_from`): one trace,
     /// shown by Jaeger as FOLLOWS_FROM. The messaging conventions allow it for single messages.
@@ -41,6 +55,7 @@ pub enum SenderRelation {
 
 /// The spans between the arrival of a record and the end of its handling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Handling {
     /// One span, from the arrival to the end of the handler, active while the handler runs.
     #[default]
@@ -125,6 +140,49 @@ impl Settings {
     #[must_use]
     pub fn message_keys(self) -> Self {
         self.with(|values| values.client.has_message_key = true)
+    }
+
+    /// Names spans by a function; where it returns `None`, [`Settings::naming`] names them. Keep
+    /// the number of names low.
+    #[must_use]
+    pub fn span_name<F>(self, name: F) -> Self
+    where
+        F: Fn(KafkaOperation, &RecordMetadata<'_>) -> Option<String> + Send + Sync + 'static,
+    {
+        self.with(|values| values.hooks.set_name(name))
+    }
+
+    /// Adds attributes to each recorded span, under either naming. Key, value, headers and
+    /// timestamp of the record are at hand:
+    ///
+    /// ```
+    /// use opentelemetry::KeyValue;
+    /// use throughline::kafka::Settings;
+    ///
+    /// let settings = Settings::default().attributes(|_operation, record, attributes| {
+    ///     let size = record.payload.map_or(0, <[u8]>::len);
+    ///     attributes.push(KeyValue::new("messaging.message.body.size", size as i64));
+    ///     if let Some(Ok(tenant)) = record.header("tenant").map(std::str::from_utf8) {
+    ///         attributes.push(KeyValue::new("shop.tenant", tenant.to_owned()));
+    ///     }
+    /// });
+    /// ```
+    #[must_use]
+    pub fn attributes(
+        self,
+        attributes: impl Fn(KafkaOperation, &RecordMetadata<'_>, &mut Vec<KeyValue>)
+        + Send
+        + Sync
+        + 'static,
+    ) -> Self {
+        self.with(|values| values.hooks.add_attributes(attributes))
+    }
+
+    /// Leaves the headers of sent records as they are. Their spans end where the record begins: the
+    /// consumer starts a trace of its own.
+    #[must_use]
+    pub fn without_injection(self) -> Self {
+        self.with(|values| values.injection = HeaderInjection::Off)
     }
 
     /// Applies a change to a copy of the settings.

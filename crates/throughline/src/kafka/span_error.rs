@@ -9,32 +9,48 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 /// The `error.type` of cancelled work, as the HTTP layers record it.
 const CANCELLED: &str = "cancelled";
 
-/// An error in the form that a span holds.
-#[derive(Debug, Clone)]
-pub struct SpanError {
-    /// A low-cardinality name: Kafka's error name, or the error's Rust type (`error.type`).
-    pub kind: Cow<'static, str>,
-    /// The error message.
-    pub message: String,
-    /// The debug output of the error, with its causes as far as they are part of it.
-    pub detail: String,
+/// An error in the form that a span holds. Its texts are created only where they are read: the
+/// debug output of an error with a backtrace takes milliseconds.
+pub struct SpanError<'a> {
+    kind: Cow<'static, str>,
+    source: ErrorSource<'a>,
+}
+
+enum ErrorSource<'a> {
+    Value(&'a dyn ErrorText),
+    /// The message of an outcome without a value.
+    Text(&'static str),
+}
+
+/// The texts of any error.
+trait ErrorText {
+    fn message(&self) -> String;
+    fn detail(&self) -> String;
+}
+
+impl<E: fmt::Display + fmt::Debug> ErrorText for E {
+    fn message(&self) -> String {
+        self.to_string()
+    }
+
+    fn detail(&self) -> String {
+        format!("{self:?}")
+    }
 }
 
 // === impl SpanError ===
 
-impl SpanError {
+impl<'a> SpanError<'a> {
     /// Converts the error of a handler: any type with `Display` and `Debug`, `anyhow::Error` too.
-    pub(crate) fn of<E: fmt::Display + fmt::Debug>(error: &E) -> Self {
-        let kind = Cow::Borrowed(std::any::type_name::<E>());
+    pub(crate) fn of<E: fmt::Display + fmt::Debug>(error: &'a E) -> Self {
         Self {
-            kind,
-            message: error.to_string(),
-            detail: format!("{error:?}"),
+            kind: Cow::Borrowed(std::any::type_name::<E>()),
+            source: ErrorSource::Value(error),
         }
     }
 
     /// Converts an error of the Kafka client.
-    pub(crate) fn kafka(error: &KafkaError) -> Self {
+    pub(crate) fn kafka(error: &'a KafkaError) -> Self {
         let kind = error
             .rdkafka_error_code()
             .map_or(Cow::Borrowed("KafkaError"), |code| {
@@ -42,28 +58,48 @@ impl SpanError {
             });
         Self {
             kind,
-            message: error.to_string(),
-            detail: format!("{error:?}"),
+            source: ErrorSource::Value(error),
         }
     }
 
     /// Returns the error of a handler that panicked. The panic hook reports the payload.
-    pub(crate) fn panic() -> Self {
-        let message = "the handler panicked".to_owned();
+    pub(crate) const fn panic() -> Self {
         Self {
             kind: Cow::Borrowed("panic"),
-            detail: message.clone(),
-            message,
+            source: ErrorSource::Text("the handler panicked"),
         }
     }
 
     /// Returns the outcome of work that was given up before its end: a future that was dropped, a
     /// record that nobody handled.
-    pub(crate) fn cancelled() -> Self {
+    pub(crate) const fn cancelled() -> Self {
         Self {
             kind: Cow::Borrowed(CANCELLED),
-            message: String::new(),
-            detail: String::new(),
+            source: ErrorSource::Text(""),
+        }
+    }
+
+    /// Returns a low-cardinality name: Kafka's error name, or the error's Rust type (`error.type`).
+    #[must_use]
+    pub fn kind(&self) -> Value {
+        Value::from(self.kind.clone())
+    }
+
+    /// Returns the error message.
+    #[must_use]
+    pub fn message(&self) -> String {
+        match self.source {
+            ErrorSource::Value(error) => error.message(),
+            ErrorSource::Text(text) => text.to_owned(),
+        }
+    }
+
+    /// Returns the debug output of the error, with its causes as far as they are part of it.
+    #[must_use]
+    pub fn detail(&self) -> String {
+        match self.source {
+            ErrorSource::Value(error) => error.detail(),
+            ErrorSource::Text(text) => text.to_owned(),
         }
     }
 
@@ -71,9 +107,13 @@ impl SpanError {
     pub(crate) fn is_cancelled(&self) -> bool {
         self.kind == CANCELLED
     }
+}
 
-    pub(crate) fn kind(&self) -> Value {
-        Value::from(self.kind.clone())
+impl fmt::Debug for SpanError<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SpanError")
+            .field("kind", &self.kind)
+            .finish_non_exhaustive()
     }
 }
 

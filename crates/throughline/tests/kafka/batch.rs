@@ -7,17 +7,20 @@ use opentelemetry::trace::{SpanKind, Status, TraceContextExt as _};
 use rdkafka::Offset;
 use rdkafka::consumer::{CommitMode, Consumer as _, StreamConsumer};
 use rdkafka::error::KafkaError;
+use rdkafka::message::Message as _;
 use rdkafka::producer::FutureRecord;
-use throughline::kafka::{Consumer, MAX_BATCH_RECORDS};
+use throughline::kafka::{Consumer, MAX_BATCH_RECORDS, SenderRelation};
 
-use crate::bench::{Bench, Failed, SENDER, SENDER_SPAN, SOON, TOPIC, from_the_start, texts};
+use crate::bench::{
+    Bench, Failed, OTHER, OTHER_SPAN, SENDER, SENDER_SPAN, SOON, TOPIC, from_the_start, texts,
+};
 
 #[tokio::test]
 async fn batch_links_to_each_sender_with_partition_and_offset() {
     let bench = Bench::new();
     bench.send_plain(&[("traceparent", Some(SENDER))]).await;
     bench.send_plain(&[]).await;
-    bench.send_plain(&[("traceparent", Some(SENDER))]).await;
+    bench.send_plain(&[("traceparent", Some(OTHER))]).await;
     let consumer = bench.consumer(bench.settings());
     let batch = consumer.recv_batch(3, SOON).await.unwrap();
     assert_eq!(batch.len(), 3);
@@ -54,11 +57,83 @@ async fn batch_links_to_each_sender_with_partition_and_offset() {
         ]
     };
     assert_eq!(links, [place(0), place(2)]);
-    assert!(
-        span.links
+    let senders: Vec<_> = span
+        .links
+        .links
+        .iter()
+        .map(|link| link.span_context.span_id().to_string())
+        .collect();
+    assert_eq!(senders, [SENDER_SPAN, OTHER_SPAN]);
+}
+
+/// The Java agent has no such rule: there, a batch of one record leaves its trace.
+#[tokio::test]
+async fn batch_of_one_sender_stays_in_its_trace() {
+    for (relation, parent, links) in [
+        (SenderRelation::ParentAndLink, SENDER_SPAN, 2),
+        (SenderRelation::ChildOnly, SENDER_SPAN, 0),
+        (SenderRelation::LinksOnly, "0000000000000000", 2),
+    ] {
+        let bench = Bench::new();
+        for _ in 0..2 {
+            bench.send_plain(&[("traceparent", Some(SENDER))]).await;
+        }
+        let consumer = bench.consumer(bench.settings().relation(relation));
+        let batch = consumer.recv_batch(2, SOON).await.unwrap();
+        batch.run(|| Ok::<_, Failed>(())).unwrap();
+        let span = bench.span("process orders");
+        assert_eq!(span.parent_span_id.to_string(), parent, "{relation:?}");
+        assert_eq!(span.links.links.len(), links, "{relation:?}");
+    }
+}
+
+#[tokio::test]
+async fn each_record_of_a_batch_can_have_a_span_in_the_trace_of_its_sender() {
+    let bench = Bench::new();
+    for sender in [SENDER, OTHER] {
+        bench.send_plain(&[("traceparent", Some(sender))]).await;
+    }
+    let consumer = bench.consumer(bench.settings());
+    let batch = consumer.recv_batch(2, SOON).await.unwrap();
+    let mut handled = Vec::new();
+    for delivery in batch.deliveries() {
+        let work = async {
+            let active = Context::current().span().span_context().span_id();
+            handled.push(active);
+            if delivery.offset() == 0 {
+                Ok(())
+            } else {
+                Err(Failed)
+            }
+        };
+        assert_eq!(delivery.handle(work).await.is_ok(), delivery.offset() == 0);
+    }
+    drop(batch);
+    let spans = bench.named("process orders");
+    let [first, second, whole] = spans.as_slice() else {
+        panic!("two records and their batch: {spans:?}");
+    };
+    for (span, sender) in [(first, SENDER_SPAN), (second, OTHER_SPAN)] {
+        assert_eq!(span.parent_span_id.to_string(), sender);
+        let linked: Vec<_> = span
+            .links
             .links
             .iter()
-            .all(|link| link.span_context.span_id().to_string() == SENDER_SPAN)
+            .map(|link| link.span_context.span_id())
+            .collect();
+        let expected = [span.parent_span_id, whole.span_context.span_id()];
+        assert_eq!(linked, expected, "the sender, and the batch");
+    }
+    assert_eq!(
+        handled,
+        [first.span_context.span_id(), second.span_context.span_id()]
+    );
+    assert_eq!(first.status, Status::Unset);
+    assert_eq!(second.status, Status::error("out of stock"));
+    let cancelled = "error.type=cancelled".to_owned();
+    assert!(
+        !texts(&whole.attributes).contains(&cancelled),
+        "its records were handled"
     );
 }
 

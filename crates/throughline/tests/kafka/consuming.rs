@@ -1,22 +1,24 @@
 //! Consumers: relations, the active span of a handler, and every return path of a handler.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::Duration;
 
-use opentelemetry::Context;
 use opentelemetry::trace::{
     FutureExt as _, SpanKind, Status, TraceContextExt as _, Tracer as _, TracerProvider as _,
 };
+use opentelemetry::{Context, KeyValue};
 use opentelemetry_sdk::trace::SpanData;
 use rdkafka::Offset;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, StreamConsumer};
 use rdkafka::message::Message as _;
 use rdkafka::producer::FutureRecord;
-use throughline::kafka::{Consumer, Handling, SenderRelation};
+use throughline::kafka::{Consumer, Handling, KafkaOperation, Naming, SenderRelation};
 use throughline::{Format, Propagation};
 
 use crate::bench::{
-    Bench, Failed, SENDER, SENDER_SPAN, SENDER_TRACE, SOON, TOPIC, from_the_start, texts,
+    Bench, Failed, SENDER, SENDER_SPAN, SENDER_TRACE, SOON, TOPIC, from_the_start, headers_of,
+    owned, texts,
 };
 
 const CARRIED: &[(&str, Option<&str>)] = &[("traceparent", Some(SENDER))];
@@ -385,4 +387,122 @@ async fn refused_recording_is_respected() {
     let consumer = bench.consumer(bench.settings_with(Propagation::new(&[Format::B3Multi])));
     drop(consumer.recv().await.unwrap());
     assert_eq!(bench.names().len(), 0);
+}
+
+/// An error as `anyhow` has it with backtraces: its debug output takes milliseconds.
+struct CostlyError;
+
+impl std::fmt::Display for CostlyError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("costly")
+    }
+}
+
+impl std::fmt::Debug for CostlyError {
+    fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        unreachable!("formatted, although nobody reads it")
+    }
+}
+
+#[tokio::test]
+async fn failed_handler_is_an_exception_and_pays_for_no_debug_output() {
+    let bench = Bench::new();
+    bench.send_plain(CARRIED).await;
+    let consumer = bench.consumer(bench.settings());
+    let delivery = consumer.recv().await.unwrap();
+    let failed = delivery.run(|| Err::<(), _>(CostlyError));
+    assert!(failed.is_err());
+    let span = bench.span("process orders");
+    assert_eq!(span.status, Status::error("costly"));
+    let event = &span.events.events[0];
+    let kind = std::any::type_name::<CostlyError>();
+    assert_eq!(event.name, "exception");
+    assert_eq!(
+        texts(&event.attributes),
+        [
+            "exception.message=costly".to_owned(),
+            format!("exception.type={kind}")
+        ]
+    );
+    let waited = span
+        .attributes
+        .iter()
+        .find(|one| one.key.as_str() == "throughline.kafka.queue_time");
+    let waited = waited.map(|one| one.value.as_str().parse::<f64>().unwrap());
+    assert!(waited.is_some_and(|seconds| (0.0..20.0).contains(&seconds)));
+}
+
+#[tokio::test]
+async fn records_of_a_partition_queue_can_be_traced() {
+    let bench = Bench::new();
+    bench.send_plain(CARRIED).await;
+    let inner: StreamConsumer = bench.config().create().unwrap();
+    let consumer = Consumer::new(Arc::new(inner), bench.settings());
+    let queue = consumer.split_partition_queue(TOPIC, 0).unwrap();
+    consumer.assign(&from_the_start()).unwrap();
+    let received = tokio::select! {
+        // The queues of other partitions are served by the consumer itself.
+        other = consumer.recv() => panic!("{other:?}"),
+        received = queue.recv() => received.unwrap(),
+    };
+    let delivery = consumer.deliver(received);
+    delivery.run(|| Ok::<_, Failed>(())).unwrap();
+    consumer.settle(&delivery, CommitMode::Sync).unwrap();
+    assert_eq!(parent(&bench.span("process orders")), SENDER_SPAN);
+    assert_eq!(bench.named("commit orders").len(), 1);
+}
+
+#[tokio::test]
+async fn functions_of_the_application_name_spans_and_add_attributes() {
+    let bench = Bench::new();
+    let settings = bench
+        .settings()
+        .naming(Naming::opentracing())
+        .span_name(|operation, record| {
+            let chosen = operation == KafkaOperation::Process;
+            chosen.then(|| format!("handle {}", record.topic))
+        })
+        .attributes(|_, record, attributes| {
+            let size = record.payload.map_or(0, <[u8]>::len).to_string();
+            let tenant = record.header("Tenant").map(String::from_utf8_lossy);
+            attributes.push(KeyValue::new("size", size));
+            attributes.push(KeyValue::new(
+                "tenant",
+                tenant.unwrap_or_default().into_owned(),
+            ));
+            attributes.push(KeyValue::new("timed", record.timestamp_ms.is_some()));
+        });
+    let producer = bench.producer(settings.clone());
+    let record = FutureRecord::<str, str>::to(TOPIC)
+        .payload("four")
+        .headers(owned(&[("tenant", Some("north"))]));
+    producer.send(record, SOON).await.unwrap();
+    let delivery = bench.consumer(settings).recv().await.map(drop);
+    delivery.unwrap();
+    for (name, timed) in [("To_orders", false), ("handle orders", true)] {
+        let span = bench.span(name);
+        for expected in [
+            "size=4".to_owned(),
+            "tenant=north".to_owned(),
+            format!("timed={timed}"),
+        ] {
+            assert!(
+                texts(&span.attributes).contains(&expected),
+                "{name}: {expected}"
+            );
+        }
+        assert!(texts(&span.attributes).contains(&"component=java-kafka".to_owned()));
+    }
+}
+
+#[tokio::test]
+async fn producer_without_injection_leaves_records_as_they_are() {
+    let bench = Bench::new();
+    let producer = bench.producer(bench.settings().without_injection());
+    let record = FutureRecord::<str, str>::to(TOPIC).payload("v");
+    producer.send(record, SOON).await.unwrap();
+    let consumer = bench.consumer(bench.settings());
+    let delivery = consumer.recv().await.unwrap();
+    assert_eq!(headers_of(&delivery), []);
+    assert_eq!(bench.named("send orders").len(), 1, "its span is made");
 }

@@ -208,7 +208,7 @@ impl SpanDecorator for KeyTag {
 
     fn on_response(&self, _record: &RecordMetadata<'_>, _tags: &mut Vec<KeyValue>) {}
 
-    fn on_error(&self, _failure: &SpanError, _span: &SpanRef<'_>) {}
+    fn on_error(&self, _failure: &SpanError<'_>, _span: &SpanRef<'_>) {}
 }
 
 #[tokio::test]

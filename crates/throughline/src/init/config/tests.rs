@@ -257,7 +257,7 @@ fn all_errors_are_reported_at_once_with_their_remedies() {
     let error = read(&[
         ("OTEL_TRACES_EXPORTER", "zipkin"),
         ("OTEL_METRICS_EXPORTER", "otlp"),
-        ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://c:4318"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "ftp://c:4318"),
         ("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "thrift"),
         ("OTEL_EXPORTER_OTLP_TIMEOUT", "10s"),
         ("OTEL_EXPORTER_OTLP_COMPRESSION", "lz4"),
@@ -278,8 +278,7 @@ fn all_errors_are_reported_at_once_with_their_remedies() {
          to a collector that forwards, or none",
         "  OTEL_EXPORTER_OTLP_METRICS_PROTOCOL=\"thrift\": unsupported protocol; use \
          http/protobuf, http/json, grpc",
-        "  OTEL_EXPORTER_OTLP_ENDPOINT=\"https://c:4318\": TLS is not supported; use \
-         http:// to a local collector or agent, which can forward with TLS",
+        "  OTEL_EXPORTER_OTLP_ENDPOINT=\"ftp://c:4318\": not a URL of the form http://host:port",
         "  OTEL_EXPORTER_OTLP_TIMEOUT=\"10s\": not a number from 1 to 3600000",
         "  OTEL_EXPORTER_OTLP_COMPRESSION=\"lz4\": unsupported compression; use gzip \
          or none",
@@ -397,4 +396,16 @@ fn list_without_a_known_propagator_counts_as_unset() {
         Config::read(&|name| (name == "OTEL_PROPAGATORS").then(|| "xray,ottrace".to_owned()));
     assert_eq!(errors.len(), 2);
     assert_eq!(config.propagators, [Format::W3c, Format::Baggage]);
+}
+
+#[test]
+fn https_endpoint_needs_the_feature_and_the_warning_names_it() {
+    let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://c:4318");
+    let read = read(&[endpoint]);
+    if cfg!(feature = "export-tls") {
+        let target = read.unwrap().traces.unwrap();
+        assert_eq!(target.endpoint, "https://c:4318/v1/traces");
+    } else {
+        assert!(read.unwrap_err().to_string().contains("`export-tls`"));
+    }
 }
