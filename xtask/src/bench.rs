@@ -21,7 +21,7 @@ pub(crate) struct Options {
 
 #[derive(Debug, clap::Subcommand)]
 enum BenchSubject {
-    /// SDK producer beside plain rdkafka: ns per record, and the ratio
+    /// SDK beside plain rdkafka and a plain server: ns per record and per request
     #[command(after_help = "Prints one line of JSON per case on stdout and a table on stderr.")]
     Sdk,
     /// Kafka codec in memory, and the path through the sidecar beside other proxies
@@ -76,14 +76,16 @@ fn sdk() -> Result<()> {
         "--package",
         "throughline",
         "--features",
-        "kafka",
+        "kafka,tower",
         "--bench",
         "kafka",
+        "--bench",
+        "server",
     ];
     let rows = report::run(&mut cargo(&args), sdk_row)?;
     eprintln!(
-        "\n{:<28} {:>9} {:>9} {:>9} {:>9} {:>7}",
-        "CPU time per record", "bare", "+ header", "SDK", "added", "ratio"
+        "\n{:<36} {:>9} {:>9} {:>9} {:>9} {:>7}",
+        "CPU time per record or request", "bare", "+ header", "SDK", "added", "ratio"
     );
     eprintln!("{}", rows.join("\n"));
     Ok(())
@@ -91,13 +93,21 @@ fn sdk() -> Result<()> {
 
 fn sdk_row(line: &BenchLine) -> Option<String> {
     let case = line.text("case")?;
+    if let Some(bare) = line.number("ns_per_request_bare") {
+        let sdk = line.number("ns_per_request_sdk")?;
+        let added = sdk - bare;
+        return Some(format!(
+            "{case:<36} {bare:>6.0} ns {:>9} {sdk:>6.0} ns {added:>6.0} ns",
+            "",
+        ));
+    }
     let bare = line.number("ns_per_record_bare")?;
     let header = line.number("ns_per_record_header")?;
     let sdk = line.number("ns_per_record_sdk")?;
     // Writing the header is part of what the SDK adds, so both are relative to the bare producer.
     let (added, ratio) = (sdk - bare, sdk / bare);
     Some(format!(
-        "{case:<28} {bare:>6.0} ns {header:>6.0} ns {sdk:>6.0} ns {added:>6.0} ns {ratio:>6.2}x",
+        "{case:<36} {bare:>6.0} ns {header:>6.0} ns {sdk:>6.0} ns {added:>6.0} ns {ratio:>6.2}x",
     ))
 }
 
@@ -113,6 +123,10 @@ mod tests {
         let words: Vec<&str> = row.split_whitespace().collect();
         let expected = "sampled 1000 ns 1400 ns 3500 ns 2500 ns 3.50x";
         assert_eq!(words.join(" "), expected);
+        let line = r#"{"case":"request","ns_per_request_bare":30,"ns_per_request_sdk":2530}"#;
+        let row = sdk_row(&BenchLine::parse(line).unwrap()).unwrap();
+        let words: Vec<&str> = row.split_whitespace().collect();
+        assert_eq!(words.join(" "), "request 30 ns 2530 ns 2500 ns");
         assert!(BenchLine::parse("running 0 tests").is_none());
         assert_eq!(sdk_row(&BenchLine::parse("{}").unwrap()), None);
     }

@@ -43,6 +43,7 @@ pub(crate) fn run() -> Result<()> {
         // By default a broken link is only a warning.
         runner::run(cargo(&flags).env("RUSTDOCFLAGS", "--deny=warnings"))
     });
+    check_published_sdk(&mut steps)?;
     if has_wasm()? {
         steps.run("pure crates for WebAssembly", || {
             runner::run(cargo(&["check", "--target", WASM, "--quiet"]).args(WASM_CRATES))
@@ -73,6 +74,60 @@ pub(crate) fn run() -> Result<()> {
     steps.finish()
 }
 
+/// Checks that the SDK can be published, and that its oldest Rust builds it.
+fn check_published_sdk(steps: &mut StepRunner) -> Result<()> {
+    steps.run("packages of the SDK", || {
+        // Without building them, which e2e/tests/packaged_sdk.rs does.
+        let flags = [
+            "package",
+            "--no-verify",
+            "--allow-dirty",
+            "--offline",
+            "--quiet",
+        ];
+        runner::run(cargo(&flags).args(SDK_PACKAGES))
+    });
+    if has_toolchain(SDK_RUST)? {
+        steps.run("SDK with its oldest Rust", || {
+            // rustup's `cargo`, which takes a version. A folder of its own keeps the artifacts of
+            // the workspace's version.
+            let mut check = Command::new("cargo");
+            check
+                .current_dir(throughline_testkit::build::repository_root())
+                .arg(format!("+{SDK_RUST}"))
+                .args([
+                    "check",
+                    "--quiet",
+                    "--lib",
+                    "--target-dir",
+                    "target/oldest-rust",
+                ]);
+            runner::run(check.args(SDK_PACKAGES).args(SDK_FEATURES))
+        });
+    } else {
+        steps.skip(
+            "SDK with its oldest Rust",
+            "the toolchain is not installed (rustup toolchain install 1.85.0)",
+        );
+    }
+    Ok(())
+}
+
+/// The packages that are published.
+const SDK_PACKAGES: [&str; 2] = ["--package=throughline-model", "--package=throughline"];
+
+/// The oldest Rust of the published packages (`rust-version` in their manifests).
+const SDK_RUST: &str = "1.85.0";
+
+/// All features but `export-grpc`: the locked tonic needs a later Rust.
+const SDK_FEATURES: [&str; 5] = [
+    "--features=throughline/axum",
+    "--features=throughline/export-tls",
+    "--features=throughline/kafka",
+    "--features=throughline/reqwest",
+    "--features=throughline/signal",
+];
+
 /// A target without sockets, clocks and C; a crate that builds for it uses none of them.
 const WASM: &str = "wasm32-unknown-unknown";
 
@@ -82,6 +137,17 @@ const WASM_CRATES: [&str; 3] = [
     "--package=throughline-intercept",
     "--package=throughline-kafka",
 ];
+
+/// Returns whether rustup has a toolchain; without rustup there is none but the current one.
+fn has_toolchain(version: &str) -> Result<bool> {
+    if requirements::find_program("rustup").is_none() {
+        return Ok(false);
+    }
+    let output = Command::new("rustup").args(["toolchain", "list"]).output();
+    let output = output.context("starting rustup")?;
+    let installed = String::from_utf8_lossy(&output.stdout).into_owned();
+    Ok(installed.lines().any(|line| line.starts_with(version)))
+}
 
 fn has_wasm() -> Result<bool> {
     // rustc knows the folder with or without rustup; it exists if the target is installed.
