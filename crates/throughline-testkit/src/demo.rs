@@ -16,7 +16,7 @@ use serde_json::Value;
 use self::complete::missing_spans;
 pub use self::load::CheckoutLoad;
 pub use self::load_report::{EdgeCount, LoadReport, TraceReport};
-use crate::build::ProjectBinaries;
+use crate::build::{ProjectBinaries, envoy_module};
 use crate::clients::spring_eshop;
 use crate::collector::{CollectorInstance, CollectorPorts};
 use crate::eshop::{self, DemoMode, Eshop, ServiceProgram, SpanSource};
@@ -165,10 +165,17 @@ impl Demo {
             &["--host", &host],
         )?;
         let sidecar = &binaries.throughline;
+        let module = (config.mode == DemoMode::Envoy)
+            .then(envoy_module)
+            .transpose()?;
         let (binary, tracing) = match (config.mode, &network) {
             (DemoMode::Sidecar, None) => (&binaries.eshop_bare, SpanSource::Sidecars(sidecar)),
             (DemoMode::Sidecar, Some(network)) => {
                 (&binaries.eshop_bare, SpanSource::Pods(sidecar, network))
+            }
+            (DemoMode::Envoy, _) => {
+                let module = module.as_deref().context("no module for Envoy")?;
+                (&binaries.eshop_bare, SpanSource::Envoys(module))
             }
             (mode @ (DemoMode::Rest | DemoMode::Kafka | DemoMode::Linked), _) => {
                 (&binaries.eshop, SpanSource::Sdk(mode))
@@ -189,8 +196,8 @@ impl Demo {
             env: config.env.clone(),
         };
         let eshop = Eshop::start(&services, progress)?;
-        if config.mode == DemoMode::Sidecar {
-            progress("waiting until every sidecar knows that its idle service makes no calls");
+        if matches!(config.mode, DemoMode::Sidecar | DemoMode::Envoy) {
+            progress("waiting until every proxy knows that its idle service makes no calls");
             eshop.wait_until_idle()?;
         }
         Ok(Self {

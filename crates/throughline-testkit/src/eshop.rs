@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
+use crate::envoy::EnvoyInstance;
 use crate::http;
 use crate::network::PodNetwork;
 use crate::process::{ChildProcess, ProcessCrash, stop_all};
@@ -28,6 +29,8 @@ pub enum DemoMode {
     Linked,
     /// No instrumentation in the services: a sidecar beside each produces the complete trace.
     Sidecar,
+    /// The same, by a stock Envoy with our module beside each service.
+    Envoy,
 }
 
 /// Configuration of the services.
@@ -70,6 +73,8 @@ pub enum SpanSource<'a> {
     Sdk(DemoMode),
     /// A sidecar beside each service, which calls its peers through it: `eshop-bare`.
     Sidecars(&'a Path),
+    /// An Envoy with the module at this path beside each service: `eshop-bare`.
+    Envoys(&'a Path),
     /// A sidecar in each pod, to which connections are redirected: `eshop-bare`.
     Pods(&'a Path, &'a PodNetwork),
 }
@@ -91,6 +96,8 @@ pub struct EshopService {
     pub process: ChildProcess,
     /// The sidecar, if there is one.
     pub sidecar: Option<SidecarInstance>,
+    /// The Envoy, if there is one.
+    pub envoy: Option<EnvoyInstance>,
 }
 
 /// The services in start order: each finds the services that it calls already running.
@@ -177,36 +184,33 @@ impl Eshop {
         })
     }
 
-    /// Waits until every sidecar has seen its service idle for long enough to attribute calls from
+    /// Waits until every sidecar or Envoy has seen its service idle for long enough to attribute calls from
     /// the first request on (`docs/correlation.md`).
     ///
     /// # Errors
     /// Fails if a service does not become idle.
     pub fn wait_until_idle(&self) -> Result<()> {
-        for EshopService { name, sidecar, .. } in &self.services {
-            let Some(sidecar) = sidecar else { continue };
-            let idle = || {
-                sidecar
-                    .metric("throughline_process_idle_seconds")
-                    .filter(|idle| *idle >= MIN_IDLE_SECONDS)
+        for service in &self.services {
+            let is_idle = || {
+                let idle = service.idle_seconds()?;
+                (idle >= MIN_IDLE_SECONDS).then_some(())
             };
-            wait::until(START_TIMEOUT, idle)
-                .with_context(|| format!("{name} is not idle, or its sidecar does not respond"))?;
+            wait::until(START_TIMEOUT, is_idle).with_context(|| {
+                format!(
+                    "{} is not idle, or its proxy does not respond",
+                    service.name
+                )
+            })?;
         }
         Ok(())
     }
 
     /// Returns the first service or sidecar that has ended unexpectedly.
     pub fn crashed(&self) -> Option<ProcessCrash> {
-        let sidecars = self
-            .services
-            .iter()
-            .filter_map(|service| service.sidecar.as_ref())
-            .map(SidecarInstance::process);
         self.services
             .iter()
             .map(|service| &service.process)
-            .chain(sidecars)
+            .chain(self.proxies())
             .find_map(ChildProcess::crashed)
     }
 
@@ -219,14 +223,17 @@ impl Eshop {
             self.services.iter().map(|service| &service.process),
             STOP_TIMEOUT,
         );
-        let sidecars = self
-            .services
-            .iter()
-            .filter_map(|service| service.sidecar.as_ref())
-            .map(SidecarInstance::process);
-        // Sidecars stop last: a stopping service still sends through them.
-        let sidecars = stop_all(sidecars, STOP_TIMEOUT);
-        services.and(sidecars)
+        // Proxies stop last: a stopping service still sends through them.
+        services.and(stop_all(self.proxies(), STOP_TIMEOUT))
+    }
+
+    /// Returns the processes of all sidecars and Envoys.
+    fn proxies(&self) -> impl Iterator<Item = &ChildProcess> {
+        self.services.iter().flat_map(|service| {
+            let sidecar = service.sidecar.as_ref().map(SidecarInstance::process);
+            let envoy = service.envoy.as_ref().map(EnvoyInstance::process);
+            sidecar.into_iter().chain(envoy)
+        })
     }
 
     fn request_checkout(&self) -> Result<()> {
@@ -246,11 +253,33 @@ impl Eshop {
     }
 }
 
+// === impl EshopService ===
+
+impl EshopService {
+    /// Returns the recent seconds without a request, as the proxy beside the service counts them.
+    fn idle_seconds(&self) -> Option<f64> {
+        match (&self.sidecar, &self.envoy) {
+            (Some(sidecar), _) => sidecar.metric("throughline_process_idle_seconds"),
+            (None, Some(envoy)) => {
+                let seconds = *envoy.stats().ok()?.get("idle_seconds")?;
+                u32::try_from(seconds).ok().map(f64::from)
+            }
+            (None, None) => Some(f64::INFINITY),
+        }
+    }
+}
+
 // === impl DemoMode ===
 
 impl DemoMode {
     /// All modes, in the order of the article.
-    pub const ALL: [Self; 4] = [Self::Rest, Self::Kafka, Self::Linked, Self::Sidecar];
+    pub const ALL: [Self; 5] = [
+        Self::Rest,
+        Self::Kafka,
+        Self::Linked,
+        Self::Sidecar,
+        Self::Envoy,
+    ];
 
     /// Returns the value of the command line option.
     #[must_use]
@@ -260,6 +289,7 @@ impl DemoMode {
             Self::Kafka => "kafka",
             Self::Linked => "linked",
             Self::Sidecar => "sidecar",
+            Self::Envoy => "envoy",
         }
     }
 }
@@ -276,7 +306,7 @@ impl FromStr for DemoMode {
     fn from_str(text: &str) -> Result<Self> {
         match Self::ALL.into_iter().find(|mode| mode.name() == text) {
             Some(mode) => Ok(mode),
-            None => bail!("unknown mode: use rest, kafka, linked or sidecar"),
+            None => bail!("unknown mode: use rest, kafka, linked, sidecar or envoy"),
         }
     }
 }
@@ -290,6 +320,6 @@ mod tests {
         for mode in DemoMode::ALL {
             assert_eq!(mode.to_string().parse::<DemoMode>().unwrap(), mode);
         }
-        assert!("envoy".parse::<DemoMode>().is_err());
+        assert!("pods".parse::<DemoMode>().is_err());
     }
 }

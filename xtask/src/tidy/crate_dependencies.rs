@@ -32,6 +32,14 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &["throughline-intercept", "throughline-model"],
     ),
     (
+        "throughline-envoy",
+        &[
+            "throughline-export",
+            "throughline-intercept",
+            "throughline-model",
+        ],
+    ),
+    (
         "throughline-cli",
         &[
             "throughline-collector",

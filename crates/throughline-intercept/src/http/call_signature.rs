@@ -2,6 +2,7 @@
 
 use std::hash::{Hash, Hasher};
 
+use super::description::known_method;
 use crate::correlate::CallSignature;
 
 /// Path segments that are part of a signature.
@@ -14,7 +15,10 @@ struct PathTemplate<'a>(&'a str);
 
 /// Returns the signature of requests with this method, authority and path template. A query in
 /// `target` is ignored.
-pub(super) fn request_signature(method: &str, authority: &str, target: &str) -> CallSignature {
+#[must_use]
+pub fn request_signature(method: &str, authority: &str, target: &str) -> CallSignature {
+    // Unknown methods share a signature: clients must not be able to fill the statistics with them.
+    let method = known_method(method).unwrap_or("HTTP");
     CallSignature::new(&("http", method, authority, PathTemplate(target)))
 }
 

@@ -8,7 +8,7 @@ use throughline_model::context::{
 use throughline_model::{DroppedCounts, Link, Span, SpanKind, Status};
 
 use super::call_signature::request_signature;
-use super::description::{SpanDescription, known_method};
+use super::description::SpanDescription;
 use super::headers::{RequestHeaderCarrier, has_room, replace_context};
 use super::outcome::{ExchangeFailure, ExchangeOutcome};
 use super::request::{Direction, HttpPeer, HttpRequestHead, RequestContent};
@@ -327,11 +327,8 @@ impl HttpExchange {
         correlator: &impl CorrelatorAccess,
     ) -> StartedRequest {
         let new_request_id = self.new_request_id(headers);
-        // Unknown methods share a signature: clients must not be able to fill the statistics with
-        // them.
-        let method = known_method(request.method).unwrap_or("HTTP");
         let mut call = OutboundCall {
-            signature: request_signature(method, request.authority, request.target),
+            signature: request_signature(request.method, request.authority, request.target),
             created_at: None,
             carried: received.propagated.context,
             tokens: extract_tokens(correlator, request, headers),

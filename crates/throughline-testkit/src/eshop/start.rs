@@ -1,10 +1,12 @@
-//! Starts one service and its sidecar.
+//! Starts one service and its sidecar or Envoy.
 
 use std::net::SocketAddr;
 
 use anyhow::{Context, Result};
+use serde_json::json;
 
 use super::{Config, Eshop, EshopService, START_TIMEOUT, ServiceProgram, SpanSource};
+use crate::envoy::{EnvoyBootstrap, EnvoyInstance};
 use crate::kafka::{free_ports, java};
 use crate::network::{EXEMPT_GID, PodNetwork};
 use crate::process::ProcessSpec;
@@ -21,6 +23,13 @@ const JVM_OPTIONS: [&str; 4] = [
     "-XX:TieredStopAtLevel=1",
     "-Xshare:auto",
 ];
+
+/// The proxy beside a service.
+enum OwnProxy {
+    None,
+    Sidecar(SidecarInstance),
+    Envoy(EnvoyInstance),
+}
 
 // === impl Eshop ===
 
@@ -43,7 +52,7 @@ impl Eshop {
                     .args(listen(port))
                     .args(urls)
                     .args(["--kafka", config.bootstrap]);
-                start_process(name, spec, None, None)
+                start_process(name, spec, None, OwnProxy::None)
             }
             SpanSource::Sidecars(binary) => {
                 // The sidecar needs the service's port before the service starts.
@@ -70,12 +79,52 @@ impl Eshop {
                 if uses_kafka(name) {
                     spec = spec.args(["--kafka", sidecar.bootstrap()]);
                 }
-                start_process(name, spec, Some(format!("http://{url}")), Some(sidecar))
+                let url = format!("http://{url}");
+                start_process(name, spec, Some(url), OwnProxy::Sidecar(sidecar))
             }
+            SpanSource::Envoys(module) => self.start_beside_envoy(name, spec, config, module),
             SpanSource::Pods(binary, network) => {
                 start_in_pod(name, spec, config, (binary, network))
             }
         }
+    }
+
+    /// Starts a service whose requests, calls and records pass through an Envoy of its own.
+    fn start_beside_envoy(
+        &self,
+        name: &'static str,
+        spec: ProcessSpec,
+        config: &Config<'_>,
+        module: &std::path::Path,
+    ) -> Result<EshopService> {
+        // Envoy needs the service's port before the service starts.
+        let behind = free_ports(1)?.first().copied().context("no free port")?;
+        let behind = SocketAddr::from(([127, 0, 0, 1], behind));
+        let keys = json!({
+            "naming": "opentracing",
+            "message_key": true,
+            "routes": route(name).unwrap_or_default(),
+        });
+        let mut bootstrap = EnvoyBootstrap::new(name, otlp_address(config)?, &keys);
+        let port = if name == "eshop" { config.port } else { 0 };
+        let url = bootstrap.inbound(port, behind)?;
+        let mut spec = spec.args(["--listen", &behind.to_string()]);
+        for called in called_services(name) {
+            let upstream = self.service(called).url.trim_start_matches("http://");
+            let address = bootstrap.outbound(upstream)?;
+            spec = spec.args([format!("--{called}"), format!("http://{address}")]);
+        }
+        if uses_kafka(name) {
+            let address = bootstrap.kafka(config.bootstrap)?;
+            spec = spec.args(["--kafka", &address.to_string()]);
+        }
+        let envoy = EnvoyInstance::start(name, module, &bootstrap)?;
+        start_process(
+            name,
+            spec,
+            Some(format!("http://{url}")),
+            OwnProxy::Envoy(envoy),
+        )
     }
 
     /// Returns the arguments of a sidecar beside the service: it takes the inbound requests of the
@@ -174,7 +223,7 @@ fn start_in_pod(
         args,
     )?;
     let url = format!("http://{}:{POD_PORT}", pod.address());
-    start_process(name, pod.enter(spec), Some(url), Some(sidecar))
+    start_process(name, pod.enter(spec), Some(url), OwnProxy::Sidecar(sidecar))
 }
 
 /// Returns the tracing options of all sidecars: span names of the article, and the checkout number
@@ -191,16 +240,22 @@ fn start_process(
     name: &'static str,
     spec: ProcessSpec,
     url: Option<String>,
-    sidecar: Option<SidecarInstance>,
+    proxy: OwnProxy,
 ) -> Result<EshopService> {
     let process = spec.spawn()?;
     let address = |line: &str| line.strip_prefix("listening on ").map(str::to_owned);
     let announced = process.wait_for_line("the address it listens on", START_TIMEOUT, address)?;
+    let (sidecar, envoy) = match proxy {
+        OwnProxy::None => (None, None),
+        OwnProxy::Sidecar(sidecar) => (Some(sidecar), None),
+        OwnProxy::Envoy(envoy) => (None, Some(envoy)),
+    };
     Ok(EshopService {
         name,
         url: url.unwrap_or(announced),
         process,
         sidecar,
+        envoy,
     })
 }
 
