@@ -1,7 +1,7 @@
 //! The C ABI of Envoy 1.40 (`v0.2.0`): the hooks that Envoy calls, and its calls as host traits.
 //!
 //! The only module with unsafe code. It has no logic: each hook turns pointers into references,
-//! calls safe code within [`guard`], and turns the result back. The declarations are our own,
+//! calls safe code within `guard`, and turns the result back. The declarations are our own,
 //! because Envoy's SDK is not on crates.io; they follow its `abi.h`, and the end-to-end tests run
 //! them in the released binary.
 //!
