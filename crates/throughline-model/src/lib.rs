@@ -6,8 +6,8 @@
 //! * [`TraceId`] and [`SpanId`]: never zero, so `Option` of them costs nothing.
 //! * [`context`]: the formats that carry a context from one process to the next (W3C Trace Context,
 //!   B3, uber-trace-id, baggage), over one [`context::Carrier`] for HTTP headers and Kafka headers.
-//! * [`Span`]: a finished span with its links, events, resource and scope; [`SpanGroup`]: spans with
-//!   common content; [`SpanSink`]: their receiver.
+//! * [`Span`]: a finished span with its links, events, resource and scope; [`SpanGroup`]: spans
+//!   with common content; [`SpanSink`]: their receiver.
 //! * [`convention`]: attribute names and their well-known values.
 //! * [`destination`]: where the call of a client span went.
 //! * [`environment`]: OpenTelemetry's environment variables, read through a function.
@@ -33,6 +33,6 @@ pub use id::{SpanId, TraceId};
 pub use link::Link;
 pub use sink::{SinkFull, SpanSink};
 pub use span::{DroppedCounts, Event, Resource, Scope, Span, SpanKind, Status};
-pub use span_group::{CommonContent, GroupedSpan, SpanGroup};
+pub use span_group::{GroupContent, GroupedSpan, SpanGroup};
 pub use text::Text;
 pub use value::{KeyValue, Value};

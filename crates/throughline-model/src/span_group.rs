@@ -11,21 +11,21 @@ use crate::{
 /// Finished spans with common content.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SpanGroup {
-    common: Arc<CommonContent>,
-    members: Vec<GroupMember>,
+    common: Arc<GroupContent>,
+    members: Vec<SpanGroupMember>,
     /// Attributes of the members' own, in the order of the members: one allocation for all.
     attributes: Vec<KeyValue>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
-struct GroupMember {
+struct SpanGroupMember {
     span: GroupedSpan,
     attribute_count: usize,
 }
 
 /// Content that the spans of a group have in common, as in [`Span`].
 #[derive(Debug, Clone, PartialEq)]
-pub struct CommonContent {
+pub struct GroupContent {
     /// The operation.
     pub name: String,
     /// The side of the exchange.
@@ -68,7 +68,7 @@ pub struct GroupedSpan {
 impl SpanGroup {
     /// Returns a group without spans.
     #[must_use]
-    pub const fn new(common: Arc<CommonContent>) -> Self {
+    pub const fn new(common: Arc<GroupContent>) -> Self {
         Self {
             common,
             members: Vec::new(),
@@ -87,7 +87,7 @@ impl SpanGroup {
         let before = self.attributes.len();
         append(&mut self.attributes);
         let attribute_count = self.attributes.len().saturating_sub(before);
-        self.members.push(GroupMember {
+        self.members.push(SpanGroupMember {
             span,
             attribute_count,
         });
@@ -107,7 +107,7 @@ impl SpanGroup {
 
     /// Returns the common content.
     #[must_use]
-    pub const fn common(&self) -> &Arc<CommonContent> {
+    pub const fn common(&self) -> &Arc<GroupContent> {
         &self.common
     }
 
@@ -144,9 +144,9 @@ impl SpanGroup {
     }
 }
 
-// === impl CommonContent ===
+// === impl GroupContent ===
 
-impl CommonContent {
+impl GroupContent {
     fn with(&self, span: &GroupedSpan, own: &[KeyValue]) -> Span {
         Span {
             trace_id: span.trace_id,
@@ -193,7 +193,7 @@ mod tests {
     use crate::{Value, flag};
 
     fn group() -> SpanGroup {
-        let common = CommonContent {
+        let common = GroupContent {
             name: "send orders".to_owned(),
             kind: SpanKind::Producer,
             start: 1,

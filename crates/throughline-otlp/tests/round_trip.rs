@@ -16,7 +16,7 @@ use proptest::prelude::*;
 use prost::Message as _;
 use throughline_model::context::{Sampling, SpanContext, TraceState};
 use throughline_model::{
-    CommonContent, DroppedCounts, Event, GroupedSpan, KeyValue, Link, Resource, Scope, Span,
+    DroppedCounts, Event, GroupContent, GroupedSpan, KeyValue, Link, Resource, Scope, Span,
     SpanGroup, SpanId, SpanKind, Status, TraceId, Value,
 };
 use throughline_otlp::{
@@ -167,7 +167,7 @@ prop_compose! {
     ) -> SpanGroup {
         let Span { name, kind, start, end, attributes, events, status, scope, .. } = first;
         let resource = Arc::new(Resource { attributes: resource, ..Resource::default() });
-        let common = CommonContent {
+        let common = GroupContent {
             name, kind, start, end, attributes, events, status, resource, scope,
         };
         let mut group = SpanGroup::new(Arc::new(common));

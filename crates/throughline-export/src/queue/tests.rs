@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use throughline_model::{
-    CommonContent, DroppedCounts, GroupedSpan, KeyValue, Resource, Scope, SinkFull, SpanId,
+    DroppedCounts, GroupContent, GroupedSpan, KeyValue, Resource, Scope, SinkFull, SpanId,
     SpanKind, Status, TraceId,
 };
 use throughline_otlp::SpanRef;
@@ -175,7 +175,7 @@ fn group_of(spans: usize) -> SpanGroup {
         scope,
         ..
     } = span("a");
-    let common = CommonContent {
+    let common = GroupContent {
         name,
         kind,
         start: 1,
@@ -239,7 +239,7 @@ async fn group_is_cut_to_the_room_of_the_queue() {
 #[tokio::test(start_paused = true)]
 async fn spans_of_a_group_count_with_their_common_content() {
     let mut group = group_of(4);
-    let common = CommonContent {
+    let common = GroupContent {
         name: "x".repeat(1 << 20),
         ..group.common().as_ref().clone()
     };

@@ -177,8 +177,8 @@ impl PartitionDelivery {
                         self.skipped_ahead = self.skipped_ahead.saturating_sub(skipped);
                     }
                 }
-                // A fetch is cut at its maximum size. Most clients fetch the whole batch again, some
-                // take the complete records.
+                // A fetch is cut at its maximum size. Most clients fetch the whole batch again,
+                // some take the complete records.
                 RecordSetEntry::Partial(bytes) => {
                     self.delivered.cut = TruncatedBatch::parse(bytes);
                 }

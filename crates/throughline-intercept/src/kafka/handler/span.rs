@@ -13,7 +13,7 @@ use throughline_model::convention::{
     MESSAGING_OPERATION_NAME, MESSAGING_OPERATION_TYPE, MESSAGING_SYSTEM, SERVER_ADDRESS,
     SERVER_PORT,
 };
-use throughline_model::{CommonContent, Event, GroupedSpan, KeyValue, SpanGroup, SpanKind, Status};
+use throughline_model::{Event, GroupContent, GroupedSpan, KeyValue, SpanGroup, SpanKind, Status};
 
 use super::client::ClientIdentity;
 use crate::Timestamp;
@@ -120,7 +120,7 @@ impl RecordSpans {
         push_some(&mut attributes, KAFKA_ACKNOWLEDGED, batch.acknowledged);
         let attempts = batch.attempts.map(|it| i64::from(it.count));
         push_some(&mut attributes, KAFKA_ATTEMPTS, attempts);
-        let common = CommonContent {
+        let common = GroupContent {
             name,
             kind: operation.kind(),
             start: batch.start,
