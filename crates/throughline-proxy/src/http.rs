@@ -32,6 +32,7 @@ mod http2_frames;
 mod http2_io;
 mod http2_liveness;
 mod http2_pool;
+mod http2_request;
 mod idle_tracker;
 mod interim_io;
 mod keep_alive;

@@ -25,7 +25,7 @@ use support::{
     Log, Running, before, closed_port, config, echo, echo_broker, framed, listen, read_end,
     read_frame, request, round_trip, within,
 };
-use throughline_intercept::kafka::Settings;
+use throughline_intercept::kafka::{InjectionMode, Settings};
 use throughline_model::{SinkFull, Span, SpanSink};
 use throughline_proxy::ConnectionLimits;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -327,7 +327,12 @@ async fn injection_setting_applies_to_open_connections() {
     let mut client = proxy.connect().await;
     let mut correlation = 0;
     let mut stream = None;
-    for inject in [true, false, true] {
+    for injects in [true, false, true] {
+        let inject = if injects {
+            InjectionMode::Always
+        } else {
+            InjectionMode::Never
+        };
         proxy.control.apply(Arc::new(Settings {
             inject,
             ..Settings::default()
@@ -341,9 +346,9 @@ async fn injection_setting_applies_to_open_connections() {
             stream = Some(within(listener.accept()).await.unwrap().0);
         }
         let got = within(read_frame(stream.as_mut().unwrap())).await.unwrap();
-        assert_eq!(carries_context(&got), inject);
+        assert_eq!(carries_context(&got), injects);
         assert!(
-            inject || framed(&got) == produce_request(correlation),
+            injects || framed(&got) == produce_request(correlation),
             "without injection the request passes unmodified"
         );
         // The next request waits for the evidence that the topic accepts an injected batch.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::header::CONNECTION;
 use http::{HeaderMap, Request, Response, StatusCode};
 use hyper::body::Incoming;
-use hyper::client::conn::{TrySendError, http1};
+use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use throughline_intercept::http::Direction;
 use tokio::time::{Instant, sleep, timeout};
@@ -18,6 +18,7 @@ use super::error::{ProxyError, Termination};
 use super::http1_io::{Http1Io, Http1Progress};
 use super::http2_connection::{Http2Connection, Http2OpenError};
 use super::http2_pool::StreamPermit;
+use super::http2_request::{Http2Failure, send_on_stream};
 use super::keep_alive::KeepAliveLimit;
 use super::metrics::{HttpMetrics, RepeatReason};
 use super::pool::{
@@ -82,19 +83,6 @@ struct PendingAnswer {
     origin: UpstreamOrigin,
     progress: Arc<Http1Progress>,
     sent_at: Instant,
-}
-
-/// Why a request did not get a response on an HTTP/2 connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Http2Failure {
-    /// The request was not sent, or the server's GOAWAY excludes it (RFC 9113, section 6.8).
-    Excluded,
-    /// The server refused the stream (RFC 9113, section 8.7).
-    Refused,
-    /// The connection does not answer.
-    Abandoned,
-    /// The stream was reset, or the connection ended.
-    Terminated(Termination),
 }
 
 /// A connected upstream socket, with its registration as the proxy's own.
@@ -444,55 +432,6 @@ impl UpstreamClient {
     }
 }
 
-// === impl Http2Failure ===
-
-impl Http2Failure {
-    fn of<T>(error: &TrySendError<T>) -> Self {
-        tracing::debug!(error = %error.error(), "upstream request failed");
-        if error.message().is_some() {
-            return Self::Excluded;
-        }
-        let mut source = std::error::Error::source(error.error());
-        while let Some(cause) = source {
-            if let Some(error) = cause
-                .downcast_ref::<h2::Error>()
-                .filter(|h2| h2.is_remote())
-            {
-                if error.is_go_away() {
-                    return Self::Excluded;
-                }
-                if error.reason() == Some(h2::Reason::REFUSED_STREAM) {
-                    return Self::Refused;
-                }
-            }
-            source = cause.source();
-        }
-        Self::Terminated(Termination::of(error.error()))
-    }
-
-    const fn is_unprocessed(self) -> bool {
-        matches!(self, Self::Excluded | Self::Refused)
-    }
-
-    /// Whether the connection ended.
-    const fn is_lost(self) -> bool {
-        matches!(
-            self,
-            Self::Abandoned | Self::Terminated(Termination::Closed | Termination::Reset)
-        )
-    }
-}
-
-impl From<Http2Failure> for ProxyError {
-    fn from(failure: Http2Failure) -> Self {
-        Self::ConnectionTerminated(match failure {
-            Http2Failure::Excluded | Http2Failure::Refused => Termination::REFUSED,
-            Http2Failure::Abandoned => Termination::Closed,
-            Http2Failure::Terminated(termination) => termination,
-        })
-    }
-}
-
 // === impl PendingAnswer ===
 
 impl PendingAnswer {
@@ -544,35 +483,6 @@ async fn send_on(
             has_answer: progress.has_read(),
             error: upstream_error(error.error()),
         })
-}
-
-/// Sends a request on a stream and waits for the response head.
-async fn send_on_stream(
-    permit: &StreamPermit,
-    request: &ReplayableRequest,
-    may_repeat: bool,
-) -> Result<Response<Incoming>, Http2Failure> {
-    let (connection, mut sender) = (permit.connection(), permit.sender());
-    // The task of a connection that has received GOAWAY ends, with the one request whose stream
-    // waits to be opened; its body shows that it was not sent.
-    let is_unsent = || request.awaits_body();
-    tokio::select! {
-        sent = sender.try_send_request(request.attempt(None)) => sent.map_err(|error| {
-            if error.error().is_user() && is_unsent() {
-                Http2Failure::Excluded
-            } else {
-                Http2Failure::of(&error)
-            }
-        }),
-        // The connection does not answer; another one will.
-        () = connection.abandoned(), if may_repeat => Err(Http2Failure::Abandoned),
-        // In some interleavings the library forgets that request, which would wait for ever.
-        () = connection.ended() => Err(if is_unsent() {
-            Http2Failure::Excluded
-        } else {
-            Http2Failure::Terminated(Termination::Closed)
-        }),
-    }
 }
 
 /// Whether a server closes an idle connection with a response that no request asked for.

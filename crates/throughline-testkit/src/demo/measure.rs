@@ -42,7 +42,7 @@ impl Demo {
     /// Fails if a process ends or the collector does not respond.
     pub fn load(&self, load: &CheckoutLoad, progress: &mut dyn FnMut(&str)) -> Result<LoadReport> {
         let since = SystemTime::now().duration_since(UNIX_EPOCH)?.as_micros();
-        let references = ReferenceTable::new(since);
+        let references = ReferenceTable::new(&since);
         let sent = load.run(&self.eshop.checkout_url(), references, progress);
         progress("waiting for the last spans, and for the collector to weave them");
         let (begin, mut changed) = (Instant::now(), Instant::now());

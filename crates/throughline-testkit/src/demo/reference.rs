@@ -23,7 +23,7 @@ const CALLS: [&str; 3] = ["createOrder", "payment", "arrangeDelivery"];
 // === impl ReferenceTable ===
 
 impl ReferenceTable {
-    pub(super) fn new(run: impl ToString) -> Self {
+    pub(super) fn new(run: &impl ToString) -> Self {
         Self {
             run: run.to_string(),
             numbers: BTreeMap::new(),
@@ -81,7 +81,7 @@ mod tests {
 
     #[test]
     fn every_message_of_every_checkout_has_its_own_reference() {
-        let mut table = ReferenceTable::new(1);
+        let mut table = ReferenceTable::new(&1);
         (1..=500).for_each(|number| table.add(number));
         assert_eq!(table.numbers.len(), 500 * 6);
     }

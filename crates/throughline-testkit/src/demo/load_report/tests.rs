@@ -7,7 +7,7 @@ fn load(count: usize) -> LoadResult {
         answered: (1..=count)
             .map(|number| (number, Duration::from_millis(1)))
             .collect(),
-        references: ReferenceTable::new("test"),
+        references: ReferenceTable::new(&"test"),
         ..LoadResult::default()
     };
     (1..=count).for_each(|number| load.references.add(number));
@@ -17,7 +17,7 @@ fn load(count: usize) -> LoadResult {
 /// Builds a span of a part of a checkout; spans of a checkout are children of its first part.
 fn span(part: usize, number: usize, parent: Option<(&str, String)>) -> Value {
     let (service, name) = parts().nth(part).unwrap();
-    let first = ReferenceTable::new("test").first(number);
+    let first = ReferenceTable::new(&"test").first(number);
     let (key, value) = if name.contains('_') {
         let key = super::super::reference::derive(&first, crate::eshop::TOPIC);
         ("messaging.kafka.message.key", key)
