@@ -37,7 +37,7 @@ impl QueuedSpans {
     }
 
     /// Returns the number of spans.
-    pub(crate) const fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         match &self.content {
             QueuedContent::Single(_) => 1,
             QueuedContent::Group(group) => group.len(),

@@ -74,7 +74,7 @@ impl<'a> EnvironmentReader<'a> {
 
     /// Returns whether any variable was invalid so far.
     #[must_use]
-    pub const fn has_errors(&self) -> bool {
+    pub fn has_errors(&self) -> bool {
         !self.errors.is_empty()
     }
 

@@ -61,7 +61,7 @@ impl Baggage {
 
     /// Returns whether it is empty.
     #[must_use]
-    pub const fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 }

@@ -55,7 +55,7 @@ impl TraceState {
 
     /// Returns whether there is nothing to carry.
     #[must_use]
-    pub const fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }

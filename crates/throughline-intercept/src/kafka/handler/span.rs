@@ -165,7 +165,7 @@ impl RecordSpans {
     }
 
     /// Returns the number of spans.
-    pub(super) const fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.group.len()
     }
 
