@@ -13,6 +13,8 @@ const MIN_BACKING: f64 = 3.0;
 const PROMPT_NS: Nanos = 100_000_000;
 /// Above this many in flight, few requests vouch for little.
 const CROWDED: usize = 3;
+/// Requests in flight beyond these for which the doubt doubles.
+const NEGLECTED_PER: f64 = 4.0;
 /// Confidence while the state of the process is lost.
 const LOST_CONFIDENCE: f64 = 0.98;
 /// Share of confident decisions below which the state counts as lost.
@@ -22,6 +24,14 @@ const SHARE_STEP: f64 = 1.0 / 128.0;
 /// Confidence from which a decision counts as confident.
 const CONFIDENT: f64 = 0.99;
 
+/// Share of calls without a cause from which a kind is never confident.
+const MAX_STRAY_SHARE: f64 = 0.01;
+
+/// Records from which older ones count half, and when records are not handled in turn.
+const MEMORY_RECORDS: f64 = 1_000.0;
+const MIN_OVERLAPPED: f64 = 0.5;
+const MAX_OVERLAPPED_SHARE: f64 = 0.002;
+
 /// Circumstances of a decision.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct DecisionContext {
@@ -30,10 +40,11 @@ pub(crate) struct DecisionContext {
     pub(crate) in_flight: usize,
     /// The first call of its kind by the request, this long after the request began.
     pub(crate) first_after_ns: Option<Nanos>,
-    /// A request whose caller has left may still be running, and could have made the call.
+    /// A request without a client, which has not made this call yet, may make it unseen.
     pub(crate) abandoned_nearby: bool,
-    /// Calls of this kind that had no cause, so far.
+    /// Calls of this kind that had no cause, so far, and their share.
     pub(crate) strays: f64,
+    pub(crate) stray_share: f64,
 }
 
 /// Limits stated confidences.
@@ -41,6 +52,8 @@ pub(crate) struct DecisionContext {
 pub(crate) struct ConfidenceGuard {
     /// Distinct requests that have shown a pair of operations.
     backing: HashMap<(u32, u32), f64>,
+    /// Records of an operation, and those during which the next one made a call.
+    records: HashMap<u32, (f64, f64)>,
     confident_share: f64,
     /// Confident decisions that were checked, those that were wrong, and expected to be.
     checked: f64,
@@ -54,7 +67,9 @@ impl Default for ConfidenceGuard {
     fn default() -> Self {
         Self {
             backing: HashMap::new(),
-            confident_share: 1.0,
+            records: HashMap::new(),
+            // Little is known yet: a few decisions that are not confident show that.
+            confident_share: MIN_CONFIDENT_SHARE + 0.01,
             checked: 0.0,
             wrong: 0.0,
             expected_wrong: 0.0,
@@ -70,6 +85,24 @@ impl ConfidenceGuard {
 
     pub(crate) fn backing(&self, operation: u32, kind: u32) -> f64 {
         self.backing.get(&(operation, kind)).copied().unwrap_or(0.0)
+    }
+
+    /// Records that records were handled, and during how many of them the next one made a call.
+    pub(crate) fn observe_records(&mut self, operation: u32, (handled, overlapped): (f64, f64)) {
+        let counts = self.records.entry(operation).or_default();
+        counts.0 += handled;
+        counts.1 += overlapped;
+        if counts.0 > MEMORY_RECORDS {
+            *counts = (counts.0 * 0.5, counts.1 * 0.5);
+        }
+    }
+
+    /// Returns whether records of an operation are not handled one after the other.
+    fn is_concurrent(&self, operation: u32) -> bool {
+        let counts = self.records.get(&operation).copied();
+        counts.is_some_and(|(handled, overlapped)| {
+            overlapped >= MIN_OVERLAPPED && overlapped > MAX_OVERLAPPED_SHARE * handled
+        })
     }
 
     /// Records a decision before it was limited.
@@ -98,10 +131,16 @@ impl ConfidenceGuard {
         if context.in_flight > CROWDED {
             limit = limit.min(1.0 - 1.0 / (backing * backing + 2.0));
         }
-        if self.confident_share < MIN_CONFIDENT_SHARE || context.abandoned_nearby {
+        if self.confident_share < MIN_CONFIDENT_SHARE
+            || context.stray_share > MAX_STRAY_SHARE
+            || context.abandoned_nearby
+            || self.is_concurrent(context.operation)
+        {
             limit = limit.min(LOST_CONFIDENCE);
         }
-        let mut doubt = 1.0 - raw;
+        let rivals = context.in_flight.saturating_sub(CROWDED);
+        // Where many compete, some of their dependence is neglected.
+        let mut doubt = (1.0 - raw) * (1.0 + rivals as f64 / NEGLECTED_PER);
         if self.wrong > 0.0 {
             let excess = (self.wrong + 1.0) / (self.expected_wrong + 1.0);
             doubt = (doubt * excess.max(1.0)).max(self.wrong / (self.checked + 1.0));

@@ -8,8 +8,10 @@
 //! that containment alone decides are proven ([`propagation`]); they show whether the process takes
 //! requests in turn ([`order`]).
 //!
-//! [`weave_recording`] weaves a recording in several passes, [`Weaver`] decides while events
-//! happen. Pure: no socket, no clock, no randomness; the same events give the same decisions.
+//! [`weave_recording`] weaves a recording in several passes, [`Weaver`] decides a little after the
+//! events. [`LiveDecider`] decides at the moment of a call: it follows the requests in flight
+//! through their steps, with joint hypotheses ([`joint_cluster`]) where several could have made it.
+//! Pure: no socket, no clock, no randomness; the same events give the same decisions.
 #![expect(
     clippy::indexing_slicing,
     clippy::cast_possible_truncation,
@@ -24,9 +26,16 @@ mod decision;
 mod event;
 mod evidence_tier;
 mod guard;
+mod joint_cluster;
 mod lane_graph;
+mod lane_path;
 mod lane_state;
 mod life_table;
+mod live_decider;
+mod live_decision;
+mod live_lane;
+mod live_learning;
+mod live_state;
 mod order;
 mod plan;
 mod problem;
@@ -49,6 +58,7 @@ pub use event::{
     QueuePosition, WeaveEvent,
 };
 pub use evidence_tier::EvidenceTier;
+pub use live_decider::LiveDecider;
 pub use plan::{PlanError, ProcessPlan};
 pub use weaver::Weaver;
 pub use weaver_settings::{WeaverLosses, WeaverSettings};

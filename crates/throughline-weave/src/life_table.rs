@@ -25,6 +25,9 @@ pub(crate) type Step = u32;
 /// The response of a request.
 pub(crate) const END: Step = Step::MAX;
 
+/// The failure of a call.
+pub(crate) const FAILURE: Step = Step::MAX - 1;
+
 /// Logarithmic bins of a gap.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct GapScale {
@@ -136,6 +139,14 @@ impl LifeTable {
         }
         self.censored[bin] += weight as f32;
         self.visits += weight;
+    }
+
+    /// Adds a request that left with a step, or without one.
+    pub(crate) fn add(&mut self, bin: usize, step: Option<Step>, weight: f64) {
+        match step {
+            Some(step) => self.add_step(bin, step, weight),
+            None => self.add_censored(bin, weight),
+        }
     }
 
     /// Returns all counts: step, bin and count.
@@ -280,10 +291,12 @@ impl StepPrior {
             at_risk[bin] = (sum + 0.5 * leaving[bin]).max(1e-9);
             sum += leaving[bin];
         }
+        let risk_s: Vec<f64> = (0..BINS)
+            .map(|bin| at_risk[bin] * scale.width_s(bin))
+            .collect();
         let hazard = |masses: &[f64]| -> Vec<f32> {
-            (0..BINS)
-                .map(|bin| (masses[bin] / at_risk[bin] / scale.width_s(bin)) as f32)
-                .collect()
+            let hazards = masses.iter().zip(&risk_s);
+            hazards.map(|(mass, risk)| (mass / risk) as f32).collect()
         };
         let mut cumulative = Vec::with_capacity(BINS + 1);
         let mut total = 0.0;

@@ -1,7 +1,7 @@
 //! Knowledge about the requests of one process: the states they pass through, and the life
 //! table of each.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use crate::event::Nanos;
 use crate::life_table::{END, GapScale, HazardCurve, LifeTable, PriorMass, Step, StepPrior};
@@ -19,6 +19,14 @@ const ENDED_PRIOR: f64 = 0.02;
 const RECORD_LINGER_NS: Nanos = 20_000_000;
 /// Operations and kinds of one process.
 pub(crate) const MAX_OPERATIONS: u32 = 4096;
+/// Histories that are distinguished.
+const MAX_HISTORIES: usize = 4096;
+/// Visits after which what was learned live before fades for the first time; then twice as many,
+/// and so on.
+const FIRST_FADE: f64 = 24.0;
+const FADE: f64 = 0.4;
+/// Growth of a table after which its curve is computed anew.
+const REFRESH_GROWTH: f64 = 1.08;
 /// Cumulative hazard beyond which survival makes no difference.
 const MAX_CUMULATIVE: f64 = 60.0;
 
@@ -74,6 +82,12 @@ struct StateTable {
     table: LifeTable,
     coarse: usize,
     curve: HazardCurve,
+    /// Visits when the curve was computed.
+    drawn_visits: f64,
+    /// Visits that were learned live, ever, and those after which older ones fade.
+    live_visits: f64,
+    fade_at: f64,
+    is_stale: bool,
 }
 
 /// Learned behavior of one process.
@@ -99,6 +113,8 @@ pub(crate) struct StepModel {
     /// Kinds of calls that are records.
     pub(crate) record_kinds: BTreeSet<Step>,
     pub(crate) tokens: TokenModel,
+    /// Tables whose curves are to be computed anew.
+    stale: VecDeque<usize>,
 }
 
 // === impl Phase ===
@@ -138,6 +154,7 @@ impl StepModel {
             lingering: HashMap::new(),
             record_kinds: BTreeSet::new(),
             tokens: TokenModel::default(),
+            stale: VecDeque::new(),
         }
     }
 
@@ -215,6 +232,11 @@ impl StepModel {
         if let Some(known) = self.history_ids.get(&history) {
             return *known;
         }
+        let is_first = history.last.is_none();
+        if self.histories.len() >= MAX_HISTORIES && !is_first {
+            // Beyond the bound, what a request did before its last call is not distinguished.
+            return self.fresh(history.operation);
+        }
         let id = HistoryId::try_from(self.histories.len()).unwrap_or(HistoryId::MAX);
         self.histories.push(history.clone());
         self.states.push([None; 3]);
@@ -238,6 +260,8 @@ impl StepModel {
             table,
             coarse,
             curve,
+            fade_at: FIRST_FADE,
+            ..StateTable::default()
         });
         let id = self.tables.len() - 1;
         self.states[history as usize][slot] = u32::try_from(id).ok();
@@ -345,7 +369,59 @@ impl StepModel {
             .collect();
         for state in &mut self.tables {
             state.curve = state.table.curve(&priors[state.coarse], self.scale);
+            state.drawn_visits = state.table.visits;
+            state.is_stale = false;
         }
+        self.stale.clear();
+    }
+
+    /// Computes up to `count` of the curves whose tables have grown since.
+    pub(crate) fn refresh_some(&mut self, count: usize) {
+        for _ in 0..count {
+            let Some(index) = self.stale.pop_front() else {
+                return;
+            };
+            let prior = self.coarse_prior(self.tables[index].coarse);
+            let state = &mut self.tables[index];
+            state.curve = state.table.curve(&prior, self.scale);
+            state.drawn_visits = state.table.visits;
+            state.is_stale = false;
+        }
+    }
+
+    /// Learns the stays of one request with their weights. A request counts once for each coarse
+    /// state, however often it repeats a call: the calls of one request are not independent.
+    pub(crate) fn learn_path(&mut self, stays: &[(Stay, f64)]) {
+        let mut seen: Vec<(usize, Option<Step>)> = Vec::new();
+        for (stay, weight) in stays {
+            let index = self.state(stay.history, stay.phase);
+            let bin = self.scale.bin(stay.gap_ns).index;
+            let state = &mut self.tables[index];
+            state.table.add(bin, stay.step, *weight);
+            state.live_visits += weight;
+            if state.live_visits >= state.fade_at {
+                // What was learned first was learned from guesses.
+                state.fade_at *= 2.0;
+                state.table.scale(FADE);
+                state.drawn_visits = 0.0;
+            }
+            let has_grown = state.table.visits > state.drawn_visits * REFRESH_GROWTH + 0.4;
+            if has_grown && !state.is_stale {
+                state.is_stale = true;
+                self.stale.push_back(index);
+            }
+            let coarse = state.coarse;
+            if !seen.contains(&(coarse, stay.step)) {
+                seen.push((coarse, stay.step));
+                self.coarse[coarse].1.add(bin, stay.step, *weight);
+            }
+        }
+    }
+
+    /// Returns whether a request with this history has made a call of a kind.
+    pub(crate) fn has_made(&self, history: HistoryId, kind: Step) -> bool {
+        let counts = &self.histories[history as usize].counts;
+        counts.iter().any(|(known, _)| *known == kind)
     }
 
     /// Multiplies all counts, so that later ones weigh more.
@@ -407,10 +483,7 @@ impl StepModel {
         let state = &mut self.tables[state];
         let coarse = &mut self.coarse[state.coarse].1;
         for table in [&mut state.table, coarse] {
-            match stay.step {
-                Some(step) => table.add_step(bin, step, weight),
-                None => table.add_censored(bin, weight),
-            }
+            table.add(bin, stay.step, weight);
         }
     }
 

@@ -13,6 +13,10 @@ const BURST_NS: Nanos = 1_000_000_000;
 /// Rate right after a stray, per second, relative to one.
 const BURST_RATE: f64 = 5.0;
 
+/// Strays of a kind before their share means something.
+const MIN_STRAYS: f64 = 2.0;
+/// How much a call that no open request explains counts as a stray.
+const UNEXPLAINED_SHARE: f64 = 0.25;
 /// Idle calls of a kind that say how often it is made without a cause.
 const MIN_IDLE_CALLS: f64 = 5.0;
 /// How much rarer a cause is for a kind that is made as often while idle as while busy.
@@ -84,6 +88,27 @@ impl StrayModel {
         self.kinds
             .get(kind as usize)
             .map_or(0.0, |strays| strays.idle + strays.busy)
+    }
+
+    /// Returns the share of calls of `kind` that are expected to have no cause.
+    pub(crate) fn share(&self, kind: u32) -> f64 {
+        let Some(strays) = self.kinds.get(kind as usize) else {
+            return 0.0;
+        };
+        let calls = strays.idle_calls + strays.busy_calls;
+        // What is not explained while requests are open is only partly without a cause: no more
+        // than the time in which none was open allows.
+        let bound = (strays.idle + 1.0) / (self.idle_s + PRIOR_S) * self.busy_s;
+        let unexplained = (strays.busy * UNEXPLAINED_SHARE).min(bound);
+        if strays.idle + unexplained < MIN_STRAYS {
+            return 0.0;
+        }
+        let expected = if self.idle_s > 0.0 {
+            strays.idle / self.idle_s * self.busy_s / (strays.busy_calls + 1.0)
+        } else {
+            0.0
+        };
+        expected.max((strays.idle + unexplained) / (calls + 1.0))
     }
 
     /// Returns the rate of strays of `kind` per second.

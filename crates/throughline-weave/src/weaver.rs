@@ -1,14 +1,11 @@
-//! The engine on live events: decisions at once, and better ones when requests have ended.
+//! The engine on a stream of events: decisions when requests have ended.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::batch::MAX_LINGER_NS;
-use crate::belief::{Belief, Posterior};
 use crate::component::Component;
 use crate::decision::Decision;
 use crate::event::{InboundId, InboundOutcome, InboundStart, Nanos, OutboundStart, WeaveEvent};
-use crate::evidence_tier::EvidenceTier;
-use crate::guard::{ConfidenceGuard, DecisionContext};
 use crate::order::{LikelyCause, ProcessOrder, observe_pair};
 use crate::plan::ProcessPlan;
 use crate::problem::{Inbound, OPEN, Outbound, Problem};
@@ -42,7 +39,7 @@ const MIN_PREDICTED: f64 = 6.0;
 /// Idle calls soon after an end that show that an operation goes on after it.
 const MIN_LINGERING: u32 = 2;
 
-/// Finds the causes of the outbound events of one process while they happen.
+/// Finds the causes of the outbound events of one process, soon after the requests have ended.
 #[derive(Debug)]
 pub struct Weaver {
     settings: WeaverSettings,
@@ -50,7 +47,6 @@ pub struct Weaver {
     window: Window,
     strays: StrayModel,
     order: ProcessOrder,
-    guard: ConfidenceGuard,
     losses: WeaverLosses,
     now: Nanos,
     /// Since when requests are open, or are not.
@@ -86,7 +82,6 @@ impl Weaver {
             window: Window::default(),
             strays: StrayModel::default(),
             order: ProcessOrder::default(),
-            guard: ConfidenceGuard::default(),
             losses: WeaverLosses::default(),
             now: Nanos::MIN,
             counted_until: None,
@@ -118,9 +113,7 @@ impl Weaver {
         match event {
             WeaveEvent::InboundStarted(start) => self.begin_inbound(&start),
             WeaveEvent::InboundEnded { id, at, outcome } => self.end_inbound(id, at, outcome),
-            WeaveEvent::OutboundStarted(start) => {
-                self.begin_outbound(&start);
-            }
+            WeaveEvent::OutboundStarted(start) => self.begin_outbound(&start),
             WeaveEvent::OutboundEnded { id, at } => {
                 if let Some(index) = self.window.outbound_index(id) {
                     let outbound = &mut self.window.problem.outbound[index as usize];
@@ -130,14 +123,6 @@ impl Weaver {
                 }
             }
         }
-    }
-
-    /// Takes the start of an outbound event, and says at once what caused it.
-    ///
-    /// Returns `None` when the limits of the settings are reached.
-    pub fn decide(&mut self, outbound: &OutboundStart) -> Option<Decision> {
-        self.advance(outbound.at);
-        self.begin_outbound(outbound)
     }
 
     fn advance(&mut self, at: Nanos) {
@@ -187,19 +172,13 @@ impl Weaver {
         }
     }
 
-    fn begin_outbound(&mut self, start: &OutboundStart) -> Option<Decision> {
-        if let Some(index) = self.window.outbound_index(start.id) {
-            let open = &self.window.open[index as usize];
-            let outbound = &self.window.problem.outbound[index as usize];
-            return Some(Decision::new(
-                &self.window.problem,
-                outbound,
-                &open.posterior,
-            ));
+    fn begin_outbound(&mut self, start: &OutboundStart) {
+        if self.window.outbound_index(start.id).is_some() {
+            return;
         }
         if self.window.outbound_count() >= self.settings.max_outbound {
             self.losses.outbound += 1;
-            return None;
+            return;
         }
         let kind = self.plan.kinds.get(start.operation);
         self.plan.model.kinds = self.plan.kinds.len();
@@ -212,19 +191,14 @@ impl Weaver {
         for lane in &lanes {
             self.window.link(index, *lane);
         }
-        let open = &mut self.window.open[index as usize];
-        open.idle = self.open_inbound == 0;
-        open.witnesses = lanes.clone();
+        self.window.open[index as usize].idle = self.open_inbound == 0;
         let Some(component) = self.window.component(&lanes, self.settings.max_competing) else {
             self.losses.crowded += 1;
-            return None;
+            return;
         };
-        if lanes.is_empty() {
-            self.window.open[index as usize].posterior = Posterior::default();
-        } else {
+        if !lanes.is_empty() {
             self.solve(&component, MIN_EARLY_CAUSE);
         }
-        Some(self.state_decision(index, lanes.len()))
     }
 
     /// Learns of operations whose requests make calls after their end.
@@ -289,47 +263,6 @@ impl Weaver {
         (0..kinds)
             .map(|kind| self.strays.rate(kind, self.now))
             .collect()
-    }
-
-    /// Limits what is said about an outbound event that has just begun, and remembers it.
-    fn state_decision(&mut self, index: u32, in_flight: usize) -> Decision {
-        let problem = &self.window.problem;
-        let outbound = &problem.outbound[index as usize];
-        let open = &self.window.open[index as usize];
-        let mut decision = Decision::new(problem, outbound, &open.posterior);
-        if decision.tier == EvidenceTier::Exact {
-            return decision;
-        }
-        let best = open.posterior.causes.first().copied();
-        self.guard.observe(decision.confidence);
-        if let (Some(best), Some(_)) = (best, decision.parent) {
-            let inbound = &problem.inbound[best.inbound as usize];
-            let lane = &self.window.lanes[self.window.lane_of[best.inbound as usize] as usize];
-            let is_first = lane
-                .candidates
-                .iter()
-                .filter(|other| problem.outbound[**other as usize].kind == outbound.kind)
-                .all(|other| *other == index);
-            let abandoned_nearby = open.witnesses.iter().any(|lane| {
-                let members = self.window.lanes[*lane as usize].members.iter();
-                members
-                    .into_iter()
-                    .any(|member| problem.inbound[*member as usize].abandoned)
-            });
-            decision.confidence = self.guard.limit(
-                decision.confidence,
-                &DecisionContext {
-                    operation: inbound.operation,
-                    kind: outbound.kind,
-                    in_flight,
-                    first_after_ns: is_first.then_some(outbound.start - inbound.start),
-                    abandoned_nearby,
-                    strays: self.strays.count(outbound.kind),
-                },
-            );
-            self.window.open[index as usize].stated = Some((best.inbound, decision.confidence));
-        }
-        decision
     }
 
     /// Returns the decisions that have become final: their requests have ended.
@@ -402,33 +335,10 @@ impl Weaver {
         let outbound = &self.window.problem.outbound[index as usize];
         let decision = Decision::new(&self.window.problem, outbound, &open.posterior);
         let idle = open.idle;
-        if let Some(proof) = self.proof(index)
-            && let Some((stated, confidence)) = open.stated
-        {
-            self.guard.check(confidence, stated == proof);
-        }
         self.strays
             .observe(outbound.kind, idle, open.posterior.none, outbound.start);
         decisions.push(decision);
         self.window.open[index as usize].decided = true;
-    }
-
-    /// Returns the only request that was open when an outbound event began, and when it ended.
-    fn proof(&self, index: u32) -> Option<u32> {
-        let open = &self.window.open[index as usize];
-        let outbound = &self.window.problem.outbound[index as usize];
-        if outbound.is_record || outbound.end == OPEN {
-            return None;
-        }
-        let mut around = open.witnesses.iter().filter_map(|lane| {
-            let lane = &self.window.lanes[*lane as usize];
-            let member = *lane.members.first()?;
-            let inbound = &self.window.problem.inbound[member as usize];
-            let is_around = inbound.start <= outbound.start && inbound.end >= outbound.end;
-            (is_around || lane.is_queue).then_some(member)
-        });
-        let first = around.next()?;
-        around.next().is_none().then_some(first)
     }
 
     /// Learns from requests all of whose calls are decided, and removes them.
@@ -515,7 +425,6 @@ impl Weaver {
         let mut causes = solver.causes(&component, &solved);
         causes.retain(|cause| self.window.lane_of[cause.inbound as usize] == lane);
         self.learned += 1.0;
-        self.back(lane);
         for cause in causes {
             if cause.share > CERTAIN {
                 let inbound = &self.window.problem.inbound[cause.inbound as usize];
@@ -554,30 +463,6 @@ impl Weaver {
         };
         let model = &mut self.plan.model;
         observe_pair(&pair, model, &mut self.order, (&causes.0, &causes.1));
-    }
-
-    /// Notes which kinds of calls a request has shown.
-    fn back(&mut self, lane: u32) {
-        let mut shown: BTreeMap<(u32, u32), f64> = BTreeMap::new();
-        for candidate in &self.window.lanes[lane as usize].candidates {
-            let kind = self.window.problem.outbound[*candidate as usize].kind;
-            for Belief {
-                inbound,
-                probability,
-            } in &self.window.open[*candidate as usize].posterior.causes
-            {
-                if self.window.lane_of[*inbound as usize] == lane {
-                    let operation = self.window.problem.inbound[*inbound as usize].operation;
-                    let share = shown.entry((operation, kind)).or_default();
-                    *share = share.max(*probability);
-                }
-            }
-        }
-        for ((operation, kind), share) in shown {
-            if share > 0.5 {
-                self.guard.back(operation, kind, share);
-            }
-        }
     }
 
     fn refresh(&mut self) {

@@ -16,10 +16,6 @@ pub(crate) struct OpenOutbound {
     /// Lanes that may have caused it.
     pub(crate) lanes: Vec<u32>,
     pub(crate) posterior: Posterior,
-    /// The statement made when the event began: cause and confidence.
-    pub(crate) stated: Option<(u32, f64)>,
-    /// Lanes that were open when it began.
-    pub(crate) witnesses: Vec<u32>,
     pub(crate) idle: bool,
     pub(crate) decided: bool,
 }

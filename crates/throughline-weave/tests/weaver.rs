@@ -7,9 +7,9 @@
 )]
 
 use throughline_weave::{
-    Decision, EvidenceTier, InboundId, InboundOutcome, InboundStart, Nanos, OperationKey,
-    OutboundId, OutboundStart, ProcessPlan, QueuePosition, WeaveEvent, Weaver, WeaverSettings,
-    weave_recording,
+    Decision, EvidenceTier, InboundId, InboundOutcome, InboundStart, LiveDecider, Nanos,
+    OperationKey, OutboundId, OutboundStart, ProcessPlan, QueuePosition, WeaveEvent, Weaver,
+    WeaverSettings, weave_recording,
 };
 
 const MS: Nanos = 1_000_000;
@@ -95,19 +95,21 @@ impl Recorder {
     /// Returns what the live engine says at each call, with what it saw by then.
     fn run_live(mut self) -> Vec<Decision> {
         self.events.sort_by_key(WeaveEvent::at);
-        run(&mut Weaver::new(WeaverSettings::default()), self.events)
+        run(
+            &mut LiveDecider::new(WeaverSettings::default()),
+            self.events,
+        )
     }
 }
 
-fn run(weaver: &mut Weaver, events: Vec<WeaveEvent>) -> Vec<Decision> {
+fn run(decider: &mut LiveDecider, events: Vec<WeaveEvent>) -> Vec<Decision> {
     let mut decisions = Vec::new();
     for event in events {
-        weaver.poll(event.at());
         match event {
-            WeaveEvent::OutboundStarted(start) => decisions.extend(weaver.decide(&start)),
+            WeaveEvent::OutboundStarted(start) => decisions.extend(decider.decide(&start)),
             WeaveEvent::InboundStarted(_)
             | WeaveEvent::InboundEnded { .. }
-            | WeaveEvent::OutboundEnded { .. } => weaver.push(event),
+            | WeaveEvent::OutboundEnded { .. } => decider.push(event),
         }
     }
     decisions
@@ -330,13 +332,13 @@ fn a_plan_survives_being_written_and_read() {
             .is_err()
     );
     // A restarted process is known from its first request on.
-    let mut weaver = Weaver::with_plan(WeaverSettings::default(), read);
+    let mut decider = LiveDecider::with_plan(WeaverSettings::default(), read);
     let mut recorder = Recorder::default();
     for id in 1..=20 {
         recorder.usual_request(id, id as Nanos * 17 * MS, &mut rng);
     }
     recorder.events.sort_by_key(WeaveEvent::at);
-    let decisions = run(&mut weaver, recorder.events);
+    let decisions = run(&mut decider, recorder.events);
     let right = decisions
         .iter()
         .filter(|decision| is_right(decision))

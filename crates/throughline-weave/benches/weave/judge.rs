@@ -6,16 +6,15 @@ use std::fs;
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
 use throughline_weave::{
-    Decision, EvidenceTier, InboundId, InboundOutcome, InboundStart, OperationKey, OutboundId,
-    OutboundStart, ProcessPlan, QueuePosition, WeaveEvent, Weaver, WeaverSettings, weave_recording,
+    Decision, EvidenceTier, InboundId, InboundOutcome, InboundStart, LiveDecider, OperationKey,
+    OutboundId, OutboundStart, ProcessPlan, QueuePosition, WeaveEvent, WeaverSettings,
+    weave_recording,
 };
 
 use crate::dataset::{SpanRow, SpanTable};
 
 /// Bins of stated confidence.
 const CONFIDENCE_BINS: usize = 20;
-/// Nanoseconds between two polls of the live engine.
-const POLL_NS: i64 = 20_000_000;
 
 /// Confidences with whether they were right.
 #[derive(Debug, Default)]
@@ -46,6 +45,7 @@ pub(crate) fn measure(
     table: &SpanTable,
     factor: i64,
     plans: &mut HashMap<String, ProcessPlan>,
+    is_live_only: bool,
 ) -> Value {
     reset_peak_memory();
     let rows = table.compressed(factor);
@@ -68,14 +68,16 @@ pub(crate) fn measure(
     for (service, indices) in &processes {
         let events = events(&rows, indices);
         let is_single = callers(&rows, indices).len() <= 1;
-        let begin = cpu_seconds();
-        let woven = weave_recording(&events, plans.get(*service));
-        score.cpu_s += cpu_seconds() - begin;
-        for decision in &woven.decisions {
-            let trace = rows[decision.outbound.0 as usize].trace;
-            score.add(decision, truth(decision.outbound), trace, is_single);
+        if !is_live_only {
+            let begin = cpu_seconds();
+            let woven = weave_recording(&events, plans.get(*service));
+            score.cpu_s += cpu_seconds() - begin;
+            for decision in &woven.decisions {
+                let trace = rows[decision.outbound.0 as usize].trace;
+                score.add(decision, truth(decision.outbound), trace, is_single);
+            }
+            plans.entry((*service).to_owned()).or_insert(woven.plan);
         }
-        plans.entry((*service).to_owned()).or_insert(woven.plan);
         score.run_live(events, truth);
     }
     let traces: BTreeSet<u64> = rows.iter().map(|row| row.trace).collect();
@@ -199,24 +201,19 @@ impl WeaveScore {
         let is_coarse = events
             .iter()
             .all(|event| (event.at() - base) % 1_000_000 == 0);
-        let mut weaver = Weaver::new(WeaverSettings {
+        let mut decider = LiveDecider::new(WeaverSettings {
             clock_tick_ns: if is_coarse { 1_000_000 } else { 1_000 },
+            max_competing: 256,
             ..WeaverSettings::default()
         });
         let begin = cpu_seconds();
-        let mut next_poll = base;
         for event in events {
-            let at = event.at();
-            if at >= next_poll {
-                weaver.poll(at);
-                next_poll = at + POLL_NS;
-            }
             let WeaveEvent::OutboundStarted(outbound) = &event else {
-                weaver.push(event);
+                decider.push(event);
                 continue;
             };
             let asked = cpu_seconds();
-            let decision = weaver.decide(outbound);
+            let decision = decider.decide(outbound);
             self.decision_ns
                 .push(((cpu_seconds() - asked) * 1e9) as u64);
             let stated = decision.filter(|decision| decision.parent.is_some());

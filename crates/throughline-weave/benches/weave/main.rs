@@ -1,5 +1,5 @@
 //! Accuracy and speed of the engine:
-//! `cargo bench -p throughline-weave --bench weave -- [DIR].. [--only NAME]`.
+//! `cargo bench -p throughline-weave --bench weave -- [DIR].. [--only NAME] [--live]`.
 //!
 //! Each set is a table of spans with their true parents, from DIR, or generated if none is given.
 //! The engine gets the events of each process, never trace or parent; the judge compares. One JSON
@@ -29,11 +29,13 @@ use throughline_weave::ProcessPlan;
 const COMPRESSIONS: [i64; 4] = [1, 2, 4, 8];
 
 fn main() {
-    let (mut directories, mut only) = (Vec::new(), String::new());
+    let (mut directories, mut only, mut is_live_only) = (Vec::new(), String::new(), false);
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--only" => only = arguments.next().unwrap_or_default(),
+            // Skips the decisions over the whole recording.
+            "--live" => is_live_only = true,
             // Cargo adds it.
             "--bench" => {}
             _ => directories.push(argument),
@@ -44,7 +46,10 @@ fn main() {
             .iter()
             .filter(|table| table.name.contains(&only))
         {
-            println!("{}", judge::measure(table, 1, &mut HashMap::new()));
+            println!(
+                "{}",
+                judge::measure(table, 1, &mut HashMap::new(), is_live_only)
+            );
         }
         return;
     }
@@ -62,7 +67,10 @@ fn main() {
             };
             let mut plans: HashMap<String, ProcessPlan> = HashMap::new();
             for factor in &COMPRESSIONS[..compressions] {
-                println!("{}", judge::measure(&table, *factor, &mut plans));
+                println!(
+                    "{}",
+                    judge::measure(&table, *factor, &mut plans, is_live_only)
+                );
             }
         }
     }

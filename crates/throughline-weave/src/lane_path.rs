@@ -1,0 +1,439 @@
+//! The ways in which a lane can have come to where it is, while its events are still happening.
+
+use std::sync::Arc;
+
+use crate::event::Nanos;
+use crate::life_table::{FAILURE, Step};
+use crate::problem::{Inbound, OPEN};
+use crate::step_model::{HistoryId, Standing, Stays, StepModel};
+
+/// Weight of the end of a request in the choice between paths: requests end for reasons that life
+/// tables do not know.
+const END_EXPONENT: f64 = 0.7;
+/// Records that a consumer may pass over before it makes a call.
+const MAX_SKIPPED: usize = 3;
+/// Probability that a record is done although one of its calls is outstanding.
+const OVERLAP: f64 = 0.02;
+/// Probability that a committed record is done.
+const COMMITTED_DONE: f64 = 0.9;
+/// Steps of one path that are remembered.
+const MAX_TRAIL: u32 = 128;
+/// Branches of a trail below this weight are not learned from.
+const MIN_WEIGHT: f64 = 1e-3;
+
+/// The steps of a request or record. Paths share the steps that they have in common.
+#[derive(Debug, Default)]
+pub(crate) enum StepTrail {
+    #[default]
+    Start,
+    Step {
+        before: Arc<StepTrail>,
+        stays: Stays,
+        call: u32,
+        kind: Step,
+    },
+    /// Paths that led to the same state, with their shares.
+    Mixture(Vec<(f64, Arc<StepTrail>)>),
+}
+
+/// A record that a consumer is done with.
+#[derive(Debug, Clone)]
+pub(crate) struct HandledRecord {
+    pub(crate) member: u32,
+    pub(crate) history: HistoryId,
+    pub(crate) trail: Arc<StepTrail>,
+    /// Whether the next record made a call while one of its own was outstanding.
+    pub(crate) is_overlapped: bool,
+}
+
+/// One way in which a lane may have come to where it is.
+#[derive(Debug, Clone)]
+pub(crate) struct LanePath {
+    /// The request; for a queue the record that is being handled, if one is.
+    pub(crate) member: Option<u32>,
+    pub(crate) standing: Standing,
+    /// Calls without a response.
+    pub(crate) outstanding: Vec<u32>,
+    pub(crate) trail: Arc<StepTrail>,
+    pub(crate) length: u32,
+    /// Whether earlier steps are forgotten.
+    pub(crate) is_cut: bool,
+    /// Where an ended request stood before its end.
+    pub(crate) before_end: Option<Standing>,
+    /// Records that were handled before, and those that were passed over.
+    pub(crate) handled: Vec<HandledRecord>,
+}
+
+/// A step that a path may take: the member that makes the call, and the density of that.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct StepOption {
+    pub(crate) member: u32,
+    pub(crate) density: f64,
+}
+
+/// What a path may do at some time.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct PathOutlook {
+    /// Probability that nothing has happened since its last step.
+    pub(crate) survival: f64,
+    options: [StepOption; MAX_SKIPPED + 2],
+    count: usize,
+}
+
+/// The members of a lane with what is known of them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LaneMembers<'a> {
+    pub(crate) members: &'a [u32],
+    pub(crate) inbound: &'a [Inbound],
+    pub(crate) is_queue: bool,
+}
+
+/// A call as a path takes it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CallStep {
+    pub(crate) slot: u32,
+    pub(crate) kind: Step,
+    pub(crate) at: Nanos,
+    pub(crate) is_record: bool,
+}
+
+// === impl PathOutlook ===
+
+impl PathOutlook {
+    pub(crate) fn options(&self) -> &[StepOption] {
+        &self.options[..self.count]
+    }
+
+    pub(crate) fn scale(&mut self, factor: impl Fn(u32) -> f64) {
+        for option in &mut self.options[..self.count] {
+            option.density *= factor(option.member);
+        }
+    }
+
+    fn push(&mut self, member: u32, density: f64) {
+        self.options[self.count] = StepOption { member, density };
+        self.count += 1;
+    }
+}
+
+// === impl LanePath ===
+
+impl LanePath {
+    pub(crate) fn new(member: Option<u32>, history: HistoryId, at: Nanos) -> Self {
+        Self {
+            member,
+            standing: Standing {
+                history,
+                last_start: at,
+                free_since: at,
+                ended: false,
+            },
+            outstanding: Vec::new(),
+            trail: Arc::default(),
+            length: 0,
+            is_cut: false,
+            before_end: None,
+            handled: Vec::new(),
+        }
+    }
+
+    /// Returns whether both paths go on in the same way.
+    pub(crate) fn is_same_state(&self, other: &Self) -> bool {
+        self.member == other.member
+            && self.standing == other.standing
+            && self.before_end == other.before_end
+            && self.outstanding == other.outstanding
+    }
+
+    /// Returns the probability that nothing has happened since the last step.
+    pub(crate) fn survival(&self, lane: LaneMembers<'_>, at: Nanos, model: &mut StepModel) -> f64 {
+        if lane.is_queue {
+            return self.queue_outlook(lane, at, None, model).survival;
+        }
+        let stays = self.standing.stays(at.max(self.standing.last_start), None);
+        model.split_likelihood(&stays).0
+    }
+
+    /// Returns what the path may do at `at`: a call of `kind`.
+    pub(crate) fn outlook(
+        &self,
+        lane: LaneMembers<'_>,
+        at: Nanos,
+        kind: Step,
+        model: &mut StepModel,
+    ) -> PathOutlook {
+        if lane.is_queue {
+            return self.queue_outlook(lane, at, Some(kind), model);
+        }
+        let mut outlook = PathOutlook::default();
+        let Some(member) = self.member else {
+            return outlook;
+        };
+        let end = lane.inbound[member as usize].end;
+        if let Some(before) = self.before_end.filter(|_| at <= end) {
+            // A record that was made before the end, and sent after it.
+            let at = at.max(before.last_start);
+            let after = before.after_call(model.after(before.history, kind), at, at);
+            let ratio = end_likelihood(&after, end, model) / end_likelihood(&before, end, model);
+            let density = model.likelihood_of(&before.stays(at, Some(kind))) * ratio;
+            outlook.survival = 1.0;
+            outlook.push(member, density);
+            return outlook;
+        }
+        let at = at.max(self.standing.last_start);
+        let (survival, hazard) = model.split_likelihood(&self.standing.stays(at, Some(kind)));
+        outlook.survival = survival;
+        outlook.push(member, survival * hazard);
+        outlook
+    }
+
+    fn queue_outlook(
+        &self,
+        lane: LaneMembers<'_>,
+        at: Nanos,
+        kind: Option<Step>,
+        model: &mut StepModel,
+    ) -> PathOutlook {
+        let mut outlook = PathOutlook::default();
+        let (next, done) = self.turn(lane, model);
+        let hazard_of = |hazard: f64| if kind.is_some() { hazard } else { 0.0 };
+        if let Some(member) = self.member {
+            let stays = self.standing.stays(at.max(self.standing.last_start), kind);
+            let (survival, hazard) = model.split_likelihood(&stays);
+            outlook.survival += (1.0 - done) * survival;
+            outlook.push(member, (1.0 - done) * survival * hazard_of(hazard));
+        }
+        let mut reached = done;
+        let waiting = lane.members.get(next..).unwrap_or_default();
+        for member in waiting.iter().take(MAX_SKIPPED + 1) {
+            let inbound = &lane.inbound[*member as usize];
+            if inbound.start > at {
+                break;
+            }
+            let standing = self.next_standing(inbound, model);
+            let mut skip = model.done_probability(standing.history);
+            if inbound.end != OPEN {
+                skip = skip.max(COMMITTED_DONE);
+            }
+            let (survival, hazard) =
+                model.split_likelihood(&standing.stays(at.max(standing.last_start), kind));
+            let share = reached * (1.0 - skip);
+            outlook.survival += share * survival;
+            outlook.push(*member, share * survival * hazard_of(hazard));
+            reached *= skip;
+        }
+        outlook.survival += reached;
+        outlook
+    }
+
+    /// Returns the index of the next record, and the probability that the current one is done.
+    fn turn(&self, lane: LaneMembers<'_>, model: &StepModel) -> (usize, f64) {
+        let Some(member) = self.member else {
+            return (0, 1.0);
+        };
+        let place = lane.inbound[member as usize].position;
+        let members = lane.members;
+        let next = members.partition_point(|other| lane.inbound[*other as usize].position <= place);
+        if !self.outstanding.is_empty() {
+            return (next, OVERLAP);
+        }
+        let done = model.done_probability(self.standing.history);
+        let is_committed = lane.inbound[member as usize].end != OPEN;
+        let least = if is_committed { COMMITTED_DONE } else { 0.0 };
+        (next, done.max(least))
+    }
+
+    /// Returns whether a queue most likely has nothing to do.
+    pub(crate) fn is_queue_idle(&self, lane: LaneMembers<'_>, model: &StepModel) -> bool {
+        let (next, done) = self.turn(lane, model);
+        done > 0.5 && next >= lane.members.len()
+    }
+
+    /// Returns the time of the last step, or of the last response to a call.
+    pub(crate) fn last_event(&self) -> Nanos {
+        if self.standing.free_since == OPEN {
+            self.standing.last_start
+        } else {
+            self.standing.free_since.max(self.standing.last_start)
+        }
+    }
+
+    /// Where a record stands that is taken after the last step of this path.
+    fn next_standing(&self, inbound: &Inbound, model: &mut StepModel) -> Standing {
+        let start = inbound.start.max(self.last_event());
+        Standing {
+            history: model.fresh(inbound.operation),
+            last_start: start,
+            free_since: start,
+            ended: false,
+        }
+    }
+
+    /// Returns the path after a call by `member`.
+    pub(crate) fn after_call(
+        &self,
+        lane: LaneMembers<'_>,
+        member: u32,
+        call: CallStep,
+        model: &mut StepModel,
+    ) -> Self {
+        let mut path = self.clone();
+        let inbound = &lane.inbound[member as usize];
+        if lane.is_queue && self.member != Some(member) {
+            path.begin_record(lane, member, model);
+        }
+        let is_late = path.before_end.filter(|_| call.at <= inbound.end);
+        let standing = is_late.unwrap_or(path.standing);
+        let at = call.at.max(standing.last_start);
+        let stays = standing.stays(at, Some(call.kind));
+        let end = if call.is_record { at } else { OPEN };
+        let history = model.after(standing.history, call.kind);
+        let mut after = standing.after_call(history, at, end);
+        if call.is_record && standing.free_since == OPEN {
+            after.free_since = OPEN;
+        }
+        if is_late.is_some() {
+            path.before_end = Some(after);
+            after = after.after_end(inbound.end);
+        }
+        path.standing = after;
+        if !call.is_record {
+            path.outstanding.push(call.slot);
+        }
+        path.length += 1;
+        let before = if path.length > MAX_TRAIL {
+            path.is_cut = true;
+            path.length = 1;
+            Arc::default()
+        } else {
+            Arc::clone(&path.trail)
+        };
+        path.trail = Arc::new(StepTrail::Step {
+            before,
+            stays,
+            call: call.slot,
+            kind: call.kind,
+        });
+        path
+    }
+
+    fn begin_record(&mut self, lane: LaneMembers<'_>, member: u32, model: &mut StepModel) {
+        let (next, _) = self.turn(lane, model);
+        let overlaps = !self.outstanding.is_empty();
+        let standing = self.next_standing(&lane.inbound[member as usize], model);
+        self.finish_record();
+        if let Some(last) = self.handled.last_mut() {
+            last.is_overlapped = overlaps;
+        }
+        let passed = lane.members.get(next..).unwrap_or_default().iter();
+        for other in passed.take_while(|other| **other != member) {
+            let operation = lane.inbound[*other as usize].operation;
+            self.handled.push(HandledRecord {
+                member: *other,
+                history: model.fresh(operation),
+                trail: Arc::default(),
+                is_overlapped: false,
+            });
+        }
+        self.member = Some(member);
+        self.standing = standing;
+        self.outstanding.clear();
+        self.length = 0;
+    }
+
+    /// Is done with the records up to the one at index `last`.
+    pub(crate) fn pass_records(
+        &mut self,
+        lane: LaneMembers<'_>,
+        last: usize,
+        model: &mut StepModel,
+    ) {
+        let (next, _) = self.turn(lane, model);
+        if next <= last + 1 {
+            self.finish_record();
+            self.outstanding.clear();
+        }
+        for member in lane.members.get(next..=last).unwrap_or_default() {
+            let operation = lane.inbound[*member as usize].operation;
+            self.handled.push(HandledRecord {
+                member: *member,
+                history: model.fresh(operation),
+                trail: Arc::default(),
+                is_overlapped: false,
+            });
+        }
+    }
+
+    /// Is done with the current record.
+    pub(crate) fn finish_record(&mut self) {
+        if let Some(member) = self.member.take() {
+            self.handled.push(HandledRecord {
+                member,
+                history: self.standing.history,
+                trail: std::mem::take(&mut self.trail),
+                is_overlapped: false,
+            });
+        }
+    }
+
+    /// Takes the response to a call. A failure is a step of its own: another attempt follows it.
+    pub(crate) fn end_call(&mut self, slot: u32, at: Nanos, failed: bool, model: &mut StepModel) {
+        let count = self.outstanding.len();
+        self.outstanding.retain(|other| *other != slot);
+        if count == self.outstanding.len() || self.standing.ended {
+            return;
+        }
+        if self.outstanding.is_empty() {
+            self.standing.free_since = at.max(self.standing.last_start);
+        }
+        if failed {
+            self.standing.history = model.after(self.standing.history, FAILURE);
+        }
+    }
+
+    /// Takes the end of the request, and returns how likely it was.
+    pub(crate) fn end(&mut self, at: Nanos, model: &mut StepModel) -> f64 {
+        let end = at.max(self.standing.last_start);
+        let likelihood = end_likelihood(&self.standing, end, model);
+        self.before_end = Some(self.standing);
+        self.standing = self.standing.after_end(end);
+        likelihood
+    }
+}
+
+fn end_likelihood(standing: &Standing, end: Nanos, model: &mut StepModel) -> f64 {
+    let end = end.max(standing.last_start);
+    let (survival, hazard) = model.split_likelihood(&standing.stays_to_end(end));
+    (survival * hazard.powf(END_EXPONENT)).max(f64::MIN_POSITIVE)
+}
+
+/// Calls `visit` for each step of a trail with its weight, the latest first.
+pub(crate) fn visit_trail(
+    trail: &StepTrail,
+    weight: f64,
+    visit: &mut impl FnMut(&Stays, u32, Step, f64),
+) {
+    let mut trail = trail;
+    loop {
+        match trail {
+            StepTrail::Start => return,
+            StepTrail::Step {
+                before,
+                stays,
+                call,
+                kind,
+            } => {
+                visit(stays, *call, *kind, weight);
+                trail = before;
+            }
+            StepTrail::Mixture(parts) => {
+                for (share, part) in parts {
+                    if share * weight > MIN_WEIGHT {
+                        visit_trail(part, share * weight, visit);
+                    }
+                }
+                return;
+            }
+        }
+    }
+}

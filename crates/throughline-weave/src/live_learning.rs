@@ -1,0 +1,128 @@
+//! Learning from requests and records that are settled.
+
+use std::collections::BTreeMap;
+
+use crate::event::Nanos;
+use crate::lane_path::visit_trail;
+use crate::live_state::LiveState;
+use crate::step_model::{Stay, StepModel};
+
+/// Paths below this share teach nothing.
+const MIN_SHARE: f64 = 1e-3;
+/// Share of a call from which it is learned which values messages share.
+const CERTAIN: f64 = 0.99;
+/// Share of a call from which a request has shown that its operation makes it.
+const LIKELY: f64 = 0.5;
+
+/// The calls that a lane made.
+#[derive(Debug, Default)]
+pub(crate) struct LearnedCalls {
+    /// Probability that the lane made a call.
+    pub(crate) owned: BTreeMap<u32, f64>,
+    /// Operations of requests with the kinds of calls that they have shown.
+    pub(crate) backing: Vec<((u32, u32), f64)>,
+    /// Handled records of an operation, and those during which the next one made a call.
+    pub(crate) records: BTreeMap<u32, (f64, f64)>,
+    /// Whether some of the calls are not known any more.
+    pub(crate) is_cut: bool,
+}
+
+/// Learns from an ended request; `shares` are the probabilities of its paths.
+pub(crate) fn learn_request(
+    state: &LiveState,
+    lane: u32,
+    shares: &[f64],
+    now: Nanos,
+    model: &mut StepModel,
+) -> LearnedCalls {
+    let mut learned = LearnedCalls::default();
+    let of_lane = &state.lanes[lane as usize];
+    let Some(member) = of_lane.members.first() else {
+        return learned;
+    };
+    let inbound = &state.inbound[*member as usize];
+    model.learn_request(inbound.operation);
+    let mut kinds: BTreeMap<u32, f64> = BTreeMap::new();
+    for (path, share) in of_lane.paths.iter().zip(shares) {
+        if *share < MIN_SHARE {
+            continue;
+        }
+        learned.is_cut |= path.is_cut;
+        let mut stays: Vec<(Stay, f64)> = Vec::new();
+        if let Some(before) = path.before_end {
+            let end = inbound.end.max(before.last_start);
+            stays.extend(
+                path.standing
+                    .stays(now, None)
+                    .iter()
+                    .map(|stay| (*stay, *share)),
+            );
+            stays.extend(before.stays_to_end(end).iter().map(|stay| (*stay, *share)));
+        }
+        let mut of_path: BTreeMap<u32, f64> = BTreeMap::new();
+        visit_trail(&path.trail, *share, &mut |steps, call, kind, weight| {
+            stays.extend(steps.iter().map(|stay| (*stay, weight)));
+            *learned.owned.entry(call).or_default() += weight;
+            let most = of_path.entry(kind).or_default();
+            *most = most.max(weight);
+        });
+        for (kind, weight) in of_path {
+            *kinds.entry(kind).or_default() += weight;
+        }
+        model.learn_path(&stays);
+    }
+    for (call, share) in &learned.owned {
+        if *share > CERTAIN {
+            let outbound = &state.calls[*call as usize].outbound;
+            model.tokens.learn(inbound, outbound);
+        }
+    }
+    let shown = kinds.into_iter().filter(|(_, share)| *share > LIKELY);
+    learned.backing = shown
+        .map(|(kind, share)| ((inbound.operation, kind), share.min(1.0)))
+        .collect();
+    learned
+}
+
+/// Learns from the records that a consumer is done with, and forgets them.
+pub(crate) fn learn_handled(
+    state: &mut LiveState,
+    lane: u32,
+    shares: &[f64],
+    model: &mut StepModel,
+) -> LearnedCalls {
+    let mut learned = LearnedCalls::default();
+    let mut backing: BTreeMap<(u32, u32, u32), f64> = BTreeMap::new();
+    for (path, share) in state.lanes[lane as usize].paths.iter_mut().zip(shares) {
+        for record in std::mem::take(&mut path.handled) {
+            if *share < MIN_SHARE {
+                continue;
+            }
+            let operation = state.inbound[record.member as usize].operation;
+            if *share > LIKELY {
+                model.learn_request(operation);
+            }
+            let records = learned.records.entry(operation).or_default();
+            records.0 += share;
+            records.1 += share * f64::from(u8::from(record.is_overlapped));
+            let mut stays: Vec<(Stay, f64)> = Vec::new();
+            visit_trail(&record.trail, *share, &mut |steps, call, kind, weight| {
+                stays.extend(steps.iter().map(|stay| (*stay, weight)));
+                *learned.owned.entry(call).or_default() += weight;
+                let shown = backing.entry((record.member, operation, kind)).or_default();
+                *shown = shown.max(weight);
+            });
+            for (stay, weight) in stays.iter().filter(|(stay, _)| stay.step.is_some()) {
+                model.learn_done(stay.history, false, *weight);
+            }
+            model.learn_done(record.history, true, *share);
+            model.learn_path(&stays);
+        }
+    }
+    learned.backing = backing
+        .into_iter()
+        .filter(|(_, share)| *share > LIKELY)
+        .map(|((_, operation, kind), share)| ((operation, kind), share))
+        .collect();
+    learned
+}
