@@ -51,7 +51,8 @@ enum BenchSubject {
         measured again with the starts of their traces compressed twice, four and eight times.\n\n\
         Examples:\n  \
         cargo xtask bench weave\n  \
-        cargo xtask bench weave --data ../spans"
+        cargo xtask bench weave --data ../spans\n  \
+        cargo xtask bench weave --record target/weave && cargo xtask bench weave --data target/weave"
     )]
     Weave(weave::Options),
     /// Web UI in a real Chromium: open, scroll and search 100,000 spans and 500 traces

@@ -1,5 +1,6 @@
 //! `throughline up` as a supervised process, and calls to its query API (Jaeger's JSON).
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -9,6 +10,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use crate::http::{self, escape};
+use crate::legacy_span;
 use crate::process::{ChildProcess, ProcessSpec};
 
 /// A running `throughline up`.
@@ -52,6 +54,8 @@ pub struct CollectorPorts {
 
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Traces per page; a trace of the demo has about 30 KiB of JSON.
+const PAGE_SIZE: usize = 500;
 
 // === impl CollectorInstance ===
 
@@ -147,6 +151,44 @@ impl CollectorInstance {
             .map(|(name, value)| format!("{name}={}", escape(value)))
             .collect();
         self.data(&format!("/api/traces?{}", query.join("&")))
+    }
+
+    /// Returns all traces with a span of `service` since a time in microseconds, by id; raw as the
+    /// spans were reported, otherwise as the collector joined them.
+    ///
+    /// # Errors
+    /// Fails if the query API is unreachable or returns an error.
+    pub fn traces_since(
+        &self,
+        service: &str,
+        since: u128,
+        is_raw: bool,
+    ) -> Result<BTreeMap<String, Value>> {
+        let (since, limit) = (since.to_string(), PAGE_SIZE.to_string());
+        let mut traces: BTreeMap<String, Value> = BTreeMap::new();
+        // The query API orders by start time, so the next page ends where this one began.
+        let mut end = u64::MAX >> 1;
+        loop {
+            let until = end.to_string();
+            let found = self.search(&[
+                ("service", service),
+                ("start", &since),
+                ("end", &until),
+                ("limit", &limit),
+                ("raw", if is_raw { "true" } else { "false" }),
+            ])?;
+            let first = found.iter().filter_map(legacy_span::begin).min();
+            // A page that is not full is the last one.
+            let is_last = found.len() < PAGE_SIZE;
+            let named = found
+                .into_iter()
+                .filter_map(|trace| Some((trace.get("traceID")?.as_str()?.to_owned(), trace)));
+            traces.extend(named);
+            match first {
+                Some(first) if !is_last && first < end => end = first,
+                _ => return Ok(traces),
+            }
+        }
     }
 
     /// Returns one trace, or [`None`] if the collector does not have it.

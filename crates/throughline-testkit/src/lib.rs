@@ -13,6 +13,7 @@
 //! - [`envoy`]: a stock Envoy with our module.
 //! - [`eshop`]: the six services of the example.
 //! - [`demo`]: broker, collector and eshop together; sends checkouts and waits for their traces.
+//! - [`recording`]: spans of a bare service with their true parents, for the weaver's benchmark.
 //! - [`clients`]: Kafka clients and tracing clients in several languages.
 //! - [`build`]: builds and finds the binaries.
 //!
@@ -27,8 +28,10 @@ pub mod envoy;
 pub mod eshop;
 pub mod http;
 pub mod kafka;
+mod legacy_span;
 pub mod network;
 pub mod process;
+pub mod recording;
 pub mod relay;
 pub mod sidecar;
 pub mod wait;

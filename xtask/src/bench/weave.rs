@@ -1,11 +1,15 @@
 //! `cargo xtask bench weave`: accuracy and speed of the weaver on spans with known parents.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
+use throughline_testkit::recording::{RecordingPlan, RecordingPrograms, SHAPES};
+use throughline_testkit::{build, wait};
 
 use super::report::{self, BenchLine};
 use crate::runner::cargo;
+use crate::{interrupt, requirements, ui};
 
 /// Options of `cargo xtask bench weave`.
 #[derive(Debug, clap::Args)]
@@ -21,9 +25,61 @@ pub(crate) struct Options {
     /// Only sets whose name contains this
     #[arg(long, value_name = "NAME")]
     only: Option<String>,
+    /// Instead, record sets into this directory: bare services behind a sidecar, with true parents
+    #[arg(long, value_name = "DIR")]
+    record: Option<PathBuf>,
+    /// With --record: seconds of load for each set
+    #[arg(
+        long,
+        default_value_t = 20,
+        value_name = "SECONDS",
+        requires = "record"
+    )]
+    seconds: u64,
 }
 
 pub(super) fn run(options: &Options) -> Result<()> {
+    match &options.record {
+        Some(directory) => record(options, directory),
+        None => measure(options),
+    }
+}
+
+/// Records one set for each shape of service and number of requests in flight.
+fn record(options: &Options, directory: &Path) -> Result<()> {
+    interrupt::install_handlers()?;
+    requirements::install_missing(&[requirements::JAVA, requirements::MAVEN])?;
+    ui::build_if_stale()?;
+    eprintln!("building the sidecar, the collector and the services");
+    let built = build::build(&["throughline-cli", "weave-service"], &[])?;
+    let binary = |name: &str| built.get(name).with_context(|| format!("no binary {name}"));
+    let programs = RecordingPrograms {
+        throughline: binary("throughline")?,
+        service: binary("weave-service")?,
+    };
+    std::fs::create_dir_all(directory)?;
+    for (shape, levels) in SHAPES {
+        for in_flight in levels {
+            let plan = RecordingPlan {
+                shape,
+                in_flight: *in_flight,
+                duration: Duration::from_secs(options.seconds),
+            };
+            let name = plan.name();
+            let is_wanted = options.only.as_ref().is_none_or(|only| name.contains(only));
+            if !is_wanted || wait::is_interrupted() {
+                continue;
+            }
+            let table = plan.record(programs, &mut |what| eprintln!("{what}"))?;
+            let path = directory.join(format!("{name}.tsv.gz"));
+            table.write(&path)?;
+            println!("{}: {} spans", path.display(), table.rows());
+        }
+    }
+    Ok(())
+}
+
+fn measure(options: &Options) -> Result<()> {
     eprintln!("building in the release profile");
     let mut bench = cargo(&[
         "bench",

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use crate::eshop::{DemoMode, TOPIC};
+use crate::legacy_span::{LegacySpan, spans};
 
 /// Service and server span of each request of a checkout.
 const SERVER_SPANS: [(&str, &str); 5] = [
@@ -57,14 +58,6 @@ pub(super) fn missing_spans(mode: DemoMode, traces: &[Value]) -> Vec<String> {
     missing
 }
 
-/// Returns the start of the first span of a trace, in microseconds since the epoch.
-pub(super) fn begin(trace: &Value) -> Option<u64> {
-    list(trace, "spans")
-        .iter()
-        .filter_map(|span| span.get("startTime")?.as_u64())
-        .min()
-}
-
 /// Returns the ids of all spans, to detect late arrivals between two polls.
 pub(super) fn span_ids(traces: &[Value]) -> BTreeSet<String> {
     traces
@@ -81,60 +74,6 @@ pub(super) fn parts() -> impl Iterator<Item = (&'static str, &'static str)> {
         ("eshop", "To_eshop-topic"),
         ("kafka-consumer", "From_eshop-topic"),
     ])
-}
-
-/// The fields of a span in Jaeger's JSON that the checks use.
-pub(super) struct LegacySpan<'a> {
-    /// Trace id and span id.
-    pub(super) id: (&'a str, &'a str),
-    pub(super) service: &'a str,
-    pub(super) operation: &'a str,
-    /// Trace id and span id of each reference.
-    pub(super) parents: Vec<(&'a str, &'a str)>,
-    tags: &'a [Value],
-}
-
-// === impl LegacySpan ===
-
-impl<'a> LegacySpan<'a> {
-    /// Returns the text of a tag.
-    pub(super) fn tag(&self, key: &str) -> Option<&'a str> {
-        self.tags
-            .iter()
-            .find(|tag| text(tag, "key") == key)
-            .and_then(|tag| tag.get("value")?.as_str())
-    }
-}
-
-pub(super) fn spans(trace: &Value) -> impl Iterator<Item = LegacySpan<'_>> {
-    list(trace, "spans").iter().map(|span| {
-        // Jaeger's JSON keeps services in a table of processes per trace.
-        let process = format!("/processes/{}/serviceName", text(span, "processID"));
-        LegacySpan {
-            id: (text(span, "traceID"), text(span, "spanID")),
-            service: trace
-                .pointer(&process)
-                .and_then(Value::as_str)
-                .unwrap_or_default(),
-            operation: text(span, "operationName"),
-            parents: list(span, "references")
-                .iter()
-                .map(|r| (text(r, "traceID"), text(r, "spanID")))
-                .collect(),
-            tags: list(span, "tags"),
-        }
-    })
-}
-
-fn list<'a>(value: &'a Value, name: &str) -> &'a [Value] {
-    value
-        .get(name)
-        .and_then(Value::as_array)
-        .map_or(&[], Vec::as_slice)
-}
-
-fn text<'a>(value: &'a Value, name: &str) -> &'a str {
-    value.get(name).and_then(Value::as_str).unwrap_or_default()
 }
 
 #[cfg(test)]

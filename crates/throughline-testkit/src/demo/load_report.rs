@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::complete::{parts, spans};
+use super::complete::parts;
 use super::load::{CheckoutLoad, LoadResult, number};
 use super::reference::ReferenceTable;
+use crate::legacy_span::spans;
 
 /// Evaluation of the traces of a load.
 #[derive(Debug, Clone, Default, PartialEq)]

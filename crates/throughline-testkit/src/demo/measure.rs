@@ -6,17 +6,15 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Result, anyhow};
 use serde_json::Value;
 
+use super::Demo;
 use super::load::CheckoutLoad;
 use super::load_report::LoadReport;
 use super::reference::ReferenceTable;
-use super::{Demo, complete};
 use crate::wait;
 
 /// Every trace of a checkout, and every fragment of one, has a span of one of these services: the
 /// others only answer calls, whose contexts are in their headers.
 const CALLING_SERVICES: [&str; 2] = ["eshop", "kafka-consumer"];
-/// Traces per page; a trace has about 30 KiB of JSON.
-const PAGE_SIZE: usize = 500;
 /// The traces of a load are settled if they are whole and unchanged for this time.
 const SETTLED_INTERVAL: Duration = Duration::from_secs(2);
 /// Open or incomplete traces are settled if they are unchanged for this longer time.
@@ -68,39 +66,15 @@ impl Demo {
         }
     }
 
-    /// Returns all traces since `since`: pages of each service's traces, newest first.
+    /// Returns the traces of all calling services.
     fn traces_since(&self, since: u128, view: TraceView) -> Result<Vec<Value>> {
-        let (since, limit) = (since.to_string(), PAGE_SIZE.to_string());
-        let raw = match view {
-            TraceView::Reported => "true",
-            TraceView::Woven => "false",
+        let is_raw = match view {
+            TraceView::Reported => true,
+            TraceView::Woven => false,
         };
         let mut traces: BTreeMap<String, Value> = BTreeMap::new();
         for service in CALLING_SERVICES {
-            // The query API orders by start time, so the next page ends where this one began.
-            let mut end = u64::MAX >> 1;
-            loop {
-                let until = end.to_string();
-                let page = [
-                    ("service", service),
-                    ("start", &since),
-                    ("end", &until),
-                    ("limit", &limit),
-                    ("raw", raw),
-                ];
-                // A page that is not full is the last one.
-                let found = self.collector().search(&page)?;
-                let first = found.iter().filter_map(complete::begin).min();
-                let is_last = found.len() < PAGE_SIZE;
-                let named = found
-                    .into_iter()
-                    .filter_map(|trace| Some((trace.get("traceID")?.as_str()?.to_owned(), trace)));
-                traces.extend(named);
-                match first {
-                    Some(first) if !is_last && first < end => end = first,
-                    _ => break,
-                }
-            }
+            traces.extend(self.collector().traces_since(service, since, is_raw)?);
         }
         Ok(traces.into_values().collect())
     }

@@ -6,8 +6,8 @@
 
 use std::collections::BTreeMap;
 
-use super::complete::LegacySpan;
 use crate::eshop::TOPIC;
+use crate::legacy_span::LegacySpan;
 
 /// The numbers of checkouts by the references of their messages.
 #[derive(Debug, Clone, Default)]
