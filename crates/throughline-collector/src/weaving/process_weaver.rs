@@ -28,6 +28,8 @@ pub(super) struct ProcessWeaver {
     /// Events in the order of their times; spans arrive in the order of their ends.
     pending: BTreeMap<(Nanos, u64), PendingEvent>,
     next_event: u64,
+    /// Spans without a parent among them.
+    pending_open: usize,
     /// Whether a span without a parent was seen. Until then there is nothing to decide.
     has_open: bool,
     /// Longest request seen lately.
@@ -252,6 +254,7 @@ impl ProcessWeaver {
             numbers: SpanNumbers::with_limit(MAX_KNOWN),
             pending: BTreeMap::new(),
             next_event: 0,
+            pending_open: 0,
             has_open: false,
             longest: 0,
             least_delay: i64::MAX,
@@ -264,7 +267,10 @@ impl ProcessWeaver {
         self.last_seen = now;
         self.least_delay = self.least_delay.min(nanos(now) - nanos(span.end));
         match span.role {
-            ActivityRole::Outbound { is_open, .. } => self.has_open |= is_open,
+            ActivityRole::Outbound { is_open, .. } => {
+                self.has_open |= is_open;
+                self.pending_open += usize::from(is_open);
+            }
             ActivityRole::Request { .. } => {
                 // Fades slowly: one long request does not delay everything for good.
                 let faded = self.longest - self.longest / 256;
@@ -326,6 +332,9 @@ impl ProcessWeaver {
             PendingEvent::Event(event) => return self.weaver.push(event),
             PendingEvent::Span(span) => span,
         };
+        if let ActivityRole::Outbound { is_open: true, .. } = span.role {
+            self.pending_open = self.pending_open.saturating_sub(1);
+        }
         let mut events = self.numbers.events(&span).into_iter();
         if let Some(first) = events.next() {
             self.weaver.push(first);
@@ -338,7 +347,7 @@ impl ProcessWeaver {
 
     /// Returns the number of spans that wait for a decision.
     pub(super) fn open(&self) -> usize {
-        self.numbers.outbound.keys.len()
+        self.pending_open + self.numbers.outbound.keys.len()
     }
 }
 

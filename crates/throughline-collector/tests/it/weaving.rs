@@ -1,6 +1,6 @@
 //! Weaving over real sockets: spans of several senders become one trace, in every API.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 use throughline_collector::WeavingMode;
@@ -156,10 +156,15 @@ fn calls_in_traces_of_envoy_join_the_requests_that_made_them() {
         let counts = counts.filter_map(|line| line.split(' ').next_back()?.parse::<u64>().ok());
         counts.sum::<u64>()
     };
-    let metrics = eventually("all decisions", || {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let metrics = loop {
         let metrics = collector.get("/metrics").text();
-        (decided(&metrics) >= REQUESTS).then_some(metrics)
-    });
+        if decided(&metrics) >= REQUESTS {
+            break metrics;
+        }
+        assert!(Instant::now() < deadline, "not in time:\n{metrics}");
+        std::thread::park_timeout(Duration::from_millis(20));
+    };
     let found = collector.query("/api/throughline/search?limit=1000");
     let (mut joined, mut wrong) = (0, 0);
     for trace in found["traces"].as_array().unwrap() {
