@@ -82,6 +82,19 @@ pub fn assert_linked(traces: &TraceSet) {
 /// # Panics
 /// Panics if the trace does not show that.
 pub fn assert_sidecar(traces: &TraceSet) {
+    assert_sidecar_by(traces, "header");
+}
+
+/// Asserts the same of a record that carried no context: the collector found the sender of the
+/// consumer's span by the record's offset.
+///
+/// # Panics
+/// Panics if the trace does not show that.
+pub fn assert_sidecar_by_offset(traces: &TraceSet) {
+    assert_sidecar_by(traces, "offset");
+}
+
+fn assert_sidecar_by(traces: &TraceSet, record_evidence: &str) {
     let checkout = assert_calls(traces);
     assert_complete(traces, checkout);
     for span in traces.spans.iter().filter(|span| span.id != checkout.id) {
@@ -93,7 +106,11 @@ pub fn assert_sidecar(traces: &TraceSet) {
             evidence,
             // Only one request is in flight in this test, so the evidence is the single in-flight
             // request.
-            if within { "sole" } else { "header" },
+            match span.tag("span.kind") {
+                "client" | "producer" => "sole",
+                "consumer" => record_evidence,
+                _ => "header",
+            },
             "{} in:\n{traces}",
             span.name
         );

@@ -260,6 +260,7 @@ fn start_eshop(bare: bool, otlp_http: Option<SocketAddr>) -> (Eshop, EmbeddedBro
         port: 0,
         max_delay: Duration::from_millis(20),
         env: vec![("OTEL_EXPORTER_OTLP_TIMEOUT".to_owned(), "1000".to_owned())],
+        sidecar_args: Vec::new(),
     };
     let eshop = Eshop::start(&config, &mut |step| eprintln!("{step}"));
     (eshop.unwrap(), broker)

@@ -77,6 +77,29 @@ fn every_mode_on_apache_kafka() {
     }
 }
 
+/// No byte of the records changes, and the trace is whole all the same: cluster, topic, partition
+/// and offset of the produce response are those of the fetch response.
+#[test]
+fn records_without_contexts_are_joined_by_their_offsets() {
+    let mut progress = |step: &str| eprintln!("{step}");
+    let broker = ApacheBroker::builder()
+        .topic(TopicSpec::new("eshop-topic", 3))
+        .start(&mut progress)
+        .expect("Apache Kafka starts");
+    for inject in ["never", "uncompressed"] {
+        modes::assert_sidecar_by_offset(&demo(&[
+            "--mode",
+            "sidecar",
+            "--inject",
+            inject,
+            "--compression",
+            "lz4",
+            "--kafka",
+            broker.bootstrap(),
+        ]));
+    }
+}
+
 /// The references that the services pass on show whether inferred parents are right. At two
 /// checkouts per second most do not overlap.
 #[test]

@@ -51,6 +51,13 @@ pub(crate) struct Options {
     /// [default: embedded; apache with --app spring]
     #[arg(long, value_name = "BROKER")]
     kafka: Option<BrokerOption>,
+    /// With --mode sidecar: batches whose records get contexts (always, uncompressed or never);
+    /// the collector joins the others by their offsets
+    #[arg(long, value_name = "BATCHES")]
+    inject: Option<String>,
+    /// Compression of the records: none, gzip, snappy, lz4 or zstd
+    #[arg(long, default_value = "none", value_name = "CODEC")]
+    compression: String,
     /// Exit after the checkouts instead of waiting for Ctrl-C
     #[arg(long)]
     once: bool,
@@ -96,6 +103,9 @@ impl Options {
         if self.netns && self.mode != DemoMode::Sidecar {
             bail!("--netns applies to sidecars; add --mode sidecar");
         }
+        if self.inject.is_some() && self.mode != DemoMode::Sidecar {
+            bail!("--inject applies to sidecars; add --mode sidecar");
+        }
         if self.load.is_some() && self.mode != DemoMode::Sidecar {
             bail!("--load measures how well sidecars find parents; add --mode sidecar");
         }
@@ -118,8 +128,15 @@ impl Options {
     }
 
     fn config(&self) -> Config {
-        let config = Config::new(self.mode).broker(self.broker());
+        let config = Config::new(self.mode)
+            .broker(self.broker())
+            .env("ESHOP_COMPRESSION", &self.compression);
+        let inject = self
+            .inject
+            .iter()
+            .map(|batches| format!("--inject={batches}"));
         Config {
+            sidecar_args: inject.collect(),
             port: self.port,
             netns: self.netns,
             application: self.application.0.clone(),

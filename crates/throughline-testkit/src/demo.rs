@@ -66,6 +66,8 @@ pub struct Config {
     pub max_delay: Duration,
     /// Further environment variables of every service.
     pub env: Vec<(String, String)>,
+    /// Further arguments of every sidecar.
+    pub sidecar_args: Vec<String>,
 }
 
 /// All running parts of a demo.
@@ -105,6 +107,7 @@ impl Config {
             port: 0,
             max_delay: Duration::from_millis(20),
             env: Vec::new(),
+            sidecar_args: Vec::new(),
         }
     }
 
@@ -194,6 +197,7 @@ impl Demo {
             port: config.port,
             max_delay: config.max_delay,
             env: config.env.clone(),
+            sidecar_args: config.sidecar_args.clone(),
         };
         let eshop = Eshop::start(&services, progress)?;
         if matches!(config.mode, DemoMode::Sidecar | DemoMode::Envoy) {
@@ -376,7 +380,7 @@ fn gateway(
         "--advertise",
         "kafka",
         "--inject",
-        "false",
+        "never",
         "--sample",
         "0",
     ];

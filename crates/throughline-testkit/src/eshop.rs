@@ -53,6 +53,8 @@ pub struct Config<'a> {
     pub max_delay: Duration,
     /// Further variables of every service, such as `OTEL_TRACES_SAMPLER`.
     pub env: Vec<(String, String)>,
+    /// Further arguments of every sidecar.
+    pub sidecar_args: Vec<String>,
 }
 
 /// The program of the services, which has all six.

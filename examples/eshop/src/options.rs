@@ -81,6 +81,14 @@ pub(crate) struct Options {
     /// Topic between eshop and kafka-consumer
     #[arg(long, env = "ESHOP_TOPIC", default_value = "eshop-topic")]
     topic: String,
+    /// Compression of the records that eshop sends: none, gzip, snappy, lz4 or zstd
+    #[arg(
+        long,
+        env = "ESHOP_COMPRESSION",
+        default_value = "none",
+        value_name = "CODEC"
+    )]
+    compression: String,
     /// Seed of the random delays
     #[arg(long, env = "ESHOP_SEED", value_name = "NUMBER")]
     seed: Option<String>,
@@ -107,6 +115,7 @@ pub(crate) struct Settings {
     pub(crate) notification: String,
     pub(crate) kafka: String,
     pub(crate) topic: String,
+    pub(crate) compression: String,
     pub(crate) seed: Option<u64>,
     pub(crate) max_delay: Duration,
 }
@@ -161,6 +170,10 @@ impl Options {
             let expected = "1 to 249 letters, digits, '.', '_' or '-'";
             checker.report("topic", &self.topic, expected);
         }
+        if !["none", "gzip", "snappy", "lz4", "zstd"].contains(&&*self.compression) {
+            let expected = "none, gzip, snappy, lz4 or zstd";
+            checker.report("compression", &self.compression, expected);
+        }
         let seed = self.seed.as_deref();
         let seed = seed.map(|seed| checker.parse::<u64>("seed", seed, "a whole number"));
         let milliseconds = "a whole number of milliseconds";
@@ -176,6 +189,7 @@ impl Options {
                 notification,
                 kafka: self.kafka.clone(),
                 topic: self.topic.clone(),
+                compression: self.compression.clone(),
                 seed: seed.flatten(),
                 max_delay: Duration::from_millis(max_delay?.into()),
             })

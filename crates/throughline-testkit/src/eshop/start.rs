@@ -146,6 +146,7 @@ impl Eshop {
             &outbound
         };
         let mut args = tracing_args(name);
+        args.extend(config.sidecar_args.iter().cloned());
         args.extend(["--inbound", &inbound, "--outbound", outbound].map(str::to_owned));
         if uses_kafka(name) {
             let kafka = [
@@ -214,7 +215,8 @@ fn start_in_pod(
         "--admin".to_owned(),
         format!("{}:19091", pod.address()),
     ];
-    let args = tracing_args(name).into_iter().chain(own);
+    let further = config.sidecar_args.iter().cloned();
+    let args = tracing_args(name).into_iter().chain(further).chain(own);
     let sidecar = SidecarInstance::start_with(
         &|spec| pod.enter_exempt(spec),
         binary,

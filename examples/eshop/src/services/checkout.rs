@@ -27,7 +27,9 @@ struct CheckoutState {
 
 pub(super) fn routes(settings: &Settings, wiring: &ServiceWiring) -> Result<Router, KafkaError> {
     let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", &settings.kafka);
+    config
+        .set("bootstrap.servers", &settings.kafka)
+        .set("compression.codec", &settings.compression);
     let state = CheckoutState {
         client: wiring.client(),
         producer: wiring.producer(&config)?,
