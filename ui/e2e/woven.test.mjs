@@ -1,4 +1,4 @@
-/** Woven traces in a real browser: joined by offset, with alternatives, and as they were reported. */
+/** Woven traces in a real browser: joined by offset, with alternatives, and as reported. */
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { after, before, test } from 'node:test';
@@ -85,7 +85,7 @@ test('a record without a context is joined, and can be seen as it was reported',
 
 test('the alternatives of a call between two requests can be looked at', async (t) => {
   const service = `shop-${hex(4)}`;
-  // Both requests are in flight, and nothing tells whose call it is.
+  // Both requests are in flight, and nothing shows which of them made the call.
   for (const name of ['GET /one', 'GET /two'])
     await sendTrace([{ id: hex(8), service, name, at: [0, 100], kind: 'server' }]);
   const span = hex(8);

@@ -18,6 +18,7 @@ mod graph;
 mod memory;
 mod message;
 mod search;
+mod span_key;
 mod span_search;
 mod woven;
 
@@ -35,10 +36,11 @@ pub use graph::{
 pub use memory::MemoryStore;
 pub use message::{MessageAttributes, is_settlement};
 pub use search::{SearchPage, ServiceSpanCount, SortOrder, SortPosition, TraceQuery, TraceSummary};
+pub use span_key::SpanKey;
 pub use span_search::{SpanSearch, TagCondition};
-use throughline_model::{Link, Span, SpanId, SpanKind, TraceId};
+use throughline_model::{Span, SpanKind, TraceId};
 pub use woven::{
-    AlternativeParent, MAX_ALTERNATIVES, TraceView, WeaveOutcome, WovenEdge, WovenEvidence,
+    AlternativeParent, MAX_ALTERNATIVES, WeaveOutcome, WeavingView, WovenEdge, WovenEvidence,
 };
 
 /// The interface that the collector needs of a store.
@@ -57,7 +59,7 @@ pub trait Store: Send + Sync {
     fn weave(&self, edges: Vec<WovenEdge>) -> WeaveOutcome;
 
     /// Returns the trace with this id.
-    fn trace(&self, id: TraceId, view: TraceView) -> Option<StoredTrace>;
+    fn trace(&self, id: TraceId, view: WeavingView) -> Option<StoredTrace>;
 
     /// Returns one page of the matching traces as summaries, in the query's order.
     fn search(&self, query: &TraceQuery) -> SearchPage;
@@ -66,16 +68,16 @@ pub trait Store: Send + Sync {
     fn search_traces(&self, query: &TraceQuery) -> Vec<StoredTrace>;
 
     /// Returns the summary of the trace with this id.
-    fn summary(&self, id: TraceId, view: TraceView) -> Option<TraceSummary>;
+    fn summary(&self, id: TraceId, view: WeavingView) -> Option<TraceSummary>;
 
     /// Returns one span.
     fn span(&self, key: SpanKey) -> Option<Arc<Span>>;
 
     /// Returns spans of this trace that link to other traces.
-    fn links_from(&self, id: TraceId, view: TraceView, limit: usize) -> Vec<Arc<Span>>;
+    fn links_from(&self, id: TraceId, view: WeavingView, limit: usize) -> Vec<Arc<Span>>;
 
     /// Returns spans of other traces that link to this trace.
-    fn links_to(&self, id: TraceId, view: TraceView, limit: usize) -> Vec<Arc<Span>>;
+    fn links_to(&self, id: TraceId, view: WeavingView, limit: usize) -> Vec<Arc<Span>>;
 
     /// Returns the graph of services and topics, counted over the spans that started from `from`
     /// to `until` (nanoseconds since the Unix epoch, inclusive).
@@ -85,7 +87,7 @@ pub trait Store: Send + Sync {
     fn complete(&self, kind: &CompletionKind, text: &str, limit: usize) -> CompletionList;
 
     /// Returns the traces that changed after a revision of the store; revisions count from 0.
-    fn changes(&self, since: u64, view: TraceView) -> TraceChanges;
+    fn changes(&self, since: u64, view: WeavingView) -> TraceChanges;
 
     /// Returns the services of the stored spans, sorted.
     fn services(&self) -> Vec<String>;
@@ -98,8 +100,9 @@ pub trait Store: Send + Sync {
 }
 
 /// A trace: all stored spans of one id, ordered by start; in a woven trace those of all traces
-/// that were joined, with one id and with the parents that were found. Of several spans that were sent with one
-/// id, the caller's keeps it; the others have ids made up from it and from their endpoints.
+/// that were joined, with one id and with the parents that were found. Of several spans that were
+/// sent with one id, the caller's keeps it; the others have ids made up from it and from their
+/// endpoints.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StoredTrace {
     /// Trace id of all the spans.
@@ -110,15 +113,6 @@ pub struct StoredTrace {
     pub edges: Vec<WovenEdge>,
     /// Number of reported traces that the trace consists of; 1 unless it is woven.
     pub fragments: usize,
-}
-
-/// The identity of a stored span.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SpanKey {
-    /// Trace of the span.
-    pub trace_id: TraceId,
-    /// Id of the span within its trace.
-    pub span_id: SpanId,
 }
 
 /// An operation: the name and kind that some spans of a service share.
@@ -160,35 +154,4 @@ pub struct StoreOccupancy {
     pub woven_traces: usize,
     /// Joins that were lost with an evicted trace.
     pub evicted_joins: u64,
-}
-
-// === impl SpanKey ===
-
-impl SpanKey {
-    /// Returns the key of a span.
-    #[must_use]
-    pub const fn of(span: &Span) -> Self {
-        Self {
-            trace_id: span.trace_id,
-            span_id: span.span_id,
-        }
-    }
-
-    /// Returns the key of the span that a link points to.
-    #[must_use]
-    pub const fn of_link(link: &Link) -> Self {
-        Self {
-            trace_id: link.trace_id,
-            span_id: link.span_id,
-        }
-    }
-
-    /// Returns the key of a span's parent, which is part of the same trace.
-    #[must_use]
-    pub fn of_parent(span: &Span) -> Option<Self> {
-        span.parent_span_id.map(|span_id| Self {
-            trace_id: span.trace_id,
-            span_id,
-        })
-    }
 }

@@ -32,7 +32,7 @@ use self::fragment::MergeBudget;
 use self::trace_index::{LockedIndex, TraceIndex};
 use crate::{
     CompletionKind, CompletionList, SearchPage, ServiceGraph, ServiceOperation, SpanKey, Store,
-    StoreOccupancy, StoredTrace, TraceChanges, TraceQuery, TraceSummary, TraceView, WeaveOutcome,
+    StoreOccupancy, StoredTrace, TraceChanges, TraceQuery, TraceSummary, WeaveOutcome, WeavingView,
     WovenEdge,
 };
 
@@ -104,7 +104,7 @@ impl Store for MemoryStore {
         outcome
     }
 
-    fn trace(&self, id: TraceId, view: TraceView) -> Option<StoredTrace> {
+    fn trace(&self, id: TraceId, view: WeavingView) -> Option<StoredTrace> {
         let index = self.index.read();
         index.joined(id, view).map(|trace| trace.to_trace())
     }
@@ -118,7 +118,7 @@ impl Store for MemoryStore {
         search::search_traces(&self.index, query)
     }
 
-    fn summary(&self, id: TraceId, view: TraceView) -> Option<TraceSummary> {
+    fn summary(&self, id: TraceId, view: WeavingView) -> Option<TraceSummary> {
         let index = self.index.read();
         index.joined(id, view).map(|trace| trace.to_summary(None))
     }
@@ -127,11 +127,11 @@ impl Store for MemoryStore {
         self.index.read().span(key).map(Arc::clone)
     }
 
-    fn links_from(&self, id: TraceId, view: TraceView, limit: usize) -> Vec<Arc<Span>> {
+    fn links_from(&self, id: TraceId, view: WeavingView, limit: usize) -> Vec<Arc<Span>> {
         self.index.read().links_from(id, view, limit)
     }
 
-    fn links_to(&self, id: TraceId, view: TraceView, limit: usize) -> Vec<Arc<Span>> {
+    fn links_to(&self, id: TraceId, view: WeavingView, limit: usize) -> Vec<Arc<Span>> {
         self.index.read().links_to(id, view, limit)
     }
 
@@ -145,7 +145,7 @@ impl Store for MemoryStore {
         CompletionList::select(candidates, is_complete, text, limit)
     }
 
-    fn changes(&self, since: u64, view: TraceView) -> TraceChanges {
+    fn changes(&self, since: u64, view: WeavingView) -> TraceChanges {
         self.index.read().changes(since, view)
     }
 

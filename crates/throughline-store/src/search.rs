@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use throughline_model::{SpanId, TraceId};
 
-use crate::{TraceExpression, TraceView};
+use crate::{TraceExpression, WeavingView};
 
 /// A search for traces and the page of it to return. The default matches every trace, newest first.
 #[derive(Debug, Clone)]
@@ -27,7 +27,7 @@ pub struct TraceQuery {
     /// Only traces after this position in the order.
     pub after: Option<SortPosition>,
     /// Whether traces that were joined are found as one.
-    pub view: TraceView,
+    pub view: WeavingView,
 }
 
 /// The order of search results. Traces with equal values come newest first.
@@ -126,7 +126,7 @@ impl Default for TraceQuery {
             limit: usize::MAX,
             max_spans: usize::MAX,
             after: None,
-            view: TraceView::Woven,
+            view: WeavingView::Woven,
         }
     }
 }

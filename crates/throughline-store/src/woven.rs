@@ -1,7 +1,7 @@
 //! Parents that were found after the fact, and the traces that they join.
 //!
 //! A decision never changes a stored span. It is kept beside the spans, can be revised, and counts
-//! wherever traces are read as [`TraceView::Woven`].
+//! wherever traces are read as [`WeavingView::Woven`].
 
 use crate::SpanKey;
 
@@ -10,7 +10,7 @@ pub const MAX_ALTERNATIVES: usize = 3;
 
 /// The traces that a reader wants to see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum TraceView {
+pub enum WeavingView {
     /// Traces that decisions join are one, under any of their ids.
     #[default]
     Woven,

@@ -11,7 +11,7 @@ use throughline_model::{
     Value,
 };
 use throughline_store::{
-    MemoryStore, ServiceDependency, SpanSearch, Store, TagCondition, TraceQuery, TraceView,
+    MemoryStore, ServiceDependency, SpanSearch, Store, TagCondition, TraceQuery, WeavingView,
 };
 
 const MAX_BYTES: usize = 1 << 20;
@@ -76,7 +76,7 @@ fn a_repeated_span_replaces_itself() {
         span(1, 1, "a", "first", (10, 20)),
         span(1, 1, "a", "second", (10, 30)),
     ]);
-    let trace = store.trace(trace_id(1), TraceView::Woven).unwrap();
+    let trace = store.trace(trace_id(1), WeavingView::Woven).unwrap();
     assert_eq!(trace.spans.len(), 1);
     assert_eq!(trace.spans[0].name, "second");
     assert_eq!(store.occupancy().spans, 1);
@@ -91,7 +91,7 @@ fn spans_in_any_order_make_one_trace_ordered_by_start() {
     ]);
     store.insert(vec![span(1, 1, "a", "a", (10, 40))]);
     let names: Vec<String> = store
-        .trace(trace_id(1), TraceView::Woven)
+        .trace(trace_id(1), WeavingView::Woven)
         .unwrap()
         .spans
         .iter()
@@ -337,12 +337,12 @@ fn a_full_store_evicts_whole_traces_in_order_of_arrival_and_counts_them() {
     assert_eq!((occupancy.traces, occupancy.spans), (3, 6));
     assert_eq!((occupancy.evicted_traces, occupancy.evicted_spans), (2, 4));
     assert!(
-        store.trace(trace_id(1), TraceView::Woven).is_none()
-            && store.trace(trace_id(2), TraceView::Woven).is_none()
+        store.trace(trace_id(1), WeavingView::Woven).is_none()
+            && store.trace(trace_id(2), WeavingView::Woven).is_none()
     );
     assert_eq!(
         store
-            .trace(trace_id(3), TraceView::Woven)
+            .trace(trace_id(3), WeavingView::Woven)
             .unwrap()
             .spans
             .len(),
@@ -506,7 +506,7 @@ fn with_address(mut span: Span, address: &str) -> Span {
 
 /// Returns name, id and parent of the spans of trace 1, in the order of the names.
 fn tree(store: &MemoryStore) -> Vec<(String, SpanId, Option<SpanId>)> {
-    let spans = store.trace(trace_id(1), TraceView::Woven).unwrap().spans;
+    let spans = store.trace(trace_id(1), WeavingView::Woven).unwrap().spans;
     let mut tree: Vec<_> = spans
         .iter()
         .map(|span| (span.name.clone(), span.span_id, span.parent_span_id))
@@ -529,7 +529,7 @@ fn halves_with_one_id_are_both_kept_and_the_server_is_below_its_client_in_any_or
         // A span that is sent twice stays one.
         store.insert(vec![server.clone(), client.clone()]);
         assert_eq!(store.occupancy().spans, 3);
-        let summary = store.summary(trace_id(1), TraceView::Woven).unwrap();
+        let summary = store.summary(trace_id(1), WeavingView::Woven).unwrap();
         assert_eq!(
             (&*summary.service, summary.operation.as_str()),
             ("a", "client")
@@ -610,7 +610,7 @@ fn fragments_of_one_side_merge_field_by_field_in_either_order() {
             let fragment: &Span = fragments.get::<usize>(index).unwrap();
             store.insert_fragments(vec![fragment.clone()]);
         }
-        let spans = store.trace(trace_id(1), TraceView::Woven).unwrap().spans;
+        let spans = store.trace(trace_id(1), WeavingView::Woven).unwrap().spans;
         assert_eq!((spans.len(), store.occupancy().spans), (1, 1));
         let merged = &spans[0];
         assert_eq!((merged.service(), merged.kind), ("a", SpanKind::Client));
@@ -624,7 +624,10 @@ fn fragments_of_one_side_merge_field_by_field_in_either_order() {
             assert_eq!((merged.name.as_str(), merged.duration()), ("get", 400));
         }
         assert_eq!(
-            store.summary(trace_id(1), TraceView::Woven).unwrap().start,
+            store
+                .summary(trace_id(1), WeavingView::Woven)
+                .unwrap()
+                .start,
             1000
         );
     }
@@ -650,13 +653,13 @@ fn a_link_costs_less_than_100_bytes() {
     assert!(added < 100 * LINKS, "{}", added / LINKS);
     assert_eq!(
         store
-            .links_to(trace_id(1000 + LINKS - 1), TraceView::Woven, 10)
+            .links_to(trace_id(1000 + LINKS - 1), WeavingView::Woven, 10)
             .len(),
         1
     );
     assert!(
         store
-            .links_to(trace_id(1000 + LINKS), TraceView::Woven, 10)
+            .links_to(trace_id(1000 + LINKS), WeavingView::Woven, 10)
             .is_empty()
     );
 }
@@ -677,13 +680,21 @@ fn links_of_replaced_spans_and_evicted_traces_are_forgotten() {
     let store = MemoryStore::new(3500);
     store.insert(vec![link_to(5)]);
     store.insert(vec![link_to(6)]);
-    assert!(store.links_to(trace_id(5), TraceView::Woven, 10).is_empty());
-    assert_eq!(store.links_to(trace_id(6), TraceView::Woven, 10).len(), 1);
+    assert!(
+        store
+            .links_to(trace_id(5), WeavingView::Woven, 10)
+            .is_empty()
+    );
+    assert_eq!(store.links_to(trace_id(6), WeavingView::Woven, 10).len(), 1);
     for number in 10..20 {
         store.insert(vec![span(number, 1, "a", "x", (0, 1))]);
     }
-    assert!(store.trace(trace_id(1), TraceView::Woven).is_none());
-    assert!(store.links_to(trace_id(6), TraceView::Woven, 10).is_empty());
+    assert!(store.trace(trace_id(1), WeavingView::Woven).is_none());
+    assert!(
+        store
+            .links_to(trace_id(6), WeavingView::Woven, 10)
+            .is_empty()
+    );
 }
 
 #[test]
@@ -716,7 +727,7 @@ fn a_batch_that_grows_one_span_tag_by_tag_is_bounded() {
     };
     let store = MemoryStore::new(64 << 20);
     store.insert_fragments((0..2000).map(tag).collect());
-    let tags = store.trace(trace_id(1), TraceView::Woven).unwrap().spans[0]
+    let tags = store.trace(trace_id(1), WeavingView::Woven).unwrap().spans[0]
         .attributes
         .len();
     // 10 000 and 64 for each fragment may be copied: 523 merges, each of one more.

@@ -15,8 +15,8 @@ use throughline_model::{
 };
 use throughline_store::{
     AttributeScope, ComparisonOperator, CompletionKind, MemoryStore, SortOrder, SortPosition,
-    SpanField, SpanFilter, SpanKey, Store, TraceExpression, TraceProperties, TraceQuery, TraceView,
-    ValuePredicate,
+    SpanField, SpanFilter, SpanKey, Store, TraceExpression, TraceProperties, TraceQuery,
+    ValuePredicate, WeavingView,
 };
 
 fn trace_id(number: u128) -> TraceId {
@@ -282,7 +282,7 @@ proptest! {
             let expected: Vec<_> = expected.iter().map(|position| position.id).collect();
             prop_assert_eq!(found, expected, "{:?}", query);
         }
-        let links = store.links_to(trace_id(1), TraceView::Woven, 100);
+        let links = store.links_to(trace_id(1), WeavingView::Woven, 100);
         let links: BTreeSet<SpanKey> = links.iter().map(|span| SpanKey::of(span)).collect();
         let expected = reference.values().flat_map(BTreeMap::values).filter(|span| {
             let links_to = |id| span.links.iter().any(|link| link.trace_id == id);
@@ -318,7 +318,7 @@ proptest! {
         ] {
             prop_assert_eq!(store.complete(&kind, "", 10).items, Vec::new());
         }
-        prop_assert!(store.links_to(trace_id(1), TraceView::Woven, 10).is_empty());
+        prop_assert!(store.links_to(trace_id(1), WeavingView::Woven, 10).is_empty());
     }
 }
 
@@ -390,20 +390,20 @@ fn each_change_is_reported_once_and_dropped_changes_set_more() {
         blank_span(2, 1, 0, 1),
         blank_span(1, 2, 0, 1),
     ]);
-    let first = store.changes(0, TraceView::Woven);
+    let first = store.changes(0, WeavingView::Woven);
     assert_eq!(
         (first.traces, first.more),
         (vec![trace_id(2), trace_id(1)], false)
     );
     store.insert(vec![blank_span(2, 2, 0, 1)]);
-    let second = store.changes(first.revision, TraceView::Woven);
+    let second = store.changes(first.revision, WeavingView::Woven);
     assert_eq!((second.traces, second.more), (vec![trace_id(2)], false));
     store.insert(
         (10..10_000)
             .map(|trace| blank_span(trace, 1, 0, 1))
             .collect(),
     );
-    let many = store.changes(second.revision, TraceView::Woven);
+    let many = store.changes(second.revision, WeavingView::Woven);
     assert!(many.more && many.traces.len() == 200);
-    assert!(store.changes(many.revision + 1, TraceView::Woven).more);
+    assert!(store.changes(many.revision + 1, WeavingView::Woven).more);
 }

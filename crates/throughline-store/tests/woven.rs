@@ -15,7 +15,7 @@ use throughline_model::{
 };
 use throughline_store::{
     AlternativeParent, MemoryStore, SpanField, SpanFilter, SpanKey, Store, TraceExpression,
-    TraceQuery, TraceView, ValuePredicate, WeaveOutcome, WovenEdge, WovenEvidence,
+    TraceQuery, ValuePredicate, WeaveOutcome, WeavingView, WovenEdge, WovenEvidence,
 };
 
 fn key(trace: u128, id: u64) -> SpanKey {
@@ -83,7 +83,7 @@ fn joined_traces_are_one_under_any_of_their_ids() {
     assert_eq!((outcome.joined, outcome.missing), (2, 0));
     for number in 1..4 {
         let id = key(number, 1).trace_id;
-        let trace = store.trace(id, TraceView::Woven).unwrap();
+        let trace = store.trace(id, WeavingView::Woven).unwrap();
         assert_eq!(trace.id, key(1, 1).trace_id);
         assert_eq!((trace.spans.len(), trace.fragments), (4, 3));
         assert!(trace.spans.iter().all(|span| span.trace_id == trace.id));
@@ -104,7 +104,9 @@ fn joined_traces_are_one_under_any_of_their_ids() {
         ids(&store, &TraceQuery::default()),
         [(key(1, 1).trace_id, 4, 3)]
     );
-    let summary = store.summary(key(3, 4).trace_id, TraceView::Woven).unwrap();
+    let summary = store
+        .summary(key(3, 4).trace_id, WeavingView::Woven)
+        .unwrap();
     assert_eq!((&*summary.service, summary.duration), ("shop", 40));
     assert_eq!((summary.inferred, summary.services.len()), (2, 3));
     assert_eq!(store.search(&TraceQuery::default()).total, Some(1));
@@ -114,20 +116,23 @@ fn joined_traces_are_one_under_any_of_their_ids() {
 fn raw_view_shows_what_was_reported() {
     let store = store();
     let before: Vec<_> = (1..4)
-        .map(|number| store.trace(key(number, 1).trace_id, TraceView::Raw))
+        .map(|number| store.trace(key(number, 1).trace_id, WeavingView::Raw))
         .collect();
     store.weave(vec![edge(key(2, 3), key(1, 2))]);
     for (number, before) in (1..4).zip(before) {
-        assert_eq!(store.trace(key(number, 1).trace_id, TraceView::Raw), before);
+        assert_eq!(
+            store.trace(key(number, 1).trace_id, WeavingView::Raw),
+            before
+        );
     }
     let raw = TraceQuery {
-        view: TraceView::Raw,
+        view: WeavingView::Raw,
         ..TraceQuery::default()
     };
     assert_eq!(ids(&store, &raw).len(), 3);
-    assert_eq!(store.changes(1, TraceView::Raw).traces.len(), 2);
+    assert_eq!(store.changes(1, WeavingView::Raw).traces.len(), 2);
     assert_eq!(
-        store.changes(1, TraceView::Woven).traces,
+        store.changes(1, WeavingView::Woven).traces,
         [key(1, 1).trace_id]
     );
 }
@@ -169,14 +174,14 @@ fn decisions_can_be_revised() {
         confidence: 0.02,
     });
     store.weave(vec![revised.clone()]);
-    let trace = store.trace(key(2, 3).trace_id, TraceView::Woven).unwrap();
+    let trace = store.trace(key(2, 3).trace_id, WeavingView::Woven).unwrap();
     assert_eq!(
         (trace.spans.len(), &trace.edges[..]),
         (2, &[revised.clone()][..])
     );
     assert_eq!(
         store
-            .trace(key(1, 1).trace_id, TraceView::Woven)
+            .trace(key(1, 1).trace_id, WeavingView::Woven)
             .unwrap()
             .spans
             .len(),
@@ -187,7 +192,7 @@ fn decisions_can_be_revised() {
     assert_eq!(store.weave(vec![revised]).kept, 1);
     assert_eq!(ids(&store, &TraceQuery::default()).len(), 3);
     assert_eq!(store.occupancy().woven_traces, 0);
-    let trace = store.trace(key(3, 4).trace_id, TraceView::Woven).unwrap();
+    let trace = store.trace(key(3, 4).trace_id, WeavingView::Woven).unwrap();
     assert_eq!(
         (trace.spans[0].parent_span_id, trace.edges.len()),
         (None, 1)
@@ -233,13 +238,13 @@ fn joined_traces_are_evicted_together() {
     insert(3);
     store.weave(vec![edge(key(3, 3), key(1, 1))]);
     let mut next = 4;
-    while store.trace(key(1, 1).trace_id, TraceView::Raw).is_some() {
+    while store.trace(key(1, 1).trace_id, WeavingView::Raw).is_some() {
         insert(next);
         next += 1;
     }
-    assert!(store.trace(key(3, 3).trace_id, TraceView::Raw).is_none());
+    assert!(store.trace(key(3, 3).trace_id, WeavingView::Raw).is_none());
     assert!(
-        store.trace(key(2, 2).trace_id, TraceView::Raw).is_some(),
+        store.trace(key(2, 2).trace_id, WeavingView::Raw).is_some(),
         "it is not joined"
     );
     let occupancy = store.occupancy();
@@ -247,7 +252,11 @@ fn joined_traces_are_evicted_together() {
     assert_eq!((occupancy.woven_spans, occupancy.woven_traces), (0, 0));
     // The id comes again, and is a trace of its own, which its earlier place does not evict.
     insert(3);
-    assert!(store.trace(key(3, 3).trace_id, TraceView::Woven).is_some());
+    assert!(
+        store
+            .trace(key(3, 3).trace_id, WeavingView::Woven)
+            .is_some()
+    );
 }
 
 /// A step of the model: insert, join, separate.
@@ -304,7 +313,7 @@ proptest! {
                 }
             }
             let stored: BTreeSet<u128> = (1..9)
-                .filter(|it| store.trace(key(*it, 1).trace_id, TraceView::Raw).is_some())
+                .filter(|it| store.trace(key(*it, 1).trace_id, WeavingView::Raw).is_some())
                 .collect();
             // Eviction takes the joins of a trace with it.
             parents.retain(|child, parent| stored.contains(child) && stored.contains(parent));
@@ -319,7 +328,7 @@ proptest! {
             expected.sort_unstable();
             prop_assert_eq!(sizes, expected);
             for trace in &stored {
-                let woven = store.trace(key(*trace, 1).trace_id, TraceView::Woven).unwrap();
+                let woven = store.trace(key(*trace, 1).trace_id, WeavingView::Woven).unwrap();
                 prop_assert_eq!(woven.fragments, groups[&root(&parents, *trace)]);
                 prop_assert!(listed.iter().any(|(id, _, _)| *id == woven.id));
             }

@@ -21,7 +21,12 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("throughline-store", &["throughline-model"]),
     (
         "throughline-collector",
-        &["throughline-model", "throughline-otlp", "throughline-store"],
+        &[
+            "throughline-model",
+            "throughline-otlp",
+            "throughline-store",
+            "throughline-weave",
+        ],
     ),
     (
         "throughline-export",
@@ -46,6 +51,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "throughline-export",
             "throughline-intercept",
             "throughline-model",
+            "throughline-otlp",
             "throughline-proxy",
         ],
     ),

@@ -11,12 +11,12 @@ Examples:
   throughline weave day.jsonl -o woven.jsonl --confidence 0.99
       Join only where an inferred parent is very likely.
 
-What is woven:
-  Spans that have no parent because a proxy could not know it: those of Throughline's sidecars with
-  throughline.parent.evidence=open, and those of Envoy's and Istio's tracers. Records are joined by
+Spans that are woven:
+  Those that have no parent because a proxy could not know it: from Throughline's sidecars with
+  throughline.parent.evidence=open, and from Envoy's and Istio's tracers. Records are joined by
   cluster, topic, partition and offset, which is exact. Within a process, parents are inferred from
-  the times of its requests and calls and from values that they share; the process is told apart by
-  service.name and service.instance.id (or pod, host, node_id).
+  the times of its requests and calls and from values that they share; processes are distinguished
+  by service.name and service.instance.id (or pod, host, node_id).
 
 The result is OTLP JSON, one trace a line, with the parents and trace ids that were found. A span
 that was joined has throughline.parent.evidence (offset, proven, tokens, structure or timing), its

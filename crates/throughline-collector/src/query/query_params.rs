@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 
 use throughline_model::{SpanKind, duration};
-use throughline_store::{TagCondition, TraceView};
+use throughline_store::{TagCondition, WeavingView};
 
 use super::state::{MAX_SEARCH_TRACES, QueryError, view_of};
 
@@ -92,7 +92,7 @@ impl QueryParams {
     }
 
     /// Parses `raw`: traces as they were reported, without joins.
-    pub(super) fn view(&self) -> Result<TraceView, QueryError> {
+    pub(super) fn view(&self) -> Result<WeavingView, QueryError> {
         let is_raw = self.parse(&["raw"], "true or false", |text| text.parse().ok())?;
         Ok(view_of(is_raw.unwrap_or(false)))
     }

@@ -7,7 +7,7 @@ use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderValue};
-use throughline_store::{Store, TraceView};
+use throughline_store::{Store, WeavingView};
 use tokio::sync::Semaphore;
 
 use super::response_budget::ResponseBudget;
@@ -117,11 +117,11 @@ impl QueryError {
 }
 
 /// Returns the traces to show, by the parameter `raw`.
-pub(super) const fn view_of(is_raw: bool) -> TraceView {
+pub(super) const fn view_of(is_raw: bool) -> WeavingView {
     if is_raw {
-        TraceView::Raw
+        WeavingView::Raw
     } else {
-        TraceView::Woven
+        WeavingView::Woven
     }
 }
 

@@ -13,8 +13,8 @@ use throughline_model::convention::{
 use throughline_model::{Span, SpanId, SpanKind, TraceId, Value};
 use throughline_store::{EvidenceAttributes, MessageAttributes, SpanKey, is_settlement};
 
-/// Attributes of a resource or span that tell the instances of a service apart, the first one that
-/// is there.
+/// Attributes of a resource or span that distinguish the instances of a service; the first one that
+/// is there counts.
 const INSTANCE_KEYS: [&str; 6] = [
     "service.instance.id",
     "k8s.pod.uid",
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn only_spans_whose_tracer_knows_no_parent_are_open() {
+    fn only_spans_of_tracers_that_know_no_parent_are_open() {
         assert!(is_open(&[(PARENT_EVIDENCE, "open")]));
         assert!(is_open(&[
             ("component", "proxy"),

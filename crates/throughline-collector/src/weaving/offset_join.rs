@@ -14,7 +14,7 @@ use super::record_endpoint::{OffsetPosition, RecordEndpoint, RecordPartition, Re
 /// Records that are remembered on each side.
 const MAX_RECORDS: usize = 262_144;
 
-/// Partitions that are told apart.
+/// Maximum number of partitions.
 const MAX_PARTITIONS: usize = 65_536;
 
 /// Consumers of one record that wait for its producer: each consumer group has one.

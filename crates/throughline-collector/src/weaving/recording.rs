@@ -17,11 +17,11 @@ use super::record_endpoint::RecordEndpoint;
 pub struct WovenSpans {
     /// All spans, by trace.
     pub spans: Vec<Arc<Span>>,
-    /// What was found.
+    /// Counts of the parents that were found.
     pub report: WeavingReport,
 }
 
-/// What was found in a recording.
+/// Counts of the parents that were found in a recording.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct WeavingReport {
     /// Number of spans.
@@ -45,7 +45,7 @@ pub struct WeavingReport {
 pub struct JoinedSpans {
     /// Their number.
     pub count: u64,
-    /// Sum of their confidences: of so many, this many are expected to be right.
+    /// Sum of their confidences: the number of them that is expected to be right.
     pub confidence: f64,
 }
 

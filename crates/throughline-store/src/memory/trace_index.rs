@@ -18,7 +18,7 @@ use super::trace_entry::{self, TraceEntry};
 use super::woven_index::WovenIndex;
 use crate::{
     AttributeScope, CompletionKind, ServiceOperation, SpanKey, StoreOccupancy, TraceChanges,
-    TraceView, WeaveOutcome, WovenEdge,
+    WeaveOutcome, WeavingView, WovenEdge,
 };
 
 /// Ancestors that are followed to recognise a cycle.
@@ -119,8 +119,8 @@ impl TraceIndex {
     }
 
     /// Returns the trace with this id, as a reader sees it.
-    pub(super) fn joined(&self, id: TraceId, view: TraceView) -> Option<JoinedTrace<'_>> {
-        if view == TraceView::Raw {
+    pub(super) fn joined(&self, id: TraceId, view: WeavingView) -> Option<JoinedTrace<'_>> {
+        if view == WeavingView::Raw {
             let entry = self.traces.get(&id)?;
             return Some(JoinedTrace::new(id, entry, Vec::new(), None));
         }
@@ -133,20 +133,20 @@ impl TraceIndex {
     }
 
     /// Returns whether a list has an entry for this id; a joined trace has one for all its ids.
-    pub(super) fn is_listed(&self, id: TraceId, view: TraceView) -> bool {
-        view == TraceView::Raw || self.woven.representative(id) == id
+    pub(super) fn is_listed(&self, id: TraceId, view: WeavingView) -> bool {
+        view == WeavingView::Raw || self.woven.representative(id) == id
     }
 
     /// Returns the trace that a list shows under this id.
-    pub(super) fn listed(&self, id: TraceId, view: TraceView) -> Option<JoinedTrace<'_>> {
+    pub(super) fn listed(&self, id: TraceId, view: WeavingView) -> Option<JoinedTrace<'_>> {
         self.is_listed(id, view).then(|| self.joined(id, view))?
     }
 
     /// Returns the id that a list shows a trace under.
-    fn listed_id(&self, id: TraceId, view: TraceView) -> TraceId {
+    fn listed_id(&self, id: TraceId, view: WeavingView) -> TraceId {
         match view {
-            TraceView::Woven => self.woven.representative(id),
-            TraceView::Raw => id,
+            WeavingView::Woven => self.woven.representative(id),
+            WeavingView::Raw => id,
         }
     }
 
@@ -166,7 +166,12 @@ impl TraceIndex {
         self.by_start.range(range)
     }
 
-    pub(super) fn links_from(&self, id: TraceId, view: TraceView, limit: usize) -> Vec<Arc<Span>> {
+    pub(super) fn links_from(
+        &self,
+        id: TraceId,
+        view: WeavingView,
+        limit: usize,
+    ) -> Vec<Arc<Span>> {
         let trace = self.joined(id, view);
         let own = self.listed_id(id, view);
         let entries = trace.iter().flat_map(JoinedTrace::entries);
@@ -177,11 +182,11 @@ impl TraceIndex {
         spans.take(limit).collect()
     }
 
-    pub(super) fn links_to(&self, id: TraceId, view: TraceView, limit: usize) -> Vec<Arc<Span>> {
+    pub(super) fn links_to(&self, id: TraceId, view: WeavingView, limit: usize) -> Vec<Arc<Span>> {
         let own = self.listed_id(id, view);
         let others = match view {
-            TraceView::Woven => self.woven.members(id),
-            TraceView::Raw => &[],
+            WeavingView::Woven => self.woven.members(id),
+            WeavingView::Raw => &[],
         };
         let others = others.iter().copied().filter(move |other| *other != id);
         let targets = std::iter::once(id).chain(others);
@@ -211,7 +216,7 @@ impl TraceIndex {
         self.services.operations(service, kind)
     }
 
-    pub(super) fn changes(&self, since: u64, view: TraceView) -> TraceChanges {
+    pub(super) fn changes(&self, since: u64, view: WeavingView) -> TraceChanges {
         let is_stored = |id| self.traces.contains_key(&id);
         self.changes
             .since(since, |id| is_stored(id).then(|| self.listed_id(id, view)))

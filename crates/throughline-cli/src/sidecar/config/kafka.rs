@@ -54,7 +54,7 @@ struct RawTopicOverride {
     max_message_bytes: Option<usize>,
 }
 
-/// The value of `inject` in YAML, where `true` and `false` are no texts.
+/// The value of `inject` in YAML, where `true` and `false` are not texts.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 enum RawInjection {
@@ -166,7 +166,7 @@ impl ConfigParser<'_> {
         };
         let name = name.unwrap_or_else(|| FALLBACK_SERVICE_NAME.to_owned());
         attributes.insert(0, KeyValue::new(SERVICE_NAME, name));
-        // Tells the instances of a service apart: parents are found within one process.
+        // Distinguishes the instances of a service: parents are found within one process.
         if attributes.iter().all(|pair| pair.key != INSTANCE_ID) {
             attributes.push(KeyValue::new(INSTANCE_ID, instance_id()));
         }

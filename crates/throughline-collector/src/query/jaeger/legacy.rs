@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use throughline_model::TraceId;
 use throughline_store::{
-    ServiceDependency, SpanSearch, Store, StoredTrace, TagCondition, TraceQuery, TraceView,
+    ServiceDependency, SpanSearch, Store, StoredTrace, TagCondition, TraceQuery, WeavingView,
 };
 
 use super::trace_json::JaegerTraceJson;
@@ -131,7 +131,7 @@ async fn search(
 fn traces_by_id(
     store: &dyn Store,
     ids: &[TraceId],
-    view: TraceView,
+    view: WeavingView,
 ) -> Result<Vec<u8>, QueryError> {
     let mut traces: Vec<StoredTrace> = Vec::new();
     let mut known = HashSet::new();

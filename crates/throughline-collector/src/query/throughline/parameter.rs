@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 
 use throughline_model::duration;
-use throughline_store::TraceView;
+use throughline_store::WeavingView;
 
 use super::api_error::ApiError;
 use crate::query::state::view_of;
@@ -75,7 +75,7 @@ pub(super) fn duration(name: &'static str, value: Option<&str>) -> Result<Option
 }
 
 /// Parses `raw`.
-pub(super) fn view(value: Option<&str>) -> Result<TraceView, ApiError> {
+pub(super) fn view(value: Option<&str>) -> Result<WeavingView, ApiError> {
     boolean("raw", value).map(view_of)
 }
 

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 use throughline_model::TraceId;
 use throughline_store::{
-    SortOrder, SortPosition, SpanField, SpanFilter, Store, TraceExpression, TraceQuery, TraceView,
-    ValuePredicate,
+    SortOrder, SortPosition, SpanField, SpanFilter, Store, TraceExpression, TraceQuery,
+    ValuePredicate, WeavingView,
 };
 use utoipa::{IntoParams, ToSchema};
 
@@ -99,7 +99,7 @@ pub(super) fn plan(
         // than never. No change is newer than the greatest number.
         let live = ChangeCursor {
             epoch,
-            revision: store.changes(u64::MAX, TraceView::Raw).revision,
+            revision: store.changes(u64::MAX, WeavingView::Raw).revision,
         };
         let page = store.search(&query);
         to_json(&SearchResponse {

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use throughline_model::{Link, Span, SpanId, SpanKind, TraceId};
-use throughline_store::{MessageAttributes, SpanKey, Store, TraceSummary, TraceView};
+use throughline_store::{MessageAttributes, SpanKey, Store, TraceSummary, WeavingView};
 
 use super::response::{JourneyLink, JourneyResponse, JourneySpan, JourneySpanDetail, JourneyTrace};
 use crate::query::throughline::json_value::to_json_value;
@@ -19,7 +19,7 @@ const MAX_TRACES: usize = 100;
 /// A breadth-first walk over links.
 pub(super) struct LinkWalk<'a> {
     store: &'a dyn Store,
-    view: TraceView,
+    view: WeavingView,
     max_hops: usize,
     max_spans: u64,
     traces: Vec<JourneyTrace>,
@@ -44,7 +44,7 @@ struct LinkEdge {
 impl<'a> LinkWalk<'a> {
     pub(super) fn new(
         store: &'a dyn Store,
-        view: TraceView,
+        view: WeavingView,
         max_hops: usize,
         max_spans: usize,
     ) -> Self {
