@@ -187,18 +187,16 @@ impl ServersFixture {
         assert_eq!(direct.failures, 0, "messages at {port}: {direct:?}");
         if port == NODE {
             for (name, begin) in NODE_RESPONSES {
-                assert!(
-                    direct.answers[name].starts_with(begin),
-                    "{name}: {direct:?}"
-                );
+                assert!(direct.answer(name).starts_with(begin), "{name}: {direct:?}");
             }
         }
         let mut differences = Vec::new();
         for way in [Way::Addressed, Way::Transparent] {
             let through = report(way);
             for (name, direct) in &direct.answers {
-                let (through, expected) = (&through.answers[name], expected_through(name, direct));
-                if *through != expected {
+                let through = through.answer(name);
+                let expected = expected_through(name, direct);
+                if through != expected {
                     differences.push(format!("{name}, {way:?}: {through} instead of {expected}"));
                 }
             }
@@ -227,6 +225,10 @@ impl ServersFixture {
 // === impl ClientReport ===
 
 impl ClientReport {
+    fn answer(&self, name: &str) -> &str {
+        self.answers.get(name).map_or("", String::as_str)
+    }
+
     /// Waits for the end of a client.
     fn of(client: &ChildProcess, seconds: u32) -> Self {
         let limit = Duration::from_secs(u64::from(seconds)) + START_TIMEOUT;
@@ -240,7 +242,10 @@ impl ClientReport {
         Self {
             requests: number("requests"),
             failures: number("failures"),
-            answers: serde_json::from_value(report["answers"].clone()).unwrap_or_default(),
+            answers: report
+                .get("answers")
+                .map(|answers| serde_json::from_value(answers.clone()).unwrap())
+                .unwrap_or_default(),
             text,
         }
     }
