@@ -13,7 +13,7 @@ use throughline_model::{
 };
 
 use crate::json::{OtlpResourceSpansJson, kind_number};
-use crate::protobuf::MessageWriter;
+use crate::protobuf::{self, MessageWriter};
 
 /// Spans to encode.
 #[derive(Debug, Clone, Copy)]
@@ -296,10 +296,34 @@ fn write_sender(message: &mut MessageWriter, sender: &SpanContext) {
 
 fn write_attributes(message: &mut MessageWriter, field: u32, pairs: &[KeyValue]) {
     for KeyValue { key, value } in pairs {
-        message.message(field, |pair| {
-            pair.some_bytes(1, key.as_bytes());
-            pair.message(2, |any_value| write_value(any_value, value));
-        });
+        let key = key.as_bytes();
+        match value {
+            // The values of nearly all attributes: their lengths are known beforehand.
+            Value::String(text) => {
+                let text = text.as_bytes();
+                message.key_value(field, key, protobuf::bytes_length(text.len()), |value| {
+                    value.bytes(1, text);
+                });
+            }
+            Value::Int(number) => {
+                let number = number.cast_unsigned();
+                let length = 1 + protobuf::varint_length(number);
+                message.key_value(field, key, length, |value| value.varint(3, number));
+            }
+            Value::Double(number) => {
+                let length = 1 + size_of::<f64>();
+                message.key_value(field, key, length, |value| value.double(4, *number));
+            }
+            Value::Bool(truth) => {
+                message.key_value(field, key, 2, |value| value.varint(2, u64::from(*truth)));
+            }
+            Value::Empty | Value::Bytes(_) | Value::Array(_) | Value::Map(_) => {
+                message.message(field, |pair| {
+                    pair.some_bytes(1, key);
+                    pair.message(2, |any_value| write_value(any_value, value));
+                });
+            }
+        }
     }
 }
 

@@ -46,10 +46,7 @@ impl MessageWriter {
 
     pub(crate) fn bytes(&mut self, field: u32, bytes: &[u8]) {
         self.tag(field, LENGTH_DELIMITED);
-        put_varint(
-            &mut self.bytes,
-            u64::try_from(bytes.len()).unwrap_or(u64::MAX),
-        );
+        self.length(bytes.len());
         self.bytes.extend_from_slice(bytes);
     }
 
@@ -70,12 +67,12 @@ impl MessageWriter {
     ) {
         self.tag(field, LENGTH_DELIMITED);
         let start = self.bytes.len();
-        let reserved = varint_bytes(expected_bytes);
+        let reserved = varint_length(to_u64(expected_bytes));
         self.bytes.resize(start + reserved, 0);
         write(self);
         let end = self.bytes.len();
         let length = end.saturating_sub(start + reserved);
-        let needed = varint_bytes(length);
+        let needed = varint_length(to_u64(length));
         if needed > reserved {
             self.bytes.resize(end + needed - reserved, 0);
         }
@@ -84,7 +81,7 @@ impl MessageWriter {
                 .copy_within(start + reserved..end, start + needed);
             self.bytes.truncate(start + needed + length);
         }
-        let mut rest = u64::try_from(length).unwrap_or(u64::MAX);
+        let mut rest = to_u64(length);
         for byte in self.bytes.iter_mut().skip(start).take(needed) {
             *byte = rest.to_le_bytes()[0] | 0x80;
             rest >>= 7;
@@ -93,6 +90,27 @@ impl MessageWriter {
         if let Some(last) = self.bytes.get_mut(start + needed - 1) {
             *last &= 0x7f;
         }
+    }
+
+    /// Writes an OTLP `KeyValue`, of which `write` writes the value, in `length` bytes.
+    pub(crate) fn key_value(
+        &mut self,
+        field: u32,
+        key: &[u8],
+        length: usize,
+        write: impl FnOnce(&mut Self),
+    ) {
+        let of_key = if key.is_empty() {
+            0
+        } else {
+            bytes_length(key.len())
+        };
+        self.tag(field, LENGTH_DELIMITED);
+        self.length(of_key + bytes_length(length));
+        self.some_bytes(1, key);
+        self.tag(2, LENGTH_DELIMITED);
+        self.length(length);
+        write(self);
     }
 
     /// Writes fields that are encoded already.
@@ -128,6 +146,10 @@ impl MessageWriter {
         }
     }
 
+    fn length(&mut self, length: usize) {
+        put_varint(&mut self.bytes, to_u64(length));
+    }
+
     fn tag(&mut self, field: u32, wire_type: u32) {
         put_varint(&mut self.bytes, u64::from(field << 3 | wire_type));
     }
@@ -143,13 +165,22 @@ pub(crate) fn put_varint(bytes: &mut Vec<u8>, mut number: u64) {
 }
 
 /// Returns the number of bytes of a varint.
-const fn varint_bytes(mut number: usize) -> usize {
+pub(crate) const fn varint_length(mut number: u64) -> usize {
     let mut bytes = 1;
     while number >= 0x80 {
         number >>= 7;
         bytes += 1;
     }
     bytes
+}
+
+/// Returns the length of a field, with a number below 16, of this many bytes.
+pub(crate) fn bytes_length(bytes: usize) -> usize {
+    1 + varint_length(to_u64(bytes)) + bytes
+}
+
+fn to_u64(length: usize) -> u64 {
+    u64::try_from(length).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
