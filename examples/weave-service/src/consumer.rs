@@ -7,16 +7,20 @@ use rdkafka::consumer::{Consumer as _, StreamConsumer};
 use rdkafka::error::KafkaError;
 use rdkafka::{ClientConfig, Message as _};
 
-use crate::handler::CallPattern;
+use crate::handler::BackendCalls;
+use crate::options::{ServiceOptions, ServiceShape};
+use crate::reference;
 use crate::server::{producer, send};
-use crate::{ServiceOptions, ServiceShape, reference};
 
 /// Records of a batch, and the wait for them.
 const MAX_BATCH: usize = 10;
 const BATCH_TIMEOUT: Duration = Duration::from_millis(20);
 
 /// Starts the consumer in a task.
-pub(crate) fn start(options: &ServiceOptions, pattern: Arc<CallPattern>) -> Result<(), KafkaError> {
+pub(crate) fn start(
+    options: &ServiceOptions,
+    pattern: Arc<BackendCalls>,
+) -> Result<(), KafkaError> {
     let mut config = ClientConfig::new();
     config
         .set("bootstrap.servers", &options.kafka)

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
+use crate::client;
+use crate::options::ServiceShape;
 use crate::reference::{self, BACKGROUND};
-use crate::{ServiceShape, client};
 
 /// A pattern of calls to the backend.
-pub(crate) struct CallPattern {
+pub(crate) struct BackendCalls {
     shape: ServiceShape,
     backend: SocketAddr,
     background_calls: AtomicU16,
@@ -29,9 +30,9 @@ const MAX_ATTEMPTS: u16 = 3;
 /// Longest time between two steps of a request, in microseconds.
 const MAX_PAUSE: u64 = 2_000;
 
-// === impl CallPattern ===
+// === impl BackendCalls ===
 
-impl CallPattern {
+impl BackendCalls {
     pub(crate) const fn new(shape: ServiceShape, backend: SocketAddr) -> Self {
         Self {
             shape,
@@ -121,7 +122,7 @@ impl CallPattern {
 }
 
 /// Starts two timers: one makes a call that requests make as well, one a call of its own.
-pub(crate) fn start_timers(pattern: &Arc<CallPattern>) {
+pub(crate) fn start_timers(pattern: &Arc<BackendCalls>) {
     for (step, interval) in [(STOCK, 100), (REFRESH, 250)] {
         let pattern = Arc::clone(pattern);
         tokio::spawn(async move {

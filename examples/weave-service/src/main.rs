@@ -7,62 +7,20 @@
 mod client;
 mod consumer;
 mod handler;
+mod options;
 mod reference;
 mod server;
 
 use std::io::Write as _;
-use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::{Parser, ValueEnum};
+use clap::Parser as _;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 
-use crate::handler::CallPattern;
-
-/// One bare service
-#[derive(Debug, Clone, Parser)]
-pub(crate) struct ServiceOptions {
-    /// Pattern of calls, or backend, or front
-    shape: ServiceShape,
-    /// HTTP listen address
-    #[arg(long, default_value = "127.0.0.1:0")]
-    listen: SocketAddr,
-    /// Address of the backend
-    #[arg(long, default_value = "127.0.0.1:1")]
-    backend: SocketAddr,
-    /// Kafka bootstrap servers
-    #[arg(long, default_value = "")]
-    kafka: String,
-}
-
-/// What the process does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum ServiceShape {
-    /// Answers after a delay; some requests fail.
-    Backend,
-    /// Turns a request into a record of topic `in`.
-    Front,
-    /// A thread for each request in flight, blocking calls in turn.
-    ThreadPool,
-    /// One thread for all requests, calls in turn.
-    EventLoop,
-    /// Several threads, calls in turn.
-    Async,
-    /// Three calls at once, then one.
-    FanOut,
-    /// Calls in turn, repeated when they fail.
-    Retries,
-    /// Calls in turn, one of which is skipped for four requests in ten.
-    CacheSkips,
-    /// Calls in turn, and timers that make calls of their own.
-    Timers,
-    /// A call and a record of topic `out` for each record of topic `in`.
-    ConsumeProduce,
-    /// Records of topic `in` in batches of up to ten, then a call for each.
-    BatchConsumer,
-}
+use crate::handler::BackendCalls;
+use crate::options::{ServiceOptions, ServiceShape};
 
 /// Threads of the pool.
 const POOL_THREADS: usize = 200;
@@ -96,7 +54,7 @@ fn runtime(shape: ServiceShape) -> std::io::Result<Runtime> {
 async fn serve(options: ServiceOptions) -> std::io::Result<()> {
     let listener = TcpListener::bind(options.listen).await?;
     let address = listener.local_addr()?;
-    let pattern = Arc::new(CallPattern::new(options.shape, options.backend));
+    let pattern = Arc::new(BackendCalls::new(options.shape, options.backend));
     let consumes = matches!(
         options.shape,
         ServiceShape::ConsumeProduce | ServiceShape::BatchConsumer

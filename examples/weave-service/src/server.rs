@@ -10,8 +10,9 @@ use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 
-use crate::handler::CallPattern;
-use crate::{ServiceOptions, ServiceShape, reference};
+use crate::handler::BackendCalls;
+use crate::options::{ServiceOptions, ServiceShape};
+use crate::reference;
 
 /// Longest delay of the backend, in microseconds.
 const MAX_DELAY: u64 = 10_000;
@@ -19,7 +20,7 @@ const MAX_DELAY: u64 = 10_000;
 /// Returns the routes: every path of a backend and a front, `/order` of all others.
 pub(crate) fn routes(
     options: &ServiceOptions,
-    pattern: Arc<CallPattern>,
+    pattern: Arc<BackendCalls>,
 ) -> Result<Router, KafkaError> {
     Ok(match options.shape {
         ServiceShape::Backend => Router::new().fallback(backend),

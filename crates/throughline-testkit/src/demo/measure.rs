@@ -24,7 +24,7 @@ const MAX_SETTLE_TIME: Duration = Duration::from_secs(300);
 
 /// A view of the traces in the collector.
 #[derive(Debug, Clone, Copy)]
-enum TraceView {
+enum CheckoutView {
     /// As the proxies reported them.
     Reported,
     /// With the parents that the collector found.
@@ -50,8 +50,8 @@ impl Demo {
             if let Some(crash) = self.crashed() {
                 return Err(anyhow!("{crash}"));
             }
-            let live = self.traces_since(since, TraceView::Reported)?;
-            let woven = self.traces_since(since, TraceView::Woven)?;
+            let live = self.traces_since(since, CheckoutView::Reported)?;
+            let woven = self.traces_since(since, CheckoutView::Woven)?;
             let now = LoadReport::of(&sent, &live, &woven);
             if now != report {
                 (report, changed) = (now, Instant::now());
@@ -67,10 +67,10 @@ impl Demo {
     }
 
     /// Returns the traces of all calling services.
-    fn traces_since(&self, since: u128, view: TraceView) -> Result<Vec<Value>> {
+    fn traces_since(&self, since: u128, view: CheckoutView) -> Result<Vec<Value>> {
         let is_raw = match view {
-            TraceView::Reported => true,
-            TraceView::Woven => false,
+            CheckoutView::Reported => true,
+            CheckoutView::Woven => false,
         };
         let mut traces: BTreeMap<String, Value> = BTreeMap::new();
         for service in CALLING_SERVICES {
