@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::call_signature::CallSignature;
-use super::decaying_counter::{DecayingCounter, LongCounter};
+use super::decaying_counter::DecayingCounter;
 use crate::Timestamp;
 
 /// Count below which a signature counts as forgotten.
@@ -22,11 +22,6 @@ pub(super) struct CallStats {
     pub(super) single_quiescent: DecayingCounter,
     /// Calls with a token of an inbound message.
     pub(super) with_token: DecayingCounter,
-    /// Unattributed and single calls, for a long time.
-    pub(super) long_unattributed: LongCounter,
-    pub(super) long_single: LongCounter,
-    /// Activities that have made a single call.
-    pub(super) activities: u32,
 }
 
 /// Statistics of all signatures. Beyond the cap new signatures share one entry, which can only
@@ -68,10 +63,9 @@ impl CallStatsTable {
 
 impl CallStats {
     fn is_forgotten(&self, now: Timestamp) -> bool {
-        let is_quiet = [self.unattributed, self.single, self.with_token]
+        [self.unattributed, self.single, self.with_token]
             .iter()
-            .all(|count| count.value_at(now) < FORGOTTEN_COUNT);
-        is_quiet && self.long_unattributed.value_at(now) < FORGOTTEN_COUNT
+            .all(|count| count.value_at(now) < FORGOTTEN_COUNT)
     }
 }
 
@@ -89,7 +83,7 @@ mod tests {
             table.entry(signature("c"), 0).unattributed.value_at(0) > 0.5,
             "c shares the entry of b"
         );
-        let later = 365 * 24 * 3600 * 1_000_000_000;
+        let later = 24 * 3600 * 1_000_000_000;
         let unattributed = table.entry(signature("d"), later).unattributed;
         assert!(unattributed.value_at(later) < 0.5);
     }
