@@ -12,6 +12,8 @@ use crate::problem::Outbound;
 pub(crate) struct LiveLane {
     pub(crate) cluster: u32,
     pub(crate) is_queue: bool,
+    /// The queue of a lane of records.
+    pub(crate) queue: Option<u64>,
     /// Inbound events that are not settled; records in the order of their offsets.
     pub(crate) members: Vec<u32>,
     pub(crate) paths: Vec<LanePath>,

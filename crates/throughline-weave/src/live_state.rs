@@ -105,7 +105,8 @@ impl LiveState {
         let lane = known.unwrap_or_else(|| {
             let member = position.is_none().then_some(index);
             let path = LanePath::new(member, model.fresh(operation), start);
-            self.add_lane(path, position.is_some(), start)
+            let queue = position.map(|position| position.queue);
+            self.add_lane(path, queue, start)
         });
         if let Some(position) = position {
             self.queues.insert(position.queue, lane);
@@ -118,10 +119,11 @@ impl LiveState {
         index
     }
 
-    fn add_lane(&mut self, path: LanePath, is_queue: bool, start: Nanos) -> u32 {
+    fn add_lane(&mut self, path: LanePath, queue: Option<u64>, start: Nanos) -> u32 {
         let lane = LiveLane {
             cluster: 0,
-            is_queue,
+            is_queue: queue.is_some(),
+            queue,
             members: Vec::new(),
             paths: vec![path],
             calls: Vec::new(),
@@ -159,10 +161,10 @@ impl LiveState {
 
     pub(crate) fn remove_lane(&mut self, lane: u32) {
         for member in self.lanes[lane as usize].members.clone() {
-            if let Some(position) = self.inbound[member as usize].position {
-                self.queues.remove(&position.queue);
-            }
             self.remove_inbound(member);
+        }
+        if let Some(queue) = self.lanes[lane as usize].queue {
+            self.queues.remove(&queue);
         }
         self.leave_cluster(lane);
         self.lanes[lane as usize].paths.clear();
@@ -453,14 +455,13 @@ impl LiveState {
         if self.clusters[index as usize].hypotheses.len() == 1 {
             return;
         }
-        let mut cluster = std::mem::take(&mut self.clusters[index as usize]);
+        let cluster = &mut self.clusters[index as usize];
         let Some(column) = cluster.column(lane) else {
             return;
         };
         for hypothesis in &mut cluster.hypotheses {
             hypothesis.weight *= factors[usize::from(hypothesis.paths[column])];
         }
-        self.clusters[index as usize] = cluster;
         let masses = self.masses(index, at, model);
         let hypotheses = self.clusters[index as usize].hypotheses.iter().cloned();
         let weighed = hypotheses
