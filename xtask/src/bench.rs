@@ -52,7 +52,7 @@ enum BenchSubject {
         Examples:\n  \
         cargo xtask bench weave\n  \
         cargo xtask bench weave --data ../spans\n  \
-        cargo xtask bench weave --record target/weave && cargo xtask bench weave --data target/weave"
+        cargo xtask bench weave --record target/sets && cargo xtask bench weave --data target/sets"
     )]
     Weave(weave::Options),
     /// Web UI in a real Chromium: open, scroll and search 100,000 spans and 500 traces

@@ -186,8 +186,8 @@ impl Eshop {
         })
     }
 
-    /// Waits until every sidecar or Envoy has seen its service idle for long enough to attribute calls from
-    /// the first request on (`docs/correlation.md`).
+    /// Waits until every sidecar or Envoy has seen its service idle for long enough to attribute
+    /// calls from the first request on (`docs/correlation.md`).
     ///
     /// # Errors
     /// Fails if a service does not become idle.

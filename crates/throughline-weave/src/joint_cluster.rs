@@ -1,7 +1,7 @@
 //! Lanes that have competed for the same calls, with the ways in which they can have shared them.
 //!
-//! A hypothesis is one way for all lanes of a cluster at once. What is possible for one lane thus
-//! depends on what the others did: a call that one of them made was not made by the other.
+//! A hypothesis is one way for all lanes of a cluster at once. The possibilities of one lane thus
+//! depend on what the others did: a call that one of them made was not made by the other.
 
 /// Hypotheses below this share are given up.
 const MIN_SHARE: f64 = 1e-4;

@@ -27,13 +27,13 @@ pub(crate) enum StepTrail {
     #[default]
     Start,
     Step {
-        before: Arc<StepTrail>,
+        before: Arc<Self>,
         stays: Stays,
         call: u32,
         kind: Step,
     },
     /// Paths that led to the same state, with their shares.
-    Mixture(Vec<(f64, Arc<StepTrail>)>),
+    Mixture(Vec<(f64, Arc<Self>)>),
 }
 
 /// A record that a consumer is done with.
@@ -71,7 +71,7 @@ pub(crate) struct StepOption {
     pub(crate) density: f64,
 }
 
-/// What a path may do at some time.
+/// The possible next steps of a path at some time.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct PathOutlook {
     /// Probability that nothing has happened since its last step.
@@ -100,6 +100,14 @@ pub(crate) struct CallStep {
 // === impl PathOutlook ===
 
 impl PathOutlook {
+    /// Returns the outlook of a path that takes no step.
+    pub(crate) fn surviving(survival: f64) -> Self {
+        Self {
+            survival,
+            ..Self::default()
+        }
+    }
+
     pub(crate) fn options(&self) -> &[StepOption] {
         &self.options[..self.count]
     }

@@ -45,7 +45,7 @@ const MAX_QUEUE: usize = 512;
 const CERTAIN: f64 = 0.99;
 /// Requests that a plan stands for when a process starts again.
 const PLAN_REQUESTS: f64 = 50.0;
-/// Life tables whose curves are computed anew with one event.
+/// Life tables whose curves are computed again with one event.
 const REFRESH_TABLES: usize = 2;
 
 /// Decides at once which inbound message of a process caused an outbound one.

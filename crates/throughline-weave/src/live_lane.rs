@@ -33,7 +33,7 @@ pub(crate) struct LiveCall {
     /// Probability that a settled lane made it.
     pub(crate) owned: f64,
     pub(crate) is_idle: bool,
-    /// What was stated: the cause and the confidence.
+    /// The stated cause and confidence.
     pub(crate) stated: Option<(InboundId, f64)>,
     /// Requests that were open when it began.
     pub(crate) witnesses: Vec<InboundId>,

@@ -1,4 +1,4 @@
-//! What may be going on in a process right now: requests and queues with their possible paths, in
+//! The possible states of a process right now: requests and queues with their possible paths, in
 //! clusters of those that compete.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -26,14 +26,14 @@ const MAX_CALLS: usize = 1024;
 const CONTENDER_SHARE: f64 = 1e-3;
 const NOTED_SHARE: f64 = 1e-4;
 
-/// What a cluster may do now.
+/// The possible next steps of a cluster.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ClusterOutlook {
     pub(crate) cluster: u32,
     pub(crate) hazard: f64,
 }
 
-/// What all clusters may do now.
+/// The possible next steps of all clusters.
 #[derive(Debug, Default)]
 pub(crate) struct ProcessOutlook {
     pub(crate) clusters: Vec<ClusterOutlook>,
@@ -181,6 +181,24 @@ impl LiveState {
         }
     }
 
+    fn path_outlook(
+        &self,
+        path: &LanePath,
+        members: LaneMembers<'_>,
+        outbound: &Outbound,
+        model: &mut StepModel,
+    ) -> PathOutlook {
+        let mut outlook = path.outlook(members, outbound.start, outbound.kind, model);
+        if !outbound.tokens.is_empty() {
+            outlook.scale(|member| {
+                model
+                    .tokens
+                    .factor(&self.inbound[member as usize], outbound)
+            });
+        }
+        outlook
+    }
+
     /// Computes which of `candidates` may make a call now.
     pub(crate) fn look(
         &mut self,
@@ -202,24 +220,16 @@ impl LiveState {
                 self.lanes[lane as usize].outlook_from = outlook.paths.len();
                 let is_candidate = candidates.contains(&lane);
                 let members = self.members(lane);
-                for path in &self.lanes[lane as usize].paths {
-                    let mut of_path = PathOutlook::default();
-                    if is_candidate {
-                        of_path = path.outlook(members, outbound.start, outbound.kind, model);
-                        if !outbound.tokens.is_empty() {
-                            of_path.scale(|member| {
-                                model
-                                    .tokens
-                                    .factor(&self.inbound[member as usize], outbound)
-                            });
+                let paths = self.lanes[lane as usize].paths.iter();
+                outlook
+                    .paths
+                    .extend(paths.map(|path| match (is_candidate, is_single) {
+                        (true, _) => self.path_outlook(path, members, outbound, model),
+                        (false, true) => PathOutlook::surviving(1.0),
+                        (false, false) => {
+                            PathOutlook::surviving(path.survival(members, outbound.start, model))
                         }
-                    } else if !is_single {
-                        of_path.survival = path.survival(members, outbound.start, model);
-                    } else {
-                        of_path.survival = 1.0;
-                    }
-                    outlook.paths.push(of_path);
-                }
+                    }));
             }
             self.sum_up(cluster, &mut outlook);
         }
@@ -400,7 +410,7 @@ impl LiveState {
         of_lane.paths.push(path);
         of_lane.last_step = of_lane.last_step.max(call.at);
         if of_lane.calls.len() >= MAX_CALLS {
-            // A request with so many is not learned from.
+            // A request with more is not learned from.
             self.calls[call.slot as usize].owned = 1.0;
         } else if !of_lane.calls.contains(&call.slot) {
             of_lane.calls.push(call.slot);
@@ -443,7 +453,7 @@ impl LiveState {
         self.clusters[index as usize] = cluster;
     }
 
-    /// Weighs the hypotheses of a lane's cluster anew, each by a factor for the lane's path.
+    /// Weighs the hypotheses of a lane's cluster again, each by a factor for the lane's path.
     pub(crate) fn weigh_paths(
         &mut self,
         lane: u32,
@@ -530,7 +540,8 @@ impl LiveState {
                 open.insert(call);
             });
         }
-        for member in of_lane.members[..passed.min(of_lane.members.len())].to_vec() {
+        let finished = of_lane.members[..passed.min(of_lane.members.len())].to_vec();
+        for member in finished {
             self.remove_inbound(member);
         }
         open

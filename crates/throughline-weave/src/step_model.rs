@@ -25,7 +25,7 @@ const MAX_HISTORIES: usize = 4096;
 /// and so on.
 const FIRST_FADE: f64 = 24.0;
 const FADE: f64 = 0.4;
-/// Growth of a table after which its curve is computed anew.
+/// Growth of a table after which its curve is computed again.
 const REFRESH_GROWTH: f64 = 1.08;
 /// Cumulative hazard beyond which survival makes no difference.
 const MAX_CUMULATIVE: f64 = 60.0;
@@ -113,7 +113,7 @@ pub(crate) struct StepModel {
     /// Kinds of calls that are records.
     pub(crate) record_kinds: BTreeSet<Step>,
     pub(crate) tokens: TokenModel,
-    /// Tables whose curves are to be computed anew.
+    /// Tables whose curves are to be computed again.
     stale: VecDeque<usize>,
 }
 
@@ -400,7 +400,7 @@ impl StepModel {
             state.table.add(bin, stay.step, *weight);
             state.live_visits += weight;
             if state.live_visits >= state.fade_at {
-                // What was learned first was learned from guesses.
+                // The first events were learned from guesses.
                 state.fade_at *= 2.0;
                 state.table.scale(FADE);
                 state.drawn_visits = 0.0;

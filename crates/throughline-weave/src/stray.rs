@@ -96,7 +96,7 @@ impl StrayModel {
             return 0.0;
         };
         let calls = strays.idle_calls + strays.busy_calls;
-        // What is not explained while requests are open is only partly without a cause: no more
+        // Calls not explained while requests are open are only partly without a cause: no more
         // than the time in which none was open allows.
         let bound = (strays.idle + 1.0) / (self.idle_s + PRIOR_S) * self.busy_s;
         let unexplained = (strays.busy * UNEXPLAINED_SHARE).min(bound);

@@ -20,7 +20,7 @@ pub(crate) struct ServiceOptions {
     pub(crate) kafka: String,
 }
 
-/// What the process does.
+/// The behaviour of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ServiceShape {
     /// Answers after a delay; some requests fail.
