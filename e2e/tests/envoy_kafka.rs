@@ -1,7 +1,12 @@
 //! Kafka through a stock Envoy with our module: producers and consumers get their spans, records
 //! their contexts, and every byte arrives.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-#![expect(clippy::print_stderr, reason = "the first run fetches for minutes")]
+#![expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
 
 #[expect(dead_code, reason = "shared with other tests, which use more of it")]
 mod support;

@@ -6,6 +6,7 @@
     clippy::unwrap_used,
     reason = "a test fails by panicking"
 )]
+#![expect(clippy::print_stderr, reason = "shows the progress of a start")]
 
 use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};

@@ -1,7 +1,6 @@
 //! Records in set-ups of their own, directly and through the sidecar: a broker that advertises the
 //! sidecar's address, and contexts that are patched into compressed batches.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-#![expect(clippy::print_stderr, reason = "shows the progress of a start")]
 
 mod named_spans;
 

@@ -57,7 +57,7 @@ pub(crate) fn definition() -> Command {
 pub(crate) enum CliCommand {
     /// Start a collector: OTLP and Zipkin receivers, in-memory storage, query APIs and web UI
     #[command(after_help = up::EXAMPLES)]
-    Up(up::UpArgs),
+    Up(Box<up::UpArgs>),
     /// Start a sidecar proxy that traces the HTTP and Kafka traffic of an unmodified service
     #[command(after_help = sidecar::EXAMPLES)]
     Sidecar(Box<sidecar::SidecarArgs>),

@@ -62,7 +62,7 @@ impl QueuedSpans {
                 let others = first.split_off(count);
                 (Some(Self::group(first)), Some(Self::group(others)))
             }
-            content => {
+            content @ (QueuedContent::Single(_) | QueuedContent::Group(_)) => {
                 let bytes = self.bytes;
                 (Some(Self { content, bytes }), None)
             }

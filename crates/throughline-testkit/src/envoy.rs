@@ -157,7 +157,7 @@ impl EnvoyBootstrap {
     fn http(&mut self, address: SocketAddr, direction: &str, upstream: &str) -> Result<()> {
         let cluster = self.cluster(upstream)?;
         let mut config = self.module.clone();
-        config["direction"] = json!(direction);
+        insert(&mut config, "direction", json!(direction));
         let filter = json!({
             "name": "envoy.filters.http.dynamic_modules",
             "typed_config": {
@@ -184,7 +184,8 @@ impl EnvoyBootstrap {
             "http_filters": [filter, router],
         });
         if direction == "outbound" {
-            manager["early_header_mutation_extensions"] = json!([early_mutation(&config)]);
+            let mutation = json!([early_mutation(&config)]);
+            insert(&mut manager, "early_header_mutation_extensions", mutation);
         }
         let manager = json!({
             "name": "envoy.filters.network.http_connection_manager",
@@ -220,7 +221,8 @@ impl EnvoyBootstrap {
     pub fn kafka(&mut self, upstream: &str) -> Result<SocketAddr> {
         let address = free_address()?;
         let mut config = self.module.clone();
-        config["brokers"] = json!([{ "broker": upstream, "listener": address.to_string() }]);
+        let broker = json!([{ "broker": upstream, "listener": address.to_string() }]);
+        insert(&mut config, "brokers", broker);
         let cluster = self.cluster(upstream)?;
         let proxy = json!({
             "name": "envoy.filters.network.tcp_proxy",
@@ -265,7 +267,7 @@ impl EnvoyBootstrap {
         let resource = |listener: &Value| {
             let mut resource = listener.clone();
             let kind = "type.googleapis.com/envoy.config.listener.v3.Listener";
-            resource["@type"] = json!(kind);
+            insert(&mut resource, "@type", json!(kind));
             resource
         };
         let resources: Vec<Value> = self.listeners.iter().map(resource).collect();
@@ -443,6 +445,13 @@ fn early_mutation(config: &Value) -> Value {
             "early_header_mutation_config": filter_config(config),
         },
     })
+}
+
+/// Sets a key of an object.
+fn insert(object: &mut Value, key: &str, value: Value) {
+    if let Value::Object(fields) = object {
+        fields.insert(key.to_owned(), value);
+    }
 }
 
 /// Replaces a key in all configurations of our filters: objects that have a service.

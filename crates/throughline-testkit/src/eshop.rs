@@ -226,7 +226,8 @@ impl Eshop {
             STOP_TIMEOUT,
         );
         // Proxies stop last: a stopping service still sends through them.
-        services.and(stop_all(self.proxies(), STOP_TIMEOUT))
+        let proxies = stop_all(self.proxies(), STOP_TIMEOUT);
+        services.and(proxies)
     }
 
     /// Returns the processes of all sidecars and Envoys.

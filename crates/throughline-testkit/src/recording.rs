@@ -116,13 +116,14 @@ impl RecordingPlan {
     /// Keeps this number of requests in flight, each on a thread of its own.
     fn keep_in_flight(&self, url: &str) {
         let (deadline, next) = (Instant::now() + self.duration, AtomicU64::new(1));
+        let send_in_turn = || {
+            while Instant::now() < deadline && !wait::is_interrupted() {
+                send(url, next.fetch_add(1, Ordering::Relaxed));
+            }
+        };
         std::thread::scope(|scope| {
             for _ in 0..self.in_flight {
-                scope.spawn(|| {
-                    while Instant::now() < deadline && !wait::is_interrupted() {
-                        send(url, next.fetch_add(1, Ordering::Relaxed));
-                    }
-                });
+                scope.spawn(send_in_turn);
             }
         });
     }

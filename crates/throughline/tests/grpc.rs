@@ -142,7 +142,7 @@ async fn call_is_named_by_its_method_and_has_the_status_of_its_trailers() {
 async fn call_that_is_dropped_is_cancelled_on_both_sides() {
     let traced = Traced::new();
     let app = Router::new()
-        .fallback(|| std::future::pending::<Response<String>>())
+        .fallback(std::future::pending::<Response<String>>)
         .layer(ServerLayer::new().telemetry(traced.telemetry.clone()));
     let layer = ClientLayer::new().telemetry(traced.telemetry.clone());
     let mut client = TraceServiceClient::new(layer.layer(serve(app).await));

@@ -25,7 +25,8 @@ struct LogLines(Arc<Mutex<Vec<u8>>>);
 
 impl io::Write for LogLines {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
+        let mut lines = self.0.lock().map_err(|_| io::ErrorKind::Other)?;
+        lines.extend_from_slice(bytes);
         Ok(bytes.len())
     }
 

@@ -22,16 +22,19 @@ pub(crate) fn routes(
     options: &ServiceOptions,
     pattern: Arc<BackendCalls>,
 ) -> Result<Router, KafkaError> {
-    Ok(match options.shape {
-        ServiceShape::Backend => Router::new().fallback(backend),
-        ServiceShape::Front => front(options)?,
-        _ => Router::new().fallback(async move |RawQuery(query): RawQuery| {
-            if let Some(request) = reference::from_query(query.as_deref()) {
-                pattern.handle(request).await;
-            }
-            "done"
-        }),
-    })
+    if options.shape == ServiceShape::Backend {
+        return Ok(Router::new().fallback(backend));
+    }
+    if options.shape == ServiceShape::Front {
+        return front(options);
+    }
+    let order = async move |RawQuery(query): RawQuery| {
+        if let Some(request) = reference::from_query(query.as_deref()) {
+            pattern.handle(request).await;
+        }
+        "done"
+    };
+    Ok(Router::new().fallback(order))
 }
 
 async fn backend(RawQuery(query): RawQuery) -> StatusCode {

@@ -15,8 +15,11 @@ async fn concurrent_decodes_are_limited() {
         ..CollectorLimits::default()
     };
     let store = Arc::new(MemoryStore::new(0));
-    let (weaving, _weaver) =
-        WeavingTask::new(store.clone(), Arc::default(), WeavingSettings::default());
+    let (weaving, _weaver) = WeavingTask::new(
+        Arc::clone(&store) as _,
+        Arc::default(),
+        WeavingSettings::default(),
+    );
     let pipeline = IngestPipeline::new(store, Arc::default(), limits, weaving);
     let pipeline = Arc::new(pipeline);
     let mut requests = tokio::task::JoinSet::new();

@@ -188,7 +188,9 @@ impl TagJson {
                 _ => Value::Double(number.as_f64().unwrap_or_default()),
             },
             serde_json::Value::Null => Value::Empty,
-            other => Value::from(other.to_string()),
+            other @ (serde_json::Value::Array(_) | serde_json::Value::Object(_)) => {
+                Value::from(other.to_string())
+            }
         };
         KeyValue::new(self.key, value)
     }

@@ -318,9 +318,11 @@ fn topic(entry: &TopicEntry, default: &TopicSettings) -> Result<TopicSettings, S
             .map_err(|_| format!("max_message_bytes {bytes} is not a number of bytes"))
     });
     // A switch in JSON is not a text.
-    let inject = entry.inject.as_ref().map(|value| match value {
-        Value::String(word) => word.clone(),
-        value => value.to_string(),
+    let inject = entry.inject.as_ref();
+    let inject = inject.map(|value| {
+        value
+            .as_str()
+            .map_or_else(|| value.to_string(), str::to_owned)
     });
     Ok(TopicSettings {
         inject: inject.map_or(Ok(default.inject), |text| parse_word(&text, &INJECT_VALUES))?,

@@ -89,7 +89,7 @@ extern "C" fn envoy_dynamic_module_on_early_header_mutation_mutate(
     let config = unsafe { config.cast::<MutationConfig>().as_ref() };
     if let Some(MutationConfig(Some(config))) = config {
         guard("the early mutation", || {
-            mutate_outbound(config, &EarlyRequest(envoy))
+            mutate_outbound(config, &EarlyRequest(envoy));
         });
     }
     true

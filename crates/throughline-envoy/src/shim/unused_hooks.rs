@@ -6,7 +6,6 @@ use std::ffi::c_void;
 use super::ffi::{EnvoyBuffer, EnvoyHeader};
 
 #[unsafe(no_mangle)]
-#[expect(clippy::too_many_arguments, reason = "Envoy's signature")]
 const extern "C" fn envoy_dynamic_module_on_http_filter_http_callout_done(
     _envoy: *mut c_void,
     _filter: *const c_void,

@@ -274,11 +274,8 @@ fn read_target(env: &mut EnvironmentReader<'_>, signal: OtlpSignal) -> Option<Ex
             // Only OTLP over HTTP has paths ("Endpoint URLs for OTLP/HTTP").
             let needs_path = protocol != OtlpProtocol::Grpc && !endpoint.is_complete;
             let path = needs_path.then_some(signal.path());
-            let has_tls = if protocol == OtlpProtocol::Grpc {
-                cfg!(feature = "export-grpc")
-            } else {
-                cfg!(feature = "export-tls")
-            };
+            // The gRPC exporter always has it.
+            let has_tls = protocol == OtlpProtocol::Grpc || cfg!(feature = "export-tls");
             check_endpoint(&mut variables, endpoint, path, has_tls)
         }
     };

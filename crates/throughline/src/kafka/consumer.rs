@@ -148,6 +148,10 @@ impl<C> Consumer<C> {
     }
 }
 
+#[expect(
+    clippy::future_not_send,
+    reason = "futures are Send where the consumer is Sync"
+)]
 impl<C: TraceableStream> Consumer<C> {
     /// Receives the next record. Its span starts at the arrival, not at the call. Cancel safe.
     ///

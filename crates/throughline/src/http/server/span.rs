@@ -81,10 +81,11 @@ impl ServerSpan {
             .extract(&Context::current(), &RequestHeaders(head.headers));
         let route = route_of(head);
         let grpc = GrpcMethod::of(head.headers, head.uri.path());
-        let forwarded = options
-            .trusts_forwarded
-            .then(|| ForwardedRequest::read(head))
-            .unwrap_or_default();
+        let forwarded = if options.trusts_forwarded {
+            ForwardedRequest::read(head)
+        } else {
+            ForwardedRequest::default()
+        };
         let metric_attributes = common_attributes(head, route, grpc, &forwarded);
         let chosen = options.name.as_ref().and_then(|name| name(head));
         let name = chosen
