@@ -59,6 +59,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("throughline-testkit", &[]),
     ("eshop", &["throughline"]),
     ("eshop-bare", &[]),
+    ("weave-service", &[]),
     ("e2e", &["throughline", "throughline-testkit"]),
     ("xtask", &["throughline-testkit"]),
 ];
