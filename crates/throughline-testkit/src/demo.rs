@@ -68,6 +68,8 @@ pub struct Config {
     pub env: Vec<(String, String)>,
     /// Further arguments of every sidecar.
     pub sidecar_args: Vec<String>,
+    /// Further arguments of the collector.
+    pub collector_args: Vec<String>,
 }
 
 /// All running parts of a demo.
@@ -108,6 +110,7 @@ impl Config {
             max_delay: Duration::from_millis(20),
             env: Vec::new(),
             sidecar_args: Vec::new(),
+            collector_args: Vec::new(),
         }
     }
 
@@ -162,11 +165,10 @@ impl Demo {
             || "127.0.0.1".to_owned(),
             |network| network.host().to_string(),
         );
-        let collector = CollectorInstance::start_on(
-            &binaries.throughline,
-            config.collector,
-            &["--host", &host],
-        )?;
+        let mut args = vec!["--host", &host];
+        args.extend(config.collector_args.iter().map(String::as_str));
+        let collector =
+            CollectorInstance::start_on(&binaries.throughline, config.collector, &args)?;
         let sidecar = &binaries.throughline;
         let module = (config.mode == DemoMode::Envoy)
             .then(envoy_module)

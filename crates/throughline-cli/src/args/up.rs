@@ -140,12 +140,12 @@ pub(crate) struct UpArgs {
     )]
     pub(crate) store_memory: String,
 
-    /// Parents to find for spans that were reported without one: by the offsets of records and by
-    /// inference within processes (all), by offsets alone (offsets), or none (off)
+    /// Parents to find for spans that were reported without one: by the offsets of records, which
+    /// are exact (offsets), by inference within processes as well (all), or none (off)
     #[arg(
         long,
         env = "THROUGHLINE_WEAVE",
-        default_value = "all",
+        default_value = "offsets",
         value_name = "EVIDENCE",
         help_heading = WEAVING
     )]

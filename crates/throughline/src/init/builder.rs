@@ -22,7 +22,7 @@ use super::{detectors, pipeline};
 use crate::telemetry::RootSampling;
 use crate::{Propagation, Telemetry};
 
-/// Returns a builder of telemetry, for settings that [`init`] does not have.
+/// Returns a builder of telemetry, for settings that [`init`](crate::init()) does not have.
 #[must_use]
 pub fn builder() -> TelemetryBuilder {
     TelemetryBuilder {

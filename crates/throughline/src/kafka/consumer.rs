@@ -156,7 +156,7 @@ impl<C: TraceableStream> Consumer<C> {
     /// Receives the next record. Its span starts at the arrival, not at the call. Cancel safe.
     ///
     /// # Errors
-    /// The error of [`StreamConsumer::recv`].
+    /// The error of [`StreamConsumer::recv`](rdkafka::consumer::StreamConsumer::recv).
     pub async fn recv(&self) -> Result<Delivery<BorrowedMessage<'_>>, KafkaError> {
         self.take_pending_error()?;
         Ok(self.deliver(self.inner.stream_consumer().recv().await?))
@@ -170,8 +170,8 @@ impl<C: TraceableStream> Consumer<C> {
     /// task.
     ///
     /// # Errors
-    /// The error of [`StreamConsumer::recv`]. An error after a record ends the batch, and the next
-    /// call returns it.
+    /// The error of [`StreamConsumer::recv`](rdkafka::consumer::StreamConsumer::recv). An error
+    /// after a record ends the batch, and the next call returns it.
     pub async fn recv_batch(
         &self,
         max_records: usize,
