@@ -2,7 +2,7 @@
 //! (`cargo xtask bench weave --record`). No tracing code.
 //!
 //! `weave-service SHAPE` is the service under test; `backend` answers its calls, and `front` turns
-//! requests into records for it. [`reference`] carries the truth.
+//! requests into records for it. [`mod@reference`] carries the truth.
 
 mod client;
 mod consumer;
