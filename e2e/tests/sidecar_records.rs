@@ -3,17 +3,17 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod named_spans;
+mod received_records;
 
 use std::collections::BTreeSet;
 use std::net::TcpListener;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use named_spans::named_spans;
 use rdkafka::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::{Headers as _, Message as _, OwnedMessage};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
-use rdkafka::{Offset, TopicPartitionList};
+use received_records::receive;
 use throughline_testkit::build::ProjectBinaries;
 use throughline_testkit::collector::CollectorInstance;
 use throughline_testkit::kafka::{ApacheBroker, TopicSpec, create_topic};
@@ -45,31 +45,6 @@ fn send(bootstrap: &str, topic: &str, codec: &str) {
         producer.send(record).map_err(|(error, _)| error).unwrap();
     }
     producer.flush(TIMEOUT).unwrap();
-}
-
-/// Returns the records of a topic in their order.
-fn receive(bootstrap: &str, topic: &str) -> Vec<OwnedMessage> {
-    let consumer: BaseConsumer = ClientConfig::new()
-        .set("bootstrap.servers", bootstrap)
-        .set("group.id", topic)
-        .set("enable.auto.commit", "false")
-        .create()
-        .unwrap();
-    let mut partitions = TopicPartitionList::new();
-    partitions
-        .add_partition_offset(topic, 0, Offset::Beginning)
-        .unwrap();
-    consumer.assign(&partitions).unwrap();
-    let begin = Instant::now();
-    let mut received = Vec::new();
-    while received.len() < RECORDS {
-        let count = received.len();
-        assert!(begin.elapsed() < TIMEOUT, "{count} records of {topic}");
-        if let Some(Ok(record)) = consumer.poll(Duration::from_millis(100)) {
-            received.push(record.detach());
-        }
-    }
-    received
 }
 
 fn values(records: &[OwnedMessage]) -> Vec<Vec<u8>> {
@@ -121,7 +96,7 @@ fn record_for_a_broker_that_advertises_the_sidecar_has_one_producer_span() {
     for bootstrap in [sidecar.bootstrap(), &broker] {
         send(bootstrap, topic, "none");
     }
-    let received = receive(sidecar.bootstrap(), topic);
+    let received = receive(sidecar.bootstrap(), topic, RECORDS);
     assert_eq!(
         values(&received),
         (0..RECORDS).map(value).collect::<Vec<_>>()
@@ -164,8 +139,8 @@ fn record_of_a_compressed_topic_is_delivered_with_the_context_of_its_consumer_sp
         create_topic(kafka.bootstrap(), &spec).unwrap();
         send(sidecar.bootstrap(), &topic, producer);
         let (direct, patched) = (
-            receive(kafka.bootstrap(), &topic),
-            receive(sidecar.bootstrap(), &topic),
+            receive(kafka.bootstrap(), &topic, RECORDS),
+            receive(sidecar.bootstrap(), &topic, RECORDS),
         );
         assert_eq!(values(&direct), values(&patched), "{topic}");
         let spans = |operation: &str| {

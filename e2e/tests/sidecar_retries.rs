@@ -3,19 +3,19 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod named_spans;
+mod received_records;
 #[expect(dead_code, reason = "shared with other tests, which use more of it")]
 mod wire;
 
 use std::net::TcpListener;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use e2e::TraceSpan;
 use named_spans::named_spans;
 use rdkafka::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::{Headers as _, Message as _, OwnedMessage};
 use rdkafka::producer::{FutureProducer, FutureRecord};
-use rdkafka::{Offset, TopicPartitionList};
+use received_records::receive;
 use throughline_testkit::build::ProjectBinaries;
 use throughline_testkit::collector::CollectorInstance;
 use throughline_testkit::kafka::{ApacheBroker, TopicSpec, create_topic};
@@ -60,29 +60,6 @@ async fn send(bootstrap: &str, topic: &str, relay: &CuttableRelay, settings: &[(
         }
         producer.send(record, TIMEOUT).await.unwrap();
     }
-}
-
-fn receive(bootstrap: &str, topic: &str, count: usize) -> Vec<OwnedMessage> {
-    let consumer: BaseConsumer = ClientConfig::new()
-        .set("bootstrap.servers", bootstrap)
-        .set("group.id", topic)
-        .set("enable.auto.commit", "false")
-        .create()
-        .unwrap();
-    let mut partitions = TopicPartitionList::new();
-    partitions
-        .add_partition_offset(topic, 0, Offset::Beginning)
-        .unwrap();
-    consumer.assign(&partitions).unwrap();
-    let begin = Instant::now();
-    let mut received = Vec::new();
-    while received.len() < count {
-        assert!(begin.elapsed() < TIMEOUT, "{} of {count}", received.len());
-        if let Some(Ok(record)) = consumer.poll(Duration::from_millis(100)) {
-            received.push(record.detach());
-        }
-    }
-    received
 }
 
 /// Returns the spans of an operation on a topic, once there are `count`.
