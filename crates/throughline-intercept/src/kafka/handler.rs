@@ -45,4 +45,4 @@ mod workload;
 pub(super) use context::HandlerContext;
 pub(super) use dispatch::{Handlers, PendingRequest};
 pub(super) use message::{ApiFrame, RequestDecision};
-pub(super) use produce::{BatchKey, OriginalProduce};
+pub(super) use produce::original::{BatchKey, OriginalProduce};

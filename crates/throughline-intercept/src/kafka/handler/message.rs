@@ -6,7 +6,7 @@ use throughline_kafka::wire::Error;
 
 pub(in crate::kafka) use super::api_frame::ApiFrame;
 use super::context::HandlerContext;
-use super::produce::OriginalProduce;
+use super::produce::original::OriginalProduce;
 
 /// Decision about a request.
 #[derive(Debug)]

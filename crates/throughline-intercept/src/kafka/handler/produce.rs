@@ -2,7 +2,7 @@
 //! response closes.
 
 mod injection;
-mod original;
+pub(super) mod original;
 mod pending;
 mod retry;
 
@@ -14,10 +14,10 @@ use throughline_kafka::message::produce::{ProduceRequest, ProduceResponse};
 use throughline_kafka::message::{ApiMessage, ParseOutcome};
 use throughline_kafka::wire::{Error, WireField};
 
-pub(in crate::kafka) use self::original::{BatchKey, OriginalProduce};
 pub(in crate::kafka) use self::pending::PendingProduce;
 
 use self::injection::{InjectionPolicy, RecordInspector, inject, observe};
+use self::original::OriginalProduce;
 use self::pending::{PendingPartition, ProduceResult};
 use self::retry::AnsweredBatches;
 use super::context::HandlerContext;
