@@ -3,12 +3,18 @@
 
 mod client;
 #[cfg(feature = "tower")]
+mod client_layer;
+#[cfg(feature = "tower")]
 mod grpc;
 mod headers;
+#[cfg(feature = "tower")]
+mod layer_response;
 #[cfg(feature = "tower")]
 mod request_metadata;
 #[cfg(feature = "tower")]
 mod server;
+#[cfg(feature = "tower")]
+mod server_span;
 
 use std::borrow::Cow;
 
@@ -18,13 +24,15 @@ use http::{Method, Version};
 pub use client::ClientTracing;
 pub use client::UrlTemplate;
 #[cfg(feature = "tower")]
-pub use client::{ClientBody, ClientLayer, ClientResponseFuture, ClientService};
+pub use client_layer::{ClientLayer, ClientService};
+#[cfg(feature = "tower")]
+pub use layer_response::{ResponseFuture, TracedBody};
 #[cfg(feature = "tower")]
 pub use request_metadata::RequestMetadata;
 #[cfg(feature = "tower")]
-pub use server::{
-    ClientAddress, MatchedRoute, ResponseFuture, ServerLayer, ServerService, TracedBody,
-};
+pub use server::{ServerLayer, ServerService};
+#[cfg(feature = "tower")]
+pub use server_span::{ClientAddress, MatchedRoute};
 
 /// Returns a known method. The conventions replace others by `_OTHER`, to bound the number of
 /// names.

@@ -216,7 +216,7 @@ async fn server_layer_follows_its_settings() {
         .filter(|head| head.header("x-probe").is_none())
         .span_name(|head| (head.uri.path() == "/named").then(|| "chosen".to_owned()))
         .attributes(|_, attributes| attributes.push(opentelemetry::KeyValue::new("shop", "north")))
-        .request_metadataers(["x-tenant"])
+        .request_headers(["x-tenant"])
         .response_headers(["x-cache"])
         .trust_forwarded_headers();
     let service = tower::service_fn(|_: Request<()>| async {

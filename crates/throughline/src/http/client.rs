@@ -1,7 +1,7 @@
 //! The span of a request to another service, for reqwest and for tower clients.
 
 #[cfg(feature = "tower")]
-mod layer;
+mod call;
 #[cfg(feature = "reqwest")]
 mod reqwest;
 
@@ -22,7 +22,7 @@ use crate::Telemetry;
 use crate::telemetry::ResolvedTelemetry;
 
 #[cfg(feature = "tower")]
-pub use self::layer::{ClientBody, ClientLayer, ClientResponseFuture, ClientService};
+pub(super) use self::call::ClientCall;
 #[cfg(feature = "reqwest")]
 pub use self::reqwest::ClientTracing;
 

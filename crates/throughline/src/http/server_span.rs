@@ -1,23 +1,25 @@
 //! The span of a request to a server.
 
+mod extensions;
+mod forwarded;
+mod options;
+
 use std::sync::Arc;
 use std::time::Instant;
 
 use http::uri::Authority;
 use http::{HeaderMap, Method, Response, StatusCode, header};
 use opentelemetry::trace::{SpanBuilder, SpanKind, Status, TraceContextExt as _};
-use opentelemetry::{Context, ContextGuard, KeyValue};
+use opentelemetry::{Context, KeyValue};
 use throughline_model::convention::{
     CLIENT_ADDRESS, CLIENT_PORT, ERROR_TYPE, HTTP_REQUEST_METHOD, HTTP_REQUEST_METHOD_ORIGINAL,
     HTTP_RESPONSE_STATUS_CODE, HTTP_ROUTE, NETWORK_PROTOCOL_VERSION, RPC_GRPC_STATUS_CODE,
     RPC_SYSTEM, SERVER_ADDRESS, SERVER_PORT, URL_PATH, URL_QUERY, URL_SCHEME, USER_AGENT_ORIGINAL,
 };
 use throughline_model::redact;
-use tracing::span::Entered;
 
-use super::extensions::{ClientAddress, MatchedRoute};
-use super::forwarded::ForwardedRequest;
-use super::options::{ServerOptions, push_headers};
+use self::forwarded::ForwardedRequest;
+use self::options::push_headers;
 use crate::Telemetry;
 use crate::bridge;
 use crate::http::RequestMetadata;
@@ -25,6 +27,9 @@ use crate::http::grpc::{GrpcMethod, GrpcStatus};
 use crate::http::headers::RequestHeaders;
 use crate::http::{known_method, protocol_version, span_name};
 use crate::telemetry::ResolvedTelemetry;
+
+pub use self::extensions::{ClientAddress, MatchedRoute};
+pub(super) use self::options::ServerOptions;
 
 /// The span of a request. It ends when it is dropped.
 pub(super) struct ServerSpan {
@@ -40,17 +45,6 @@ pub(super) struct ServerSpan {
     grpc: GrpcCall,
     outcome: ResponseOutcome,
 }
-
-/// The active span of a request, while the handler runs.
-pub(super) struct ActiveServerSpan<'a> {
-    // Left before the context is detached: a scope is entered inside of its context.
-    _entered: Entered<'a>,
-    _attached: ContextGuard,
-}
-
-/// A guard that ends the span during a panic: the caller of `poll` may catch the panic, and drop
-/// the future much later.
-pub(super) struct ServerSpanGuard<'a>(pub(super) &'a mut Option<ServerSpan>);
 
 /// The part of a request that gRPC adds.
 enum GrpcCall {
@@ -95,7 +89,7 @@ impl ServerSpan {
         let attributes = || {
             let mut attributes = metric_attributes.clone();
             push_span_attributes(head, grpc, &forwarded, &mut attributes);
-            let (names, prefix) = (&options.request_metadataers, "http.request.header.");
+            let (names, prefix) = (&options.request_headers, "http.request.header.");
             push_headers(names, head.headers, prefix, &mut attributes);
             if let Some(added) = &options.attributes {
                 added(head, &mut attributes);
@@ -117,13 +111,14 @@ impl ServerSpan {
         }
     }
 
-    /// Makes the span the active one.
-    pub(super) fn enter(&self) -> ActiveServerSpan<'_> {
-        let attached = self.context.clone().attach();
-        ActiveServerSpan {
-            _entered: self.scope.enter(),
-            _attached: attached,
-        }
+    /// Returns the context that holds the span.
+    pub(super) const fn context(&self) -> &Context {
+        &self.context
+    }
+
+    /// Returns the span of `tracing` that stands for it.
+    pub(super) const fn scope(&self) -> &tracing::Span {
+        &self.scope
     }
 
     pub(super) fn record_response<B>(&mut self, response: &Response<B>) {
@@ -226,22 +221,6 @@ impl Drop for ServerSpan {
                 self.started.elapsed().as_secs_f64(),
                 &self.metric_attributes,
             );
-        }
-    }
-}
-
-// === impl ServerSpanGuard ===
-
-impl ServerSpanGuard<'_> {
-    pub(super) fn enter(&self) -> Option<ActiveServerSpan<'_>> {
-        self.0.as_ref().map(ServerSpan::enter)
-    }
-}
-
-impl Drop for ServerSpanGuard<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            drop(self.0.take());
         }
     }
 }

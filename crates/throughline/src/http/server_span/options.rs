@@ -14,20 +14,20 @@ type HeadAttributes = dyn Fn(&RequestMetadata<'_>, &mut Vec<KeyValue>) + Send + 
 
 /// The settings, which all clones of a service share.
 #[derive(Clone, Default)]
-pub(super) struct ServerOptions {
-    pub(super) untraced_paths: Vec<String>,
-    pub(super) filter: Option<Arc<HeadPredicate>>,
-    pub(super) name: Option<Arc<HeadName>>,
-    pub(super) attributes: Option<Arc<HeadAttributes>>,
-    pub(super) request_metadataers: Vec<HeaderName>,
-    pub(super) response_headers: Vec<HeaderName>,
-    pub(super) trusts_forwarded: bool,
+pub(in crate::http) struct ServerOptions {
+    pub(in crate::http) untraced_paths: Vec<String>,
+    pub(in crate::http) filter: Option<Arc<HeadPredicate>>,
+    pub(in crate::http) name: Option<Arc<HeadName>>,
+    pub(in crate::http) attributes: Option<Arc<HeadAttributes>>,
+    pub(in crate::http) request_headers: Vec<HeaderName>,
+    pub(in crate::http) response_headers: Vec<HeaderName>,
+    pub(in crate::http) trusts_forwarded: bool,
 }
 
 // === impl ServerOptions ===
 
 impl ServerOptions {
-    pub(super) fn is_traced(&self, head: &RequestMetadata<'_>) -> bool {
+    pub(in crate::http) fn is_traced(&self, head: &RequestMetadata<'_>) -> bool {
         let path = head.uri.path();
         let is_listed = self.untraced_paths.iter().any(|listed| {
             // A trailing `*` stands for any rest.
@@ -44,7 +44,7 @@ impl fmt::Debug for ServerOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ServerOptions")
             .field("untraced_paths", &self.untraced_paths)
-            .field("request_metadataers", &self.request_metadataers)
+            .field("request_headers", &self.request_headers)
             .field("response_headers", &self.response_headers)
             .field("trusts_forwarded", &self.trusts_forwarded)
             .finish_non_exhaustive()
