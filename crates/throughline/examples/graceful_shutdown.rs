@@ -7,6 +7,7 @@ use std::error::Error;
 
 use axum::{Router, routing::get};
 use throughline::http::ServerLayer;
+use tokio::signal::unix::{SignalKind, signal};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -14,12 +15,20 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let app = Router::new()
         .route("/", get(|| async { "hello" }))
         .layer(ServerLayer::new().untraced_paths(["/healthz"]));
+    // Handled from here on: supervisors and containers send SIGTERM, a terminal SIGINT.
+    let (mut terminate, mut interrupt) = (
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+    );
+    let stop = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:8080").await?;
     axum::serve(listener, app)
-        .with_graceful_shutdown(async {
-            // Resolves at Ctrl-C; a service in a container waits for SIGTERM in the same way.
-            tokio::signal::ctrl_c().await.ok();
-        })
+        .with_graceful_shutdown(stop)
         .await?;
     // Blocks until the collector has the spans, at most the shutdown timeout.
     let stats = tokio::task::spawn_blocking(move || telemetry.shutdown()).await?;

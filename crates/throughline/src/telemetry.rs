@@ -372,7 +372,7 @@ impl MetricInstruments {
             ),
             operation_duration: duration(
                 "messaging.client.operation.duration",
-                "Duration of sending records and of committing offsets",
+                "Duration of sending and polling records and of committing offsets",
             ),
             process_duration: duration(
                 "messaging.process.duration",

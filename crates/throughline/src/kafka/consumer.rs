@@ -19,7 +19,9 @@ use super::batch::{DeliveryBatch, MAX_BATCH_RECORDS};
 use super::consumer_span::ConsumerSpan;
 use super::delivery::Delivery;
 use super::kafka_tracing::{KafkaTracing, StartedSpan};
+use super::operation::KafkaOperation;
 use super::settings::Settings;
+use super::span_error::SpanError;
 use super::traceable_consumer::{TraceableConsumer, TraceablePoll, TraceableStream};
 
 /// A consumer of rdkafka that starts a span for every record. All other methods are those of the
@@ -127,6 +129,19 @@ impl<C> Consumer<C> {
         DeliveryBatch::new(messages, self.open(span))
     }
 
+    /// Records the duration of a call up to its first record or error. A call that finds neither
+    /// is idle, and says nothing about the brokers.
+    fn record_poll(&self, started: Instant, received: &KafkaResult<BorrowedMessage<'_>>) {
+        let error = received.as_ref().err().map(SpanError::kafka);
+        let topic = received.as_ref().ok().map(Message::topic);
+        self.tracing.record_operation(
+            KafkaOperation::Poll,
+            topic,
+            started.elapsed(),
+            error.as_ref(),
+        );
+    }
+
     fn open(&self, span: StartedSpan) -> ConsumerSpan {
         ConsumerSpan::new(span, Arc::clone(&self.tracing))
     }
@@ -159,7 +174,10 @@ impl<C: TraceableStream> Consumer<C> {
     /// The error of [`StreamConsumer::recv`](rdkafka::consumer::StreamConsumer::recv).
     pub async fn recv(&self) -> Result<Delivery<BorrowedMessage<'_>>, KafkaError> {
         self.take_pending_error()?;
-        Ok(self.deliver(self.inner.stream_consumer().recv().await?))
+        let started = Instant::now();
+        let received = self.inner.stream_consumer().recv().await;
+        self.record_poll(started, &received);
+        Ok(self.deliver(received?))
     }
 
     /// Waits for a record, then receives more within `linger`, up to `max_records` (and at most
@@ -179,8 +197,11 @@ impl<C: TraceableStream> Consumer<C> {
     ) -> Result<DeliveryBatch<'_>, KafkaError> {
         self.take_pending_error()?;
         let max_records = max_records.clamp(1, MAX_BATCH_RECORDS);
+        let started = Instant::now();
         let mut stream = self.inner.stream_consumer().stream();
-        let mut messages = vec![stream.next().await.unwrap_or(Err(KafkaError::Canceled))?];
+        let first = stream.next().await.unwrap_or(Err(KafkaError::Canceled));
+        self.record_poll(started, &first);
+        let mut messages = vec![first?];
         // Starts after the first record: an idle topic must not end batches early.
         let timeout = C::Runtime::delay_for(linger);
         pin_mut!(timeout);
@@ -204,12 +225,10 @@ impl<C: TraceablePoll> Consumer<C> {
         if let Err(error) = self.take_pending_error() {
             return Some(Err(error));
         }
-        Some(
-            self.inner
-                .base_consumer()
-                .poll(timeout)?
-                .map(|message| self.deliver(message)),
-        )
+        let started = Instant::now();
+        let received = self.inner.base_consumer().poll(timeout)?;
+        self.record_poll(started, &received);
+        Some(received.map(|message| self.deliver(message)))
     }
 
     /// Receives records within `timeout`, up to `max_records` (and at most [`MAX_BATCH_RECORDS`]);
@@ -223,14 +242,16 @@ impl<C: TraceablePoll> Consumer<C> {
             return Some(Err(error));
         }
         let max_records = max_records.clamp(1, MAX_BATCH_RECORDS);
-        let deadline = Instant::now() + timeout;
+        let started = Instant::now();
+        let deadline = started + timeout;
         let mut messages = Vec::new();
         while messages.len() < max_records {
-            match self
-                .inner
-                .base_consumer()
-                .poll(deadline.saturating_duration_since(Instant::now()))
-            {
+            let rest = deadline.saturating_duration_since(Instant::now());
+            let received = self.inner.base_consumer().poll(rest);
+            if let Some(first) = received.as_ref().filter(|_| messages.is_empty()) {
+                self.record_poll(started, first);
+            }
+            match received {
                 Some(Ok(message)) => messages.push(message),
                 // Without records no batch would be lost, so the error is returned at once.
                 Some(Err(error)) if messages.is_empty() => return Some(Err(error)),

@@ -95,6 +95,7 @@ async fn sent_and_consumed_messages_and_processing_time_are_measured() {
     let expected = [
         (format!("{took} {refused} {of} {name}=send {kafka}"), 1),
         (format!("{took} {of} {name}=send {kafka}"), 2),
+        (format!("{took} {group} {of} {name}=poll {kafka}"), 2),
         (format!("{consumed} {group} {of} {name}=poll {kafka}"), 2),
         (format!("{sent} {refused} {of} {name}=send {kafka}"), 1),
         (format!("{sent} {of} {name}=send {kafka}"), 2),
