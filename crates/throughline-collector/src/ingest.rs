@@ -15,7 +15,7 @@ use axum::body::Body;
 use http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt as _;
 use throughline_otlp::{DecodedSpans, RejectedSpans};
-use throughline_store::Store;
+use throughline_store::{InsertError, Store};
 use tokio::sync::Semaphore;
 
 pub(crate) use self::body::AdmittedBody;
@@ -41,6 +41,7 @@ pub(crate) struct IngestPipeline {
     /// One permit for each decode, which takes many times the memory of its body.
     decodes: Arc<Semaphore>,
     eviction_logged: AtomicBool,
+    refusal_logged: AtomicBool,
     weaving: WeavingFeed,
 }
 
@@ -91,6 +92,7 @@ impl IngestPipeline {
             memory: Arc::new(Semaphore::new(units)),
             decodes,
             eviction_logged: AtomicBool::new(false),
+            refusal_logged: AtomicBool::new(false),
             weaving,
         }
     }
@@ -242,15 +244,21 @@ impl IngestPipeline {
     where
         F: FnOnce(&[u8]) -> Result<DecodedSpans, IngestError>,
     {
-        let decoded = decode(body)?;
-        self.count(endpoint, &decoded);
-        let weaving = self.weaving.read(&decoded.spans);
-        if endpoint == CollectorEndpoint::Zipkin {
-            // Only Zipkin's clients send a span in parts.
-            self.store.insert_fragments(decoded.spans);
+        let mut decoded = decode(body)?;
+        let spans = std::mem::take(&mut decoded.spans);
+        let count = spans.len() as u64;
+        let weaving = self.weaving.read(&spans);
+        // Only Zipkin's clients send a span in parts.
+        let inserted = if endpoint == CollectorEndpoint::Zipkin {
+            self.store.insert_fragments(spans)
         } else {
-            self.store.insert(decoded.spans);
+            self.store.insert(spans)
+        };
+        if let Err(error) = inserted {
+            return Err(self.refuse(error));
         }
+        // Counted once they are kept: a sender repeats a request that was refused.
+        self.count(endpoint, &decoded, count);
         self.weaving.offer(weaving);
         self.log_first_eviction();
         Ok(decoded.rejected)
@@ -278,9 +286,16 @@ impl IngestPipeline {
         }
     }
 
-    fn count(&self, endpoint: CollectorEndpoint, decoded: &DecodedSpans) {
-        let received = CounterKey::Received(endpoint);
-        self.metrics.add(received, decoded.spans.len() as u64);
+    /// Returns the error for spans that the store refuses, and logs the first one.
+    fn refuse(&self, error: InsertError) -> IngestError {
+        if !self.refusal_logged.swap(true, Ordering::Relaxed) {
+            tracing::error!(%error, "spans refused; senders are asked to repeat them");
+        }
+        IngestError::Store(error)
+    }
+
+    fn count(&self, endpoint: CollectorEndpoint, decoded: &DecodedSpans, spans: u64) {
+        self.metrics.add(CounterKey::Received(endpoint), spans);
         for (kind, count) in decoded.repairs.iter() {
             let repaired = CounterKey::Repaired(endpoint, kind.label());
             if self.metrics.add(repaired, count) {

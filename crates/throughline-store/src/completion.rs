@@ -29,7 +29,8 @@ pub struct CompletionList {
 
 impl CompletionList {
     /// Selects the candidates that contain `text`, ignoring case.
-    pub(crate) fn select(
+    #[must_use]
+    pub fn select(
         candidates: Vec<(String, u64)>,
         is_complete: bool,
         text: &str,

@@ -15,6 +15,7 @@ mod completion;
 mod evidence;
 mod filter;
 mod graph;
+mod insert_error;
 mod memory;
 mod message;
 mod search;
@@ -33,7 +34,11 @@ pub use filter::{
 pub use graph::{
     EdgeKind, GraphEdge, LatencyHistogram, ServiceDependency, ServiceGraph, ServiceNode, TopicNode,
 };
-pub use memory::MemoryStore;
+pub use insert_error::InsertError;
+pub use memory::{
+    ChangeLog, MemoryStore, Prefilter, PrefilterTarget, TraceBounds, ValueStatistics, WovenIndex,
+    span_hashes, target_hash,
+};
 pub use message::{MessageAttributes, is_settlement};
 pub use search::{SearchPage, ServiceSpanCount, SortOrder, SortPosition, TraceQuery, TraceSummary};
 pub use span_key::SpanKey;
@@ -48,11 +53,27 @@ pub trait Store: Send + Sync {
     /// Keeps spans. A span replaces a stored one of the same id, kind, service and local address,
     /// because OTLP allows senders to repeat a request. Spans that share only the id, such as the
     /// two sides of a call of Zipkin's clients, are kept side by side.
-    fn insert(&self, spans: Vec<Span>);
+    ///
+    /// # Errors
+    /// [`InsertError`]: none of the spans is kept, and the sender should send them again.
+    fn insert(&self, spans: Vec<Span>) -> Result<(), InsertError>;
+
+    /// Does the same; `otlp` is the `ExportTraceServiceRequest` in protobuf that the spans were
+    /// decoded from, for stores that write requests down.
+    ///
+    /// # Errors
+    /// As [`Self::insert`].
+    fn insert_request(&self, spans: Vec<Span>, otlp: &[u8]) -> Result<(), InsertError> {
+        let _ = otlp;
+        self.insert(spans)
+    }
 
     /// Keeps spans that may be fragments, as Zipkin's clients send them. A fragment is merged into
     /// the stored span of the same id whose kind and endpoint agree with its own.
-    fn insert_fragments(&self, fragments: Vec<Span>);
+    ///
+    /// # Errors
+    /// As [`Self::insert`].
+    fn insert_fragments(&self, fragments: Vec<Span>) -> Result<(), InsertError>;
 
     /// Keeps decisions about the parents of stored spans, each in place of an earlier one about the
     /// same span.

@@ -23,17 +23,22 @@ mod trace_entry;
 mod trace_index;
 mod woven_index;
 
+use std::borrow::Borrow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use throughline_model::{Span, SpanKind, TraceId};
 
+pub use self::change_log::ChangeLog;
+pub use self::fingerprint::{span_hashes, target_hash};
 use self::fragment::MergeBudget;
+pub use self::prefilter::{Prefilter, PrefilterTarget, ValueStatistics};
 use self::trace_index::{LockedIndex, TraceIndex};
+pub use self::woven_index::WovenIndex;
 use crate::{
-    CompletionKind, CompletionList, SearchPage, ServiceGraph, ServiceOperation, SpanKey, Store,
-    StoreOccupancy, StoredTrace, TraceChanges, TraceQuery, TraceSummary, WeaveOutcome, WeavingView,
-    WovenEdge,
+    CompletionKind, CompletionList, InsertError, SearchPage, ServiceGraph, ServiceOperation,
+    SpanKey, Store, StoreOccupancy, StoredTrace, TraceChanges, TraceExpression, TraceQuery,
+    TraceSummary, WeaveOutcome, WeavingView, WovenEdge,
 };
 
 /// A store in memory, bounded by bytes.
@@ -42,6 +47,17 @@ pub struct MemoryStore {
     /// Limit of the estimated memory; see [`heap_size`].
     max_bytes: usize,
     index: LockedIndex,
+}
+
+/// A reported trace and the range in which its spans started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TraceBounds {
+    /// Id of the trace.
+    pub id: TraceId,
+    /// Start of the first span, in nanoseconds since the Unix epoch.
+    pub first_start: u64,
+    /// Start of the last span.
+    pub last_start: u64,
 }
 
 // === impl MemoryStore ===
@@ -56,18 +72,69 @@ impl MemoryStore {
         }
     }
 
+    /// Keeps spans; see [`Store::insert`]. Memory never refuses any.
+    pub fn insert(&self, spans: Vec<Span>) {
+        self.insert_all(spans, TraceIndex::insert);
+    }
+
+    /// Keeps spans that may be fragments; see [`Store::insert_fragments`].
+    pub fn insert_fragments(&self, fragments: Vec<Span>) {
+        let mut budget = MergeBudget::of_batch(fragments.len());
+        self.insert_all(fragments, |index, span: Span, revision| {
+            index.insert_fragment(span, revision, &mut budget)
+        });
+    }
+
+    /// Keeps spans that are stored elsewhere too, without a copy.
+    pub fn insert_shared(&self, spans: &[Arc<Span>]) {
+        self.insert_all(spans.iter().cloned(), |index, span: Arc<Span>, revision| {
+            index.insert_shared(&span, revision)
+        });
+    }
+
+    /// Returns the spans of a reported trace, as they were sent and by their ids.
+    #[must_use]
+    pub fn reported_spans(&self, id: TraceId) -> Vec<Arc<Span>> {
+        let index = self.index.read();
+        let entry = index.entry(id);
+        entry.map_or_else(Vec::new, |entry| entry.spans.values().cloned().collect())
+    }
+
+    /// Returns the bounds of a reported trace.
+    #[must_use]
+    pub fn bounds(&self, id: TraceId) -> Option<TraceBounds> {
+        let index = self.index.read();
+        index.entry(id).map(|entry| entry.bounds(id))
+    }
+
+    /// Returns the bounds of all reported traces that can match an expression, by their starts.
+    #[must_use]
+    pub fn candidates(&self, expression: Option<&TraceExpression>) -> Vec<TraceBounds> {
+        let index = self.index.read();
+        let prefilter = search::prefilter(&index, expression);
+        if prefilter.is_unsatisfiable() {
+            return Vec::new();
+        }
+        let started = index.starts_in(..).filter_map(|(_, id)| {
+            let trace = index.joined(*id, WeavingView::Raw)?;
+            let entry = index.entry(*id).filter(|_| prefilter.accepts(&trace))?;
+            Some(entry.bounds(*id))
+        });
+        started.collect()
+    }
+
     /// Stores a batch with `insert`, which returns whether the bounds of the trace are stale.
-    fn insert_all(
+    fn insert_all<S: Borrow<Span>>(
         &self,
-        spans: Vec<Span>,
-        mut insert: impl FnMut(&mut TraceIndex, Span, u64) -> bool,
+        spans: impl IntoIterator<Item = S>,
+        mut insert: impl FnMut(&mut TraceIndex, S, u64) -> bool,
     ) {
         // One lock for the whole batch: a reader sees a request entirely or not at all.
         let mut index = self.index.write();
         let revision = index.begin_revision();
         let mut stale_bounds = BTreeSet::new();
         for span in spans {
-            let id = span.trace_id;
+            let id = span.borrow().trace_id;
             if insert(&mut index, span, revision) {
                 stale_bounds.insert(id);
             }
@@ -82,15 +149,14 @@ impl MemoryStore {
 }
 
 impl Store for MemoryStore {
-    fn insert(&self, spans: Vec<Span>) {
-        self.insert_all(spans, TraceIndex::insert);
+    fn insert(&self, spans: Vec<Span>) -> Result<(), InsertError> {
+        Self::insert(self, spans);
+        Ok(())
     }
 
-    fn insert_fragments(&self, fragments: Vec<Span>) {
-        let mut budget = MergeBudget::of_batch(fragments.len());
-        self.insert_all(fragments, |index, span, revision| {
-            index.insert_fragment(span, revision, &mut budget)
-        });
+    fn insert_fragments(&self, fragments: Vec<Span>) -> Result<(), InsertError> {
+        Self::insert_fragments(self, fragments);
+        Ok(())
     }
 
     fn weave(&self, edges: Vec<WovenEdge>) -> WeaveOutcome {

@@ -1,6 +1,7 @@
 //! The reasons for which a request is rejected, and their status codes.
 
 use http::StatusCode;
+use throughline_store::InsertError;
 use tonic::Code;
 
 /// The content codings that are accepted, as responses name them to clients that sent another one.
@@ -30,6 +31,9 @@ pub(crate) enum IngestError {
     /// The body cannot be decoded.
     #[error("{0}")]
     Malformed(String),
+    /// The store refuses the spans; the client should retry.
+    #[error("{0}")]
+    Store(#[source] InsertError),
     /// The decoder failed.
     #[error("the collector failed to decode the body")]
     Internal,
@@ -40,7 +44,7 @@ impl IngestError {
     /// after none of the others.
     pub(crate) const fn status(&self) -> (StatusCode, Code) {
         match self {
-            Self::Busy => (StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable),
+            Self::Busy | Self::Store(_) => (StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable),
             // Not OUT_OF_RANGE, which OTLP counts among the retryable codes.
             Self::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, Code::ResourceExhausted),
             Self::Timeout => (StatusCode::REQUEST_TIMEOUT, Code::DeadlineExceeded),

@@ -186,11 +186,11 @@ impl AttributeIndex {
 
     /// Returns the values of an attribute that satisfy a predicate; `None` when the list of its
     /// values is partial.
-    pub(super) fn accepted_values<'a>(
+    pub(super) fn accepted_values<'a, 'p>(
         &'a self,
         key: &str,
-        predicate: &'a ValuePredicate,
-    ) -> Option<impl Iterator<Item = &'a str>> {
+        predicate: &'p ValuePredicate,
+    ) -> Option<impl Iterator<Item = &'a str> + use<'a, 'p>> {
         let entry = self.keys.get(key);
         let is_partial = entry.map_or(self.is_partial, |entry| entry.is_partial);
         if is_partial {
@@ -205,10 +205,10 @@ impl AttributeIndex {
     }
 
     /// Returns the topics that satisfy a predicate.
-    pub(super) fn accepted_topics<'a>(
+    pub(super) fn accepted_topics<'a, 'p>(
         &'a self,
-        predicate: &'a ValuePredicate,
-    ) -> impl Iterator<Item = &'a str> {
+        predicate: &'p ValuePredicate,
+    ) -> impl Iterator<Item = &'a str> + use<'a, 'p> {
         self.topics
             .keys()
             .map(|text| &**text)

@@ -14,7 +14,7 @@ const MAX_CHANGES: usize = 200;
 
 /// The latest changes, each with the revision of the store that made it.
 #[derive(Debug, Default)]
-pub(super) struct ChangeLog {
+pub struct ChangeLog {
     ring: VecDeque<(u64, TraceId)>,
     /// Revision of the last change that was dropped from the ring.
     dropped_revision: u64,
@@ -23,13 +23,13 @@ pub(super) struct ChangeLog {
 
 impl ChangeLog {
     /// Starts a revision and returns its number.
-    pub(super) const fn begin_revision(&mut self) -> u64 {
+    pub const fn begin_revision(&mut self) -> u64 {
         self.revision += 1;
         self.revision
     }
 
     /// Records a change of a trace in the current revision.
-    pub(super) fn record(&mut self, id: TraceId) {
+    pub fn record(&mut self, id: TraceId) {
         if self.ring.len() >= MAX_ENTRIES
             && let Some((revision, _)) = self.ring.pop_front()
         {
@@ -40,11 +40,8 @@ impl ChangeLog {
 
     /// Returns the traces that changed after a revision. `listed` returns the id that a list shows
     /// a trace under, if it is still stored.
-    pub(super) fn since(
-        &self,
-        since: u64,
-        listed: impl Fn(TraceId) -> Option<TraceId>,
-    ) -> TraceChanges {
+    #[must_use]
+    pub fn since(&self, since: u64, listed: impl Fn(TraceId) -> Option<TraceId>) -> TraceChanges {
         let mut traces: Vec<TraceId> = Vec::new();
         // The ring no longer reaches back that far, or the revision is another store's.
         let mut more = since < self.dropped_revision || since > self.revision;

@@ -7,7 +7,7 @@
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash as _, Hasher as _};
 
-use throughline_model::{KeyValue, Span, Value};
+use throughline_model::{KeyValue, Span, TraceId, Value};
 
 use crate::filter::status_name;
 
@@ -68,22 +68,7 @@ impl TraceFingerprint {
             self.insert(hash_of_pair(SERVICE, span.service()));
         }
         scope.iter().for_each(|hash| self.insert(*hash));
-        self.insert(hash_of_pair(NAME, &span.name));
-        self.insert(hash_of_pair(
-            KIND,
-            span.kind.name().unwrap_or("unspecified"),
-        ));
-        self.insert(hash_of_pair(STATUS, status_name(span)));
-        if let Some(topic) = topic {
-            self.insert(hash_of_pair(TOPIC, topic));
-        }
-        visit_hashes(&span.attributes, &mut |hash| self.insert(hash));
-        for event in &span.events {
-            visit_hashes(&event.attributes, &mut |hash| self.insert(hash));
-        }
-        for link in &span.links {
-            visit_hashes(&link.attributes, &mut |hash| self.insert(hash));
-        }
+        visit_span(span, topic, &mut |hash| self.insert(hash));
     }
 
     /// Forgets the last resource: a span was replaced, and another resource may take its address.
@@ -102,6 +87,43 @@ impl TraceFingerprint {
                 self.hashes.insert(at, hash);
             }
         }
+    }
+}
+
+/// Passes the hashes with which a [`Prefilter`](crate::Prefilter) finds a span to `visit`; one may
+/// come several times. They depend on the version of the standard library.
+pub fn span_hashes(span: &Span, visit: &mut dyn FnMut(u32)) {
+    visit_hashes(&span.resource.attributes, visit);
+    visit(hash_of_pair(SERVICE, span.service()));
+    visit_hashes(&span.scope.attributes, visit);
+    visit_span(span, super::trace_entry::topic(span), visit);
+}
+
+/// Returns the hash of a trace as the target of a link.
+#[must_use]
+pub fn target_hash(id: TraceId) -> u32 {
+    let mut hasher = DefaultHasher::new();
+    id.hash(&mut hasher);
+    truncate(hasher.finish())
+}
+
+/// Passes the hashes of a span, without those of its resource and scope, to `visit`.
+fn visit_span(span: &Span, topic: Option<&str>, visit: &mut dyn FnMut(u32)) {
+    visit(hash_of_pair(NAME, &span.name));
+    visit(hash_of_pair(
+        KIND,
+        span.kind.name().unwrap_or("unspecified"),
+    ));
+    visit(hash_of_pair(STATUS, status_name(span)));
+    if let Some(topic) = topic {
+        visit(hash_of_pair(TOPIC, topic));
+    }
+    visit_hashes(&span.attributes, visit);
+    for event in &span.events {
+        visit_hashes(&event.attributes, visit);
+    }
+    for link in &span.links {
+        visit_hashes(&link.attributes, visit);
     }
 }
 

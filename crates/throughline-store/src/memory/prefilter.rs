@@ -17,7 +17,7 @@ const NEVER: Prefilter = Prefilter::Any(Vec::new());
 
 /// A condition that every matching trace satisfies. A trace that satisfies it may still not match.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Prefilter {
+pub enum Prefilter {
     /// Nothing is known; every trace passes.
     Unknown,
     /// The fingerprint contains this hash.
@@ -36,31 +36,113 @@ pub(super) enum Prefilter {
     Any(Vec<Self>),
 }
 
-/// The indexes over everything stored, which bound the values that a predicate can match.
+/// All that a prefilter asks of a trace. An answer may be yes where no would be right.
+pub trait PrefilterTarget {
+    /// Returns whether a span has the name or value with this hash.
+    fn may_contain(&self, hash: u32) -> bool;
+    /// Returns whether the trace was reported with this id, or is joined with one that was.
+    fn has_id(&self, id: TraceId) -> bool;
+    /// Returns whether a span has this id.
+    fn has_span(&self, id: SpanId) -> bool;
+    /// Returns whether a span started at this time or later.
+    fn started_since(&self, time: u64) -> bool;
+    /// Returns whether a span started at this time or earlier.
+    fn started_until(&self, time: u64) -> bool;
+}
+
+/// The names and values of a set of spans, which bound those that a predicate can match.
+pub trait ValueStatistics {
+    /// Returns the values of an attribute that satisfy a predicate; `None` when the list of its
+    /// values is partial.
+    fn accepted_values(&self, key: &str, predicate: &ValuePredicate) -> Option<Vec<&str>>;
+    /// Returns the topics that satisfy a predicate.
+    fn accepted_topics(&self, predicate: &ValuePredicate) -> Vec<&str>;
+    /// Returns the services.
+    fn services(&self) -> Vec<&str>;
+    /// Returns the names of the spans; a name may come several times.
+    fn names(&self) -> Vec<&str>;
+    /// Returns whether a span has this service and this name, where given.
+    fn contains(&self, service: Option<&str>, operation: Option<&str>) -> bool;
+}
+
+/// The indexes over everything in memory.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct IndexStatistics<'a> {
     pub(super) attributes: &'a AttributeIndex,
     pub(super) services: &'a ServiceIndex,
 }
 
+// === impl IndexStatistics ===
+
+impl ValueStatistics for IndexStatistics<'_> {
+    fn accepted_values(&self, key: &str, predicate: &ValuePredicate) -> Option<Vec<&str>> {
+        let values = self.attributes.accepted_values(key, predicate)?;
+        Some(values.collect())
+    }
+
+    fn accepted_topics(&self, predicate: &ValuePredicate) -> Vec<&str> {
+        self.attributes.accepted_topics(predicate).collect()
+    }
+
+    fn services(&self) -> Vec<&str> {
+        self.services.services().collect()
+    }
+
+    fn names(&self) -> Vec<&str> {
+        self.services.names().collect()
+    }
+
+    fn contains(&self, service: Option<&str>, operation: Option<&str>) -> bool {
+        self.services.contains(service, operation)
+    }
+}
+
+// === impl JoinedTrace ===
+
+impl PrefilterTarget for JoinedTrace<'_> {
+    fn may_contain(&self, hash: u32) -> bool {
+        self.any(|_, entry| entry.fingerprint.may_contain(hash))
+    }
+
+    fn has_id(&self, id: TraceId) -> bool {
+        self.any(|own, _| own == id)
+    }
+
+    fn has_span(&self, id: SpanId) -> bool {
+        self.any(|_, entry| entry.spans.first_with_id(id).is_some())
+    }
+
+    fn started_since(&self, time: u64) -> bool {
+        self.any(|_, entry| entry.last_start >= time)
+    }
+
+    fn started_until(&self, time: u64) -> bool {
+        self.any(|_, entry| entry.first_start <= time)
+    }
+}
+
+// === impl Prefilter ===
+
 impl Prefilter {
     /// Returns whether a trace can match.
-    pub(super) fn accepts(&self, trace: &JoinedTrace<'_>) -> bool {
+    #[must_use]
+    pub fn accepts(&self, trace: &impl PrefilterTarget) -> bool {
         match self {
             Self::Unknown => true,
-            Self::Hash(hash) => trace.any(|_, entry| entry.fingerprint.may_contain(*hash)),
+            Self::Hash(hash) => trace.may_contain(*hash),
             // A search for an id must not depend on the fingerprint, which has no ids.
-            Self::Trace(own) => trace.any(|id, _| *own == id),
-            Self::Span(span) => trace.any(|_, entry| entry.spans.first_with_id(*span).is_some()),
-            Self::StartedSince(time) => trace.any(|_, entry| entry.last_start >= *time),
-            Self::StartedUntil(time) => trace.any(|_, entry| entry.first_start <= *time),
+            Self::Trace(id) => trace.has_id(*id),
+            Self::Span(span) => trace.has_span(*span),
+            Self::StartedSince(time) => trace.started_since(*time),
+            Self::StartedUntil(time) => trace.started_until(*time),
             Self::All(parts) => parts.iter().all(|part| part.accepts(trace)),
             Self::Any(parts) => parts.iter().any(|part| part.accepts(trace)),
         }
     }
 
     /// Returns whether no stored trace can match.
-    pub(super) fn is_unsatisfiable(&self) -> bool {
+    #[must_use]
+    pub fn is_unsatisfiable(&self) -> bool {
         match self {
             Self::Any(parts) => parts.iter().all(Self::is_unsatisfiable),
             Self::All(parts) => parts.iter().any(Self::is_unsatisfiable),
@@ -73,11 +155,45 @@ impl Prefilter {
         }
     }
 
+    /// Returns the condition that a message went through a topic.
+    #[must_use]
+    pub fn of_topic_name(topic: &str) -> Self {
+        Self::Hash(hash_of_pair(TOPIC, topic))
+    }
+
+    /// Passes the hashes that decide about traces to `visit`.
+    pub fn visit_hashes(&self, visit: &mut dyn FnMut(u32)) {
+        match self {
+            Self::Hash(hash) => visit(*hash),
+            Self::All(parts) | Self::Any(parts) => {
+                parts.iter().for_each(|part| part.visit_hashes(visit));
+            }
+            Self::Unknown
+            | Self::Trace(_)
+            | Self::Span(_)
+            | Self::StartedSince(_)
+            | Self::StartedUntil(_) => {}
+        }
+    }
+
+    /// Passes the span ids that decide about traces to `visit`.
+    pub fn visit_spans(&self, visit: &mut dyn FnMut(SpanId)) {
+        match self {
+            Self::Span(id) => visit(*id),
+            Self::All(parts) | Self::Any(parts) => {
+                parts.iter().for_each(|part| part.visit_spans(visit));
+            }
+            Self::Unknown
+            | Self::Trace(_)
+            | Self::Hash(_)
+            | Self::StartedSince(_)
+            | Self::StartedUntil(_) => {}
+        }
+    }
+
     /// Derives the prefilter of an expression.
-    pub(super) fn of_expression(
-        expression: &TraceExpression,
-        statistics: IndexStatistics<'_>,
-    ) -> Self {
+    #[must_use]
+    pub fn of_expression(expression: &TraceExpression, statistics: &dyn ValueStatistics) -> Self {
         let each = |parts: &[TraceExpression]| {
             parts
                 .iter()
@@ -92,7 +208,7 @@ impl Prefilter {
         }
     }
 
-    fn of_filter(filter: &SpanFilter, statistics: IndexStatistics<'_>) -> Self {
+    fn of_filter(filter: &SpanFilter, statistics: &dyn ValueStatistics) -> Self {
         let each = |parts: &[SpanFilter]| {
             parts
                 .iter()
@@ -100,7 +216,7 @@ impl Prefilter {
                 .collect()
         };
         match filter {
-            SpanFilter::All(parts) if names_unknown_operation(parts, statistics.services) => NEVER,
+            SpanFilter::All(parts) if names_unknown_operation(parts, statistics) => NEVER,
             SpanFilter::All(parts) => Self::All(each(parts)),
             SpanFilter::Any(parts) => Self::Any(each(parts)),
             // The complement of a necessary condition is not necessary for the complement.
@@ -112,21 +228,20 @@ impl Prefilter {
     fn of_field(
         field: &SpanField,
         predicate: &ValuePredicate,
-        statistics: IndexStatistics<'_>,
+        statistics: &dyn ValueStatistics,
     ) -> Self {
-        let services = statistics.services;
         match field {
             SpanField::Attribute(scope, key) => {
-                Self::of_attribute(*scope, key, predicate, statistics.attributes)
+                Self::of_attribute(*scope, key, predicate, statistics)
             }
-            SpanField::Name => Self::of_texts(NAME, predicate, || Some(services.names().collect())),
+            SpanField::Name => Self::of_texts(NAME, predicate, || Some(statistics.names())),
             SpanField::Service => {
-                Self::of_texts(SERVICE, predicate, || Some(services.services().collect()))
+                Self::of_texts(SERVICE, predicate, || Some(statistics.services()))
             }
             // Kinds and statuses are few: a list of the stored ones would exclude nothing.
             SpanField::Kind => Self::of_texts(KIND, predicate, || None),
             SpanField::Status => Self::of_texts(STATUS, predicate, || None),
-            SpanField::Topic => Self::of_topic(predicate, statistics.attributes),
+            SpanField::Topic => Self::of_topic(predicate, statistics),
             SpanField::TraceId => {
                 parse_equal(predicate, TraceId::from_hex).map_or(Self::Unknown, Self::Trace)
             }
@@ -171,11 +286,11 @@ impl Prefilter {
         }
     }
 
-    fn of_topic(predicate: &ValuePredicate, attributes: &AttributeIndex) -> Self {
+    fn of_topic(predicate: &ValuePredicate, statistics: &dyn ValueStatistics) -> Self {
         match predicate {
             ValuePredicate::Equal(_) => Self::of_texts(TOPIC, predicate, || None),
             ValuePredicate::Match(_) | ValuePredicate::Text(..) => {
-                any_of(TOPIC, attributes.accepted_topics(predicate))
+                any_of(TOPIC, statistics.accepted_topics(predicate).into_iter())
             }
             ValuePredicate::Present
             | ValuePredicate::Absent
@@ -190,7 +305,7 @@ impl Prefilter {
         scope: AttributeScope,
         key: &str,
         predicate: &ValuePredicate,
-        attributes: &AttributeIndex,
+        statistics: &dyn ValueStatistics,
     ) -> Self {
         if scope == AttributeScope::JaegerTag && JAEGER_TAGS.contains(&key) {
             // These tags are derived from fields: the fingerprint has the hash of the field, if
@@ -198,7 +313,7 @@ impl Prefilter {
             return match (key, predicate) {
                 ("error", ValuePredicate::Equal(literal)) if !literal.is_json() => {
                     let any = AttributeScope::Any;
-                    let attribute = Self::of_attribute(any, key, predicate, attributes);
+                    let attribute = Self::of_attribute(any, key, predicate, statistics);
                     Self::Any(vec![attribute, Self::Hash(hash_of_pair(STATUS, "error"))])
                 }
                 _ => Self::Unknown,
@@ -219,9 +334,13 @@ impl Prefilter {
             ValuePredicate::Match(_)
             | ValuePredicate::Number(..)
             | ValuePredicate::Time(..)
-            | ValuePredicate::Text(..) => attributes
-                .accepted_values(key, predicate)
-                .map_or_else(|| Self::Hash(hash_of_key(key)), |texts| any_of(key, texts)),
+            | ValuePredicate::Text(..) => {
+                let texts = statistics.accepted_values(key, predicate);
+                texts.map_or_else(
+                    || Self::Hash(hash_of_key(key)),
+                    |texts| any_of(key, texts.into_iter()),
+                )
+            }
         }
     }
 
@@ -254,7 +373,7 @@ impl Prefilter {
 
 /// Returns whether the parts ask for a service, an operation, or a pair of them that no stored
 /// span has.
-fn names_unknown_operation(parts: &[SpanFilter], services: &ServiceIndex) -> bool {
+fn names_unknown_operation(parts: &[SpanFilter], statistics: &dyn ValueStatistics) -> bool {
     let equal_text = |wanted: &SpanField| {
         parts.iter().find_map(|part| match part {
             SpanFilter::Is(field, ValuePredicate::Equal(literal)) if field == wanted => {
@@ -268,7 +387,7 @@ fn names_unknown_operation(parts: &[SpanFilter], services: &ServiceIndex) -> boo
     let service = equal_text(&SpanField::Service);
     let operation = equal_text(&SpanField::Name);
     // Both conditions hold on one span, so the pair itself must exist.
-    (service.is_some() || operation.is_some()) && !services.contains(service, operation)
+    (service.is_some() || operation.is_some()) && !statistics.contains(service, operation)
 }
 
 /// Returns the condition that the fingerprint contains one of these values.

@@ -12,7 +12,7 @@ use throughline_model::TraceId;
 use super::joined_trace::JoinedTrace;
 use super::prefilter::{IndexStatistics, Prefilter};
 use super::trace_index::{LockedIndex, TraceIndex};
-use crate::{SearchPage, SortOrder, SortPosition, StoredTrace, TraceQuery};
+use crate::{SearchPage, SortOrder, SortPosition, StoredTrace, TraceExpression, TraceQuery};
 
 /// Traces examined under one lock.
 const CHUNK_TRACES: usize = 256;
@@ -29,6 +29,17 @@ pub(super) fn search_traces(index: &LockedIndex, query: &TraceQuery) -> Vec<Stor
     // Nobody pages on from here, so the search ends with the last trace of the page.
     let run = SearchRun::new(index, query, false);
     run.run(|trace| trace.to_trace()).traces
+}
+
+/// Returns the necessary condition of an expression, or of none.
+pub(super) fn prefilter(index: &TraceIndex, expression: Option<&TraceExpression>) -> Prefilter {
+    let statistics = IndexStatistics {
+        attributes: index.attribute_index(),
+        services: index.service_index(),
+    };
+    expression.map_or(Prefilter::Unknown, |expression| {
+        Prefilter::of_expression(expression, &statistics)
+    })
 }
 
 /// One run of the engine.
@@ -52,19 +63,10 @@ struct PageBuilder<T> {
 
 impl<'a> SearchRun<'a> {
     fn new(index: &'a LockedIndex, query: &'a TraceQuery, look_beyond: bool) -> Self {
-        let guard = index.read();
-        let statistics = IndexStatistics {
-            attributes: guard.attribute_index(),
-            services: guard.service_index(),
-        };
-        let expression = query.expression.as_ref();
-        let prefilter = expression.map_or(Prefilter::Unknown, |expression| {
-            Prefilter::of_expression(expression, statistics)
-        });
         Self {
             index,
             query,
-            prefilter,
+            prefilter: prefilter(&index.read(), query.expression.as_ref()),
             look_beyond,
         }
     }

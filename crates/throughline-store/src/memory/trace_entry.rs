@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use throughline_model::{Span, SpanId};
+use throughline_model::{Span, SpanId, TraceId};
 
 use super::fingerprint::TraceFingerprint;
 use super::heap_size;
 use super::name_pool::NamePool;
 use super::span_set::SpanSet;
 use super::stored_identity::StoredIdentity;
-use crate::{EvidenceAttributes, MessageAttributes, ServiceSpanCount, is_settlement};
+use crate::{EvidenceAttributes, MessageAttributes, ServiceSpanCount, TraceBounds, is_settlement};
 
 /// Memory of a trace in the map, the queue and the order by start, with the smallest map of spans
 /// and a name of its own.
@@ -95,6 +95,15 @@ impl TraceEntry {
             + self.services.capacity() * size_of::<ServiceSpanCount>()
             + self.topics.capacity() * size_of::<(Arc<str>, u64)>()
             + self.stale_targets.len() * STALE_TARGET_BYTES
+    }
+
+    /// Returns the bounds of the trace, which has this id.
+    pub(super) const fn bounds(&self, id: TraceId) -> TraceBounds {
+        TraceBounds {
+            id,
+            first_start: self.first_start,
+            last_start: self.last_start,
+        }
     }
 
     /// Counts a span in.

@@ -249,6 +249,11 @@ impl TraceIndex {
         self.insert_in_place_of(Vec::new(), &Arc::new(span), revision)
     }
 
+    /// Does the same with a span that is stored elsewhere too.
+    pub(super) fn insert_shared(&mut self, span: &Arc<Span>, revision: u64) -> bool {
+        self.insert_in_place_of(Vec::new(), span, revision)
+    }
+
     /// Stores a span that may be a fragment of a stored one, merged with it; returns true when the
     /// bounds of its trace must be refreshed.
     pub(super) fn insert_fragment(

@@ -8,7 +8,7 @@ use throughline_model::{SpanId, TraceId};
 use crate::{AlternativeParent, SpanKey, WovenEdge};
 
 /// Maximum number of traces that are joined into one.
-pub(super) const MAX_GROUP_TRACES: usize = 1000;
+const MAX_GROUP_TRACES: usize = 1000;
 
 /// Memory of a decision in the maps, without its alternatives.
 const EDGE_BYTES: usize = size_of::<SpanKey>() * 2 + size_of::<WovenEdge>() + 128;
@@ -18,7 +18,7 @@ const MEMBER_BYTES: usize = 160;
 
 /// All decisions.
 #[derive(Debug, Default)]
-pub(super) struct WovenIndex {
+pub struct WovenIndex {
     /// By the span that is decided about.
     edges: HashMap<SpanKey, WovenEdge>,
     /// Decisions by the traces that they touch.
@@ -53,28 +53,32 @@ struct TraceGroup {
 
 impl WovenIndex {
     /// Returns the estimated memory.
-    pub(super) const fn bytes(&self) -> usize {
+    #[must_use]
+    pub const fn bytes(&self) -> usize {
         self.bytes
     }
 
     /// Returns the number of decisions that join a span with a parent.
-    pub(super) const fn joined(&self) -> usize {
+    #[must_use]
+    pub const fn joined(&self) -> usize {
         self.joined
     }
 
     /// Returns the number of groups.
-    pub(super) fn groups(&self) -> usize {
+    #[must_use]
+    pub fn groups(&self) -> usize {
         self.groups.len()
     }
 
     /// Returns the parent that a span is joined with.
-    pub(super) fn joined_parent(&self, child: SpanKey) -> Option<SpanKey> {
+    #[must_use]
+    pub fn joined_parent(&self, child: SpanKey) -> Option<SpanKey> {
         let edge = self.edges.get(&child)?;
         edge.parent.filter(|_| edge.is_joined)
     }
 
     /// Returns the decisions about the spans of a trace.
-    pub(super) fn edges_of(&self, id: TraceId) -> impl Iterator<Item = &WovenEdge> {
+    pub fn edges_of(&self, id: TraceId) -> impl Iterator<Item = &WovenEdge> {
         let decided = self.traces.get(&id).into_iter();
         let decided = decided.flat_map(|edges| &edges.decided);
         decided.filter_map(move |span_id| {
@@ -86,21 +90,24 @@ impl WovenIndex {
     }
 
     /// Returns the traces that are joined with this one, itself included; empty without any.
-    pub(super) fn members(&self, id: TraceId) -> &[TraceId] {
+    #[must_use]
+    pub fn members(&self, id: TraceId) -> &[TraceId] {
         let group = self.group_of.get(&id);
         let group = group.and_then(|number| self.groups.get(number));
         group.map_or(&[], |group| &group.members)
     }
 
     /// Returns the id of the trace that this one is part of.
-    pub(super) fn representative(&self, id: TraceId) -> TraceId {
+    #[must_use]
+    pub fn representative(&self, id: TraceId) -> TraceId {
         let group = self.group_of.get(&id);
         let group = group.and_then(|number| self.groups.get(number));
         group.map_or(id, |group| group.representative)
     }
 
     /// Returns whether joining two traces would make a group that is too large.
-    pub(super) fn would_exceed(&self, a: TraceId, b: TraceId) -> bool {
+    #[must_use]
+    pub fn would_exceed(&self, a: TraceId, b: TraceId) -> bool {
         let are_joined = a == b
             || self
                 .group_of
@@ -112,7 +119,7 @@ impl WovenIndex {
 
     /// Keeps a decision in place of an earlier one about the same span. `start_of` returns the
     /// start of a stored trace.
-    pub(super) fn insert(&mut self, edge: WovenEdge, start_of: &impl Fn(TraceId) -> u64) {
+    pub fn insert(&mut self, edge: WovenEdge, start_of: &impl Fn(TraceId) -> u64) {
         let child = edge.child;
         let joined = edge.parent.filter(|_| edge.is_joined);
         if joined.is_some() && self.joined_parent(child) == joined {
@@ -136,7 +143,7 @@ impl WovenIndex {
     }
 
     /// Removes the decision about a span; returns whether there was one that joined it.
-    pub(super) fn remove(&mut self, child: SpanKey, start_of: &impl Fn(TraceId) -> u64) -> bool {
+    pub fn remove(&mut self, child: SpanKey, start_of: &impl Fn(TraceId) -> u64) -> bool {
         let Some(parent) = self.take(child) else {
             return false;
         };
@@ -148,7 +155,7 @@ impl WovenIndex {
 
     /// Removes everything about a trace that is evicted; returns the number of joins that were lost
     /// with it.
-    pub(super) fn remove_trace(&mut self, id: TraceId, start_of: &impl Fn(TraceId) -> u64) -> u64 {
+    pub fn remove_trace(&mut self, id: TraceId, start_of: &impl Fn(TraceId) -> u64) -> u64 {
         let Some(edges) = self.traces.get(&id) else {
             return 0;
         };
@@ -165,7 +172,7 @@ impl WovenIndex {
     }
 
     /// Takes note of another start of a trace.
-    pub(super) fn start_changed(&mut self, id: TraceId, start_of: &impl Fn(TraceId) -> u64) {
+    pub fn start_changed(&mut self, id: TraceId, start_of: &impl Fn(TraceId) -> u64) {
         if let Some(group) = self.group_of.get(&id)
             && let Some(group) = self.groups.get_mut(group)
             && let Some(first) = first_of(&group.members, start_of)

@@ -1,0 +1,17 @@
+//! The reasons for which a store refuses spans.
+
+use std::io;
+
+/// The reason for which a store refuses spans. The sender should send them again, later.
+#[derive(Debug, thiserror::Error)]
+pub enum InsertError {
+    /// The disk has no room that the store may use.
+    #[error("the disk of the store is full; free space, or lower --retention-bytes")]
+    Full,
+    /// Spans arrive faster than they are written.
+    #[error("the store is busy writing, try again later")]
+    Busy,
+    /// The disk fails.
+    #[error("the store cannot write: {0}")]
+    Write(#[source] io::Error),
+}
