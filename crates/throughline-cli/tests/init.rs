@@ -45,6 +45,26 @@ fn rules_are_idempotent_and_removed_by_undo() {
 }
 
 #[test]
+fn rules_in_the_kernel_are_those_that_are_printed() {
+    if !can_redirect() {
+        println!("skipped: root and nft are needed");
+        return;
+    }
+    for options in [
+        "",
+        "--inbound-port off --uid 5 --gid 6 --outbound-port 4",
+        "--exclude-outbound 22,6000-6010 --exclude-inbound 1-65535,7 --exclude-networks \
+         10.0.0.0/8,172.16.0.0/12,192.168.7.9/32,0.0.0.0/0,fd00::/8,2001:db8::/45,::1/128",
+    ] {
+        let init = format!("{} init {options}", env!("CARGO_BIN_EXE_throughline"));
+        let applied = run_in_namespace(&format!("{init} > /dev/null && nft list ruleset"));
+        let printed = run_in_namespace(&format!("{init} --print | nft -f - && nft list ruleset"));
+        assert_eq!(applied, printed, "{options}");
+        assert!(applied.contains("redirect to"), "{applied}");
+    }
+}
+
+#[test]
 fn init_reports_the_redirection_and_its_removal() {
     if !can_redirect() {
         println!("skipped: root and nft are needed");

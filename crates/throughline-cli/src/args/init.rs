@@ -13,8 +13,8 @@ Examples:
       Remove the rules.
 
 The rules are one nftables table named throughline, for IPv4 and IPv6. Running the command again
-replaces that table and no other. It needs nft and root (CAP_NET_ADMIN) in the pod's network
-namespace; in Kubernetes, run it in an init container.";
+replaces that table and no other. It needs root (CAP_NET_ADMIN) in the pod's network namespace and
+Linux 5.2; in Kubernetes, throughline inject adds it as an init container.";
 
 const REDIRECTION: &str = "Redirection";
 const EXCLUSIONS: &str = "Exclusions";

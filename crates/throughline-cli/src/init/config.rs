@@ -1,5 +1,8 @@
 //! The parsed arguments: ports to redirect to, and connections to leave alone.
 
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
 use throughline_intercept::http::Cidr;
 
 use crate::args::init::InitArgs;
@@ -15,11 +18,23 @@ pub(super) struct RedirectConfig {
     pub(super) outbound_port: u16,
     /// [`None`] leaves inbound connections alone.
     pub(super) inbound_port: Option<u16>,
-    /// Ports and ranges, as nftables writes them.
-    pub(super) exclude_outbound: Vec<String>,
-    pub(super) exclude_inbound: Vec<String>,
-    pub(super) exclude_ipv4: Vec<String>,
-    pub(super) exclude_ipv6: Vec<String>,
+    pub(super) exclude_outbound: Vec<RedirectPorts>,
+    pub(super) exclude_inbound: Vec<RedirectPorts>,
+    pub(super) exclude_networks: Vec<IpNetwork>,
+}
+
+/// An IP network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct IpNetwork {
+    pub(super) address: IpAddr,
+    pub(super) prefix_bits: u8,
+}
+
+/// Ports from the first to the last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct RedirectPorts {
+    pub(super) first: u16,
+    pub(super) last: u16,
 }
 
 /// Parses arguments and collects their errors.
@@ -39,7 +54,6 @@ impl RedirectConfig {
         let mut parser = InitParser::default();
         let inbound_port = (args.inbound_port.trim() != "off")
             .then(|| parser.port("--inbound-port", &args.inbound_port));
-        let (exclude_ipv4, exclude_ipv6) = parser.networks(&args.exclude_networks);
         let config = Self {
             uid: parser.id("--uid", &args.uid),
             gid: parser.id("--gid", &args.gid),
@@ -47,8 +61,7 @@ impl RedirectConfig {
             inbound_port,
             exclude_outbound: parser.ports("--exclude-outbound", &args.exclude_outbound),
             exclude_inbound: parser.ports("--exclude-inbound", &args.exclude_inbound),
-            exclude_ipv4,
-            exclude_ipv6,
+            exclude_networks: parser.networks(&args.exclude_networks),
         };
         if config.inbound_port == Some(config.outbound_port) {
             parser.errors.push(
@@ -65,21 +78,73 @@ impl RedirectConfig {
 
     /// Returns the inbound ports that are not redirected: the sidecar's own, whose clients address
     /// it on purpose, and the configured ones.
-    pub(super) fn all_excluded_inbound(&self) -> Vec<String> {
+    pub(super) fn all_excluded_inbound(&self) -> Vec<RedirectPorts> {
         let own = [
             self.inbound_port.unwrap_or_default(),
             METRICS_PORT,
             self.outbound_port,
         ];
-        own.iter()
-            .map(u16::to_string)
-            .chain(self.exclude_inbound.iter().cloned())
-            .collect()
+        let own = own.into_iter().map(RedirectPorts::single);
+        own.chain(self.exclude_inbound.iter().copied()).collect()
     }
+}
 
-    /// Returns the networks of both families that are not redirected.
-    pub(super) fn all_excluded_networks(&self) -> Vec<String> {
-        [&*self.exclude_ipv4, &*self.exclude_ipv6].concat()
+// === impl IpNetwork ===
+
+impl IpNetwork {
+    pub(super) const LOOPBACK_V4: Self = Self {
+        address: IpAddr::V4(Ipv4Addr::new(127, 0, 0, 0)),
+        prefix_bits: 8,
+    };
+    pub(super) const LOOPBACK_V6: Self = Self {
+        address: IpAddr::V6(Ipv6Addr::LOCALHOST),
+        prefix_bits: 128,
+    };
+
+    /// Parses an address with or without a prefix length.
+    fn parse(text: &str) -> Option<Self> {
+        let (address, prefix) = text
+            .split_once('/')
+            .map_or((text, None), |(address, prefix)| (address, Some(prefix)));
+        let address: IpAddr = address.parse().ok()?;
+        let all_bits = if address.is_ipv4() { 32 } else { 128 };
+        let prefix_bits = prefix.map_or(Some(all_bits), |bits| bits.parse().ok())?;
+        Some(Self {
+            address,
+            prefix_bits,
+        })
+    }
+}
+
+impl fmt::Display for IpNetwork {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all_bits = if self.address.is_ipv4() { 32 } else { 128 };
+        if self.prefix_bits == all_bits {
+            write!(f, "{}", self.address)
+        } else {
+            write!(f, "{}/{}", self.address, self.prefix_bits)
+        }
+    }
+}
+
+impl fmt::Display for RedirectPorts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.first == self.last {
+            write!(f, "{}", self.first)
+        } else {
+            write!(f, "{}-{}", self.first, self.last)
+        }
+    }
+}
+
+// === impl RedirectPorts ===
+
+impl RedirectPorts {
+    const fn single(port: u16) -> Self {
+        Self {
+            first: port,
+            last: port,
+        }
     }
 }
 
@@ -111,14 +176,13 @@ impl InitParser {
     }
 
     /// Parses ports and ranges: `22,6000-6010`.
-    fn ports(&mut self, option: &str, text: &str) -> Vec<String> {
+    fn ports(&mut self, option: &str, text: &str) -> Vec<RedirectPorts> {
         let mut ports = Vec::new();
         for part in list_items(text) {
             // A single port is a range of one.
             let (first, last) = part.split_once('-').unwrap_or((part, part));
             match (first.trim().parse::<u16>(), last.trim().parse::<u16>()) {
-                (Ok(first), Ok(last)) if first == last => ports.push(first.to_string()),
-                (Ok(first), Ok(last)) if first < last => ports.push(format!("{first}-{last}")),
+                (Ok(first), Ok(last)) if first <= last => ports.push(RedirectPorts { first, last }),
                 _ => self.errors.push(format!(
                     "{option}: {part:?} is not a port or a range; write them as 22,6000-6010"
                 )),
@@ -127,18 +191,19 @@ impl InitParser {
         ports
     }
 
-    /// Parses networks, into those of IPv4 and those of IPv6.
-    fn networks(&mut self, text: &str) -> (Vec<String>, Vec<String>) {
-        let (mut ipv4, mut ipv6) = (Vec::new(), Vec::new());
+    fn networks(&mut self, text: &str) -> Vec<IpNetwork> {
+        let mut networks = Vec::new();
         for part in list_items(text) {
-            match part.parse::<Cidr>() {
-                // nftables selects `ip` and `ip6` addresses in separate rules.
-                Ok(_) if part.contains(':') => ipv6.push(part.to_owned()),
-                Ok(_) => ipv4.push(part.to_owned()),
-                Err(error) => self.errors.push(format!("--exclude-networks: {error}")),
+            // The parser of `--trust` has the better errors; its network has no accessors.
+            match (part.parse::<Cidr>(), IpNetwork::parse(part)) {
+                (Ok(_), Some(network)) => networks.push(network),
+                (Err(error), _) => self.errors.push(format!("--exclude-networks: {error}")),
+                (Ok(_), None) => self
+                    .errors
+                    .push(format!("--exclude-networks: {part:?} is not a network")),
             }
         }
-        (ipv4, ipv6)
+        networks
     }
 }
 

@@ -1,65 +1,153 @@
-//! The nftables ruleset.
+//! The rules, independent of how they reach the kernel: as netlink messages, or as text for `nft`.
 
+use std::fmt;
 use std::fmt::Write as _;
 
-use super::config::RedirectConfig;
+use super::config::{IpNetwork, RedirectConfig, RedirectPorts};
 
-/// Removes the table. nft cannot delete a table that does not exist, so it is created first.
-pub(super) const REMOVE: &str = "add table inet throughline\ndelete table inet throughline\n";
+/// Name of the table, which holds all rules.
+pub(super) const TABLE: &str = "throughline";
 
-/// Returns the ruleset, which replaces an earlier one.
-pub(super) fn render(config: &RedirectConfig) -> String {
-    let mut rules = format!("{REMOVE}table inet throughline {{\n");
-    push_chain(&mut rules, "outbound", "output", &outbound_rules(config));
+/// Removes the table. It cannot be deleted if it does not exist, so it is created first.
+const REMOVE: &str = "add table inet throughline\ndelete table inet throughline\n";
+
+/// A chain of NAT with its rules.
+#[derive(Debug)]
+pub(super) struct RedirectChain {
+    pub(super) name: &'static str,
+    pub(super) hook: NatHook,
+    pub(super) rules: Vec<RedirectRule>,
+}
+
+/// Where a chain sees connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NatHook {
+    /// Inbound ones.
+    Prerouting,
+    /// Those of local processes.
+    Output,
+}
+
+/// A rule: the connections that it applies to, and what becomes of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum RedirectRule {
+    /// Leaves the connections alone.
+    Return(ConnectionMatch),
+    /// Redirects every TCP connection to this port.
+    RedirectTcp(u16),
+}
+
+/// Connections that a rule applies to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum ConnectionMatch {
+    /// Those of sockets of this user.
+    User(u32),
+    /// Those of sockets of this group.
+    Group(u32),
+    /// Those from the loopback interface.
+    FromLoopback,
+    /// Those to a network.
+    Network(IpNetwork),
+    /// Those to a range of TCP ports.
+    Ports(RedirectPorts),
+}
+
+/// Returns the chains of a configuration.
+pub(super) fn chains(config: &RedirectConfig) -> Vec<RedirectChain> {
+    let mut chains = vec![RedirectChain {
+        name: "outbound",
+        hook: NatHook::Output,
+        rules: outbound_rules(config),
+    }];
     // Without a chain, inbound connections reach the service directly.
-    if let Some(port) = config.inbound_port {
-        let inbound = inbound_rules(config, port);
-        push_chain(&mut rules, "inbound", "prerouting", &inbound);
-    }
-    rules + "}\n"
+    chains.extend(config.inbound_port.map(|port| RedirectChain {
+        name: "inbound",
+        hook: NatHook::Prerouting,
+        rules: inbound_rules(config, port),
+    }));
+    chains
 }
 
-fn outbound_rules(config: &RedirectConfig) -> Vec<String> {
+/// Returns the rules as text for `nft`, which replaces earlier ones.
+pub(super) fn render(chains: &[RedirectChain]) -> String {
+    if chains.is_empty() {
+        return REMOVE.to_owned();
+    }
+    let mut text = format!("{REMOVE}table inet {TABLE} {{\n");
+    for chain in chains {
+        // Priority -100 is that of destination NAT. Writing to a string cannot fail.
+        writeln!(
+            text,
+            "  chain {} {{\n    type nat hook {} priority -100; policy accept;",
+            chain.name, chain.hook
+        )
+        .unwrap_or_default();
+        for rule in &chain.rules {
+            writeln!(text, "    {rule}").unwrap_or_default();
+        }
+        text.push_str("  }\n");
+    }
+    text + "}\n"
+}
+
+fn outbound_rules(config: &RedirectConfig) -> Vec<RedirectRule> {
     // The sidecar's own connections come first: redirected, they would loop.
-    let mut rules = vec![
-        format!("meta skuid {} return", config.uid),
-        format!("meta skgid {} return", config.gid),
-        "ip daddr 127.0.0.0/8 return".to_owned(),
-        "ip6 daddr ::1 return".to_owned(),
+    let mut matches = vec![
+        ConnectionMatch::User(config.uid),
+        ConnectionMatch::Group(config.gid),
+        ConnectionMatch::Network(IpNetwork::LOOPBACK_V4),
+        ConnectionMatch::Network(IpNetwork::LOOPBACK_V6),
     ];
-    rules.extend(return_rule("ip daddr", &config.exclude_ipv4));
-    rules.extend(return_rule("ip6 daddr", &config.exclude_ipv6));
-    rules.extend(return_rule("tcp dport", &config.exclude_outbound));
-    rules.push(redirect_rule(config.outbound_port));
-    rules
+    let networks = config.exclude_networks.iter().copied();
+    matches.extend(networks.map(ConnectionMatch::Network));
+    let ports = config.exclude_outbound.iter().copied();
+    matches.extend(ports.map(ConnectionMatch::Ports));
+    rules(matches, config.outbound_port)
 }
 
-fn inbound_rules(config: &RedirectConfig, port: u16) -> Vec<String> {
+fn inbound_rules(config: &RedirectConfig, port: u16) -> Vec<RedirectRule> {
     // The pod's connections to its own address have been redirected on their way out.
-    let mut rules = vec!["iifname \"lo\" return".to_owned()];
-    rules.extend(return_rule("tcp dport", &config.all_excluded_inbound()));
-    rules.push(redirect_rule(port));
-    rules
+    let mut matches = vec![ConnectionMatch::FromLoopback];
+    let ports = config.all_excluded_inbound().into_iter();
+    matches.extend(ports.map(ConnectionMatch::Ports));
+    rules(matches, port)
 }
 
-fn return_rule(selector: &str, values: &[String]) -> Option<String> {
-    (!values.is_empty()).then(|| format!("{selector} {{ {} }} return", values.join(", ")))
-}
-
-fn redirect_rule(port: u16) -> String {
+fn rules(matches: Vec<ConnectionMatch>, port: u16) -> Vec<RedirectRule> {
+    let returns = matches.into_iter().map(RedirectRule::Return);
     // Both families in one rule, which needs the inet family of nat (Linux 5.2).
-    format!("meta l4proto tcp redirect to :{port}")
+    returns.chain([RedirectRule::RedirectTcp(port)]).collect()
 }
 
-fn push_chain(ruleset: &mut String, name: &str, hook: &str, rules: &[String]) {
-    // Priority -100 is that of destination NAT. Writing to a string cannot fail.
-    writeln!(
-        ruleset,
-        "  chain {name} {{\n    type nat hook {hook} priority -100; policy accept;"
-    )
-    .unwrap_or_default();
-    for rule in rules {
-        writeln!(ruleset, "    {rule}").unwrap_or_default();
+// === impl NatHook ===
+
+impl fmt::Display for NatHook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Prerouting => "prerouting",
+            Self::Output => "output",
+        })
     }
-    ruleset.push_str("  }\n");
+}
+
+impl fmt::Display for RedirectRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Return(matched) => write!(f, "{matched} return"),
+            Self::RedirectTcp(port) => write!(f, "meta l4proto tcp redirect to :{port}"),
+        }
+    }
+}
+
+impl fmt::Display for ConnectionMatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::User(uid) => write!(f, "meta skuid {uid}"),
+            Self::Group(gid) => write!(f, "meta skgid {gid}"),
+            Self::FromLoopback => f.write_str("iifname \"lo\""),
+            Self::Network(network) if network.address.is_ipv4() => write!(f, "ip daddr {network}"),
+            Self::Network(network) => write!(f, "ip6 daddr {network}"),
+            Self::Ports(ports) => write!(f, "tcp dport {ports}"),
+        }
+    }
 }

@@ -1,5 +1,7 @@
 //! The text that `throughline init` prints when it is done.
 
+use std::fmt::Display;
+
 use super::config::RedirectConfig;
 
 /// Default port of the sidecar's `--listen`.
@@ -22,14 +24,14 @@ pub(super) fn applied(config: &RedirectConfig) -> String {
         "destinations on loopback".to_owned(),
     ];
     outbound.extend(listed("ports", &config.exclude_outbound));
-    outbound.extend(listed("networks", &config.all_excluded_networks()));
+    outbound.extend(listed("networks", &config.exclude_networks));
     lines.push(format!("            except {}", outbound.join(", ")));
     match config.inbound_port {
         Some(port) => {
             lines.push(format!(
                 "  Inbound   TCP connections to this network namespace -> port {port}"
             ));
-            let excluded = config.all_excluded_inbound().join(", ");
+            let excluded = joined(&config.all_excluded_inbound());
             lines.push(format!(
                 "            except from loopback, ports {excluded}"
             ));
@@ -51,8 +53,13 @@ pub(super) fn removed() -> String {
     "Connections are no longer redirected (nftables table throughline removed).\n".to_owned()
 }
 
-fn listed(noun: &str, values: &[String]) -> Option<String> {
-    (!values.is_empty()).then(|| format!("{noun} {}", values.join(", ")))
+fn listed<T: Display>(noun: &str, values: &[T]) -> Option<String> {
+    (!values.is_empty()).then(|| format!("{noun} {}", joined(values)))
+}
+
+fn joined<T: Display>(values: &[T]) -> String {
+    let texts: Vec<String> = values.iter().map(T::to_string).collect();
+    texts.join(", ")
 }
 
 /// Returns the sidecar's command line, with the options that match the redirect's ports.
@@ -74,6 +81,7 @@ fn sidecar_command(config: &RedirectConfig) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::init::config::{IpNetwork, RedirectPorts};
 
     #[test]
     fn summary_names_ports_exclusions_and_the_matching_sidecar_command() {
@@ -82,14 +90,17 @@ mod tests {
             gid: 6,
             outbound_port: 19_092,
             inbound_port: Some(19_090),
-            exclude_outbound: vec!["22".to_owned()],
-            exclude_ipv6: vec!["fd00::/8".to_owned()],
+            exclude_outbound: vec![RedirectPorts {
+                first: 22,
+                last: 23,
+            }],
+            exclude_networks: vec![IpNetwork::LOOPBACK_V4],
             ..RedirectConfig::default()
         };
         let text = applied(&config);
         for part in [
             "-> port 19092\n",
-            "except user 5, group 6, destinations on loopback, ports 22, networks fd00::/8\n",
+            "except user 5, group 6, destinations on loopback, ports 22-23, networks 127.0.0.0/8\n",
             "-> port 19090\n",
             "except from loopback, ports 19090, 19091, 19092\n",
             "  throughline sidecar --transparent\n",
