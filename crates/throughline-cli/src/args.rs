@@ -2,10 +2,14 @@
 //! reports all errors at once.
 
 pub(crate) mod init;
+pub(crate) mod inject;
 pub(crate) mod query;
 pub(crate) mod sidecar;
 pub(crate) mod up;
 pub(crate) mod weave;
+pub(crate) mod webhook;
+
+use std::ffi::OsString;
 
 use clap::{Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
@@ -37,6 +41,15 @@ pub(crate) struct CliArgs {
 // === impl CliArgs ===
 
 impl CliArgs {
+    /// Parses the command of a command line, from the program's name on.
+    ///
+    /// # Errors
+    /// An unknown option or command.
+    pub(crate) fn parse(arguments: &[OsString]) -> Result<CliCommand, clap::Error> {
+        let matches = definition().try_get_matches_from(arguments)?;
+        Ok(Self::from_arg_matches(&matches)?.command)
+    }
+
     /// Parses the arguments of this process.
     ///
     /// # Errors
@@ -64,6 +77,9 @@ pub(crate) enum CliCommand {
     /// Redirect this pod's TCP connections to its sidecar with nftables, or undo it
     #[command(after_help = init::EXAMPLES)]
     Init(init::InitArgs),
+    /// Add the sidecar to the pods of a Kubernetes manifest
+    #[command(after_help = inject::EXAMPLES)]
+    Inject(inject::InjectArgs),
     /// Show one trace as a tree
     #[command(after_help = query::TRACE_EXAMPLES)]
     Trace(query::TraceArgs),
@@ -73,4 +89,7 @@ pub(crate) enum CliCommand {
     /// Join spans in files that were reported without a parent: by record offsets and by inference
     #[command(after_help = weave::EXAMPLES)]
     Weave(weave::WeaveArgs),
+    /// Serve the Kubernetes admission webhook that adds the sidecar to pods
+    #[command(after_help = webhook::EXAMPLES)]
+    Webhook(webhook::WebhookArgs),
 }

@@ -8,12 +8,14 @@ mod netlink;
 mod ruleset;
 mod summary;
 
+use std::ffi::OsString;
 use std::io::Write as _;
 
 use anyhow::Context as _;
 
 use self::config::RedirectConfig;
 use crate::args::init::InitArgs;
+use crate::args::{CliArgs, CliCommand};
 use crate::error::CommandError;
 
 /// Applies, removes or prints the rules.
@@ -33,6 +35,18 @@ pub(crate) fn run(args: &InitArgs) -> Result<(), CommandError> {
     } else {
         summary::applied(&config)
     })?)
+}
+
+/// Checks the arguments of a command line, from the program's name on.
+///
+/// # Errors
+/// Every error, each with its remedy.
+pub(crate) fn check(arguments: &[OsString]) -> Result<(), Vec<String>> {
+    match CliArgs::parse(arguments) {
+        Ok(CliCommand::Init(args)) => RedirectConfig::parse(&args).map(drop),
+        Ok(_) => Ok(()),
+        Err(error) => Err(vec![error.to_string()]),
+    }
 }
 
 fn print(text: &str) -> anyhow::Result<()> {

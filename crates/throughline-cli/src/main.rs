@@ -10,12 +10,14 @@ mod client;
 mod daemon;
 mod error;
 mod init;
+mod inject;
 mod search;
 mod sidecar;
 mod terminal;
 mod trace;
 mod up;
 mod weave;
+mod webhook;
 
 use std::process::ExitCode;
 
@@ -37,9 +39,11 @@ fn main() -> ExitCode {
         CliCommand::Up(args) => up::run(&args),
         CliCommand::Sidecar(_) => sidecar::run(),
         CliCommand::Init(args) => init::run(&args),
+        CliCommand::Inject(args) => inject::run(&args),
         CliCommand::Trace(args) => trace::run(&args),
         CliCommand::Search(args) => search::run(&args),
         CliCommand::Weave(args) => weave::run(&args),
+        CliCommand::Webhook(args) => webhook::run(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -64,6 +64,20 @@ pub(crate) fn run() -> Result<(), CommandError> {
     Ok(())
 }
 
+/// Checks the arguments of a command line, from the program's name on, without starting.
+///
+/// # Errors
+/// Every error, each with its remedy.
+pub(crate) fn check(arguments: &[OsString]) -> Result<(), Vec<String>> {
+    let raw = RawConfig::load(arguments, &|_| None)?;
+    config::parse(&raw, &|_| None).map(drop)
+}
+
+/// Returns the definition of the command, with its options.
+pub(crate) fn definition() -> clap::Command {
+    raw_config::command()
+}
+
 /// Binds, announces and serves; then flushes the exporter.
 async fn serve(
     raw: RawConfig,
