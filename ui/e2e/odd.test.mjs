@@ -163,6 +163,8 @@ test('a commit after the work is drawn apart and does not count', async (t) => {
   assert.ok(commit.height < work.height && commit.x >= cut.x - 1, 'thin, and after the cut');
   assert.ok(work.width > 200, `the work has the room: ${work.width}`);
   await page.goto(`${HOME}/search?q=${id}`);
+  // Until a frame has drawn it, a row of the list has no text (`content-visibility: auto`).
+  await page.locator('.result').getByText('committed after 4.82 s').waitFor();
   assert.match(await textOf(page.locator('.result')), /222 ms .* committed after 4\.82 s/);
 });
 
