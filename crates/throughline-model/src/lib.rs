@@ -11,6 +11,7 @@
 //! * [`convention`]: attribute names and their well-known values.
 //! * [`destination`]: where the call of a client span went.
 //! * [`environment`]: OpenTelemetry's environment variables, read through a function.
+//! * [`grpc`]: names of status codes.
 //! * [`duration`]: durations in Go's notation; [`redact`]: secrets removed from URLs.
 #![forbid(unsafe_code)]
 
@@ -20,6 +21,7 @@ pub mod destination;
 pub mod duration;
 pub mod environment;
 pub mod flag;
+pub mod grpc;
 mod id;
 mod link;
 pub mod redact;

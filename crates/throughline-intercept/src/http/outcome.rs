@@ -2,9 +2,8 @@
 
 use throughline_model::context::Carrier;
 use throughline_model::convention::{ERROR_TYPE, HTTP_RESPONSE_STATUS_CODE, RPC_GRPC_STATUS_CODE};
-use throughline_model::{Span, Status};
+use throughline_model::{Span, Status, grpc};
 
-use super::grpc;
 use super::request::{Direction, header_text};
 use crate::correlate::{CallOutcome, RequestOutcome};
 use crate::trace::{push, push_some};

@@ -3,27 +3,7 @@
 use http::{HeaderMap, HeaderValue, header};
 use opentelemetry::KeyValue;
 use throughline_model::convention::{RPC_METHOD, RPC_SERVICE, RPC_SYSTEM};
-
-/// The names of the status codes, in the order of their numbers.
-const STATUS_NAMES: [&str; 17] = [
-    "OK",
-    "CANCELLED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
-];
+use throughline_model::grpc;
 
 /// The method of a call, from the path `/package.Service/Method`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +14,7 @@ pub(super) struct GrpcMethod<'a> {
 
 /// The status of a call, from its trailers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct GrpcStatus(pub(super) u16);
+pub(super) struct GrpcStatus(pub(super) u32);
 
 // === impl GrpcMethod ===
 
@@ -74,21 +54,15 @@ impl GrpcStatus {
     }
 
     pub(super) const fn is_ok(self) -> bool {
-        self.0 == 0
+        self.0 == grpc::STATUS_OK
     }
 
-    /// Returns whether the status is an error of the server. The others are the client's (gRPC
-    /// conventions, "Span status").
     pub(super) const fn is_server_error(self) -> bool {
-        matches!(self.0, 2 | 4 | 12 | 13 | 14 | 15)
+        grpc::is_server_error(self.0)
     }
 
     pub(super) fn name(self) -> &'static str {
-        STATUS_NAMES
-            .get(usize::from(self.0))
-            .copied()
-            // gRPC: a client treats a code that it does not know as UNKNOWN.
-            .unwrap_or("UNKNOWN")
+        grpc::status_name(self.0)
     }
 }
 
@@ -109,12 +83,5 @@ mod tests {
         assert_eq!(method("application/grpc;charset=utf-8"), name);
         assert_eq!(method("application/grpc-web"), None);
         assert_eq!(method("application/json"), None);
-    }
-
-    #[test]
-    fn unknown_status_codes_are_named_unknown() {
-        assert_eq!(GrpcStatus(13).name(), "INTERNAL");
-        assert_eq!(GrpcStatus(99).name(), "UNKNOWN");
-        assert!(GrpcStatus(13).is_server_error() && !GrpcStatus(5).is_server_error());
     }
 }
