@@ -1,5 +1,5 @@
 //! The files of `deploy/`: valid by the schemas of Kubernetes, Istio and the Prometheus operator,
-//! and rendered by Helm itself. Pods and images are in `podman.rs`.
+//! and rendered by Helm itself.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
@@ -91,7 +91,7 @@ fn every_manifest_is_valid() {
             ("istio/mesh.yaml" | "istio/annotations.yaml", _) => {}
             // Rendered, below.
             (file, _) if file.starts_with("helm/throughline/") => {}
-            // Built by the tests in podman.rs.
+            // Building them needs a registry.
             (file, "Dockerfile") if file.starts_with("images/") => {}
             (_, "md") => {}
             (_, "yaml") => {
