@@ -53,7 +53,7 @@ impl Carrier for HttpHeaderCarrier<'_> {
 
 impl<'a> HttpHeaderCarrierMut<'a> {
     pub(super) fn new(headers: &'a mut HeaderMap) -> Self {
-        // The map would grow several times otherwise. At its limit it fails, and so does `insert`.
+        // The map would grow several times otherwise.
         headers
             .try_reserve(CONTEXT_FIELDS.len())
             .unwrap_or_default();
