@@ -253,6 +253,7 @@ fn start_eshop(bare: bool, otlp_http: Option<SocketAddr>) -> (Eshop, EmbeddedBro
         bootstrap: broker.bootstrap(),
         topic: eshop::TOPIC,
         otlp_http,
+        zipkin: None,
         tracing: if bare {
             SpanSource::None
         } else {

@@ -3,7 +3,8 @@
 #![expect(
     clippy::expect_used,
     clippy::panic,
-    reason = "a test fails by panicking"
+    clippy::print_stderr,
+    reason = "a test fails by panicking, and names what it needs when it is skipped"
 )]
 
 use std::process::{Command, Stdio};
@@ -38,16 +39,43 @@ fn mode_envoy_on_the_mock_broker() {
 }
 
 #[test]
+fn mode_envoy_with_the_zipkin_tracer_and_b3() {
+    modes::assert_envoy(&demo(&["--mode", "envoy", "--tracer", "zipkin"]));
+}
+
+#[test]
 fn mode_sidecar_in_network_namespaces() {
-    if let Some(missing) = network::missing() {
-        assert!(
-            std::env::var_os("CI").is_none(),
-            "CI must support network namespaces: {missing}"
-        );
-        eprintln!("skipped: {missing}");
-        return;
+    if has_network_namespaces() {
+        modes::assert_sidecar(&demo(&["--mode", "sidecar", "--netns"]));
     }
-    modes::assert_sidecar(&demo(&["--mode", "sidecar", "--netns"]));
+}
+
+/// Connections are redirected as by Istio: 15001 and 15006, and listeners by original destination.
+#[test]
+fn mode_envoy_in_network_namespaces() {
+    if has_network_namespaces() {
+        modes::assert_envoy(&demo(&["--mode", "envoy", "--netns"]));
+    }
+}
+
+/// The article's setup: redirection, Zipkin's tracer, B3.
+#[test]
+fn mode_envoy_in_network_namespaces_with_the_zipkin_tracer() {
+    if has_network_namespaces() {
+        let args = ["--mode", "envoy", "--netns", "--tracer", "zipkin"];
+        modes::assert_envoy(&demo(&args));
+    }
+}
+
+/// Returns whether network namespaces can be created here. CI must support them.
+fn has_network_namespaces() -> bool {
+    let Some(missing) = network::missing() else {
+        return true;
+    };
+    let is_ci = std::env::var_os("CI").is_some();
+    assert!(!is_ci, "CI must support network namespaces: {missing}");
+    eprintln!("skipped: {missing}");
+    false
 }
 
 #[test]

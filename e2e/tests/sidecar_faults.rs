@@ -7,6 +7,7 @@
 #![expect(clippy::indexing_slicing, reason = "a test fails by panicking")]
 #![expect(clippy::print_stderr, reason = "prints measured memory")]
 
+#[expect(dead_code, reason = "shared with other tests, which use more of it")]
 mod wire;
 
 use std::collections::BTreeMap;

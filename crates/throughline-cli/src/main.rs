@@ -5,7 +5,6 @@
 //! `sysexits.h`).
 
 mod args;
-mod byte_size;
 mod client;
 mod daemon;
 mod error;

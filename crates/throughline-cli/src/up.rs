@@ -9,11 +9,10 @@ use throughline_collector::{
     CollectorAddresses, CollectorBindError, CollectorEndpoint, CollectorServer, Config,
     JaegerPorts, ListenerPort, WeavingMode, WeavingSettings,
 };
-use throughline_model::duration;
+use throughline_model::{byte_size, duration};
 use tracing_subscriber::EnvFilter;
 
 use crate::args::up::UpArgs;
-use crate::byte_size;
 use crate::daemon::{init_logging, log_filter, raise_nofile_limit, stop_signal};
 use crate::error::CommandError;
 

@@ -10,6 +10,7 @@ mod settings;
 use std::sync::Arc;
 
 use throughline_intercept::kafka::{ClusterCapacity, Settings as KafkaSettings};
+use throughline_intercept::options::{OptionReader as _, correlation_settings};
 
 use self::reader::ConfigReader;
 use crate::http_filter::HttpFilterSettings;
@@ -59,7 +60,7 @@ impl Config {
     ) -> Result<Self, Vec<String>> {
         let mut reader = ConfigReader::new(text, environment)?;
         let identity = reader.text_of(&SHARED_KEYS);
-        let memory = reader.size("memory", DEFAULT_MEMORY);
+        let memory = reader.byte_size("memory", DEFAULT_MEMORY);
         let defaults = ClusterCapacity::default();
         let capacity = ClusterCapacity {
             max_held_bytes: memory,
@@ -75,7 +76,7 @@ impl Config {
             shared: SharedConfig {
                 identity,
                 export: settings::export(&mut reader),
-                correlation: settings::correlation(&mut reader),
+                correlation: correlation_settings(&mut reader),
                 capacity,
             },
             http: settings::http(&mut reader, &kafka),

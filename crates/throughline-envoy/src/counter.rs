@@ -8,6 +8,10 @@ use throughline_intercept::kafka::{SessionEvent, SkipReason};
 pub enum Counter {
     /// Kafka connections.
     Connections,
+    /// Kafka connections that pass untraced, after an internal error.
+    ConnectionsUntraced,
+    /// Pauses in reading from a client, whose requests wait for the response to an earlier one.
+    ReadsPaused,
     /// Kafka requests.
     Requests,
     /// Records that got a context.
@@ -48,8 +52,10 @@ pub enum Counter {
 #[derive(Debug, Default)]
 pub struct CounterIds(Vec<(Counter, usize)>);
 
-const SINGLE: [Counter; 15] = [
+const SINGLE: [Counter; 17] = [
     Counter::Connections,
+    Counter::ConnectionsUntraced,
+    Counter::ReadsPaused,
     Counter::Requests,
     Counter::RecordsInjected,
     Counter::RecordsUnsampled,
@@ -85,6 +91,8 @@ impl Counter {
     pub fn name(self) -> String {
         let name = match self {
             Self::Connections => "kafka_connections",
+            Self::ConnectionsUntraced => "kafka_connections_untraced",
+            Self::ReadsPaused => "kafka_reads_paused",
             Self::Requests => "kafka_requests",
             Self::RecordsInjected => "kafka_records_injected",
             Self::RecordsUnsampled => "kafka_records_unsampled",

@@ -28,6 +28,9 @@ pub trait ConnectionHost {
     /// Sends bytes to one side, past this filter; with `is_end`, the end of the stream after them.
     fn send(&self, to: Side, bytes: &[u8], is_end: bool);
 
+    /// Stops reading from the client, or resumes it. Each stop needs its resumption.
+    fn set_reading(&self, is_reading: bool);
+
     /// Closes the connection to the client, and with it the one to the broker.
     fn close(&self);
 

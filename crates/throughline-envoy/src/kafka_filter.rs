@@ -52,6 +52,8 @@ pub struct KafkaFilter {
     // Borrowed only while no call into Envoy runs: such a call may enter a hook again.
     state: RefCell<State>,
     phase: Cell<HookPhase>,
+    /// The client is not read, because too many of its requests are held.
+    is_paused: Cell<bool>,
 }
 
 #[derive(Debug)]
@@ -82,6 +84,11 @@ enum HookPhase {
     Passing,
 }
 
+/// Bytes of held requests from which on the client is not read: Envoy's own default of
+/// `per_connection_buffer_limit_bytes`. Envoy does not see the bytes that the session holds, and
+/// would read on without a limit.
+const MAX_HELD_REQUEST_BYTES: usize = 1 << 20;
+
 /// Output of a session for one hook.
 #[derive(Debug, Default)]
 struct SessionOutput {
@@ -95,6 +102,8 @@ struct SessionOutput {
     holds_end: bool,
     /// The end that waited may follow now.
     releases_end: bool,
+    /// Bytes of requests that wait for the response to an earlier one.
+    held_request_bytes: usize,
 }
 
 /// The cluster as the session of one connection sees it.
@@ -115,6 +124,7 @@ impl KafkaFilter {
             config,
             state: RefCell::new(State::New),
             phase: Cell::new(HookPhase::Reading),
+            is_paused: Cell::new(false),
         }
     }
 
@@ -137,6 +147,7 @@ impl KafkaFilter {
         };
         report(host, &output);
         let status = pass_on(host, from, &input, &output, is_end);
+        self.pace_client(host, output.held_request_bytes);
         self.phase.set(HookPhase::Reading);
         status
     }
@@ -157,10 +168,22 @@ impl KafkaFilter {
         }
     }
 
+    /// Stops reading from the client, or resumes it.
+    fn pace_client(&self, host: &impl ConnectionHost, held_request_bytes: usize) {
+        let is_behind = held_request_bytes >= MAX_HELD_REQUEST_BYTES;
+        if self.is_paused.replace(is_behind) == is_behind {
+            return;
+        }
+        host.set_reading(!is_behind);
+        if is_behind {
+            host.count(Counter::ReadsPaused, 1);
+        }
+    }
+
     /// Handles a panic in [`KafkaFilter::on_bytes`]: from here on all bytes pass unread. Where
     /// bytes may be lost, the connection is closed instead, and the client connects again.
     pub fn on_panic(&self, host: &impl ConnectionHost, from: Side) -> FilterStatus {
-        host.count(Counter::Panics, 1);
+        self.pace_client(host, 0);
         let is_intact = self.phase.get() == HookPhase::Reading;
         let state = self.state.try_borrow_mut().ok();
         let state = state.map(|mut state| std::mem::replace(&mut *state, State::Bypassed));
@@ -226,6 +249,7 @@ impl KafkaFilter {
             session.handle_close(from, now);
         }
         let mut output = active.drain(process);
+        output.held_request_bytes = active.session.held_request_bytes();
         let may_send = active.session.may_send_requests();
         if is_end && from == Side::Client && may_send {
             // A request that the broker refuses may have to be sent again.

@@ -8,7 +8,8 @@
 //! | module | content |
 //! |---|---|
 //! | `ffi` | types and calls of Envoy |
-//! | `module` | load, log, configuration |
+//! | `module` | load, log, configuration, guard of hooks |
+//! | `fault` | panics on purpose, in development builds |
 //! | `network` | hooks of network filters |
 //! | `http` | hooks of HTTP filters |
 //! | `unused_hooks` | hooks without a use that Envoy demands |
@@ -19,6 +20,7 @@
 )]
 
 mod early_mutation;
+mod fault;
 mod ffi;
 mod http;
 mod module;

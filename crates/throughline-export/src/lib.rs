@@ -19,6 +19,7 @@ mod counts;
 mod environment;
 mod exporter;
 mod health;
+mod instance;
 mod queue;
 mod queued;
 mod response;
@@ -32,4 +33,5 @@ pub use config::{
 };
 pub use counts::{DroppedSpans, ExportCounts};
 pub use exporter::{Exporter, StartError};
+pub use instance::instance_id;
 pub use tls::Error as TlsError;

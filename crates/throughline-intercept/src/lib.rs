@@ -25,6 +25,7 @@
 //! | [`kafka`] | connections between clients and brokers |
 //! | [`http`] | requests and responses |
 //! | [`correlate`] | parents of outbound messages; knows neither Kafka nor HTTP |
+//! | [`options`] | settings of both from texts, whichever syntax they are written in |
 //! | `trace` | sampling, ids, parents and attributes that Kafka and HTTP share |
 //!
 //! After each `handle_*` the driver drains all `poll_*` until they return [`None`], then writes,
@@ -37,6 +38,7 @@
 pub mod correlate;
 pub mod http;
 pub mod kafka;
+pub mod options;
 mod trace;
 
 pub use http::HttpExchange;

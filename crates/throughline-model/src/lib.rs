@@ -12,9 +12,11 @@
 //! * [`destination`]: where the call of a client span went.
 //! * [`environment`]: OpenTelemetry's environment variables, read through a function.
 //! * [`grpc`]: names of status codes.
-//! * [`duration`]: durations in Go's notation; [`redact`]: secrets removed from URLs.
+//! * [`byte_size`] and [`duration`]: sizes, and durations in Go's notation; [`redact`]: secrets
+//!   removed from URLs.
 #![forbid(unsafe_code)]
 
+pub mod byte_size;
 pub mod context;
 pub mod convention;
 pub mod destination;

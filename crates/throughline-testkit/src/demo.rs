@@ -19,7 +19,7 @@ pub use self::load_report::{EdgeCount, LoadReport, TraceReport};
 use crate::build::{ProjectBinaries, envoy_module};
 use crate::clients::spring_eshop;
 use crate::collector::{CollectorInstance, CollectorPorts};
-use crate::eshop::{self, DemoMode, Eshop, ServiceProgram, SpanSource};
+use crate::eshop::{self, DemoMode, EnvoyPods, Eshop, ServiceProgram, SpanSource};
 use crate::kafka::{ApacheBroker, EmbeddedBroker, KafkaBroker, TopicSpec, create_topic};
 use crate::network::PodNetwork;
 use crate::process::{ProcessCrash, stop_all};
@@ -53,9 +53,11 @@ pub struct Config {
     pub mode: DemoMode,
     /// The services.
     pub application: DemoApplication,
-    /// Whether each service runs in its own network namespace with its sidecar (mode `sidecar`
-    /// only).
+    /// Whether each service runs in its own network namespace with its proxy (modes `sidecar` and
+    /// `envoy` only).
     pub netns: bool,
+    /// Whether Envoys use Zipkin's tracer and B3 in place of OpenTelemetry's (mode `envoy` only).
+    pub zipkin: bool,
     /// The broker.
     pub broker: BrokerChoice,
     /// The collector's ports.
@@ -99,6 +101,7 @@ impl Config {
             mode,
             application: DemoApplication::Rust,
             netns: false,
+            zipkin: false,
             broker: BrokerChoice::Embedded,
             collector: CollectorPorts {
                 otlp_grpc: 0,
@@ -144,8 +147,8 @@ impl Demo {
         progress: &mut dyn FnMut(&str),
     ) -> Result<Self> {
         ensure!(
-            !config.netns || config.mode == DemoMode::Sidecar,
-            "network namespaces need mode sidecar"
+            !config.netns || matches!(config.mode, DemoMode::Sidecar | DemoMode::Envoy),
+            "network namespaces need mode sidecar or envoy"
         );
         let jar = spring_jar(config, progress)?;
         let network = config.netns.then(|| {
@@ -178,9 +181,15 @@ impl Demo {
             (DemoMode::Sidecar, Some(network)) => {
                 (&binaries.eshop_bare, SpanSource::Pods(sidecar, network))
             }
-            (DemoMode::Envoy, _) => {
+            (DemoMode::Envoy, network) => {
                 let module = module.as_deref().context("no module for Envoy")?;
-                (&binaries.eshop_bare, SpanSource::Envoys(module))
+                let pods = network.as_ref().map(|network| EnvoyPods {
+                    module,
+                    throughline: &binaries.throughline,
+                    network,
+                });
+                let source = pods.map_or(SpanSource::Envoys(module), SpanSource::EnvoyPods);
+                (&binaries.eshop_bare, source)
             }
             (mode @ (DemoMode::Rest | DemoMode::Kafka | DemoMode::Linked), _) => {
                 (&binaries.eshop, SpanSource::Sdk(mode))
@@ -196,6 +205,7 @@ impl Demo {
             bootstrap: kafka.bootstrap(),
             topic: eshop::TOPIC,
             otlp_http: Some(collector.addresses().otlp_http),
+            zipkin: config.zipkin.then_some(collector.addresses().zipkin),
             port: config.port,
             max_delay: config.max_delay,
             env: config.env.clone(),
@@ -381,6 +391,9 @@ fn gateway(
         &listen,
         "--advertise",
         "kafka",
+        // Envoys in pods have a listener for each port of the broker.
+        "--broker-ports",
+        "9093-9093",
         "--inject",
         "never",
         "--sample",

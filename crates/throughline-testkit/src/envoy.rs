@@ -1,5 +1,7 @@
 //! A stock Envoy with our module, as a supervised process.
 
+mod bootstrap;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
@@ -8,12 +10,11 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
-use serde_json::{Value, json};
 use tempfile::TempDir;
 
+pub use self::bootstrap::{EnvoyBootstrap, INBOUND_PORT, OUTBOUND_PORT};
 use crate::build::repository_root;
 use crate::http;
-use crate::kafka::free_ports;
 use crate::process::{ChildProcess, ProcessSpec};
 use crate::wait;
 
@@ -29,17 +30,6 @@ const LISTENERS: &str = "listeners.json";
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 const STOP_TIMEOUT: Duration = Duration::from_secs(20);
-
-/// Listeners and clusters of the Envoy beside one service.
-#[derive(Debug, Clone)]
-pub struct EnvoyBootstrap {
-    service: String,
-    /// Configuration of our filters, without what a listener adds.
-    module: Value,
-    collector: SocketAddr,
-    listeners: Vec<Value>,
-    clusters: Vec<Value>,
-}
 
 /// A running Envoy.
 #[derive(Debug)]
@@ -105,196 +95,6 @@ fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-// === impl EnvoyBootstrap ===
-
-impl EnvoyBootstrap {
-    /// Returns the configuration of an Envoy whose spans, its own and those of our filters, belong
-    /// to `service` and go to the OTLP/HTTP receiver at `collector`. `keys` are further keys of our
-    /// filters.
-    #[must_use]
-    pub fn new(service: &str, collector: SocketAddr, keys: &Value) -> Self {
-        let mut module = json!({
-            "service": service,
-            "collector": format!("http://{collector}"),
-        });
-        if let (Some(module), Some(keys)) = (module.as_object_mut(), keys.as_object()) {
-            module.extend(keys.clone());
-        }
-        Self {
-            service: service.to_owned(),
-            module,
-            collector,
-            listeners: Vec::new(),
-            clusters: Vec::new(),
-        }
-    }
-
-    /// Adds a listener on this port, 0 for any free one, whose requests go to the service at
-    /// `behind`. Returns its address.
-    ///
-    /// # Errors
-    /// Fails if no port is free.
-    pub fn inbound(&mut self, port: u16, behind: SocketAddr) -> Result<SocketAddr> {
-        let address = match port {
-            0 => free_address()?,
-            port => SocketAddr::from(([127, 0, 0, 1], port)),
-        };
-        self.http(address, "inbound", &behind.to_string())?;
-        Ok(address)
-    }
-
-    /// Adds a listener on a free port for requests of the service to `upstream`. Returns its
-    /// address.
-    ///
-    /// # Errors
-    /// Fails if no port is free.
-    pub fn outbound(&mut self, upstream: &str) -> Result<SocketAddr> {
-        let address = free_address()?;
-        self.http(address, "outbound", upstream)?;
-        Ok(address)
-    }
-
-    fn http(&mut self, address: SocketAddr, direction: &str, upstream: &str) -> Result<()> {
-        let cluster = self.cluster(upstream)?;
-        let mut config = self.module.clone();
-        insert(&mut config, "direction", json!(direction));
-        let filter = json!({
-            "name": "envoy.filters.http.dynamic_modules",
-            "typed_config": {
-                "@type": type_url("filters.http.dynamic_modules.v3.DynamicModuleFilter"),
-                "dynamic_module_config": module_config(),
-                "filter_name": "throughline_http",
-                "filter_config": filter_config(&config),
-            },
-        });
-        let router = json!({
-            "name": "envoy.filters.http.router",
-            "typed_config": { "@type": type_url("filters.http.router.v3.Router") },
-        });
-        let route = json!({ "match": { "prefix": "/" }, "route": { "cluster": cluster } });
-        let mut manager = json!({
-            "@type": type_url(
-                "filters.network.http_connection_manager.v3.HttpConnectionManager"
-            ),
-            "stat_prefix": direction,
-            "tracing": { "provider": self.tracer() },
-            "route_config": {
-                "virtual_hosts": [{ "name": "all", "domains": ["*"], "routes": [route] }],
-            },
-            "http_filters": [filter, router],
-        });
-        if direction == "outbound" {
-            let mutation = json!([early_mutation(&config)]);
-            insert(&mut manager, "early_header_mutation_extensions", mutation);
-        }
-        let manager = json!({
-            "name": "envoy.filters.network.http_connection_manager",
-            "typed_config": manager,
-        });
-        self.listener(address, direction, &[manager]);
-        Ok(())
-    }
-
-    /// Returns Envoy's own tracer.
-    fn tracer(&self) -> Value {
-        json!({
-            "name": "envoy.tracers.opentelemetry",
-            "typed_config": {
-                "@type": "type.googleapis.com/envoy.config.trace.v3.OpenTelemetryConfig",
-                "service_name": self.service,
-                "http_service": {
-                    "http_uri": {
-                        "uri": format!("http://{}/v1/traces", self.collector),
-                        "cluster": "collector",
-                        "timeout": "10s",
-                    },
-                },
-            },
-        })
-    }
-
-    /// Adds a listener on a free port whose connections go to the broker at `upstream`, through our
-    /// filter. Clients get its address in place of the broker's. Returns the address.
-    ///
-    /// # Errors
-    /// Fails if no port is free.
-    pub fn kafka(&mut self, upstream: &str) -> Result<SocketAddr> {
-        let address = free_address()?;
-        let mut config = self.module.clone();
-        let broker = json!([{ "broker": upstream, "listener": address.to_string() }]);
-        insert(&mut config, "brokers", broker);
-        let cluster = self.cluster(upstream)?;
-        let proxy = json!({
-            "name": "envoy.filters.network.tcp_proxy",
-            "typed_config": {
-                "@type": type_url("filters.network.tcp_proxy.v3.TcpProxy"),
-                "stat_prefix": "kafka",
-                "cluster": cluster,
-            },
-        });
-        self.listener(address, "outbound", &[kafka_filter(&config), proxy]);
-        Ok(address)
-    }
-
-    fn listener(&mut self, address: SocketAddr, direction: &str, filters: &[Value]) {
-        self.listeners.push(json!({
-            "traffic_direction": direction.to_uppercase(),
-            "name": format!("listener-{}", address.port()),
-            "address": socket_address(&address.ip().to_string(), address.port()),
-            "filter_chains": [{ "filters": filters }],
-        }));
-    }
-
-    /// Adds a cluster of one endpoint, as `host:port`. Returns its name.
-    fn cluster(&mut self, endpoint: &str) -> Result<String> {
-        let (host, port) = endpoint
-            .rsplit_once(':')
-            .ok_or_else(|| anyhow!("{endpoint} is not a host and a port"))?;
-        self.clusters.push(cluster(endpoint, host, port.parse()?));
-        Ok(endpoint.to_owned())
-    }
-
-    /// Replaces a key of our filters, in all listeners.
-    pub fn set_key(&mut self, key: &str, value: &Value) {
-        replace_key(&mut self.module, key, value);
-        for listener in &mut self.listeners {
-            replace_key(listener, key, value);
-        }
-    }
-
-    /// Returns the listeners as a file that Envoy watches.
-    fn listener_file(&self) -> Value {
-        let resource = |listener: &Value| {
-            let mut resource = listener.clone();
-            let kind = "type.googleapis.com/envoy.config.listener.v3.Listener";
-            insert(&mut resource, "@type", json!(kind));
-            resource
-        };
-        let resources: Vec<Value> = self.listeners.iter().map(resource).collect();
-        json!({ "resources": resources })
-    }
-
-    /// Returns the bootstrap configuration; the listeners are in a file of their own.
-    fn json(&self, listeners: &Path) -> Value {
-        let (host, port) = (self.collector.ip().to_string(), self.collector.port());
-        let mut clusters = self.clusters.clone();
-        clusters.push(cluster("collector", &host, port));
-        json!({
-            "admin": { "address": socket_address("127.0.0.1", 0) },
-            // Tests wait for spans.
-            "layered_runtime": { "layers": [{
-                "name": "static",
-                "static_layer": { "tracing.opentelemetry.flush_interval_ms": 100 },
-            }] },
-            "node": { "id": self.service, "cluster": self.service },
-            "dynamic_resources": {
-                "lds_config": { "path_config_source": { "path": listeners } },
-            },
-            "static_resources": { "clusters": clusters },
-        })
-    }
-}
-
 // === impl EnvoyInstance ===
 
 impl EnvoyInstance {
@@ -303,6 +103,19 @@ impl EnvoyInstance {
     /// # Errors
     /// Fails if Envoy refuses the configuration or does not become ready; shows its last output.
     pub fn start(name: &str, module: &Path, bootstrap: &EnvoyBootstrap) -> Result<Self> {
+        Self::start_with(&|spec| spec, name, module, bootstrap)
+    }
+
+    /// Starts an Envoy whose process is changed by `wrap` first, such as to enter a pod.
+    ///
+    /// # Errors
+    /// As [`EnvoyInstance::start`].
+    pub fn start_with(
+        wrap: &dyn Fn(ProcessSpec) -> ProcessSpec,
+        name: &str,
+        module: &Path,
+        bootstrap: &EnvoyBootstrap,
+    ) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let config = folder.path().join("envoy.json");
         let listeners = folder.path().join(LISTENERS);
@@ -310,7 +123,7 @@ impl EnvoyInstance {
         fs::write(&config, bootstrap.json(&listeners).to_string())?;
         let admin_path = folder.path().join("admin");
         let modules = module.parent().unwrap_or(module);
-        let process = ProcessSpec::new(format!("{name}'s Envoy"), program()?)
+        let spec = ProcessSpec::new(format!("{name}'s Envoy"), program()?)
             .clear_env("OTEL_")
             .env("OTEL_BSP_SCHEDULE_DELAY", "100") // milliseconds: tests wait for spans
             .env("ENVOY_DYNAMIC_MODULES_SEARCH_PATH", modules)
@@ -324,8 +137,8 @@ impl EnvoyInstance {
             .arg("-c")
             .arg(&config)
             .arg("--admin-address-path")
-            .arg(&admin_path)
-            .spawn()?;
+            .arg(&admin_path);
+        let process = wrap(spec).spawn()?;
         let started = wait::until(START_TIMEOUT, || {
             if let Some(crash) = process.crashed() {
                 return Some(Err(anyhow!("{crash}")));
@@ -346,7 +159,7 @@ impl EnvoyInstance {
             folder,
         };
         // Envoy is ready as well when it has rejected a listener.
-        instance.wait_for_listeners(bootstrap.listeners.len())?;
+        instance.wait_for_listeners(bootstrap.listener_count())?;
         Ok(instance)
     }
 
@@ -417,94 +230,4 @@ impl EnvoyInstance {
     pub fn stop(self) -> Result<()> {
         self.process.stop(STOP_TIMEOUT).map(drop)
     }
-}
-
-fn cluster(name: &str, host: &str, port: u16) -> Value {
-    let address = socket_address(host, port);
-    json!({
-        "name": name,
-        "type": "STRICT_DNS",
-        "dns_lookup_family": "V4_PREFERRED",
-        "connect_timeout": "5s",
-        "load_assignment": {
-            "cluster_name": name,
-            "endpoints": [{ "lb_endpoints": [{ "endpoint": { "address": address } }] }],
-        },
-    })
-}
-
-fn early_mutation(config: &Value) -> Value {
-    json!({
-        "name": "envoy.http.early_header_mutation.dynamic_modules",
-        "typed_config": {
-            "@type": type_url(
-                "http.early_header_mutation.dynamic_modules.v3.DynamicModuleEarlyHeaderMutation"
-            ),
-            "dynamic_module_config": module_config(),
-            "early_header_mutation_name": "throughline_http",
-            "early_header_mutation_config": filter_config(config),
-        },
-    })
-}
-
-/// Sets a key of an object.
-fn insert(object: &mut Value, key: &str, value: Value) {
-    if let Value::Object(fields) = object {
-        fields.insert(key.to_owned(), value);
-    }
-}
-
-/// Replaces a key in all configurations of our filters: objects that have a service.
-fn replace_key(value: &mut Value, key: &str, new: &Value) {
-    match value {
-        Value::Object(fields) => {
-            if fields.contains_key("service") && fields.contains_key("collector") {
-                fields.insert(key.to_owned(), new.clone());
-            }
-            fields
-                .values_mut()
-                .for_each(|field| replace_key(field, key, new));
-        }
-        Value::Array(items) => items
-            .iter_mut()
-            .for_each(|item| replace_key(item, key, new)),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
-    }
-}
-
-fn kafka_filter(config: &Value) -> Value {
-    json!({
-        "name": "envoy.filters.network.dynamic_modules",
-        "typed_config": {
-            "@type": type_url("filters.network.dynamic_modules.v3.DynamicModuleNetworkFilter"),
-            "dynamic_module_config": module_config(),
-            "filter_name": "throughline_kafka",
-            "filter_config": filter_config(config),
-        },
-    })
-}
-
-fn module_config() -> Value {
-    json!({
-        "name": "throughline_envoy",
-        "do_not_close": true,
-        "metrics_namespace": "throughline",
-    })
-}
-
-fn filter_config(config: &Value) -> Value {
-    json!({ "@type": "type.googleapis.com/google.protobuf.Struct", "value": config })
-}
-
-fn type_url(extension: &str) -> String {
-    format!("type.googleapis.com/envoy.extensions.{extension}")
-}
-
-fn socket_address(host: &str, port: u16) -> Value {
-    json!({ "socket_address": { "address": host, "port_value": port } })
-}
-
-fn free_address() -> Result<SocketAddr> {
-    let port = free_ports(1)?.first().copied().context("no free port")?;
-    Ok(SocketAddr::from(([127, 0, 0, 1], port)))
 }

@@ -44,6 +44,8 @@ pub struct Config<'a> {
     pub topic: &'a str,
     /// OTLP/HTTP address of the collector; [`None`] disables the export.
     pub otlp_http: Option<SocketAddr>,
+    /// Zipkin's receiver: where it is set, Envoys use Zipkin's tracer and B3.
+    pub zipkin: Option<SocketAddr>,
     /// The source of their spans.
     pub tracing: SpanSource<'a>,
     /// Port of the service named eshop; 0 selects any free port. Pods have their own addresses and
@@ -79,6 +81,19 @@ pub enum SpanSource<'a> {
     Envoys(&'a Path),
     /// A sidecar in each pod, to which connections are redirected: `eshop-bare`.
     Pods(&'a Path, &'a PodNetwork),
+    /// An Envoy with a module in each pod, to which connections are redirected: `eshop-bare`.
+    EnvoyPods(EnvoyPods<'a>),
+}
+
+/// The parts of pods with an Envoy.
+#[derive(Debug, Clone, Copy)]
+pub struct EnvoyPods<'a> {
+    /// The module.
+    pub module: &'a Path,
+    /// The command whose `init` redirects connections.
+    pub throughline: &'a Path,
+    /// The pods.
+    pub network: &'a PodNetwork,
 }
 
 /// The six running services.

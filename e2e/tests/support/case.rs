@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 use throughline_testkit::clients::ClientLibrary;
+use throughline_testkit::envoy::EnvoyInstance;
 use throughline_testkit::sidecar::SidecarInstance;
 
 use super::check::{self, ContextInjection, HeaderOrder, RecordContext, RecordPosition};
@@ -18,8 +19,10 @@ pub(crate) struct BrokerPath {
     pub(crate) bootstrap: String,
     /// Further client options: `--security` and its parameters.
     pub(crate) security: Vec<(String, String)>,
-    /// Clients connect directly if there is no sidecar.
+    /// Clients connect directly if there is neither a sidecar nor an Envoy.
     pub(crate) sidecar: Option<SidecarInstance>,
+    /// The Envoy with our module, and the service of its spans.
+    pub(crate) envoy: Option<(&'static str, EnvoyInstance)>,
 }
 
 /// One round trip.
@@ -71,11 +74,19 @@ impl BrokerPath {
     }
 
     pub(crate) fn contexts(&self) -> ContextInjection {
-        if self.sidecar.is_some() {
-            ContextInjection::Injected
-        } else {
-            ContextInjection::None
+        match self.service() {
+            Some(_) => ContextInjection::Injected,
+            None => ContextInjection::None,
         }
+    }
+
+    /// Returns the service whose spans are recorded on this path.
+    fn service(&self) -> Option<&str> {
+        let envoys = self.envoy.as_ref().map(|(service, _)| *service);
+        self.sidecar
+            .as_ref()
+            .map(SidecarInstance::service)
+            .or(envoys)
     }
 }
 
@@ -254,7 +265,7 @@ impl<'a> RoundTripCase<'a> {
         guarantee: DeliveryGuarantee,
         processed: RangeInclusive<usize>,
     ) {
-        let Some(sidecar) = &self.path.sidecar else {
+        let Some(service) = self.path.service() else {
             return;
         };
         let committed = stored.committed_contexts();
@@ -263,12 +274,7 @@ impl<'a> RoundTripCase<'a> {
             ("process", committed.len()),
             ("commit", committed.len()),
         ];
-        let spans = TopicSpans::wait_for(
-            &self.fixture.collector,
-            sidecar.service(),
-            &self.topic,
-            &expected,
-        );
+        let spans = TopicSpans::wait_for(&self.fixture.collector, service, &self.topic, &expected);
         match guarantee {
             DeliveryGuarantee::Once if self.produce.contains(&("acks", "0")) => {
                 spans.assert_sent_unacknowledged(&stored.contexts, &self.topic);

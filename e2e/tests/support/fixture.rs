@@ -4,9 +4,11 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use throughline_testkit::build::ProjectBinaries;
+use serde_json::json;
+use throughline_testkit::build::{ProjectBinaries, envoy_module};
 use throughline_testkit::clients::{ClientLibrary, ClientPrograms};
 use throughline_testkit::collector::CollectorInstance;
+use throughline_testkit::envoy::{EnvoyBootstrap, EnvoyInstance};
 use throughline_testkit::kafka::{
     ApacheBroker, ApacheBuilder, PASSWORD, SecurityProtocol, TopicSpec, USER, create_topic,
 };
@@ -88,6 +90,7 @@ impl KafkaFixture {
                 bootstrap: kafka,
                 security: self.security(listener),
                 sidecar: None,
+                envoy: None,
             };
         }
         let binary = &ProjectBinaries::build().unwrap().throughline;
@@ -103,6 +106,32 @@ impl KafkaFixture {
             bootstrap: sidecar.bootstrap().to_owned(),
             security: self.security(inside),
             sidecar: Some(sidecar),
+            envoy: None,
+        }
+    }
+
+    /// Returns the path without a proxy.
+    pub(crate) fn direct(&self) -> BrokerPath {
+        let listener = SecurityProtocol::Plaintext;
+        BrokerPath {
+            bootstrap: self.kafka.bootstrap_for(listener).unwrap(),
+            security: self.security(listener),
+            sidecar: None,
+            envoy: None,
+        }
+    }
+
+    /// Starts an Envoy with our module in front of the broker. Its spans belong to `service`.
+    pub(crate) fn envoy(&self, service: &'static str) -> BrokerPath {
+        let direct = self.direct();
+        let collector = self.collector.addresses().otlp_http;
+        let mut bootstrap = EnvoyBootstrap::new(service, collector, &json!({}));
+        let address = bootstrap.kafka(&direct.bootstrap).unwrap();
+        let envoy = EnvoyInstance::start(service, &envoy_module().unwrap(), &bootstrap).unwrap();
+        BrokerPath {
+            bootstrap: address.to_string(),
+            envoy: Some((service, envoy)),
+            ..direct
         }
     }
 

@@ -64,6 +64,11 @@ impl RawConnection {
         assert_eq!(self.0.peek(&mut [0]).unwrap(), 1);
     }
 
+    /// Ends the own side of the connection; answers can still be received.
+    pub(crate) fn finish(&self) {
+        self.0.shutdown(Shutdown::Write).unwrap();
+    }
+
     /// Closes the connection so that pending data is discarded.
     pub(crate) fn abort(self) {
         // Unread data makes the kernel send RST instead of FIN.
@@ -101,6 +106,47 @@ pub(crate) fn fetch(topic: &str, max_bytes: i32) -> Vec<u8> {
     body.extend(0_i64.to_be_bytes());
     body.extend(max_bytes.to_be_bytes());
     request(1, 4, 7, &body)
+}
+
+/// Builds `ProduceRequest` version 7 of one record for partition 0, acknowledged by all replicas.
+pub(crate) fn produce(topic: &str, value: &[u8]) -> Vec<u8> {
+    let mut record = vec![0, 0, 0, 1];
+    put_varint(&mut record, value.len());
+    record.extend(value);
+    record.push(0);
+    // Attributes, last offset, two timestamps, producer id, epoch and sequence, number of records.
+    let mut batch = vec![0; 6];
+    batch.extend([[0; 8]; 2].concat());
+    batch.extend([0xff; 14]);
+    batch.extend(1_i32.to_be_bytes());
+    put_varint(&mut batch, record.len());
+    batch.extend(record);
+    // Base offset, length, leader epoch, magic, checksum.
+    let mut records = vec![0; 8];
+    records.extend(i32::try_from(batch.len() + 9).unwrap().to_be_bytes());
+    records.extend((-1_i32).to_be_bytes());
+    records.push(2);
+    records.extend(crc_fast::crc32_iscsi(&batch).to_be_bytes());
+    records.extend(batch);
+    // No transactional id, acks, timeout, one topic.
+    let mut body = [(-1_i16).to_be_bytes(), (-1_i16).to_be_bytes()].concat();
+    body.extend([1000_i32.to_be_bytes(), 1_i32.to_be_bytes()].concat());
+    body.extend(i16::try_from(topic.len()).unwrap().to_be_bytes());
+    body.extend(topic.as_bytes());
+    body.extend([1_i32.to_be_bytes(), 0_i32.to_be_bytes()].concat());
+    body.extend(i32::try_from(records.len()).unwrap().to_be_bytes());
+    body.extend(records);
+    request(0, 7, 1, &body)
+}
+
+/// Writes a length as a zigzag varint.
+fn put_varint(out: &mut Vec<u8>, length: usize) {
+    let mut rest = length << 1;
+    while rest >= 0x80 {
+        out.push(u8::try_from(rest & 0x7f).unwrap() | 0x80);
+        rest >>= 7;
+    }
+    out.push(u8::try_from(rest).unwrap());
 }
 
 // === impl CuttableRelay ===

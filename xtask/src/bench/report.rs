@@ -75,18 +75,43 @@ pub(super) fn path_bench(name: &str, peers: &[&str]) -> Result<Command> {
     // `cargo bench` does not build the binaries of other packages.
     let build = ["build", "--release", "--package", "throughline-cli"];
     runner::run(&mut cargo(&build))?;
-    let testkit = ["bench", "--package", "throughline-testkit"];
-    let mut bench = cargo(&testkit);
-    bench.args(["--bench", name, "--"]);
-    bench.args(peer_proxies::provide(peers)?);
-    bench.arg("--throughline").arg(release_binary());
+    let mut bench = testkit_bench(name, peers)?;
+    bench.arg("--throughline").arg(release_file("throughline"));
     Ok(bench)
 }
 
-/// Path of the `throughline` command of the release profile.
-fn release_binary() -> PathBuf {
+/// Builds our module for release, and returns the benchmark `name` of the testkit with Envoy and
+/// the module.
+///
+/// # Errors
+/// When the build fails, or Envoy cannot be fetched.
+pub(super) fn envoy_bench(name: &str) -> Result<Command> {
+    let build = [
+        "build",
+        "--release",
+        "--lib",
+        "--package",
+        "throughline-envoy",
+    ];
+    runner::run(&mut cargo(&build))?;
+    let mut bench = testkit_bench(name, &peer_proxies::HTTP)?;
+    bench
+        .arg("--envoy-module")
+        .arg(release_file("libthroughline_envoy.so"));
+    Ok(bench)
+}
+
+fn testkit_bench(name: &str, peers: &[&str]) -> Result<Command> {
+    let mut bench = cargo(&["bench", "--package", "throughline-testkit"]);
+    bench.args(["--bench", name, "--"]);
+    bench.args(peer_proxies::provide(peers)?);
+    Ok(bench)
+}
+
+/// Path of a file that the release profile has built.
+fn release_file(name: &str) -> PathBuf {
     let target = std::env::var_os("CARGO_TARGET_DIR");
     let target = target.map_or_else(|| "target".into(), PathBuf::from);
     // Cargo runs in the root, which a relative target directory is relative to.
-    repository_root().join(target).join("release/throughline")
+    repository_root().join(target).join("release").join(name)
 }

@@ -2,7 +2,6 @@
 //! socket is bound.
 
 mod contradiction;
-mod correlation;
 mod export;
 mod http;
 mod kafka;
@@ -14,6 +13,7 @@ use std::sync::Arc;
 
 use throughline_intercept::http::Settings as HttpSettings;
 use throughline_intercept::kafka::{ClusterCapacity, Settings as KafkaSettings};
+use throughline_intercept::options::{OptionReader as _, check_limits};
 use throughline_proxy::{Config, ConnectionLimits};
 use tracing_subscriber::EnvFilter;
 
@@ -52,7 +52,7 @@ pub(crate) fn parse(
     let (broker_tls, client_tls) = (parser.broker_tls(), parser.client_tls());
     let options = &raw.options;
     let limits = ConnectionLimits {
-        max_connections: parser.number("connections", &options.connections, MAX_CONNECTIONS),
+        max_connections: parser.number("connections", MAX_CONNECTIONS, MAX_CONNECTIONS),
         connect_timeout: parser.timeout("connect_timeout", &options.connect_timeout),
         drain_timeout: parser.duration("drain", &options.drain),
     };
@@ -60,13 +60,13 @@ pub(crate) fn parse(
         max_held_bytes: parser.memory(),
         max_spans_per_second: parser.number(
             "max_spans_per_second",
-            &options.max_spans_per_second,
+            MAX_SPANS_PER_SECOND,
             MAX_SPANS_PER_SECOND,
         ),
         ..ClusterCapacity::default()
     };
     let settings = parser.kafka_settings();
-    parser.contradicting_limits(&settings, capacity.max_held_bytes);
+    check_limits(&mut parser, &settings, capacity.max_held_bytes);
     parser.options_without_effect();
     // The order of these lines is that of the errors in the message.
     let export = parser.export();
@@ -104,7 +104,7 @@ pub(crate) fn parse_tracing_settings(
     let kafka = parser.kafka_settings();
     // An error in the memory itself is one of an option that a reload does not change.
     let max_held_bytes = parser.memory();
-    parser.contradicting_limits(&kafka, max_held_bytes);
+    check_limits(&mut parser, &kafka, max_held_bytes);
     let export = parser.export();
     let http = parser.http_settings(&kafka, &export.endpoint);
     parser.finish(TracingSettings { kafka, http })

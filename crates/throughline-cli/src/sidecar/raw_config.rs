@@ -18,7 +18,7 @@ use crate::args;
 use crate::args::sidecar::{RENAMED, SidecarArgs};
 
 /// Variable with the attributes of the resource: `key=value,key=value`, percent-encoded.
-pub(crate) const RESOURCE_ATTRIBUTES: &str = "OTEL_RESOURCE_ATTRIBUTES";
+const RESOURCE_ATTRIBUTES: &str = "OTEL_RESOURCE_ATTRIBUTES";
 
 const SUBCOMMAND: &str = "sidecar";
 const VARIABLE_PREFIX: &str = "THROUGHLINE_SIDECAR_";

@@ -2,6 +2,7 @@
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
+use throughline_intercept::options::OptionReader;
 
 /// Keys of the sidecar's file that Envoy's own configuration takes the place of.
 const SIDECAR_ONLY: [&str; 14] = [
@@ -70,26 +71,6 @@ impl<'a> ConfigReader<'a> {
         }
     }
 
-    pub(super) fn error(&mut self, key: &str, text: &str) {
-        self.errors.push(format!("{key}: {text}"));
-    }
-
-    /// Keeps errors that name their source themselves.
-    pub(super) fn errors(&mut self, errors: impl IntoIterator<Item = String>) {
-        self.errors.extend(errors);
-    }
-
-    pub(super) const fn environment(&self) -> &'a dyn Fn(&str) -> Option<String> {
-        self.environment
-    }
-
-    /// Returns a variable. An empty one counts as unset, as OpenTelemetry's specification requires.
-    pub(super) fn variable(&self, name: &str) -> Option<String> {
-        (self.environment)(name)
-            .map(|value| value.trim().to_owned())
-            .filter(|value| !value.is_empty())
-    }
-
     /// Returns the values of these keys as one text.
     pub(super) fn text_of(&self, keys: &[&str]) -> String {
         let values: Vec<&Value> = keys
@@ -97,99 +78,6 @@ impl<'a> ConfigReader<'a> {
             .map(|key| self.values.get(*key).unwrap_or(&Value::Null))
             .collect();
         serde_json::to_string(&values).unwrap_or_default()
-    }
-
-    /// Returns a value as text: a list as its items with commas between them.
-    pub(super) fn text(&mut self, key: &'static str) -> Option<String> {
-        let value = self.take(key)?;
-        let text = plain_text(value);
-        if text.is_none() {
-            self.error(key, "is nested; write it as one text");
-        }
-        text
-    }
-
-    pub(super) fn boolean(&mut self, key: &'static str, default: bool) -> bool {
-        self.word(key, &[("true", true), ("false", false)], default)
-    }
-
-    /// Reads one of several words.
-    pub(super) fn word<T: Copy>(
-        &mut self,
-        key: &'static str,
-        words: &[(&str, T)],
-        default: T,
-    ) -> T {
-        let Some(text) = self.text(key) else {
-            return default;
-        };
-        let parsed = parse_word(&text, words);
-        parsed.unwrap_or_else(|error| {
-            self.error(key, &error);
-            default
-        })
-    }
-
-    /// Reads a number from 0 to 1.
-    pub(super) fn ratio(&mut self, key: &'static str, default: f64) -> f64 {
-        let Some(text) = self.text(key) else {
-            return default;
-        };
-        match text.trim().parse::<f64>() {
-            Ok(ratio) if (0.0..=1.0).contains(&ratio) => ratio,
-            _ => {
-                let remedy = "0.1 records a tenth of the traces";
-                self.error(
-                    key,
-                    &format!("{text:?} is not a number from 0 to 1; {remedy}"),
-                );
-                default
-            }
-        }
-    }
-
-    /// Reads a number from 1 to `max`.
-    pub(super) fn number(&mut self, key: &'static str, default: u32, max: u32) -> u32 {
-        let Some(text) = self.text(key) else {
-            return default;
-        };
-        match text.trim().parse::<u32>() {
-            Ok(number) if (1..=max).contains(&number) => number,
-            _ => {
-                self.error(key, &format!("{text:?} is not a number from 1 to {max}"));
-                default
-            }
-        }
-    }
-
-    /// Reads a size in bytes, which is not 0.
-    pub(super) fn size(&mut self, key: &'static str, default: usize) -> usize {
-        let Some(text) = self.text(key) else {
-            return default;
-        };
-        match parse_size(&text) {
-            Some(size) if size > 0 => size,
-            _ => {
-                self.error(
-                    key,
-                    &format!("{text:?} is not a size; write it as 64MiB or 1GiB"),
-                );
-                default
-            }
-        }
-    }
-
-    /// Reads a list of objects, given as JSON or as JSON in a text.
-    pub(super) fn list<T: DeserializeOwned>(&mut self, key: &'static str, remedy: &str) -> Vec<T> {
-        let value = match self.take(key) {
-            None => return Vec::new(),
-            Some(Value::String(text)) => serde_json::from_str(&text),
-            Some(value) => serde_json::from_value(value),
-        };
-        value.unwrap_or_else(|error| {
-            self.error(key, &format!("{error}; {remedy}"));
-            Vec::new()
-        })
     }
 
     /// Takes a value. A key without one keeps its default, as if it were not there.
@@ -201,18 +89,38 @@ impl<'a> ConfigReader<'a> {
     }
 }
 
-/// Finds a word among those that are supported.
-///
-/// # Errors
-/// The supported words.
-pub(super) fn parse_word<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, String> {
-    let found = words
-        .iter()
-        .find(|(word, _)| word.eq_ignore_ascii_case(text.trim()));
-    found.map(|(_, value)| *value).ok_or_else(|| {
-        let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-        format!("{text:?} is not supported; use {}", known.join(" or "))
-    })
+impl OptionReader for ConfigReader<'_> {
+    /// Returns a value as text: a list as its items with commas between them.
+    fn text(&mut self, key: &'static str) -> Option<String> {
+        let value = self.take(key)?;
+        let text = plain_text(value);
+        if text.is_none() {
+            self.error(key, "is nested; write it as one text");
+        }
+        text
+    }
+
+    /// Returns a list of objects, given as JSON or as JSON in a text.
+    fn entries<T: DeserializeOwned>(&mut self, key: &'static str) -> Result<Vec<T>, String> {
+        let entries = match self.take(key) {
+            None => return Ok(Vec::new()),
+            Some(Value::String(text)) => serde_json::from_str(&text),
+            Some(value) => serde_json::from_value(value),
+        };
+        entries.map_err(|error| error.to_string())
+    }
+
+    fn environment(&self) -> &dyn Fn(&str) -> Option<String> {
+        self.environment
+    }
+
+    fn name(&self, key: &str) -> String {
+        key.to_owned()
+    }
+
+    fn push_error(&mut self, mistake: String) {
+        self.errors.push(mistake);
+    }
 }
 
 fn plain_text(value: Value) -> Option<String> {
@@ -230,21 +138,4 @@ fn plain_text(value: Value) -> Option<String> {
         }
         Value::Null | Value::Object(_) => None,
     }
-}
-
-/// Parses `64MiB`, `1g` or a number of bytes.
-fn parse_size(text: &str) -> Option<usize> {
-    let text = text.trim();
-    let digits = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
-    let (number, unit) = text.split_at_checked(digits)?;
-    let shift = match unit.trim_start().to_ascii_lowercase().as_str() {
-        "" | "b" => 0,
-        "k" | "kb" | "kib" => 10,
-        "m" | "mb" | "mib" => 20,
-        "g" | "gb" | "gib" => 30,
-        _ => return None,
-    };
-    number.parse::<usize>().ok()?.checked_mul(1 << shift)
 }

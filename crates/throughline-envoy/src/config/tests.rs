@@ -78,17 +78,17 @@ fn every_mistake_is_named() {
     )
     .unwrap_err();
     for key in [
-        "sample:",
-        "naming:",
-        "memory:",
-        "relation:",
+        "sample ",
+        "naming ",
+        "memory ",
+        "relation ",
         "colector:",
         "listen:",
         "propagation:",
-        "collector:",
-        "topics: t:",
-        "brokers:",
-        "correlation_keys: k:",
+        "collector ",
+        "topics t:",
+        "brokers ",
+        "correlation_keys k:",
     ] {
         let about = errors.iter().filter(|error| error.starts_with(key)).count();
         assert_eq!(about, 1, "{key} in {errors:#?}");

@@ -19,7 +19,7 @@ use super::module::{filter_name, guard, parse_config, refuse_name};
 use crate::host::HeaderHost;
 use crate::http_filter::{HttpFilterConfig, mutate_outbound};
 
-/// One configuration. Without its content where Envoy only validates.
+/// One configuration. Without its content where Envoy only validates, and after an internal error.
 struct MutationConfig(Option<Arc<HttpFilterConfig>>);
 
 /// A request during its hook.
@@ -57,7 +57,7 @@ extern "C" fn envoy_dynamic_module_on_early_header_mutation_config_new(
     name: EnvoyBuffer,
     config: EnvoyBuffer,
 ) -> *const c_void {
-    let made = guard("the configuration", || {
+    let made = guard("early_header_mutation_config_new", || {
         let name = filter_name(name);
         if name != HTTP {
             refuse_name(&name, HTTP);
@@ -66,7 +66,8 @@ extern "C" fn envoy_dynamic_module_on_early_header_mutation_config_new(
         let config = parse_config(&name, config)?;
         Some(Box::new(MutationConfig(filter_config(&name, config).ok()?)))
     });
-    made.flatten()
+    // An internal error is not a mistake in the configuration: Envoy goes on, without tracing.
+    made.unwrap_or_else(|| Some(Box::new(MutationConfig(None))))
         .map_or(std::ptr::null(), |config| Box::into_raw(config).cast())
 }
 
@@ -75,7 +76,7 @@ extern "C" fn envoy_dynamic_module_on_early_header_mutation_config_destroy(confi
     if !config.is_null() {
         // SAFETY: the pointer is the one that was made above, and Envoy destroys it once.
         let config = unsafe { Box::from_raw(config.cast_mut().cast::<MutationConfig>()) };
-        guard("the end of a configuration", || drop(config));
+        guard("early_header_mutation_config_destroy", || drop(config));
     }
 }
 
@@ -88,7 +89,7 @@ extern "C" fn envoy_dynamic_module_on_early_header_mutation_mutate(
     // SAFETY: Envoy returns the pointer that it was given, until it destroys the configuration.
     let config = unsafe { config.cast::<MutationConfig>().as_ref() };
     if let Some(MutationConfig(Some(config))) = config {
-        guard("the early mutation", || {
+        guard("early_header_mutation_mutate", || {
             mutate_outbound(config, &EarlyRequest(envoy));
         });
     }

@@ -187,6 +187,10 @@ unsafe extern "C" {
         filter: *mut c_void,
         kind: CloseType,
     );
+    pub(super) fn envoy_dynamic_module_callback_network_filter_read_disable(
+        filter: *mut c_void,
+        is_disabled: bool,
+    ) -> u32;
     pub(super) fn envoy_dynamic_module_callback_network_filter_get_remote_address(
         filter: *mut c_void,
         address: *mut EnvoyBuffer,

@@ -26,7 +26,9 @@ use super::ffi::{
     envoy_dynamic_module_callback_http_span_set_operation as set_operation,
     envoy_dynamic_module_callback_http_span_set_tag as set_tag,
 };
-use super::module::{filter_name, guard, is_validation, log, parse_config, refuse_name};
+use super::module::{
+    count_panics, filter_name, guard, is_validation, log, parse_config, refuse_name,
+};
 use crate::config::Config;
 use crate::counter::{Counter, CounterIds};
 use crate::gauge::{Gauge, GaugeHost, GaugeIds};
@@ -36,16 +38,17 @@ use crate::tracing_process::{GaugeHostId, TracingProcess};
 
 pub(super) const HTTP: &str = "throughline_http";
 
-/// One configuration of the filter. Without its content where Envoy only validates.
+/// One configuration of the filter. Without its content where Envoy only validates, and after an
+/// internal error: requests pass untraced then.
 struct StreamConfig {
     filter: Option<Arc<HttpFilterConfig>>,
     counters: Arc<CounterIds>,
     gauges: Option<GaugeHostId>,
 }
 
-/// The filter of one request.
+/// The filter of one request; none where the request passes untraced.
 struct StreamFilter {
-    filter: HttpFilter,
+    filter: Option<HttpFilter>,
     counters: Arc<CounterIds>,
 }
 
@@ -124,13 +127,7 @@ impl StreamConfig {
             log(Level::ERROR, &format!("{name}: {mistake}"));
             return None;
         }
-        let counters = Arc::new(CounterIds::define(|name| {
-            let mut id = 0;
-            let (name, none) = (ModuleBuffer::new(name.as_bytes()), std::ptr::null());
-            // SAFETY: the configuration is being made, which is when counters may be defined.
-            let result = unsafe { define_counter(envoy, name, none, 0, &raw mut id) };
-            (result == METRIC_SUCCESS).then_some(id)
-        }));
+        let counters = define_counters(envoy);
         let filter = filter_config(&name, config).ok()?;
         let gauges = filter.as_ref().map(|filter| {
             let gauges = HttpGauges::define(envoy);
@@ -141,6 +138,14 @@ impl StreamConfig {
             counters,
             gauges,
         })
+    }
+
+    const fn untraced(counters: Arc<CounterIds>) -> Self {
+        Self {
+            filter: None,
+            counters,
+            gauges: None,
+        }
     }
 }
 
@@ -251,6 +256,16 @@ fn id_text(span: *mut c_void, call: IdCall) -> Option<String> {
     Some(String::from_utf8_lossy(bytes).into_owned())
 }
 
+fn define_counters(envoy: *mut c_void) -> Arc<CounterIds> {
+    Arc::new(CounterIds::define(|name| {
+        let mut id = 0;
+        let (name, none) = (ModuleBuffer::new(name.as_bytes()), std::ptr::null());
+        // SAFETY: the configuration is being made, which is when counters may be defined.
+        let result = unsafe { define_counter(envoy, name, none, 0, &raw mut id) };
+        (result == METRIC_SUCCESS).then_some(id)
+    }))
+}
+
 /// Returns the filter that [`envoy_dynamic_module_on_http_filter_new`] has made.
 fn filter_of<'a>(filter: *const c_void) -> Option<&'a StreamFilter> {
     // SAFETY: Envoy returns the pointer that it was given, until it destroys the filter. References
@@ -260,6 +275,7 @@ fn filter_of<'a>(filter: *const c_void) -> Option<&'a StreamFilter> {
 
 /// Runs a hook of a request. After a panic the request goes on.
 fn with_stream(
+    hook: &str,
     envoy: *mut c_void,
     filter: *const c_void,
     run: impl FnOnce(&HttpFilter, &EnvoyStream<'_>),
@@ -268,9 +284,10 @@ fn with_stream(
         return;
     };
     let host = EnvoyStream { envoy, counters };
-    if guard("a hook of a request", || run(filter, &host)).is_none() {
-        guard("a hook of a request", || host.count(Counter::Panics, 1));
+    if let Some(filter) = filter {
+        guard(hook, || run(filter, &host));
     }
+    count_panics(|panics| host.count(Counter::Panics, panics));
 }
 
 /// Returns null to refuse the configuration.
@@ -280,11 +297,15 @@ extern "C" fn envoy_dynamic_module_on_http_filter_config_new(
     name: EnvoyBuffer,
     config: EnvoyBuffer,
 ) -> *const c_void {
-    guard("the configuration", || {
+    let made = guard("http_filter_config_new", || {
         StreamConfig::new(envoy, name, config)
-    })
-    .flatten()
-    .map_or(std::ptr::null(), |config| {
+    });
+    // An internal error is not a mistake in the configuration: Envoy goes on, without tracing.
+    let made = made.unwrap_or_else(|| {
+        let counters = guard("counters", || define_counters(envoy));
+        Some(StreamConfig::untraced(counters.unwrap_or_default()))
+    });
+    made.map_or(std::ptr::null(), |config| {
         Box::into_raw(Box::new(config)).cast()
     })
 }
@@ -294,27 +315,23 @@ extern "C" fn envoy_dynamic_module_on_http_filter_config_destroy(config: *const 
     if !config.is_null() {
         // SAFETY: the pointer is the one that was made above, and Envoy destroys it once.
         let config = unsafe { Box::from_raw(config.cast_mut().cast::<StreamConfig>()) };
-        guard("the end of a configuration", || drop(config));
+        guard("http_filter_config_destroy", || drop(config));
     }
 }
 
-/// Returns null to fail the request.
+/// Never returns null, with which the request would fail: after an internal error it passes
+/// untraced.
 #[unsafe(no_mangle)]
 extern "C" fn envoy_dynamic_module_on_http_filter_new(
     config: *const c_void,
     _envoy: *mut c_void,
 ) -> *const c_void {
     // SAFETY: Envoy returns the pointer that it was given, until it destroys the configuration.
-    let Some(config) = (unsafe { config.cast::<StreamConfig>().as_ref() }) else {
-        return std::ptr::null();
-    };
-    let made = guard("a new request", || {
-        let filter = HttpFilter::new(Arc::clone(config.filter.as_ref()?));
-        let counters = Arc::clone(&config.counters);
-        Some(Box::new(StreamFilter { filter, counters }))
-    });
-    made.flatten()
-        .map_or(std::ptr::null(), |filter| Box::into_raw(filter).cast())
+    let config = unsafe { config.cast::<StreamConfig>().as_ref() };
+    let make = || config?.filter.clone().map(HttpFilter::new);
+    let filter = guard("http_filter_new", make).flatten();
+    let counters = config.map_or_else(Arc::default, |config| Arc::clone(&config.counters));
+    Box::into_raw(Box::new(StreamFilter { filter, counters })).cast()
 }
 
 #[unsafe(no_mangle)]
@@ -323,7 +340,7 @@ extern "C" fn envoy_dynamic_module_on_http_filter_destroy(filter: *const c_void)
         // SAFETY: the pointer is the one that was made above, and Envoy destroys it once, after all
         // other hooks have returned.
         let filter = unsafe { Box::from_raw(filter.cast_mut().cast::<StreamFilter>()) };
-        guard("the end of a filter", || drop(filter));
+        guard("http_filter_destroy", || drop(filter));
     }
 }
 
@@ -333,7 +350,8 @@ extern "C" fn envoy_dynamic_module_on_http_filter_request_headers(
     filter: *const c_void,
     _end_stream: bool,
 ) -> FilterStatus {
-    with_stream(envoy, filter, |filter, host| filter.on_request(host));
+    let hook = "http_filter_request_headers";
+    with_stream(hook, envoy, filter, |filter, host| filter.on_request(host));
     FilterStatus::Continue
 }
 
@@ -360,7 +378,8 @@ extern "C" fn envoy_dynamic_module_on_http_filter_response_headers(
     filter: *const c_void,
     end_stream: bool,
 ) -> FilterStatus {
-    with_stream(envoy, filter, |filter, host| {
+    let hook = "http_filter_response_headers";
+    with_stream(hook, envoy, filter, |filter, host| {
         filter.on_response(host.status());
         if end_stream {
             filter.on_response_end();
@@ -376,7 +395,8 @@ extern "C" fn envoy_dynamic_module_on_http_filter_response_body(
     end_stream: bool,
 ) -> FilterStatus {
     if end_stream {
-        with_stream(envoy, filter, |filter, _| filter.on_response_end());
+        let hook = "http_filter_response_body";
+        with_stream(hook, envoy, filter, |filter, _| filter.on_response_end());
     }
     FilterStatus::Continue
 }
@@ -386,7 +406,8 @@ extern "C" fn envoy_dynamic_module_on_http_filter_response_trailers(
     envoy: *mut c_void,
     filter: *const c_void,
 ) -> FilterStatus {
-    with_stream(envoy, filter, |filter, _| filter.on_response_end());
+    let hook = "http_filter_response_trailers";
+    with_stream(hook, envoy, filter, |filter, _| filter.on_response_end());
     FilterStatus::Continue
 }
 
@@ -395,5 +416,6 @@ extern "C" fn envoy_dynamic_module_on_http_filter_stream_complete(
     envoy: *mut c_void,
     filter: *const c_void,
 ) {
-    with_stream(envoy, filter, |filter, _| filter.on_complete());
+    let hook = "http_filter_stream_complete";
+    with_stream(hook, envoy, filter, |filter, _| filter.on_complete());
 }

@@ -2,9 +2,11 @@
 
 use std::ffi::{CStr, c_char};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tracing::Level;
 
+use super::fault;
 use super::ffi::{
     EnvoyBuffer, LogLevel, ModuleBuffer, envoy_dynamic_module_callback_is_validation_mode,
     envoy_dynamic_module_callback_log,
@@ -16,16 +18,31 @@ use crate::log::EnvoyLog;
 /// [`abi::TESTED_ABI`] for C.
 const ABI: &CStr = c"v0.2.0";
 
-/// Runs a hook. A panic must not leave it: it would end Envoy.
+/// Panics that no stat has counted yet: some hooks have nothing to count with.
+static UNCOUNTED_PANICS: AtomicU64 = AtomicU64::new(0);
+
+/// Runs a hook, by its name in the ABI. A panic must not leave it: it would end Envoy.
 pub(super) fn guard<T>(hook: &str, run: impl FnOnce() -> T) -> Option<T> {
-    let result = catch_unwind(AssertUnwindSafe(run));
+    let result = catch_unwind(AssertUnwindSafe(|| {
+        fault::trigger(hook);
+        run()
+    }));
     if result.is_err() {
+        UNCOUNTED_PANICS.fetch_add(1, Ordering::Relaxed);
         log(
             Level::ERROR,
             &format!("throughline: internal error in {hook}; please report this bug"),
         );
     }
     result.ok()
+}
+
+/// Counts the panics of this and of earlier hooks, at the end of a hook that can count.
+pub(super) fn count_panics(count: impl FnOnce(u64)) {
+    // A load is cheaper than a swap, and there is hardly ever one.
+    if UNCOUNTED_PANICS.load(Ordering::Relaxed) > 0 {
+        count(UNCOUNTED_PANICS.swap(0, Ordering::Relaxed));
+    }
 }
 
 /// Parses a configuration and checks whether it may be used in this Envoy. Mistakes are logged.

@@ -33,8 +33,11 @@ use super::ffi::{
     envoy_dynamic_module_callback_network_filter_inject_write_data as inject_write,
     envoy_dynamic_module_callback_network_filter_prepend_read_buffer as prepend_read,
     envoy_dynamic_module_callback_network_filter_prepend_write_buffer as prepend_write,
+    envoy_dynamic_module_callback_network_filter_read_disable as read_disable,
 };
-use super::module::{filter_name, guard, is_validation, log, parse_config, refuse_name};
+use super::module::{
+    count_panics, filter_name, guard, is_validation, log, parse_config, refuse_name,
+};
 use crate::counter::{Counter, CounterIds};
 use crate::gauge::{Gauge, GaugeHost, GaugeIds};
 use crate::host::{ConnectionHost, FilterStatus};
@@ -43,16 +46,17 @@ use crate::tracing_process::{GaugeHostId, TracingProcess};
 
 const KAFKA: &str = "throughline_kafka";
 
-/// One configuration of the filter. Without a filter configuration where Envoy only validates.
+/// One configuration of the filter. Without a filter configuration where Envoy only validates, and
+/// after an internal error: connections pass untraced then.
 struct NetworkConfig {
     filter: Option<Arc<KafkaFilterConfig>>,
     counters: Arc<CounterIds>,
     gauges: Option<GaugeHostId>,
 }
 
-/// The filter of one connection.
+/// The filter of one connection; none where the connection passes untraced.
 struct NetworkFilter {
-    filter: KafkaFilter,
+    filter: Option<KafkaFilter>,
     counters: Arc<CounterIds>,
 }
 
@@ -164,6 +168,12 @@ impl ConnectionHost for EnvoyConnection<'_> {
         unsafe { close(self.envoy, CloseType::NoFlush) };
     }
 
+    fn set_reading(&self, is_reading: bool) {
+        // SAFETY: Envoy's pointer is that of the running hook. Envoy counts the calls of all its
+        // parts, and reads when none of them wants it to stop.
+        unsafe { read_disable(self.envoy, !is_reading) };
+    }
+
     fn endpoints(&self) -> ConnectionEndpoints {
         let client = self.address(remote_address);
         let broker = self.address(upstream_address);
@@ -224,19 +234,9 @@ impl NetworkConfig {
             return None;
         }
         let config = parse_config(&name, config)?;
-        let counters = Arc::new(CounterIds::define(|name| {
-            let mut id = 0;
-            let name = ModuleBuffer::new(name.as_bytes());
-            // SAFETY: the configuration is being made, which is when counters may be defined.
-            let result = unsafe { define_counter(envoy, name, &raw mut id) };
-            (result == METRIC_SUCCESS).then_some(id)
-        }));
+        let counters = define_counters(envoy);
         if is_validation() {
-            return Some(Self {
-                filter: None,
-                counters,
-                gauges: None,
-            });
+            return Some(Self::untraced(counters));
         }
         match TracingProcess::shared(&config.shared) {
             Ok(process) => {
@@ -258,6 +258,14 @@ impl NetworkConfig {
             }
         }
     }
+
+    const fn untraced(counters: Arc<CounterIds>) -> Self {
+        Self {
+            filter: None,
+            counters,
+            gauges: None,
+        }
+    }
 }
 
 impl Drop for NetworkConfig {
@@ -268,17 +276,32 @@ impl Drop for NetworkConfig {
     }
 }
 
+fn define_counters(envoy: *mut c_void) -> Arc<CounterIds> {
+    Arc::new(CounterIds::define(|name| {
+        let mut id = 0;
+        let name = ModuleBuffer::new(name.as_bytes());
+        // SAFETY: the configuration is being made, which is when counters may be defined.
+        let result = unsafe { define_counter(envoy, name, &raw mut id) };
+        (result == METRIC_SUCCESS).then_some(id)
+    }))
+}
+
 /// Runs a hook for bytes of one side.
 fn on_bytes(envoy: *mut c_void, filter: *const c_void, from: Side, is_end: bool) -> FilterStatus {
     let Some(NetworkFilter { filter, counters }) = filter_of(filter) else {
         return FilterStatus::Continue;
     };
     let host = EnvoyConnection { envoy, counters };
-    guard("the hook for bytes", || {
-        filter.on_bytes(&host, from, is_end)
-    })
-    .or_else(|| guard("the hook for bytes", || filter.on_panic(&host, from)))
-    .unwrap_or(FilterStatus::Continue)
+    let hook = match from {
+        Side::Client => "network_filter_read",
+        Side::Broker => "network_filter_write",
+    };
+    let status = filter.as_ref().and_then(|filter| {
+        guard(hook, || filter.on_bytes(&host, from, is_end))
+            .or_else(|| guard("the end of tracing", || filter.on_panic(&host, from)))
+    });
+    count_panics(|panics| host.count(Counter::Panics, panics));
+    status.unwrap_or(FilterStatus::Continue)
 }
 
 /// Returns the filter that [`envoy_dynamic_module_on_network_filter_new`] has made.
@@ -295,11 +318,15 @@ extern "C" fn envoy_dynamic_module_on_network_filter_config_new(
     name: EnvoyBuffer,
     config: EnvoyBuffer,
 ) -> *const c_void {
-    guard("the configuration", || {
+    let made = guard("network_filter_config_new", || {
         NetworkConfig::new(envoy, name, config)
-    })
-    .flatten()
-    .map_or(std::ptr::null(), |config| {
+    });
+    // An internal error is not a mistake in the configuration: Envoy goes on, without tracing.
+    let made = made.unwrap_or_else(|| {
+        let counters = guard("counters", || define_counters(envoy));
+        Some(NetworkConfig::untraced(counters.unwrap_or_default()))
+    });
+    made.map_or(std::ptr::null(), |config| {
         Box::into_raw(Box::new(config)).cast()
     })
 }
@@ -309,27 +336,31 @@ extern "C" fn envoy_dynamic_module_on_network_filter_config_destroy(config: *con
     if !config.is_null() {
         // SAFETY: the pointer is the one that was made above, and Envoy destroys it once.
         let config = unsafe { Box::from_raw(config.cast_mut().cast::<NetworkConfig>()) };
-        guard("the end of a configuration", || drop(config));
+        guard("network_filter_config_destroy", || drop(config));
     }
 }
 
-/// Returns null to close the connection.
+/// Never returns null, with which Envoy would close the connection: after an internal error it
+/// passes untraced.
 #[unsafe(no_mangle)]
 extern "C" fn envoy_dynamic_module_on_network_filter_new(
     config: *const c_void,
-    _envoy: *mut c_void,
+    envoy: *mut c_void,
 ) -> *const c_void {
     // SAFETY: Envoy returns the pointer that it was given, until it destroys the configuration.
-    let Some(config) = (unsafe { config.cast::<NetworkConfig>().as_ref() }) else {
-        return std::ptr::null();
+    let config = unsafe { config.cast::<NetworkConfig>().as_ref() };
+    let make = || config?.filter.clone().map(KafkaFilter::new);
+    let filter = guard("network_filter_new", make).flatten();
+    let counters = config.map_or_else(Arc::default, |config| Arc::clone(&config.counters));
+    let host = EnvoyConnection {
+        envoy,
+        counters: &counters,
     };
-    let made = guard("a new connection", || {
-        let filter = KafkaFilter::new(Arc::clone(config.filter.as_ref()?));
-        let counters = Arc::clone(&config.counters);
-        Some(Box::new(NetworkFilter { filter, counters }))
-    });
-    made.flatten()
-        .map_or(std::ptr::null(), |filter| Box::into_raw(filter).cast())
+    count_panics(|panics| host.count(Counter::Panics, panics));
+    if filter.is_none() {
+        host.count(Counter::ConnectionsUntraced, 1);
+    }
+    Box::into_raw(Box::new(NetworkFilter { filter, counters })).cast()
 }
 
 #[unsafe(no_mangle)]
@@ -370,7 +401,11 @@ extern "C" fn envoy_dynamic_module_on_network_filter_event(
         (event, filter_of(filter))
     {
         let host = EnvoyConnection { envoy, counters };
-        guard("the end of a connection", || filter.on_close(Some(&host)));
+        let filter = filter.as_ref();
+        guard("network_filter_event", || {
+            filter.map(|filter| filter.on_close(Some(&host)))
+        });
+        count_panics(|panics| host.count(Counter::Panics, panics));
     }
 }
 
@@ -382,8 +417,10 @@ extern "C" fn envoy_dynamic_module_on_network_filter_destroy(filter: *const c_vo
     // SAFETY: the pointer is the one that was made above, and Envoy destroys it once, after all
     // other hooks have returned.
     let filter = unsafe { Box::from_raw(filter.cast_mut().cast::<NetworkFilter>()) };
-    guard("the end of a filter", || {
-        filter.filter.on_close(None::<&EnvoyConnection<'_>>);
+    guard("network_filter_destroy", || {
+        if let Some(filter) = &filter.filter {
+            filter.on_close(None::<&EnvoyConnection<'_>>);
+        }
         drop(filter);
     });
 }

@@ -36,9 +36,12 @@ struct Options {
     /// Path of the envoy binary; Envoy is left out without it
     #[arg(long)]
     envoy: Option<PathBuf>,
-    /// Path of the throughline binary
+    /// Path of our module for Envoy; needs --envoy
+    #[arg(long, requires = "envoy")]
+    envoy_module: Option<PathBuf>,
+    /// Path of the throughline binary; the sidecar is left out without it
     #[arg(long)]
-    throughline: PathBuf,
+    throughline: Option<PathBuf>,
     /// Path of another throughline binary to compare with, such as an earlier version
     #[arg(long)]
     baseline: Option<PathBuf>,
@@ -100,9 +103,12 @@ fn main() -> Result<()> {
             home.path(),
         )?);
     }
+    if let Some(module) = &options.envoy_module {
+        targets.push(HttpTarget::envoy_with_module(module, service, &sink)?);
+    }
     let ours = [
         ("baseline", options.baseline.as_ref()),
-        ("throughline", Some(&options.throughline)),
+        ("throughline", options.throughline.as_ref()),
     ];
     for (name, binary) in ours {
         let Some(binary) = binary else { continue };

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
+use throughline_testkit::envoy::{EnvoyBootstrap, EnvoyInstance};
 use throughline_testkit::process::{ChildProcess, ProcessSpec};
 use throughline_testkit::wait;
 
@@ -15,10 +16,27 @@ pub(crate) struct HttpTarget {
     name: &'static str,
     address: SocketAddr,
     /// The proxy process; none for the direct target.
-    process: Option<ChildProcess>,
+    process: Option<HttpProxyProcess>,
+}
+
+/// The process of a proxy.
+enum HttpProxyProcess {
+    Plain(ChildProcess),
+    Envoy(EnvoyInstance),
 }
 
 const START_TIMEOUT: Duration = Duration::from_secs(60);
+
+// === impl HttpProxyProcess ===
+
+impl HttpProxyProcess {
+    const fn child(&self) -> &ChildProcess {
+        match self {
+            Self::Plain(process) => process,
+            Self::Envoy(envoy) => envoy.process(),
+        }
+    }
+}
 
 // === impl HttpTarget ===
 
@@ -58,7 +76,20 @@ impl HttpTarget {
             ])
             .arg(path.as_os_str())
             .spawn()?;
-        Self::when_ready("envoy", address, process)
+        Self::when_ready("envoy", address, HttpProxyProcess::Plain(process))
+    }
+
+    /// Starts the same Envoy, with the filter of our module in its chain. Both have two workers.
+    pub(crate) fn envoy_with_module(
+        module: &Path,
+        service: SocketAddr,
+        sink: &CountingCollector,
+    ) -> Result<Self> {
+        let mut config = EnvoyBootstrap::new("orders", sink.address(), &serde_json::json!({}));
+        config.export_as_in_production();
+        let address = config.inbound(0, service)?;
+        let envoy = EnvoyInstance::start("orders", module, &config)?;
+        Self::when_ready("envoy, module", address, HttpProxyProcess::Envoy(envoy))
     }
 
     pub(crate) fn throughline(
@@ -91,19 +122,24 @@ impl HttpTarget {
                 format!("http://{}", sink.address()),
             ])
             .spawn()?;
-        Self::when_ready(name, address, process)
+        Self::when_ready(name, address, HttpProxyProcess::Plain(process))
     }
 
     /// Waits until the proxy at `address` accepts connections.
-    fn when_ready(name: &'static str, address: SocketAddr, process: ChildProcess) -> Result<Self> {
+    fn when_ready(
+        name: &'static str,
+        address: SocketAddr,
+        process: HttpProxyProcess,
+    ) -> Result<Self> {
+        let child = process.child();
         let up = wait::until(START_TIMEOUT, || {
-            if let Some(crash) = process.crashed() {
+            if let Some(crash) = child.crashed() {
                 return Some(Err(anyhow!("{crash}")));
             }
             TcpStream::connect(address).ok().map(Ok)
         });
         drop(up.with_context(|| {
-            format!("{name} did not become ready:\n{}", process.log().join("\n"))
+            format!("{name} did not become ready:\n{}", child.log().join("\n"))
         })??);
         Ok(Self {
             name,
@@ -124,14 +160,14 @@ impl HttpTarget {
     pub(crate) fn cpu_seconds(&self) -> Result<Option<f64>> {
         self.process
             .as_ref()
-            .map(ChildProcess::cpu_seconds)
+            .map(|process| process.child().cpu_seconds())
             .transpose()
     }
 
     /// Returns the peak memory of the proxy, in MB.
     pub(crate) fn peak_megabytes(&self) -> Option<u64> {
-        let status =
-            fs::read_to_string(format!("/proc/{}/status", self.process.as_ref()?.id())).ok()?;
+        let id = self.process.as_ref()?.child().id();
+        let status = fs::read_to_string(format!("/proc/{id}/status")).ok()?;
         let line = status
             .lines()
             .find_map(|line| line.strip_prefix("VmHWM:"))?;

@@ -125,26 +125,31 @@ impl KafkaFigures {
     }
 
     fn line(&self, row: &FigureRow) -> String {
-        let direct = self
-            .rows
-            .iter()
-            .find(|other| other.case == row.case && other.target == "direct");
-        let beside = |figure: &dyn Fn(&KafkaSample, &KafkaSample) -> Option<f64>| {
-            let pairs = row
-                .samples
-                .iter()
-                .zip(direct.map_or(&[][..], |direct| &direct.samples));
-            median(pairs.filter_map(|(own, direct)| figure(own, direct)))
+        let reference = |name: &str| {
+            let mut rows = self.rows.iter();
+            let found = rows.find(|other| other.case == row.case && other.target == name);
+            found.map_or(&[][..], |found| &found.samples)
+        };
+        let (direct, envoy) = (reference("direct"), reference("envoy tcp_proxy"));
+        let to = |others: &[KafkaSample],
+                  figure: &dyn Fn(&KafkaSample, &KafkaSample) -> Option<f64>| {
+            let pairs = row.samples.iter().zip(others);
+            median(pairs.filter_map(|(own, other)| figure(own, other)))
+        };
+        let throughput = |own: &KafkaSample, other: &KafkaSample| {
+            Some(own.megabytes_per_second? / other.megabytes_per_second?)
         };
         let each = |figure: &dyn Fn(&KafkaSample) -> Option<f64>| {
             median(row.samples.iter().filter_map(figure))
         };
         let figures = [
             ("mb_per_s", each(&|sample| sample.megabytes_per_second)),
+            ("ratio_to_direct", to(direct, &throughput)),
+            ("ratio_to_envoy", to(envoy, &throughput)),
             (
-                "ratio_to_direct",
-                beside(&|own, direct| {
-                    Some(own.megabytes_per_second? / direct.megabytes_per_second?)
+                "cpu_to_envoy",
+                to(envoy, &|own, other| {
+                    Some(own.cpu_seconds? / other.cpu_seconds?)
                 }),
             ),
             ("cpu_s_per_gb", each(&KafkaSample::cpu_seconds_per_gigabyte)),
@@ -170,11 +175,15 @@ impl KafkaFigures {
             ),
             (
                 "added_p50_us",
-                beside(&|own, direct| Some(micros(own.p50?) - micros(direct.p50?))),
+                to(direct, &|own, direct| {
+                    Some(micros(own.p50?) - micros(direct.p50?))
+                }),
             ),
             (
                 "added_p99_us",
-                beside(&|own, direct| Some(micros(own.p99?) - micros(direct.p99?))),
+                to(direct, &|own, direct| {
+                    Some(micros(own.p99?) - micros(direct.p99?))
+                }),
             ),
             (
                 "cpu_us_per_request",

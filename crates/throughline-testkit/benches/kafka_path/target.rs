@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
+use throughline_testkit::envoy::{EnvoyBootstrap, EnvoyInstance};
 use throughline_testkit::process::{ChildProcess, ProcessSpec};
 use throughline_testkit::wait;
 
@@ -19,7 +20,14 @@ pub(crate) struct KafkaTarget {
     /// rewrite metadata.
     pub(crate) broker: String,
     /// The proxy process; none for the direct target.
-    process: Option<ChildProcess>,
+    process: Option<KafkaProxyProcess>,
+}
+
+/// The process of a proxy.
+#[derive(Debug)]
+enum KafkaProxyProcess {
+    Plain(ChildProcess),
+    Envoy(EnvoyInstance),
 }
 
 /// Paths of the proxies; one without a path is left out.
@@ -28,6 +36,9 @@ pub(crate) struct ProxyPrograms {
     /// Path of the Envoy binary
     #[arg(long)]
     envoy: Option<PathBuf>,
+    /// Path of our module for Envoy
+    #[arg(long, requires = "envoy")]
+    envoy_module: Option<PathBuf>,
     /// Path of the kafka-proxy binary
     #[arg(long)]
     kafka_proxy: Option<PathBuf>,
@@ -40,6 +51,17 @@ pub(crate) struct ProxyPrograms {
 }
 
 const START_TIMEOUT: Duration = Duration::from_secs(60);
+
+// === impl KafkaProxyProcess ===
+
+impl KafkaProxyProcess {
+    const fn child(&self) -> &ChildProcess {
+        match self {
+            Self::Plain(process) => process,
+            Self::Envoy(envoy) => envoy.process(),
+        }
+    }
+}
 
 // === impl KafkaTarget ===
 
@@ -56,11 +78,12 @@ impl KafkaTarget {
     fn when_ready(
         name: &str,
         bootstrap: &str,
-        process: ChildProcess,
+        process: KafkaProxyProcess,
         discovery: BrokerDiscovery,
     ) -> Result<Self> {
+        let child = process.child();
         let broker = wait::until(START_TIMEOUT, || {
-            if let Some(crash) = process.crashed() {
+            if let Some(crash) = child.crashed() {
                 return Some(Err(anyhow!("{crash}")));
             }
             BrokerConnection::open(bootstrap)
@@ -69,7 +92,7 @@ impl KafkaTarget {
                 .map(Ok)
         });
         let broker = broker.with_context(|| {
-            format!("{name} did not become ready:\n{}", process.log().join("\n"))
+            format!("{name} did not become ready:\n{}", child.log().join("\n"))
         })??;
         let broker = if discovery == BrokerDiscovery::Metadata {
             broker
@@ -87,14 +110,14 @@ impl KafkaTarget {
     pub(crate) fn cpu_seconds(&self) -> Result<Option<f64>> {
         self.process
             .as_ref()
-            .map(ChildProcess::cpu_seconds)
+            .map(|process| process.child().cpu_seconds())
             .transpose()
     }
 
     /// Returns the peak memory of the proxy, in MB.
     pub(crate) fn peak_megabytes(&self) -> Option<u64> {
-        let status =
-            fs::read_to_string(format!("/proc/{}/status", self.process.as_ref()?.id())).ok()?;
+        let id = self.process.as_ref()?.child().id();
+        let status = fs::read_to_string(format!("/proc/{id}/status")).ok()?;
         let line = status
             .lines()
             .find_map(|line| line.strip_prefix("VmHWM:"))?;
@@ -121,6 +144,12 @@ pub(crate) fn start_all(
     let mut targets = vec![KafkaTarget::direct(bootstrap)];
     if let Some(envoy) = &programs.envoy {
         targets.push(start_envoy(envoy, bootstrap, home)?);
+        if let Some(module) = &programs.envoy_module {
+            for (name, keys) in MODULE_SETTINGS {
+                let target = start_envoy_with_module(module, (name, keys), bootstrap, collector);
+                targets.push(target?);
+            }
+        }
     }
     if let Some(kafka_proxy) = &programs.kafka_proxy {
         targets.push(start_kafka_proxy(kafka_proxy, bootstrap)?);
@@ -168,9 +197,34 @@ fn start_envoy(envoy: &Path, bootstrap: &str, home: &Path) -> Result<KafkaTarget
     KafkaTarget::when_ready(
         "envoy tcp_proxy",
         &local(port),
-        process,
+        KafkaProxyProcess::Plain(process),
         BrokerDiscovery::Bootstrap,
     )
+}
+
+/// Configurations of our module, as keys of its filter.
+const MODULE_SETTINGS: [(&str, &str); 3] = [
+    (
+        "envoy, module observing, all sampled",
+        r#"{"inject":"never"}"#,
+    ),
+    ("envoy, module injecting, all sampled", "{}"),
+    ("envoy, module injecting, 1 % sampled", r#"{"sample":0.01}"#),
+];
+
+fn start_envoy_with_module(
+    module: &Path,
+    (name, keys): (&str, &str),
+    bootstrap: &str,
+    collector: &str,
+) -> Result<KafkaTarget> {
+    let collector = collector.trim_start_matches("http://").parse()?;
+    let keys = serde_json::from_str(keys)?;
+    let mut config = EnvoyBootstrap::new("bench", collector, &keys);
+    let address = config.kafka(bootstrap)?.to_string();
+    let envoy = EnvoyInstance::start(name, module, &config)?;
+    let process = KafkaProxyProcess::Envoy(envoy);
+    KafkaTarget::when_ready(name, &address, process, BrokerDiscovery::Metadata)
 }
 
 fn start_kafka_proxy(kafka_proxy: &Path, bootstrap: &str) -> Result<KafkaTarget> {
@@ -183,7 +237,7 @@ fn start_kafka_proxy(kafka_proxy: &Path, bootstrap: &str) -> Result<KafkaTarget>
     KafkaTarget::when_ready(
         "kafka-proxy",
         &local(port),
-        process,
+        KafkaProxyProcess::Plain(process),
         BrokerDiscovery::Metadata,
     )
 }
@@ -212,7 +266,7 @@ fn start_kroxylicious(jars: &Path, bootstrap: &str, home: &Path) -> Result<Kafka
     KafkaTarget::when_ready(
         "kroxylicious",
         &local(port),
-        process,
+        KafkaProxyProcess::Plain(process),
         BrokerDiscovery::Metadata,
     )
 }
@@ -260,6 +314,7 @@ fn start_throughline(
             .map(str::to_owned)
     };
     let bootstrap = process.wait_for_line("its listen address", START_TIMEOUT, address)?;
+    let process = KafkaProxyProcess::Plain(process);
     KafkaTarget::when_ready(name, &bootstrap, process, BrokerDiscovery::Metadata)
 }
 

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use anyhow::{Context, Result};
 use serde_json::json;
 
-use super::{Config, Eshop, EshopService, START_TIMEOUT, ServiceProgram, SpanSource};
-use crate::envoy::{EnvoyBootstrap, EnvoyInstance};
+use super::{Config, EnvoyPods, Eshop, EshopService, START_TIMEOUT, ServiceProgram, SpanSource};
+use crate::envoy::{EnvoyBootstrap, EnvoyInstance, INBOUND_PORT, OUTBOUND_PORT};
 use crate::kafka::{free_ports, java};
 use crate::network::{EXEMPT_GID, PodNetwork};
 use crate::process::ProcessSpec;
@@ -14,6 +14,10 @@ use crate::sidecar::SidecarInstance;
 
 /// Port of the services in pods.
 const POD_PORT: u16 = 8080;
+/// Ports of the broker as pods see it: for the bootstrap, and the one that it advertises.
+const POD_KAFKA_PORTS: [u16; 2] = [9092, 9093];
+/// Port of Envoy's admin page in pods, as in Istio.
+const ADMIN_PORT: u16 = 15000;
 
 /// Six JVMs share a machine with everything else: little memory, the smallest collector, and C1
 /// alone, which starts faster.
@@ -86,6 +90,7 @@ impl Eshop {
             SpanSource::Pods(binary, network) => {
                 start_in_pod(name, spec, config, (binary, network))
             }
+            SpanSource::EnvoyPods(pods) => start_in_envoy_pod(name, spec, config, pods),
         }
     }
 
@@ -100,12 +105,7 @@ impl Eshop {
         // Envoy needs the service's port before the service starts.
         let behind = free_ports(1)?.first().copied().context("no free port")?;
         let behind = SocketAddr::from(([127, 0, 0, 1], behind));
-        let keys = json!({
-            "naming": "opentracing",
-            "message_key": true,
-            "routes": route(name).unwrap_or_default(),
-        });
-        let mut bootstrap = EnvoyBootstrap::new(name, otlp_address(config)?, &keys);
+        let mut bootstrap = bootstrap(name, config)?;
         let port = if name == "eshop" { config.port } else { 0 };
         let url = bootstrap.inbound(port, behind)?;
         let mut spec = spec.args(["--listen", &behind.to_string()]);
@@ -226,6 +226,63 @@ fn start_in_pod(
     )?;
     let url = format!("http://{}:{POD_PORT}", pod.address());
     start_process(name, pod.enter(spec), Some(url), OwnProxy::Sidecar(sidecar))
+}
+
+/// Starts a service in its pod, whose connections are redirected to an Envoy as Istio does it.
+fn start_in_envoy_pod(
+    name: &'static str,
+    spec: ProcessSpec,
+    config: &Config<'_>,
+    pods: EnvoyPods<'_>,
+) -> Result<EshopService> {
+    let pod = pods.network.pod(name)?;
+    let [exempt, outbound, inbound, admin] = [
+        EXEMPT_GID,
+        OUTBOUND_PORT.into(),
+        INBOUND_PORT.into(),
+        ADMIN_PORT.into(),
+    ]
+    .map(|number| number.to_string());
+    let redirection = [
+        "init",
+        "--gid",
+        &exempt,
+        "--outbound-port",
+        &outbound,
+        "--inbound-port",
+        &inbound,
+        // The stats are read from outside of the pod.
+        "--exclude-inbound",
+        &admin,
+    ];
+    pod.run(&pods.throughline.to_string_lossy(), &redirection)
+        .with_context(|| format!("redirecting the connections of {name}"))?;
+    let admin = SocketAddr::from((pod.address(), ADMIN_PORT));
+    let mut bootstrap = bootstrap(name, config)?.with_admin(admin);
+    let kafka_ports: &[u16] = if uses_kafka(name) {
+        &POD_KAFKA_PORTS
+    } else {
+        &[]
+    };
+    bootstrap.redirected(POD_PORT, kafka_ports);
+    let enter = |spec| pod.enter_exempt(spec);
+    let envoy = EnvoyInstance::start_with(&enter, name, pods.module, &bootstrap)?;
+    let url = format!("http://{}:{POD_PORT}", pod.address());
+    start_process(name, pod.enter(spec), Some(url), OwnProxy::Envoy(envoy))
+}
+
+/// Returns the configuration that the Envoys of all services share.
+fn bootstrap(name: &str, config: &Config<'_>) -> Result<EnvoyBootstrap> {
+    let keys = json!({
+        "naming": "opentracing",
+        "message_key": true,
+        "routes": route(name).unwrap_or_default(),
+    });
+    let bootstrap = EnvoyBootstrap::new(name, otlp_address(config)?, &keys);
+    Ok(match config.zipkin {
+        Some(receiver) => bootstrap.with_zipkin(receiver),
+        None => bootstrap,
+    })
 }
 
 /// Returns the tracing options of all sidecars: span names of the article, and the checkout number

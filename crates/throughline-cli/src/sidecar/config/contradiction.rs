@@ -1,6 +1,6 @@
-//! Options that contradict each other, or have no effect beside the others.
+//! Options that have no effect beside the others.
 
-use throughline_intercept::kafka::Settings;
+use throughline_intercept::options::OptionReader as _;
 
 use super::parser::ConfigParser;
 
@@ -16,34 +16,6 @@ const ONLY_WITH_KAFKA: [&str; 5] = [
 // === impl ConfigParser ===
 
 impl ConfigParser<'_> {
-    /// Records the contradictions between limits of Kafka, which a reload may change.
-    pub(super) fn contradicting_limits(&mut self, settings: &Settings, max_held_bytes: usize) {
-        let max_frame_bytes = settings.limits.max_frame_bytes;
-        // A size of 0 is invalid, and reported.
-        if max_held_bytes != 0 && max_frame_bytes > max_held_bytes {
-            let memory = self.raw.name("memory");
-            let text = format!(
-                "is larger than {memory} ({max_held_bytes} bytes), which frames of this size \
-                 exceed; lower it or raise {memory}"
-            );
-            self.error("max_frame", &text);
-        }
-        let batches = settings.topics.iter();
-        let batches = batches.filter_map(|(_, topic)| topic.max_message_bytes);
-        for max_message_bytes in batches {
-            if max_message_bytes == 0 {
-                self.error("topics", "max_message_bytes must not be 0; leave it out");
-            } else if max_frame_bytes != 0 && max_message_bytes > max_frame_bytes {
-                let max_frame = self.raw.name("max_frame");
-                let text = format!(
-                    "max_message_bytes {max_message_bytes} is larger than {max_frame} \
-                     ({max_frame_bytes} bytes), and longer frames pass unread; raise {max_frame}"
-                );
-                self.error("topics", &text);
-            }
-        }
-    }
-
     /// Records the options that have no effect, because others are missing.
     pub(super) fn options_without_effect(&mut self) {
         let options = &self.raw.options;

@@ -1,6 +1,7 @@
 //! The OTLP exporter: OpenTelemetry's variables, and `--collector`.
 
 use throughline_export::{Config, ExportProtocol, OtlpEndpoint};
+use throughline_intercept::options::OptionReader as _;
 
 use super::parser::ConfigParser;
 

@@ -9,6 +9,7 @@ use throughline_intercept::http::{
     Cidr, CollectorAddress, IgnoredRequests, RouteTemplate, Settings, TrustPolicy,
 };
 use throughline_intercept::kafka::{self, ServiceNaming};
+use throughline_intercept::options::{OptionReader as _, correlation_settings};
 use throughline_model::convention::SERVICE_NAME;
 use throughline_model::{KeyValue, Resource};
 use throughline_proxy::http::{
@@ -56,14 +57,9 @@ impl ConfigParser<'_> {
         Config {
             listeners,
             settings,
-            correlate: self.correlation(),
+            correlate: correlation_settings(self),
             outbound_tls: self.outbound_tls(),
-            pool: self.word(
-                "pool",
-                &self.raw.options.pool,
-                &POOL_VALUES,
-                PoolScope::default(),
-            ),
+            pool: self.word("pool", &POOL_VALUES, PoolScope::default()),
             limits,
         }
     }
@@ -85,10 +81,9 @@ impl ConfigParser<'_> {
             write: kafka.write.clone(),
             match_propagation: kafka.match_propagation,
             // `--propagation none` stops all writing.
-            request_id: self.boolean("request_id", &self.raw.options.rules.request_id)
-                && !kafka.write.is_empty(),
+            request_id: self.boolean("request_id", true) && !kafka.write.is_empty(),
             sample_ratio: kafka.sample_ratio,
-            ignore_telemetry: self.boolean("ignore_telemetry", &self.raw.options.ignore_telemetry),
+            ignore_telemetry: self.boolean("ignore_telemetry", true),
             collector: Some(CollectorAddress::new(collector.host(), collector.port())),
             trust: self.trust(),
             routes: self.routes(),
@@ -102,12 +97,7 @@ impl ConfigParser<'_> {
         let Some(inbound) = &options.inbound else {
             return Vec::new();
         };
-        let protocol = self.word(
-            "inbound_protocol",
-            &options.inbound_protocol,
-            &PROTOCOL_VALUES,
-            UpstreamProtocol::Same,
-        );
+        let protocol = self.word("inbound_protocol", &PROTOCOL_VALUES, UpstreamProtocol::Same);
         // One certificate for all inbound listeners.
         let tls = self.inbound_tls();
         inbound

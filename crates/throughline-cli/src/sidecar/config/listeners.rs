@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use throughline_intercept::http::Direction;
+use throughline_intercept::options::OptionReader as _;
 use throughline_proxy::{AddressedCluster, HostPort, ListenerConfig, ListenerRoute, PortRange};
 
 use super::parser::ConfigParser;

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use throughline_intercept::options::OptionReader;
 use throughline_model::duration;
 use tracing_subscriber::EnvFilter;
 
-use crate::byte_size;
 use crate::daemon;
 use crate::sidecar::raw_config::RawConfig;
 
@@ -17,6 +19,8 @@ pub(super) struct ConfigParser<'a> {
     pub(super) raw: &'a RawConfig,
     pub(super) environment: &'a dyn Fn(&str) -> Option<String>,
     pub(super) errors: Vec<String>,
+    /// The options by key.
+    texts: Value,
 }
 
 // === impl ConfigParser ===
@@ -27,6 +31,8 @@ impl<'a> ConfigParser<'a> {
             raw,
             environment,
             errors: Vec::new(),
+            // The keys are the names of the fields.
+            texts: serde_json::to_value(&raw.options).unwrap_or_default(),
         }
     }
 
@@ -37,20 +43,6 @@ impl<'a> ConfigParser<'a> {
         } else {
             Err(self.errors)
         }
-    }
-
-    /// Records an error in an option, under the name by which it was set.
-    pub(super) fn error(&mut self, key: &str, text: &str) {
-        let name = self.raw.name(key);
-        self.errors.push(format!("{name} {text}"));
-    }
-
-    /// Returns a variable that is not one of the sidecar's options. An empty one counts as unset,
-    /// as OpenTelemetry's specification requires.
-    pub(super) fn variable(&self, name: &str) -> Option<String> {
-        (self.environment)(name)
-            .map(|value| value.trim().to_owned())
-            .filter(|value| !value.is_empty())
     }
 
     pub(super) fn duration(&mut self, key: &str, text: &str) -> Duration {
@@ -75,74 +67,6 @@ impl<'a> ConfigParser<'a> {
         self.duration(key, text)
     }
 
-    /// Parses a size, which is not 0.
-    pub(super) fn byte_size(&mut self, key: &str, text: &str) -> usize {
-        let parsed = byte_size::parse(text);
-        let error = match parsed {
-            Some(0) => "must not be 0; write it as 64MiB or 1GiB".to_owned(),
-            Some(size) => return size,
-            None => format!("{text:?} is not a size; write it as 64MiB or 1GiB"),
-        };
-        self.error(key, &error);
-        0
-    }
-
-    /// Parses a number from 1 to `max`.
-    pub(super) fn number<N>(&mut self, key: &str, text: &str, max: N) -> N
-    where
-        N: std::str::FromStr + PartialOrd + std::fmt::Display + From<u8>,
-    {
-        match text.parse::<N>() {
-            // Zero would mean a sidecar that accepts or records nothing.
-            Ok(number) if number >= N::from(1) && number <= max => number,
-            _ => {
-                self.error(key, &format!("{text:?} is not a number from 1 to {max}"));
-                max
-            }
-        }
-    }
-
-    /// Parses a number from 0 to 1.
-    pub(super) fn ratio(&mut self, key: &str, text: &str) -> f64 {
-        match text.trim().parse::<f64>() {
-            Ok(ratio) if (0.0..=1.0).contains(&ratio) => ratio,
-            _ => {
-                let remedy = "0.1 records a tenth of the traces";
-                self.error(
-                    key,
-                    &format!("{text:?} is not a number from 0 to 1; {remedy}"),
-                );
-                0.0
-            }
-        }
-    }
-
-    /// Parses one of several words.
-    pub(super) fn word<T: Copy>(
-        &mut self,
-        key: &str,
-        text: &str,
-        words: &[(&str, T)],
-        fallback: T,
-    ) -> T {
-        let found = words
-            .iter()
-            .find(|(word, _)| word.eq_ignore_ascii_case(text.trim()));
-        found.map_or_else(
-            || {
-                let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-                let known = known.join(" or ");
-                self.error(key, &format!("{text:?} is not supported; use {known}"));
-                fallback
-            },
-            |(_, value)| *value,
-        )
-    }
-
-    pub(super) fn boolean(&mut self, key: &str, text: &str) -> bool {
-        self.word(key, text, &[("true", true), ("false", false)], false)
-    }
-
     pub(super) fn log_filter(&mut self) -> EnvFilter {
         daemon::log_filter(&self.raw.name("log"), &self.raw.options.log)
             .map_err(|error| self.errors.push(error))
@@ -155,5 +79,33 @@ impl<'a> ConfigParser<'a> {
         std::fs::read(path)
             .map_err(|error| self.error(key, &format!("{path}: cannot be read: {error}")))
             .ok()
+    }
+}
+
+impl OptionReader for ConfigParser<'_> {
+    fn text(&mut self, key: &'static str) -> Option<String> {
+        let text = self.texts.get(key).and_then(Value::as_str);
+        text.map(str::to_owned)
+    }
+
+    fn entries<T: DeserializeOwned>(&mut self, key: &'static str) -> Result<Vec<T>, String> {
+        let text = self.text(key).unwrap_or_default();
+        serde_saphyr::from_str(&text).map_err(|error| {
+            // The parser appends an excerpt of the source on further lines.
+            let error = error.to_string();
+            error.lines().next().unwrap_or_default().to_owned()
+        })
+    }
+
+    fn environment(&self) -> &dyn Fn(&str) -> Option<String> {
+        self.environment
+    }
+
+    fn name(&self, key: &str) -> String {
+        self.raw.name(key)
+    }
+
+    fn push_error(&mut self, mistake: String) {
+        self.errors.push(mistake);
     }
 }

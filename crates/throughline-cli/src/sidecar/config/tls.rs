@@ -1,5 +1,6 @@
 //! TLS: files are read and parsed here, so that an invalid one is reported with the other errors.
 
+use throughline_intercept::options::OptionReader as _;
 use throughline_proxy::{DownstreamTls, TlsError, TlsIdentity, TlsRoots, UpstreamTls};
 
 use super::parser::ConfigParser;

@@ -2,7 +2,8 @@
 
 /// Parses a size, or returns [`None`] when it is malformed or overflows. `M` and `MB` mean `MiB`,
 /// as is usual for memory.
-pub(crate) fn parse(text: &str) -> Option<usize> {
+#[must_use]
+pub fn parse(text: &str) -> Option<usize> {
     let text = text.trim();
     let digits = text
         .find(|c: char| !c.is_ascii_digit())
