@@ -12,9 +12,6 @@ mod state;
 mod throughline;
 mod trace_id;
 
-#[cfg(any(test, fuzzing))]
-pub(crate) use self::throughline::parse_query;
-
 use std::sync::Arc;
 
 use axum::Router;
