@@ -490,6 +490,7 @@ for (const colorScheme of /** @type {const} */ (['light', 'dark'])) {
       [`trace/${checkout}?view=json`, '.json'],
       [`compare/${checkout}/${checkout}`, '.compare-table'],
       ['map', '.graph-node'],
+      ['services', '.edge-table'],
     ]) {
       await page.goto(`${HOME}/${path}`);
       await page

@@ -12,6 +12,7 @@ import { isEmbedded, type PageLocation, usePageLocation } from './shell/navigati
 import { TopBar } from './shell/TopBar';
 
 const MapPage = lazy(() => import('./map/MapPage'));
+const ServicesPage = lazy(() => import('./services/ServicesPage'));
 
 export function App() {
   const place = usePageLocation();
@@ -44,6 +45,12 @@ function CurrentPage({ place }: { readonly place: PageLocation }) {
       return (
         <Suspense fallback={<LoadingNotice subject="the map" />}>
           <MapPage query={place.query} />
+        </Suspense>
+      );
+    case 'services':
+      return (
+        <Suspense fallback={<LoadingNotice subject="the services" />}>
+          <ServicesPage query={place.query} />
         </Suspense>
       );
     case 'unknown':

@@ -1,9 +1,11 @@
 //! Properties of the parsers that hold for any bytes. Shared by the tests and the fuzz targets.
 
 use throughline_model::Span;
-use throughline_otlp::{decode_protobuf, encode_protobuf};
+use throughline_otlp::{decode_json, decode_protobuf, encode_protobuf};
+use throughline_query::{MetricsRange, ParsedQuery, SearchRequest};
+use throughline_store::{MemoryStore, TraceQuery, WeavingView};
 
-use crate::{jaeger_receiver, query, zipkin};
+use crate::{jaeger_receiver, zipkin};
 
 /// Checks that spans read from Zipkin's JSON can be sent on as OTLP.
 ///
@@ -25,16 +27,53 @@ pub fn check_jaeger(body: &[u8]) {
     }
 }
 
-/// Checks that the error of a query lies within it and has a message.
+/// Two spans of one trace, for queries.
+const SPANS: &[u8] = br#"{"resourceSpans":[{"scopeSpans":[{"spans":[
+    {"traceId":"00000000000000000000000000000001","spanId":"0000000000000001","name":"a",
+     "startTimeUnixNano":"50","endTimeUnixNano":"90",
+     "attributes":[{"key":"a","value":{"intValue":"3"}}]},
+    {"traceId":"00000000000000000000000000000001","spanId":"0000000000000002","name":"b",
+     "parentSpanId":"0000000000000001","startTimeUnixNano":"60","endTimeUnixNano":"70",
+     "attributes":[{"key":"b","value":{"stringValue":"x"}}]}]}]}]}"#;
+
+/// Checks that a query can be evaluated; else, that its error lies within it and has a message.
 ///
 /// # Panics
-/// When it does not.
+/// When that is not so.
 pub fn check_query(body: &[u8]) {
     let text = String::from_utf8_lossy(body);
-    if let Err(error) = query::parse_query(&text) {
-        assert!(error.position <= text.chars().count(), "{error:?}");
-        assert!(!error.message.is_empty(), "{error:?}");
+    match throughline_query::parse(&text) {
+        Err(error) => {
+            assert!(error.position <= text.chars().count(), "{error:?}");
+            assert!(!error.message.is_empty(), "{error:?}");
+        }
+        Ok(Some(ParsedQuery::Spansets(spansets))) => {
+            let request = SearchRequest {
+                query: TraceQuery::default(),
+                spansets: &spansets,
+            };
+            let page =
+                throughline_query::search_matches(&spans_of_a_query(), request, |_, sets| sets);
+            assert!(page.traces.iter().all(|trace| !trace.content.is_empty()));
+        }
+        Ok(Some(ParsedQuery::Metrics(expression))) => {
+            let (store, range) = (spans_of_a_query(), MetricsRange::covering(0, 100, 10));
+            let view = WeavingView::Raw;
+            let result = throughline_query::evaluate_metrics(&store, &expression, range, view);
+            // Fails only when the query has too many functions.
+            let series = result.map(|it| it.series).unwrap_or_default();
+            let mut samples = series.iter().flat_map(|it| &it.samples);
+            assert!(samples.all(|sample| sample.value.is_finite()));
+        }
+        Ok(Some(ParsedQuery::Span(_) | ParsedQuery::Trace(_)) | None) => {}
     }
+}
+
+fn spans_of_a_query() -> MemoryStore {
+    let store = MemoryStore::new(1 << 20);
+    let decoded = decode_json(SPANS);
+    store.insert(decoded.map(|it| it.spans).unwrap_or_default());
+    store
 }
 
 fn survive_otlp(spans: &[Span]) {

@@ -1,5 +1,5 @@
-//! The query endpoint: Jaeger's legacy JSON under `/api`, its OTLP JSON under `/api/v3`, our own
-//! API under `/api/throughline`, health, metrics and the UI.
+//! The query endpoint: Jaeger's legacy JSON under `/api`, its OTLP JSON under `/api/v3`, Tempo's
+//! API under `/tempo`, our own under `/api/throughline`, health, metrics and the UI.
 //!
 //! Responses carry no CORS headers, so pages of other origins cannot read them. A listener on
 //! loopback also requires a loopback host name or an allowed one, so a foreign name that resolves
@@ -9,11 +9,9 @@ mod jaeger;
 mod query_params;
 mod response_budget;
 mod state;
+mod tempo;
 mod throughline;
 mod trace_id;
-
-#[cfg(any(test, fuzzing))]
-pub(crate) use self::throughline::parse_query;
 
 use std::sync::Arc;
 
@@ -35,6 +33,7 @@ use crate::ui;
 pub(crate) fn router(store: Arc<dyn Store>, metrics: Arc<Metrics>, config: &Config) -> Router {
     let router = Router::new()
         .merge(jaeger::routes())
+        .merge(tempo::routes())
         .merge(throughline::routes())
         .route("/healthz", get(async || "ok\n"))
         .route("/metrics", get(metrics_text))

@@ -20,6 +20,8 @@ mod otlp_http;
 mod query;
 #[path = "it/running.rs"]
 mod running;
+#[path = "it/tempo.rs"]
+mod tempo;
 #[path = "it/throughline.rs"]
 mod throughline;
 #[path = "it/timeouts.rs"]

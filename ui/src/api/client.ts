@@ -5,6 +5,7 @@ import type {
   JourneyResponse,
   LiveResponse,
   MapResponse,
+  MetricSeries,
   SearchResponse,
   TraceResponse,
 } from './types';
@@ -41,6 +42,25 @@ export function fetchJourney(id: string, signal: AbortSignal): Promise<JourneyRe
 
 export function fetchMap(params: URLSearchParams, signal: AbortSignal): Promise<MapResponse> {
   return requestJson(`api/throughline/map?${params}`, signal);
+}
+
+/** Evaluates a metrics query at the ends of steps. */
+export async function fetchMetrics(
+  query: string,
+  { start, step, count }: { start: number; step: number; count: number },
+  signal: AbortSignal,
+): Promise<readonly MetricSeries[]> {
+  const params = new URLSearchParams({
+    q: query,
+    start: String(start / 1000),
+    end: String((start + count * step) / 1000),
+    step: `${step}ms`,
+  });
+  const found = await requestJson<{ series?: readonly MetricSeries[] }>(
+    `tempo/api/metrics/query_range?${params}`,
+    signal,
+  );
+  return found.series ?? [];
 }
 
 export function fetchLive(since: string, signal: AbortSignal): Promise<LiveResponse> {

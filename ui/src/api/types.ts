@@ -154,3 +154,12 @@ export interface LiveResponse {
   readonly spans: number;
   readonly traces: number;
 }
+
+/** Samples with common labels, as Tempo's API has them. */
+export interface MetricSeries {
+  readonly labels: readonly {
+    readonly key: string;
+    readonly value: { readonly stringValue?: string; readonly doubleValue?: number };
+  }[];
+  readonly samples: readonly { readonly timestampMs: string; readonly value: number }[];
+}

@@ -27,6 +27,7 @@ export function TopBar({
       </Link>
       <nav className="pages" aria-label="Pages">
         <PageLink path="search" name="Search" isHere={place.page === 'search'} />
+        <PageLink path="services" name="Services" isHere={place.page === 'services'} />
         <PageLink path="map" name="Map" isHere={place.page === 'map'} />
       </nav>
       <TraceLookUp />

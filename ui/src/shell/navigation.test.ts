@@ -5,6 +5,7 @@ it.each([
   ['/', '/', { page: 'search', query: '' }],
   ['/search', '/', { page: 'search', query: '' }],
   ['/map', '/', { page: 'map', query: '' }],
+  ['/services/', '/', { page: 'services', query: '' }],
   ['/trace/ab12', '/', { page: 'trace', id: 'ab12', query: '' }],
   ['/trace/a%3Cb/', '/', { page: 'trace', id: 'a<b', query: '' }],
   ['/trace/%zz', '/', { page: 'trace', id: '%zz', query: '' }],

@@ -13,6 +13,7 @@ export type PageLocation =
   | { readonly page: 'trace'; readonly id: string; readonly query: string }
   | { readonly page: 'compare'; readonly a: string; readonly b: string }
   | { readonly page: 'map'; readonly query: string }
+  | { readonly page: 'services'; readonly query: string }
   | { readonly page: 'unknown'; readonly path: string };
 
 /** Parses an address; `folder` is the path of the UI's folder and ends with a slash. */
@@ -23,6 +24,7 @@ export function parseLocation(pathname: string, query: string, folder: string): 
   if (path === '' || path === 'index.html' || /^search\/?$/.test(path))
     return { page: 'search', query };
   if (/^map\/?$/.test(path)) return { page: 'map', query };
+  if (/^services\/?$/.test(path)) return { page: 'services', query };
   const [, id] = /^trace\/([^/]+)\/?$/.exec(path) ?? [];
   if (id) return { page: 'trace', id: decoded(id), query };
   const [, a, b] = /^compare\/([^/]+)\/([^/]+)\/?$/.exec(path) ?? [];

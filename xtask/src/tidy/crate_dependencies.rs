@@ -20,10 +20,15 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("throughline-otlp", &["throughline-model"]),
     ("throughline-store", &["throughline-model"]),
     (
+        "throughline-query",
+        &["throughline-model", "throughline-store"],
+    ),
+    (
         "throughline-collector",
         &[
             "throughline-model",
             "throughline-otlp",
+            "throughline-query",
             "throughline-store",
             "throughline-weave",
         ],
@@ -68,11 +73,12 @@ const ALLOWED: &[(&str, &[&str])] = &[
 const ALLOWED_IN_TESTS: &[(&str, &str)] = &[("throughline-export", "throughline-collector")];
 
 /// Crates without sockets, clocks and tasks, and the dependencies that would bring one in.
-const PURE: [&str; 6] = [
+const PURE: [&str; 7] = [
     "throughline-intercept",
     "throughline-kafka",
     "throughline-model",
     "throughline-otlp",
+    "throughline-query",
     "throughline-store",
     "throughline-weave",
 ];

@@ -11,15 +11,11 @@ mod journey;
 mod json_value;
 mod microseconds;
 mod parameter;
-mod query_language;
 mod response;
 mod search;
 mod service_map;
 mod trace;
 mod trace_summary;
-
-#[cfg(any(test, fuzzing))]
-pub(crate) use self::query_language::parse as parse_query;
 
 use axum::Router;
 use axum::extract::rejection::QueryRejection;

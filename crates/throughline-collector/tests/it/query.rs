@@ -477,3 +477,63 @@ fn schema_urls_dropped_counts_and_status_messages_survive_api_v3() {
     let answer = collector.query(&format!("/api/v3/traces/{TRACE}"));
     assert_same(&sent.to_string(), &answer["result"]);
 }
+
+#[test]
+fn jaegers_metrics_are_counted_by_service_and_operation() {
+    let collector = with_checkout();
+    // A step ends a second after the checkout's start, and the range with it.
+    let range = "endTs=1700000001000&lookback=2000&step=1000&ratePer=2000";
+    let family = |path: &str| collector.query(&format!("/api/metrics/{path}&{range}"));
+    let last = |family: &Value| {
+        let points = family["metrics"][0]["metricPoints"].as_array().unwrap();
+        points.last().unwrap()["gaugeValue"]["doubleValue"]
+            .as_f64()
+            .unwrap()
+    };
+    let calls = family("calls?service=billing");
+    assert_eq!(
+        (&calls["name"], &calls["type"]),
+        (&json!("service_call_rate"), &json!("GAUGE"))
+    );
+    let label = json!([{ "name": "service_name", "value": "billing" }]);
+    assert_eq!(calls["metrics"][0]["labels"], label);
+    // One call of a server in two seconds.
+    assert!((last(&calls) - 0.5).abs() < 1e-9, "{calls}");
+    let latencies = family("latencies?service=billing&quantile=0.95");
+    assert!((last(&latencies) - 80.0).abs() < 3.0, "{latencies}");
+    let errors = family("errors?service=billing&spanKind=SPAN_KIND_INTERNAL&groupByOperation=true");
+    assert_eq!(errors["name"], "service_operation_error_rate");
+    let operation = json!({ "name": "operation", "value": "BankTransaction.transfer" });
+    assert_eq!(errors["metrics"][0]["labels"][1], operation);
+    assert!((last(&errors) - 1.0).abs() < 1e-9, "{errors}");
+    assert!((last(&family("errors?service=billing"))).abs() < 1e-9);
+    assert_eq!(collector.query("/api/metrics/minstep")["data"], 1);
+    for path in [
+        "calls",
+        "latencies?service=billing",
+        "calls?service=x&step=0",
+    ] {
+        let response = collector.get(&format!("/api/metrics/{path}"));
+        assert_eq!(
+            (response.status, &response.json()["errors"][0]["code"]),
+            (400, &json!(400))
+        );
+    }
+    assert_eq!(collector.get("/api/metrics/speed?service=x").status, 404);
+}
+
+#[test]
+fn a_file_in_otlp_is_converted_to_jaegers_json() {
+    let collector = with_checkout();
+    let file = include_str!("../fixtures/linked_checkout.otlp.json");
+    let to = collector.addresses.query;
+    let converted = collector.post(to, "/api/transform", &[JSON], file.as_bytes());
+    assert_eq!(converted.status, 200);
+    let stored = collector.query(&format!("/api/traces/{TRACE}"));
+    assert_eq!(
+        converted.json()["data"][0]["spans"],
+        stored["data"][0]["spans"]
+    );
+    let refused = collector.post(to, "/api/transform", &[JSON], b"[");
+    assert_eq!(refused.status, 400);
+}

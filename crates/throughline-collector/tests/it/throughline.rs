@@ -144,6 +144,17 @@ fn search_supports_the_query_line() {
         ("{ kind = server } | count() = 3", 1),
         ("{ kind = server } | count() > 3", 0),
         ("{ .nothing != 1 } || { .nothing =~ \"x\" }", 0),
+        (
+            "{ service = \"billing\" } << { name = \"GET /checkout\" }",
+            1,
+        ),
+        (
+            "{ service = \"billing\" } >> { name = \"GET /checkout\" }",
+            0,
+        ),
+        ("{} | by(service) | count() > 2", 1),
+        ("{ duration * 2 > 999ms } | avg(duration) = 500ms", 1),
+        ("count() > 7", 0),
     ] {
         let response = collector.query(&format!("/api/throughline/search?q={}", encoded(query)));
         assert_eq!(
@@ -197,6 +208,42 @@ fn pages_in_every_order_cover_all_traces() {
         ids.sort_unstable();
         ids.dedup();
         assert_eq!(ids.len(), 25, "{order}");
+    }
+}
+
+#[test]
+fn pages_of_a_structural_query_cover_all_matches() {
+    let collector = RunningCollector::start();
+    for number in 1..=9u64 {
+        let fields = json!({ "traceId": format!("{number:032x}"), "name": "call" });
+        let mut child = span("billing", &fields);
+        child["scopeSpans"][0]["spans"][0]["spanId"] = json!("00000000000000aa");
+        let parent = span("eshop", &fields);
+        let id = parent["scopeSpans"][0]["spans"][0]["spanId"].clone();
+        child["scopeSpans"][0]["spans"][0]["parentSpanId"] = id;
+        send(&collector, &[parent, child]);
+    }
+    let query = encoded("{ service = \"eshop\" } > { service = \"billing\" }");
+    for order in ["newest", "duration"] {
+        let mut ids = Vec::new();
+        let mut cursor = String::new();
+        loop {
+            let page = collector.query(&format!(
+                "/api/throughline/search?q={query}&order={order}&limit=4&cursor={cursor}"
+            ));
+            for trace in page["traces"].as_array().unwrap() {
+                assert_eq!(trace["matched"], json!(["00000000000000aa"]));
+                ids.push(trace["trace_id"].to_string());
+            }
+            let Some(next) = page["next"].as_str() else {
+                assert!(page["total"].is_null(), "{page}");
+                break;
+            };
+            cursor = next.to_owned();
+        }
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), 9, "{order}");
     }
 }
 

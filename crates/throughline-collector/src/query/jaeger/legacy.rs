@@ -54,7 +54,7 @@ struct JaegerEnvelopeJson<T> {
 }
 
 #[derive(serde::Serialize)]
-struct JaegerErrorJson {
+pub(super) struct JaegerErrorJson {
     code: u16,
     msg: String,
     #[serde(rename = "traceID", skip_serializing_if = "Option::is_none")]
@@ -241,7 +241,7 @@ async fn dependencies(
     respond(body.await)
 }
 
-fn traces_json(
+pub(super) fn traces_json(
     traces: &[StoredTrace],
     errors: Option<Vec<JaegerErrorJson>>,
 ) -> Result<Vec<u8>, QueryError> {
@@ -265,7 +265,7 @@ fn list_json<T: serde::Serialize>(items: &[T]) -> Result<Vec<u8>, QueryError> {
     })
 }
 
-fn respond(body: Result<Bytes, QueryError>) -> Response {
+pub(super) fn respond(body: Result<Bytes, QueryError>) -> Response {
     let (status, msg) = match body {
         Ok(body) => return json_response(StatusCode::OK, body),
         Err(error) => error.into_status_and_message(),

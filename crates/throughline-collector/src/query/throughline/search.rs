@@ -1,22 +1,28 @@
 //! The search: a page of trace summaries, in the requested order.
 
 use serde::{Deserialize, Serialize};
-use throughline_model::TraceId;
+use throughline_model::{SpanId, TraceId};
+use throughline_query::{
+    Candidates, MatchedSpanset, ParsedQuery, SearchRequest, SpansetExpression, TraceView,
+    search_matches,
+};
 use throughline_store::{
-    SortOrder, SortPosition, SpanField, SpanFilter, Store, TraceExpression, TraceQuery,
-    ValuePredicate, WeavingView,
+    SearchPage, SortOrder, SortPosition, SpanField, SpanFilter, Store, TraceExpression, TraceQuery,
+    TraceSummary, ValuePredicate, WeavingView,
 };
 use utoipa::{IntoParams, ToSchema};
 
 use super::api_error::ApiError;
 use super::change_feed::ChangeCursor;
 use super::parameter;
-use super::query_language::{self, ParsedQuery};
 use super::trace_summary::TraceSummaryJson;
 use crate::query::state::{MAX_SEARCH_TRACES, QueryError, to_json};
 
 /// Default number of traces on a page.
 const DEFAULT_LIMIT: usize = 20;
+
+/// Maximum number of matching spans named in a summary.
+const MAX_MATCHED: usize = 20;
 
 /// The conditions of a search. `service`, `operation`, `errors` and the `key=value` pairs of `q`
 /// must hold together on *one span* of a trace; topic, durations and times are those of the *whole
@@ -93,7 +99,7 @@ pub(super) fn plan(
     epoch: u64,
 ) -> Result<impl FnOnce(&dyn Store) -> Result<Vec<u8>, QueryError> + use<>, ApiError> {
     let order = order(params.order.as_deref())?;
-    let query = trace_query(params, order)?;
+    let (query, spansets) = trace_query(params, order)?;
     Ok(move |store: &dyn Store| {
         // Read before the search: a change during the search is reported once too often rather
         // than never. No change is newer than the greatest number.
@@ -101,7 +107,10 @@ pub(super) fn plan(
             epoch,
             revision: store.changes(u64::MAX, WeavingView::Raw).revision,
         };
-        let page = store.search(&query);
+        let page = match spansets {
+            None => store.search(&query),
+            Some(spansets) => search_spansets(store, query, &spansets),
+        };
         to_json(&SearchResponse {
             traces: page.traces.iter().map(TraceSummaryJson::from).collect(),
             next: page.next.map(|position| page_cursor(order, position)),
@@ -111,7 +120,42 @@ pub(super) fn plan(
     })
 }
 
-fn trace_query(params: &SearchParams, order: SearchOrder) -> Result<TraceQuery, ApiError> {
+/// Searches with a query that the store alone cannot answer.
+fn search_spansets(
+    store: &dyn Store,
+    query: TraceQuery,
+    spansets: &SpansetExpression,
+) -> SearchPage {
+    let view = query.view;
+    let request = SearchRequest { query, spansets };
+    let page = search_matches(store, request, |trace, matched| {
+        let mut summary = store.summary(trace.trace().id, view)?;
+        summary.matched = first_matched(trace, matched);
+        Some(summary)
+    });
+    let summaries = page.traces.into_iter().filter_map(|it| it.content);
+    let traces: Vec<TraceSummary> = summaries.collect();
+    SearchPage {
+        traces,
+        next: page.next,
+        total: page.total,
+    }
+}
+
+/// Returns the first matching spans, by start as the trace is.
+fn first_matched(trace: &TraceView<'_>, matched: Vec<MatchedSpanset>) -> Vec<SpanId> {
+    let mut spans: Vec<usize> = matched.into_iter().flat_map(|it| it.spans).collect();
+    spans.sort_unstable();
+    spans.dedup();
+    let ids = spans.into_iter().filter_map(|at| trace.span(at));
+    ids.map(|span| span.span_id).take(MAX_MATCHED).collect()
+}
+
+/// Returns the store's part of the search, and the query that it cannot answer alone, if any.
+fn trace_query(
+    params: &SearchParams,
+    order: SearchOrder,
+) -> Result<(TraceQuery, Option<SpansetExpression>), ApiError> {
     let least = parameter::duration("min_duration", params.min_duration.as_deref())?;
     let most = parameter::duration("max_duration", params.max_duration.as_deref())?;
     let (least, most) = (least.unwrap_or(0), most.unwrap_or(u64::MAX));
@@ -125,8 +169,9 @@ fn trace_query(params: &SearchParams, order: SearchOrder) -> Result<TraceQuery, 
     let end = parameter::time_until("end", params.end.as_deref())?.unwrap_or(u64::MAX);
     let limit = parameter::count("limit", params.limit.as_deref(), 1..=MAX_SEARCH_TRACES)?;
     let after = parameter::text(params.cursor.as_deref());
-    Ok(TraceQuery {
-        expression: expression(params)?,
+    let (expression, spansets) = expression(params)?;
+    let query = TraceQuery {
+        expression,
         topic: parameter::text(params.topic.as_deref()).map(str::to_owned),
         duration: least..=most,
         start: start..=end,
@@ -135,11 +180,15 @@ fn trace_query(params: &SearchParams, order: SearchOrder) -> Result<TraceQuery, 
         after: after.map(|cursor| position(order, cursor)).transpose()?,
         view: parameter::view(params.raw.as_deref())?,
         ..TraceQuery::default()
-    })
+    };
+    Ok((query, spansets))
 }
 
 /// Combines the conditions of the form, which hold on one span, with the query line.
-fn expression(params: &SearchParams) -> Result<Option<TraceExpression>, ApiError> {
+fn expression(
+    params: &SearchParams,
+) -> Result<(Option<TraceExpression>, Option<SpansetExpression>), ApiError> {
+    let mut spansets = None;
     let mut span = Vec::new();
     let mut trace = Vec::new();
     for (field, value) in [
@@ -153,17 +202,31 @@ fn expression(params: &SearchParams) -> Result<Option<TraceExpression>, ApiError
         let failed = ValuePredicate::equal("error");
         span.push(SpanFilter::Is(SpanField::Status, failed));
     }
-    match query_language::parse(params.q.as_deref().unwrap_or_default()) {
+    match throughline_query::parse(params.q.as_deref().unwrap_or_default()) {
         Ok(None) => {}
         Ok(Some(ParsedQuery::Span(filter))) => span.push(filter),
         Ok(Some(ParsedQuery::Trace(expression))) => trace.push(expression),
+        Ok(Some(ParsedQuery::Spansets(query))) => {
+            let candidates = Candidates::of(&query);
+            if candidates.is_exact {
+                trace.push(candidates.expression);
+            } else {
+                spansets = Some(query);
+            }
+        }
+        Ok(Some(ParsedQuery::Metrics(_))) => {
+            let message = "a metrics query finds no traces: leave out the metrics function, or \
+                           send the query to /tempo/api/metrics/query_range";
+            return Err(ApiError::invalid("q", message).at(0));
+        }
         Err(error) => return Err(ApiError::invalid("q", error.message).at(error.position)),
     }
     // All in one filter: they must hold on the same span.
     if !span.is_empty() {
         trace.push(TraceExpression::Spans(SpanFilter::All(span)));
     }
-    Ok((!trace.is_empty()).then_some(TraceExpression::All(trace)))
+    let expression = (!trace.is_empty()).then_some(TraceExpression::All(trace));
+    Ok((expression, spansets))
 }
 
 fn order(text: Option<&str>) -> Result<SearchOrder, ApiError> {

@@ -5,8 +5,8 @@
 
 use throughline_store::{AttributeScope, SpanField, SpanFilter, ValuePredicate};
 
-use super::lexer::{QueryLexer, WORD_ENDS};
-use super::syntax_error::SyntaxError;
+use crate::syntax_error::SyntaxError;
+use crate::traceql::lexer::{QueryLexer, WORD_ENDS};
 
 /// Maximum length of a quotation in an error.
 const MAX_QUOTED_CHARS: usize = 40;

@@ -3,12 +3,14 @@
 use throughline_model::{SpanKind, duration};
 use throughline_store::{AttributeScope, ComparisonOperator, SpanField, ValuePredicate};
 
+use super::condition::QueryField;
+
 /// Fields whose names contain a colon, for the error message.
 const INTRINSICS: &str = "the intrinsics are span:name, span:duration, span:status, \
                           span:statusMessage, span:kind, span:id, span:parentID, trace:id, \
                           trace:duration, trace:rootName, trace:rootService, event:name, \
                           event:timeSinceStart, link:traceID, link:spanID, \
-                          instrumentation:name, instrumentation:version";
+                          instrumentation:name, instrumentation:version, span:childCount";
 
 /// A literal in a query.
 #[derive(Debug, Clone, PartialEq)]
@@ -83,8 +85,30 @@ pub(super) fn comparison(symbol: &str) -> Option<ComparisonOperator> {
 
 /// Returns the field with this name. `is_key` means that a part of it was quoted, so that it can
 /// only be an attribute.
-pub(super) fn field(word: &str, is_key: bool) -> Result<SpanField, String> {
+pub(super) fn field(word: &str, is_key: bool) -> Result<QueryField, String> {
     // Intrinsics first; `.name` or `span.name` reach an attribute of the same name.
+    if !is_key && let Some(field) = computed(word) {
+        return Ok(field);
+    }
+    match word.strip_prefix("parent.") {
+        Some(field) => parent_field(field, is_key).map(QueryField::Parent),
+        None => span_field(word, is_key).map(QueryField::Span),
+    }
+}
+
+/// Returns the field of the parent with this name: an intrinsic, or an attribute of any scope.
+fn parent_field(word: &str, is_key: bool) -> Result<SpanField, String> {
+    match word {
+        "name" | "duration" | "kind" | "status" | "statusMessage" if !is_key => {
+            span_field(word, is_key)
+        }
+        _ if word.starts_with("span.") || word.starts_with("resource.") => span_field(word, is_key),
+        "" => Err("the attribute name is missing: write parent.name".to_owned()),
+        _ => Ok(SpanField::Attribute(AttributeScope::Any, word.to_owned())),
+    }
+}
+
+fn span_field(word: &str, is_key: bool) -> Result<SpanField, String> {
     if !is_key && let Some(field) = intrinsic(word) {
         return Ok(field);
     }
@@ -97,12 +121,9 @@ pub(super) fn field(word: &str, is_key: bool) -> Result<SpanField, String> {
     }
     match word
         .split_once('.')
-        .map(|(scope, key)| (scope, AttributeScope::from_name(scope), key))
+        .map(|(scope, key)| (AttributeScope::from_name(scope), key))
     {
-        Some((_, Some(scope), key)) => attribute(scope, key),
-        Some(("parent", None, _)) => {
-            Err("attributes of the parent are not supported yet".to_owned())
-        }
+        Some((Some(scope), key)) => attribute(scope, key),
         Some(_) | None if word.contains(':') => {
             Err(format!("unknown field `{word}`: {INTRINSICS}"))
         }
@@ -111,6 +132,18 @@ pub(super) fn field(word: &str, is_key: bool) -> Result<SpanField, String> {
              write .{word}, span.{word} or resource.{word} for an attribute"
         )),
     }
+}
+
+/// Returns the intrinsic that depends on other spans of the trace.
+fn computed(word: &str) -> Option<QueryField> {
+    Some(match word {
+        "childCount" | "span:childCount" => QueryField::ChildCount,
+        "nestedSetLeft" => QueryField::NestedSetLeft,
+        "nestedSetRight" => QueryField::NestedSetRight,
+        "nestedSetParent" => QueryField::NestedSetParent,
+        "parent" => QueryField::Span(SpanField::ParentId),
+        _ => return None,
+    })
 }
 
 fn intrinsic(word: &str) -> Option<SpanField> {
@@ -266,6 +299,20 @@ fn check_literal(field: &SpanField, literal: &QueryLiteral) -> Result<(), String
             )
         }
         (SpanField::Status | SpanField::Kind, _) => Ok(()),
+        (
+            SpanField::Name
+            | SpanField::StatusMessage
+            | SpanField::Service
+            | SpanField::RootName
+            | SpanField::RootService
+            | SpanField::EventName
+            | SpanField::ScopeName
+            | SpanField::Topic
+            | SpanField::Group,
+            QueryLiteral::Number(text, _),
+        ) => Err(format!(
+            "the field is a text: put the value in quotes, as in \"{text}\""
+        )),
         (_, QueryLiteral::Word(word)) => Err(format!(
             "`{word}` is not a number, duration or boolean: put texts in quotes, as in \"{word}\""
         )),

@@ -1,31 +1,32 @@
 //! Splits a TraceQL query into tokens.
 
-use super::syntax_error::SyntaxError;
+use crate::syntax_error::SyntaxError;
 
 /// Operators and brackets, longer ones first.
-const SYMBOLS: [&str; 29] = [
-    "&>>", "&<<", "!>>", "!<<", "&>", "&<", "&~", "!~", "=~", "!=", ">=", "<=", ">>", "<<", "&&",
-    "||", "{", "}", "(", ")", "=", "!", ">", "<", "|", "~", ",", "&", ";",
+const SYMBOLS: [&str; 37] = [
+    "&>>", "&<<", "!>>", "!<<", "&>", "&<", "&~", "!>", "!<", "!~", "=~", "!=", ">=", "<=", ">>",
+    "<<", "&&", "||", "{", "}", "(", ")", "=", "!", ">", "<", "|", "~", ",", "&", ";", "+", "-",
+    "*", "/", "^", "%",
 ];
 
 /// Characters that end a word.
-pub(super) const WORD_ENDS: [char; 14] = [
+pub(crate) const WORD_ENDS: [char; 14] = [
     '{', '}', '(', ')', '=', '!', '>', '<', '|', '&', '~', ',', '"', '`',
 ];
 
 /// A token and its position.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct QueryToken {
-    pub(super) kind: TokenKind,
+pub(crate) struct QueryToken {
+    pub(crate) kind: TokenKind,
     /// Position of its first character.
-    pub(super) position: usize,
+    pub(crate) position: usize,
     /// Position after its last character.
-    pub(super) end: usize,
+    pub(crate) end: usize,
 }
 
 /// The kind of a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum TokenKind {
+pub(crate) enum TokenKind {
     /// Name, number or duration. Quoted parts after a `.` belong to it: `span."my key"`.
     Word {
         text: String,
@@ -39,7 +40,7 @@ pub(super) enum TokenKind {
 }
 
 /// Returns the tokens of a query.
-pub(super) fn tokenize(text: &str) -> Result<Vec<QueryToken>, SyntaxError> {
+pub(crate) fn tokenize(text: &str) -> Result<Vec<QueryToken>, SyntaxError> {
     // Positions are in characters, which is how a text field counts.
     let characters: Vec<char> = text.chars().collect();
     let mut lexer = QueryLexer::new(&characters);
@@ -51,7 +52,7 @@ pub(super) fn tokenize(text: &str) -> Result<Vec<QueryToken>, SyntaxError> {
 }
 
 /// A position in a query, and what can be read from there.
-pub(super) struct QueryLexer<'a> {
+pub(crate) struct QueryLexer<'a> {
     characters: &'a [char],
     at: usize,
 }
@@ -59,27 +60,27 @@ pub(super) struct QueryLexer<'a> {
 // === impl QueryLexer ===
 
 impl<'a> QueryLexer<'a> {
-    pub(super) const fn new(characters: &'a [char]) -> Self {
+    pub(crate) const fn new(characters: &'a [char]) -> Self {
         Self { characters, at: 0 }
     }
 
     /// Returns the position in characters.
-    pub(super) const fn position(&self) -> usize {
+    pub(crate) const fn position(&self) -> usize {
         self.at
     }
 
-    pub(super) const fn seek(&mut self, position: usize) {
+    pub(crate) const fn seek(&mut self, position: usize) {
         self.at = position;
     }
 
-    pub(super) fn skip_spaces(&mut self) {
+    pub(crate) fn skip_spaces(&mut self) {
         while self.peek().is_some_and(char::is_whitespace) {
             self.at += 1;
         }
     }
 
     /// Reads up to a space, or to a character that does not belong.
-    pub(super) fn run(&mut self, belongs: impl Fn(char) -> bool) -> String {
+    pub(crate) fn run(&mut self, belongs: impl Fn(char) -> bool) -> String {
         let mut text = String::new();
         while let Some(character) = self.peek()
             && !character.is_whitespace()
@@ -92,7 +93,7 @@ impl<'a> QueryLexer<'a> {
     }
 
     /// Returns the text from here to the end.
-    pub(super) fn rest(&self) -> String {
+    pub(crate) fn rest(&self) -> String {
         let rest = self.characters.get(self.at..).unwrap_or_default();
         rest.iter().collect()
     }
@@ -118,7 +119,7 @@ impl<'a> QueryLexer<'a> {
         }))
     }
 
-    pub(super) fn peek(&self) -> Option<char> {
+    pub(crate) fn peek(&self) -> Option<char> {
         self.characters.get(self.at).copied()
     }
 
@@ -135,7 +136,7 @@ impl<'a> QueryLexer<'a> {
     }
 
     /// Reads a text in double quotes, with escapes, or in backquotes, without.
-    pub(super) fn quoted(&mut self, quote: char) -> Result<String, SyntaxError> {
+    pub(crate) fn quoted(&mut self, quote: char) -> Result<String, SyntaxError> {
         let position = self.at;
         let mut text = String::new();
         self.at += 1;
@@ -183,7 +184,10 @@ impl<'a> QueryLexer<'a> {
             if character == '"' && text.ends_with('.') {
                 text.push_str(&self.quoted('"')?);
                 is_key = true;
-            } else if character.is_whitespace() || WORD_ENDS.contains(&character) {
+            } else if character.is_whitespace()
+                || WORD_ENDS.contains(&character)
+                || ends_number(&text, character)
+            {
                 break;
             } else {
                 text.push(character);
@@ -194,11 +198,25 @@ impl<'a> QueryLexer<'a> {
     }
 }
 
+/// Returns whether an operator ends a number. In a name it does not: `span.a-b` is one attribute.
+fn ends_number(text: &str, next: char) -> bool {
+    match next {
+        '^' => true,
+        '+' | '-' => is_number_like(text) && !text.ends_with(['e', 'E']),
+        '*' | '/' | '%' => is_number_like(text),
+        _ => false,
+    }
+}
+
+fn is_number_like(text: &str) -> bool {
+    text.starts_with(|first: char| first.is_ascii_digit())
+}
+
 // === impl QueryToken ===
 
 impl QueryToken {
     /// Returns the error that something else was expected at this token.
-    pub(super) fn unexpected(&self, expected: &str) -> SyntaxError {
+    pub(crate) fn unexpected(&self, expected: &str) -> SyntaxError {
         SyntaxError::at(
             self.position,
             format!("expected {expected}, found {}", self.display()),
@@ -206,7 +224,7 @@ impl QueryToken {
     }
 
     /// Returns the token as it was written, apart from escapes.
-    pub(super) fn written(&self) -> String {
+    pub(crate) fn written(&self) -> String {
         match &self.kind {
             TokenKind::Word { text, .. } => text.clone(),
             TokenKind::Quoted(text) => format!("{text:?}"),

@@ -2,15 +2,15 @@
 
 /// An invalid query line.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct SyntaxError {
+pub struct SyntaxError {
     /// Cause and remedy.
-    pub(crate) message: String,
+    pub message: String,
     /// Position in the line, in characters from 0.
-    pub(crate) position: usize,
+    pub position: usize,
 }
 
 impl SyntaxError {
-    pub(super) fn at(position: usize, message: impl Into<String>) -> Self {
+    pub(crate) fn at(position: usize, message: impl Into<String>) -> Self {
         Self {
             message: message.into(),
             position,
