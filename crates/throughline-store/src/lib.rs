@@ -36,11 +36,13 @@ pub use graph::{
 };
 pub use insert_error::InsertError;
 pub use memory::{
-    ChangeLog, MemoryStore, Prefilter, PrefilterTarget, TraceBounds, ValueStatistics, WovenIndex,
-    span_hashes, target_hash,
+    ChangeLog, MemoryStore, Prefilter, PrefilterTarget, ValueStatistics, WovenIndex, span_hashes,
+    target_hash,
 };
 pub use message::{MessageAttributes, is_settlement};
-pub use search::{SearchPage, ServiceSpanCount, SortOrder, SortPosition, TraceQuery, TraceSummary};
+pub use search::{
+    SearchPage, ServiceSpanCount, SortOrder, SortPosition, TraceBounds, TraceQuery, TraceSummary,
+};
 pub use span_key::SpanKey;
 pub use span_search::{SpanSearch, TagCondition};
 use throughline_model::{Span, SpanKind, TraceId};

@@ -37,8 +37,8 @@ use self::trace_index::{LockedIndex, TraceIndex};
 pub use self::woven_index::WovenIndex;
 use crate::{
     CompletionKind, CompletionList, InsertError, SearchPage, ServiceGraph, ServiceOperation,
-    SpanKey, Store, StoreOccupancy, StoredTrace, TraceChanges, TraceExpression, TraceQuery,
-    TraceSummary, WeaveOutcome, WeavingView, WovenEdge,
+    SpanKey, Store, StoreOccupancy, StoredTrace, TraceBounds, TraceChanges, TraceExpression,
+    TraceQuery, TraceSummary, WeaveOutcome, WeavingView, WovenEdge,
 };
 
 /// A store in memory, bounded by bytes.
@@ -47,17 +47,6 @@ pub struct MemoryStore {
     /// Limit of the estimated memory; see [`heap_size`].
     max_bytes: usize,
     index: LockedIndex,
-}
-
-/// A reported trace and the range in which its spans started.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TraceBounds {
-    /// Id of the trace.
-    pub id: TraceId,
-    /// Start of the first span, in nanoseconds since the Unix epoch.
-    pub first_start: u64,
-    /// Start of the last span.
-    pub last_start: u64,
 }
 
 // === impl MemoryStore ===

@@ -104,6 +104,17 @@ pub struct TraceSummary {
     pub matched: Vec<SpanId>,
 }
 
+/// A reported trace and the range in which its spans started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TraceBounds {
+    /// Id of the trace.
+    pub id: TraceId,
+    /// Start of the first span, in nanoseconds since the Unix epoch.
+    pub first_start: u64,
+    /// Start of the last span.
+    pub last_start: u64,
+}
+
 /// The spans of one service in a trace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServiceSpanCount {

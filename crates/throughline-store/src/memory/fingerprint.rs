@@ -9,6 +9,7 @@ use std::hash::{Hash as _, Hasher as _};
 
 use throughline_model::{KeyValue, Span, TraceId, Value};
 
+use crate::MessageAttributes;
 use crate::filter::status_name;
 
 /// Keys of fields; no attribute has a name with a leading NUL.
@@ -96,7 +97,8 @@ pub fn span_hashes(span: &Span, visit: &mut dyn FnMut(u32)) {
     visit_hashes(&span.resource.attributes, visit);
     visit(hash_of_pair(SERVICE, span.service()));
     visit_hashes(&span.scope.attributes, visit);
-    visit_span(span, super::trace_entry::topic(span), visit);
+    let topic = MessageAttributes::of(span).and_then(|message| message.topic);
+    visit_span(span, topic, visit);
 }
 
 /// Returns the hash of a trace as the target of a link.
