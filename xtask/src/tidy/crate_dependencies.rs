@@ -20,6 +20,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("throughline-otlp", &["throughline-model"]),
     ("throughline-store", &["throughline-model"]),
     (
+        "throughline-segments",
+        &["throughline-model", "throughline-otlp", "throughline-store"],
+    ),
+    (
         "throughline-collector",
         &[
             "throughline-model",
@@ -53,6 +57,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "throughline-model",
             "throughline-otlp",
             "throughline-proxy",
+            "throughline-segments",
+            "throughline-store",
         ],
     ),
     ("throughline", &["throughline-model"]),
