@@ -11,7 +11,7 @@ use anyhow::Result;
 
 use self::report::BenchLine;
 use crate::browser;
-use crate::runner::cargo;
+use crate::runner::{self, cargo};
 
 /// Options of `cargo xtask bench`.
 #[derive(Debug, clap::Args)]
@@ -65,8 +65,29 @@ enum BenchSubject {
         cargo xtask bench weave --record target/sets && cargo xtask bench weave --data target/sets"
     )]
     Weave(weave::Options),
+    /// Store on disk: spans a second, CPU time and bytes, decoded from OTLP and sealed
+    #[command(after_help = STORE_HELP)]
+    Ingest(StoreOptions),
+    /// Store on disk: times of queries, after it was opened (cold) and repeated (warm)
+    #[command(after_help = STORE_HELP)]
+    Query(StoreOptions),
     /// Web UI in a real Chromium: open, scroll and search 100,000 spans and 500 traces
     Ui,
+}
+
+const STORE_HELP: &str = "\
+Prints one line of JSON per case on stdout. Without a server: the figures are those of the store.
+
+Examples:
+  cargo xtask bench ingest
+  cargo xtask bench query --spans 10485760";
+
+/// Options of `cargo xtask bench ingest` and `query`.
+#[derive(Debug, clap::Args)]
+struct StoreOptions {
+    /// Number of spans; about 400 bytes of memory each
+    #[arg(long, default_value_t = 1 << 20, value_name = "COUNT")]
+    spans: u64,
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
@@ -76,8 +97,26 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         BenchSubject::Http(options) => http::run(options),
         BenchSubject::Envoy(options) => envoy::run(options),
         BenchSubject::Weave(options) => weave::run(options),
+        BenchSubject::Ingest(options) => store("ingest", options),
+        BenchSubject::Query(options) => store("query", options),
         BenchSubject::Ui => browser::measure(),
     }
+}
+
+fn store(subject: &str, options: &StoreOptions) -> Result<()> {
+    eprintln!("building in the release profile (the first time takes minutes)");
+    let spans = options.spans.to_string();
+    let args = [
+        "bench",
+        "--package",
+        "throughline-segments",
+        "--bench",
+        "store",
+        "--",
+        subject,
+        &spans,
+    ];
+    runner::run(&mut cargo(&args))
 }
 
 fn sdk() -> Result<()> {

@@ -5,6 +5,7 @@ pub(crate) mod init;
 pub(crate) mod inject;
 pub(crate) mod query;
 pub(crate) mod sidecar;
+pub(crate) mod store;
 pub(crate) mod up;
 pub(crate) mod weave;
 pub(crate) mod webhook;
@@ -68,7 +69,7 @@ pub(crate) fn definition() -> Command {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum CliCommand {
-    /// Start a collector: OTLP and Zipkin receivers, in-memory storage, query APIs and web UI
+    /// Start a collector: OTLP and Zipkin receivers, storage, query APIs and web UI
     #[command(after_help = up::EXAMPLES)]
     Up(Box<up::UpArgs>),
     /// Start a sidecar proxy that traces the HTTP and Kafka traffic of an unmodified service
@@ -92,4 +93,7 @@ pub(crate) enum CliCommand {
     /// Serve the Kubernetes admission webhook that adds the sidecar to pods
     #[command(after_help = webhook::EXAMPLES)]
     Webhook(webhook::WebhookArgs),
+    /// Check, compact, export or import the traces on disk
+    #[command(after_help = store::EXAMPLES)]
+    Store(store::StoreCommandArgs),
 }

@@ -12,6 +12,7 @@ mod init;
 mod inject;
 mod search;
 mod sidecar;
+mod store;
 mod terminal;
 mod trace;
 mod up;
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
         CliCommand::Search(args) => search::run(&args),
         CliCommand::Weave(args) => weave::run(&args),
         CliCommand::Webhook(args) => webhook::run(&args),
+        CliCommand::Store(args) => store::run(&args.command),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -15,9 +15,7 @@ use tracing_subscriber::EnvFilter;
 use crate::args::up::UpArgs;
 use crate::daemon::{init_logging, log_filter, raise_nofile_limit, stop_signal};
 use crate::error::CommandError;
-
-/// Minimum of `--store-memory`: less would hardly hold a single trace.
-const MIN_STORE_MEMORY_BYTES: usize = 1 << 20;
+use crate::store::StoreChoice;
 
 /// Maximum of `--weave-wait`, in nanoseconds: events that wait take memory.
 const MAX_WEAVE_WAIT: u64 = 600_000_000_000;
@@ -27,7 +25,7 @@ const PORT_OFF: &str = "off";
 
 /// Runs a collector until SIGINT or SIGTERM.
 pub(crate) fn run(args: &UpArgs) -> Result<(), CommandError> {
-    let (config, filter) = parse(args).map_err(CommandError::Usage)?;
+    let (config, choice, filter) = parse(args).map_err(CommandError::Usage)?;
     init_logging(filter);
     // Each sender keeps a connection open, and file limits of 1024 are usual.
     raise_nofile_limit();
@@ -39,11 +37,13 @@ pub(crate) fn run(args: &UpArgs) -> Result<(), CommandError> {
     runtime.block_on(async move {
         // Handlers come first: a script may send a signal once it has read the addresses.
         let stop = stop_signal()?;
+        let opened = choice.open()?;
         let collector = CollectorServer::bind(config)
             .await
             .map_err(|error| bind_error(&error))?;
-        print_addresses(collector.addresses(), json).context("cannot write to stdout")?;
-        collector.run(stop).await;
+        print_addresses(collector.addresses(), &choice, json).context("cannot write to stdout")?;
+        collector.run_with_store(opened.store(), stop).await;
+        opened.close();
         Ok::<_, anyhow::Error>(())
     })?;
     // A query that is still running must not delay the exit.
@@ -55,7 +55,7 @@ pub(crate) fn run(args: &UpArgs) -> Result<(), CommandError> {
 ///
 /// # Errors
 /// Every error, each with its remedy.
-fn parse(args: &UpArgs) -> Result<(Config, EnvFilter), Vec<String>> {
+fn parse(args: &UpArgs) -> Result<(Config, StoreChoice, EnvFilter), Vec<String>> {
     let mut errors = Vec::new();
     let mut config = Config::default();
     match args.host.parse::<IpAddr>() {
@@ -68,17 +68,18 @@ fn parse(args: &UpArgs) -> Result<(Config, EnvFilter), Vec<String>> {
     parse_ports(args, &mut config, &mut errors);
     config.cors_origins = parse_origins(&args.cors_origin, &mut errors);
     config.allowed_hosts = parse_hosts(&args.allowed_host, &mut errors);
-    match parse_store_memory(&args.store_memory) {
-        Ok(bytes) => config.max_store_bytes = bytes,
-        Err(error) => errors.push(error),
-    }
+    let choice = StoreChoice::parse(&args.store, &mut errors);
     match parse_weaving(args) {
         Ok(weaving) => config.weaving = weaving,
         Err(error) => errors.push(error),
     }
     match log_filter("--log", &args.log) {
         // The filter comes last, so that its error is listed with the others.
-        Ok(filter) if errors.is_empty() => return Ok((config, filter)),
+        Ok(filter) if errors.is_empty() => {
+            if let Some(choice) = choice {
+                return Ok((config, choice, filter));
+            }
+        }
         Ok(_) => {}
         Err(error) => errors.push(error),
     }
@@ -261,18 +262,6 @@ fn parse_weaving(args: &UpArgs) -> Result<WeavingSettings, String> {
     })
 }
 
-fn parse_store_memory(text: &str) -> Result<usize, String> {
-    match byte_size::parse(text) {
-        Some(bytes) if bytes >= MIN_STORE_MEMORY_BYTES => Ok(bytes),
-        Some(_) => Err(format!(
-            "--store-memory {text} is too small for a trace; use 1MiB or more"
-        )),
-        None => Err(format!(
-            "--store-memory {text:?} is not a size; write it as 512MiB or 2GiB"
-        )),
-    }
-}
-
 /// Returns the error for a port that cannot be bound, with the option that changes it.
 fn bind_error(error: &CollectorBindError) -> anyhow::Error {
     let (option, address) = (port_option(error.endpoint), error.address);
@@ -293,7 +282,11 @@ fn bind_error(error: &CollectorBindError) -> anyhow::Error {
 }
 
 /// Prints the addresses: one line of JSON for scripts, or text.
-fn print_addresses(addresses: CollectorAddresses, json: bool) -> std::io::Result<()> {
+fn print_addresses(
+    addresses: CollectorAddresses,
+    choice: &StoreChoice,
+    json: bool,
+) -> std::io::Result<()> {
     let CollectorAddresses {
         otlp_grpc,
         otlp_http,
@@ -317,6 +310,8 @@ fn print_addresses(addresses: CollectorAddresses, json: bool) -> std::io::Result
             CollectorEndpoint::JaegerCompact.label(): jaeger_compact,
             CollectorEndpoint::JaegerBinary.label(): jaeger_binary,
             CollectorEndpoint::JaegerSampling.label(): jaeger_sampling,
+            // Null where traces are kept in memory only.
+            "data": choice.folder(),
         });
         writeln!(out, "{line}")?;
     } else {
@@ -334,10 +329,7 @@ fn print_addresses(addresses: CollectorAddresses, json: bool) -> std::io::Result
         if let Some(address) = jaeger_sampling {
             writeln!(out, "  Sampling   http://{address}/sampling")?;
         }
-        writeln!(
-            out,
-            "Press Ctrl-C to stop. Traces are kept in memory only and are lost then."
-        )?;
+        writeln!(out, "Press Ctrl-C to stop. {}", choice.describe())?;
     }
     out.flush()
 }

@@ -21,6 +21,8 @@ fn throughline(arguments: &[&str]) -> Command {
     {
         command.env_remove(name);
     }
+    // Not the traces of the user who runs the tests.
+    command.env("THROUGHLINE_STORE", "memory");
     command
 }
 
@@ -200,7 +202,9 @@ fn unknown_options_exit_with_64_and_help_with_0() {
 
 #[test]
 fn help_of_every_command_fits_100_columns_and_has_examples() {
-    for command in ["", "up", "sidecar", "init", "trace", "search", "weave"] {
+    for command in [
+        "", "up", "sidecar", "init", "trace", "search", "weave", "store",
+    ] {
         let arguments: Vec<&str> = [command, "--help"]
             .into_iter()
             .filter(|argument| !argument.is_empty())

@@ -116,9 +116,19 @@ impl CollectorServer {
 
     /// Serves all listeners until `stop` completes, then drains requests in flight within
     /// [`CollectorLimits::drain_timeout`](crate::CollectorLimits::drain_timeout).
+    ///
+    /// Traces are kept in memory.
     pub async fn run(self, stop: impl Future<Output = ()> + Send) {
-        // The only place that knows which store it is.
-        let store: Arc<dyn Store> = Arc::new(MemoryStore::new(self.config.max_store_bytes));
+        let store = Arc::new(MemoryStore::new(self.config.max_store_bytes));
+        self.run_with_store(store, stop).await;
+    }
+
+    /// Does the same with traces in this store.
+    pub async fn run_with_store(
+        self,
+        store: Arc<dyn Store>,
+        stop: impl Future<Output = ()> + Send,
+    ) {
         let metrics = Arc::new(Metrics::default());
         let (weaving, weaver) = WeavingTask::new(
             Arc::clone(&store),

@@ -23,7 +23,7 @@ pub struct Config {
     pub cors_origins: Vec<String>,
     /// Host names besides `localhost` that queries on a loopback address may use.
     pub allowed_hosts: Vec<String>,
-    /// Maximum memory of the stored spans.
+    /// Maximum memory of the stored spans, when they are kept in memory.
     pub max_store_bytes: usize,
     /// How parents of spans without one are found.
     pub weaving: WeavingSettings,

@@ -14,7 +14,7 @@ use std::time::Duration;
 use axum::body::Body;
 use http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt as _;
-use throughline_otlp::{DecodedSpans, RejectedSpans};
+use throughline_otlp::{DecodedSpans, RejectedSpans, decode_protobuf};
 use throughline_store::{InsertError, Store};
 use tokio::sync::Semaphore;
 
@@ -190,6 +190,38 @@ impl IngestPipeline {
     where
         F: FnOnce(&[u8]) -> Result<DecodedSpans, IngestError> + Send + 'static,
     {
+        let work = move |pipeline: &Self, bytes: &[u8]| {
+            let decoded = decode(bytes)?;
+            pipeline.insert(endpoint, decoded, None)
+        };
+        self.inflate_and_run(body, codings, work).await
+    }
+
+    /// Does the same with a body that is OTLP in protobuf, which the store may keep as it is.
+    pub(crate) async fn store_otlp(
+        self: &Arc<Self>,
+        endpoint: CollectorEndpoint,
+        body: AdmittedBody,
+        codings: ContentCodings,
+    ) -> Result<RejectedSpans, IngestError> {
+        let work = move |pipeline: &Self, bytes: &[u8]| {
+            let decoded = decode_protobuf(bytes);
+            let decoded = decoded.map_err(|error| IngestError::Malformed(error.to_string()))?;
+            pipeline.insert(endpoint, decoded, Some(bytes))
+        };
+        self.inflate_and_run(body, codings, work).await
+    }
+
+    /// Inflates a body and runs `work` with it on the blocking pool.
+    async fn inflate_and_run<F>(
+        self: &Arc<Self>,
+        body: AdmittedBody,
+        codings: ContentCodings,
+        work: F,
+    ) -> Result<RejectedSpans, IngestError>
+    where
+        F: FnOnce(&Self, &[u8]) -> Result<RejectedSpans, IngestError> + Send + 'static,
+    {
         let pipeline = Arc::clone(self);
         // The semaphore is never closed. The permit moves into the task: a client that goes away
         // meanwhile does not end the decode, and must not free its permit either.
@@ -198,7 +230,7 @@ impl IngestPipeline {
             let _permit = permit;
             let body = body.decompress(codings, pipeline.limits.max_body_bytes)?;
             // The body and its reservation live until the spans are stored.
-            pipeline.decode_and_insert(endpoint, body.bytes(), decode)
+            work(&pipeline, body.bytes())
         });
         // A panic in the decoder is one failed request.
         task.await.unwrap_or(Err(IngestError::Internal))
@@ -216,7 +248,8 @@ impl IngestPipeline {
     {
         let pipeline = Arc::clone(self);
         let task = tokio::task::spawn_blocking(move || {
-            pipeline.decode_and_insert(endpoint, &datagram, decode)
+            let decoded = decode(&datagram)?;
+            pipeline.insert(endpoint, decoded, None)
         });
         let result = task.await.unwrap_or(Err(IngestError::Internal));
         // Counted as the requests over HTTP are, by the status that such a request would get.
@@ -235,22 +268,21 @@ impl IngestPipeline {
         }
     }
 
-    fn decode_and_insert<F>(
+    /// Stores the spans of a request; `otlp` is the request where that is its encoding.
+    fn insert(
         &self,
         endpoint: CollectorEndpoint,
-        body: &[u8],
-        decode: F,
-    ) -> Result<RejectedSpans, IngestError>
-    where
-        F: FnOnce(&[u8]) -> Result<DecodedSpans, IngestError>,
-    {
-        let mut decoded = decode(body)?;
+        mut decoded: DecodedSpans,
+        otlp: Option<&[u8]>,
+    ) -> Result<RejectedSpans, IngestError> {
         let spans = std::mem::take(&mut decoded.spans);
         let count = spans.len() as u64;
         let weaving = self.weaving.read(&spans);
         // Only Zipkin's clients send a span in parts.
         let inserted = if endpoint == CollectorEndpoint::Zipkin {
             self.store.insert_fragments(spans)
+        } else if let Some(otlp) = otlp {
+            self.store.insert_request(spans, otlp)
         } else {
             self.store.insert(spans)
         };
@@ -323,7 +355,7 @@ impl IngestPipeline {
         {
             tracing::info!(
                 "the store is full: the oldest traces are evicted from now on; \
-                 raise --store-memory to keep more"
+                 raise --retention-bytes (--store-memory with --store memory) to keep more"
             );
         }
     }

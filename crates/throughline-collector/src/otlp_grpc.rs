@@ -17,7 +17,7 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use http_body_util::{BodyExt as _, Full};
-use throughline_otlp::{RejectedSpans, decode_protobuf, response};
+use throughline_otlp::{RejectedSpans, response};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
@@ -98,11 +98,8 @@ async fn ingest(
 ) -> Result<RejectedSpans, IngestError> {
     let mut body = pipeline.admit(body).await?;
     let codings = remove_prefix(&mut body, headers)?;
-    let decode = |bytes: &[u8]| {
-        decode_protobuf(bytes).map_err(|error| IngestError::Malformed(error.to_string()))
-    };
     let endpoint = CollectorEndpoint::OtlpGrpc;
-    pipeline.store(endpoint, body, codings, decode).await
+    pipeline.store_otlp(endpoint, body, codings).await
 }
 
 fn is_grpc(headers: &HeaderMap) -> bool {

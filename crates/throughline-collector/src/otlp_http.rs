@@ -11,7 +11,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
 use http::StatusCode;
 use http::header::{self, CONTENT_TYPE, HeaderMap, HeaderValue};
-use throughline_otlp::{RejectedSpans, decode_json, decode_protobuf, response};
+use throughline_otlp::{RejectedSpans, decode_json, response};
 
 use crate::config::CollectorEndpoint;
 use crate::ingest::{ACCEPTED_CODINGS, IgnoredSignal, IngestError, IngestPipeline, RETRY_AFTER};
@@ -79,15 +79,16 @@ async fn ingest(
     body: Body,
 ) -> Result<RejectedSpans, IngestError> {
     let (compression, body) = pipeline.admit_encoded(headers, body).await?;
-    let decode = move |bytes: &[u8]| {
-        let decoded = match encoding {
-            PayloadEncoding::Protobuf => decode_protobuf(bytes),
-            PayloadEncoding::Json => decode_json(bytes),
-        };
-        decoded.map_err(|error| IngestError::Malformed(error.to_string()))
-    };
     let endpoint = CollectorEndpoint::OtlpHttp;
-    pipeline.store(endpoint, body, compression, decode).await
+    match encoding {
+        PayloadEncoding::Protobuf => pipeline.store_otlp(endpoint, body, compression).await,
+        PayloadEncoding::Json => {
+            let decode = |bytes: &[u8]| {
+                decode_json(bytes).map_err(|error| IngestError::Malformed(error.to_string()))
+            };
+            pipeline.store(endpoint, body, compression, decode).await
+        }
+    }
 }
 
 /// The name in the OTLP specification, and those that HTTP libraries give protobuf.

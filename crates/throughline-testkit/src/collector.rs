@@ -75,6 +75,8 @@ impl CollectorInstance {
     pub fn start_on(binary: &Path, ports: CollectorPorts, args: &[&str]) -> Result<Self> {
         let spec = ProcessSpec::new("collector", binary)
             .args(["up", "--json"])
+            // Not the traces of the user who runs the test.
+            .env("THROUGHLINE_STORE", "memory")
             .args(ports.args())
             .args(args.iter().copied());
         // The collector prints its addresses once all ports are bound, so the line is also the

@@ -24,6 +24,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &["throughline-model", "throughline-store"],
     ),
     (
+        "throughline-segments",
+        &["throughline-model", "throughline-otlp", "throughline-store"],
+    ),
+    (
         "throughline-collector",
         &[
             "throughline-model",
@@ -58,6 +62,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "throughline-model",
             "throughline-otlp",
             "throughline-proxy",
+            "throughline-segments",
+            "throughline-store",
         ],
     ),
     ("throughline", &["throughline-model"]),

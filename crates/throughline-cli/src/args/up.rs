@@ -1,9 +1,12 @@
 //! Arguments of `throughline up`.
 
+use super::store::StoreArgs;
+
 pub(super) const EXAMPLES: &str = "\
 Examples:
   throughline up
-  throughline up --query-port 8080 --store-memory 2GiB
+  throughline up --data ./traces --retention 72h
+  throughline up --query-port 8080 --store memory --store-memory 2GiB
   throughline up --json --otlp-grpc-port 0 --otlp-http-port 0 --zipkin-port 0 --query-port 0
 
 Send traces from any OpenTelemetry SDK:
@@ -12,7 +15,6 @@ Send traces from any OpenTelemetry SDK:
 const LISTENERS: &str = "Listeners";
 const JAEGER: &str = "Jaeger's clients";
 const BROWSERS: &str = "Browsers";
-const STORAGE: &str = "Storage";
 const WEAVING: &str = "Weaving";
 const OUTPUT: &str = "Output";
 
@@ -129,16 +131,8 @@ pub(crate) struct UpArgs {
     )]
     pub(crate) allowed_host: Vec<String>,
 
-    /// Maximum memory for traces, such as 512MiB or 2GiB; the oldest traces are evicted when it is
-    /// full
-    #[arg(
-        long,
-        env = "THROUGHLINE_STORE_MEMORY",
-        default_value = "512MiB",
-        value_name = "SIZE",
-        help_heading = STORAGE
-    )]
-    pub(crate) store_memory: String,
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
 
     /// Parents to find for spans that were reported without one: by the offsets of records, which
     /// are exact (offsets), by inference within processes as well (all), or none (off)

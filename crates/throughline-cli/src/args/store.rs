@@ -1,0 +1,133 @@
+//! Arguments about the store of traces.
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+
+const STORAGE: &str = "Storage";
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  throughline store check
+      Read every log and segment in the user's data directory.
+  throughline store compact --data ./traces
+      Merge small segments.
+  throughline store export --data ./traces > traces.jsonl
+      Write all traces as OTLP JSON, a trace a line.
+  throughline store import --data ./copy traces.jsonl
+      Add the traces of such a file.
+
+The collector that owns the folder must be stopped.";
+
+/// Where traces are kept, and how long.
+#[derive(Debug, clap::Args)]
+pub(crate) struct StoreArgs {
+    /// Where traces are kept: on disk, or in memory only, where a restart loses them
+    #[arg(
+        long,
+        env = "THROUGHLINE_STORE",
+        default_value = "disk",
+        value_name = "KIND",
+        help_heading = STORAGE
+    )]
+    pub(crate) store: String,
+
+    /// Folder for traces on disk; the directory throughline in the user's data directory by default
+    #[arg(long, env = "THROUGHLINE_DATA", value_name = "DIR", help_heading = STORAGE)]
+    pub(crate) data: Option<PathBuf>,
+
+    /// Maximum memory for traces that are in no segment yet and for indexes, such as 512MiB; with
+    /// --store memory for all traces, of which the oldest are evicted
+    #[arg(
+        long,
+        env = "THROUGHLINE_STORE_MEMORY",
+        default_value = "512MiB",
+        value_name = "SIZE",
+        help_heading = STORAGE
+    )]
+    pub(crate) store_memory: String,
+
+    /// When spans are on the disk: before they are acknowledged (fsync), or at most 200 ms later
+    /// (interval)
+    #[arg(
+        long,
+        env = "THROUGHLINE_DURABILITY",
+        default_value = "interval",
+        value_name = "WHEN",
+        help_heading = STORAGE
+    )]
+    pub(crate) durability: String,
+
+    /// Maximum size of the traces on disk; the oldest are removed
+    #[arg(
+        long,
+        env = "THROUGHLINE_RETENTION_BYTES",
+        default_value = "10GiB",
+        value_name = "SIZE",
+        help_heading = STORAGE
+    )]
+    pub(crate) retention_bytes: String,
+
+    /// Age at which traces are removed from the disk, such as 72h; none by default
+    #[arg(
+        long,
+        env = "THROUGHLINE_RETENTION",
+        value_name = "DURATION",
+        help_heading = STORAGE
+    )]
+    pub(crate) retention: Option<String>,
+
+    /// Free space that is left on the disk: the oldest traces are removed for it, then spans are
+    /// refused
+    #[arg(
+        long,
+        env = "THROUGHLINE_MIN_FREE",
+        default_value = "1GiB",
+        value_name = "SIZE",
+        help_heading = STORAGE
+    )]
+    pub(crate) min_free: String,
+}
+
+/// Arguments of `throughline store`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct StoreCommandArgs {
+    #[command(subcommand)]
+    pub(crate) command: StoreCommand,
+}
+
+/// An operation on a store that no collector has open.
+#[derive(Debug, Subcommand)]
+pub(crate) enum StoreCommand {
+    /// Read every log and segment, and report what is damaged
+    #[command(after_help = EXAMPLES)]
+    Check(FolderArgs),
+    /// Merge small segments
+    #[command(after_help = EXAMPLES)]
+    Compact(FolderArgs),
+    /// Write all traces to stdout as OTLP JSON, a trace a line
+    #[command(after_help = EXAMPLES)]
+    Export(FolderArgs),
+    /// Add the traces of files in OTLP JSON
+    #[command(after_help = EXAMPLES)]
+    Import(ImportArgs),
+}
+
+/// The folder of a store.
+#[derive(Debug, clap::Args)]
+pub(crate) struct FolderArgs {
+    /// Folder of the store; the directory throughline in the user's data directory by default
+    #[arg(long, env = "THROUGHLINE_DATA", value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+}
+
+/// Arguments of `throughline store import`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ImportArgs {
+    #[command(flatten)]
+    pub(crate) folder: FolderArgs,
+
+    /// Files with OTLP JSON, a document a line; - is standard input
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+}

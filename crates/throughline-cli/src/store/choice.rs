@@ -1,0 +1,175 @@
+//! The store that the arguments choose.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Result, anyhow};
+use throughline_model::duration;
+use throughline_segments::{DiskSettings, DiskStore, Durability};
+use throughline_store::{MemoryStore, Store};
+
+use crate::args::store::StoreArgs;
+use crate::byte_size;
+
+/// Minimum of `--store-memory`: less would hardly hold a single trace.
+const MIN_STORE_MEMORY_BYTES: usize = 1 << 20;
+
+/// The store that the arguments choose.
+#[derive(Debug)]
+pub(crate) enum StoreChoice {
+    /// In memory, with this maximum.
+    Memory(usize),
+    /// In a folder.
+    Disk(PathBuf, DiskSettings),
+}
+
+/// An open store.
+pub(crate) struct OpenStore {
+    store: Arc<dyn Store>,
+    disk: Option<Arc<DiskStore>>,
+}
+
+// === impl StoreChoice ===
+
+impl StoreChoice {
+    /// Parses the arguments; adds every error, with its remedy, to `errors`.
+    pub(crate) fn parse(args: &StoreArgs, errors: &mut Vec<String>) -> Option<Self> {
+        let mut size = |option: &str, text: &str| {
+            let parsed = byte_size::parse(text);
+            if parsed.is_none() {
+                errors.push(format!(
+                    "{option} {text:?} is not a size; write it as 512MiB or 2GiB"
+                ));
+            }
+            parsed
+        };
+        let memory = size("--store-memory", &args.store_memory);
+        let bytes = size("--retention-bytes", &args.retention_bytes);
+        let free = size("--min-free", &args.min_free);
+        if memory.is_some_and(|bytes| bytes < MIN_STORE_MEMORY_BYTES) {
+            let text = &args.store_memory;
+            errors.push(format!(
+                "--store-memory {text} is too small for a trace; use 1MiB or more"
+            ));
+        }
+        let durability = parse_durability(&args.durability, errors);
+        let max_age = args.retention.as_deref().and_then(|text| {
+            let parsed = duration::parse(text).filter(|age| *age > 0);
+            if parsed.is_none() {
+                errors.push(format!(
+                    "--retention {text:?} is not a duration; write it as 72h or 30m"
+                ));
+            }
+            parsed.map(Duration::from_nanos)
+        });
+        match args.store.as_str() {
+            "memory" => Some(Self::Memory(memory?)),
+            "disk" => {
+                let folder = folder(args.data.as_ref());
+                let folder = folder
+                    .map_err(|error| errors.push(error.to_string()))
+                    .ok()?;
+                let settings = DiskSettings {
+                    durability: durability?,
+                    max_memory_bytes: memory?,
+                    max_bytes: bytes? as u64,
+                    max_age,
+                    min_free_bytes: free? as u64,
+                    ..DiskSettings::default()
+                };
+                Some(Self::Disk(folder, settings))
+            }
+            other => {
+                errors.push(format!(
+                    "--store {other:?} is not known; use disk or memory"
+                ));
+                None
+            }
+        }
+    }
+
+    /// Opens the store.
+    pub(crate) fn open(&self) -> Result<OpenStore> {
+        Ok(match self {
+            Self::Memory(bytes) => OpenStore {
+                store: Arc::new(MemoryStore::new(*bytes)),
+                disk: None,
+            },
+            Self::Disk(folder, settings) => {
+                let disk = Arc::new(DiskStore::open(folder, settings.clone())?);
+                let store: Arc<dyn Store> = Arc::<DiskStore>::clone(&disk);
+                let disk = Some(disk);
+                OpenStore { store, disk }
+            }
+        })
+    }
+
+    /// Returns the folder of a store on disk.
+    pub(crate) fn folder(&self) -> Option<&Path> {
+        match self {
+            Self::Memory(_) => None,
+            Self::Disk(folder, _) => Some(folder),
+        }
+    }
+
+    /// Returns a sentence about where traces are kept.
+    pub(crate) fn describe(&self) -> String {
+        match self {
+            Self::Memory(_) => "Traces are kept in memory only and are lost then.".to_owned(),
+            Self::Disk(folder, settings) => format!(
+                "Traces are kept in {}, up to {} MiB.",
+                folder.display(),
+                settings.max_bytes >> 20
+            ),
+        }
+    }
+}
+
+// === impl OpenStore ===
+
+impl OpenStore {
+    pub(crate) fn store(&self) -> Arc<dyn Store> {
+        Arc::clone(&self.store)
+    }
+
+    /// Makes everything durable.
+    pub(crate) fn close(self) {
+        if let Some(disk) = self.disk {
+            disk.sync();
+        }
+    }
+}
+
+fn parse_durability(text: &str, errors: &mut Vec<String>) -> Option<Durability> {
+    match text {
+        "fsync" => Some(Durability::Fsync),
+        "interval" => Some(DiskSettings::default().durability),
+        _ => {
+            errors.push(format!(
+                "--durability {text:?} is not known; use interval or fsync"
+            ));
+            None
+        }
+    }
+}
+
+/// Returns the folder of a store: the one given, or that of the user's data directory (XDG Base
+/// Directory Specification).
+pub(super) fn folder(given: Option<&PathBuf>) -> Result<PathBuf> {
+    if let Some(folder) = given {
+        return Ok(folder.clone());
+    }
+    let absolute = |name: &str| {
+        let path = std::env::var_os(name).map(PathBuf::from);
+        path.filter(|path| path.is_absolute())
+    };
+    let home = || Some(absolute("HOME")?.join(".local/share"));
+    let data = absolute("XDG_DATA_HOME").or_else(home);
+    data.map(|data| data.join("throughline")).ok_or_else(|| {
+        anyhow!(
+            "there is no user's data directory; name a folder with --data, or keep traces in \
+             memory with --store memory"
+        )
+    })
+}

@@ -1,0 +1,298 @@
+//! The store on disk: what arrives is in a log and in memory, what is older in segments, and
+//! queries see both as one.
+
+mod check;
+mod folder;
+mod generation;
+mod graph;
+mod inner;
+mod maintenance;
+mod recovery;
+mod sealed_segment;
+mod settings;
+mod sources;
+mod trace_search;
+mod worker;
+mod woven_layer;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use throughline_model::{Span, SpanKind, TraceId};
+use throughline_store::{
+    CompletionKind, CompletionList, InsertError, SearchPage, ServiceGraph, ServiceOperation,
+    SpanKey, Store, StoreOccupancy, StoredTrace, TraceChanges, TraceQuery, TraceSummary,
+    WeaveOutcome, WeavingView, WovenEdge,
+};
+
+pub use self::check::{FolderCheck, check_folder};
+pub use self::folder::StoreOpenError;
+use self::inner::DiskStoreInner;
+pub use self::settings::{DiskSettings, Durability};
+use self::trace_search::TraceSearch;
+use crate::request_log::RecordKind;
+
+/// A store in a folder, which it owns until it is dropped.
+#[derive(Debug)]
+pub struct DiskStore {
+    inner: Arc<DiskStoreInner>,
+    worker: Option<JoinHandle<()>>,
+}
+
+// === impl DiskStore ===
+
+impl DiskStore {
+    /// Opens a store in a folder, which is created where it is missing, and continues where a
+    /// former process stopped.
+    ///
+    /// # Errors
+    /// The folder is in use or cannot be used.
+    pub fn open(root: &Path, settings: DiskSettings) -> Result<Self, StoreOpenError> {
+        let inner = Arc::new(DiskStoreInner::open(root, settings)?);
+        let worker = {
+            let inner = Arc::clone(&inner);
+            let thread = std::thread::Builder::new().name("store".to_owned());
+            let spawned = thread.spawn(move || inner.work());
+            spawned.map_err(|source| StoreOpenError::Unusable {
+                path: root.to_path_buf(),
+                source,
+            })?
+        };
+        Ok(Self {
+            inner,
+            worker: Some(worker),
+        })
+    }
+
+    /// Makes everything that arrived so far durable.
+    pub fn sync(&self) {
+        self.inner.sync();
+    }
+
+    /// Seals everything that arrived so far.
+    pub fn seal(&self) {
+        self.inner.rotate();
+        self.inner.seal_closed();
+    }
+
+    /// Merges the small segments of each hour; returns how many are left.
+    #[must_use]
+    pub fn compact(&self) -> usize {
+        while self.inner.compact_once(true) {}
+        self.inner.sources().segments.len()
+    }
+
+    /// Returns the number of segments and their size in bytes.
+    #[must_use]
+    pub fn segments(&self) -> (usize, u64) {
+        let sources = self.inner.sources();
+        let bytes = sources.segments.iter().map(|segment| segment.bytes);
+        (sources.segments.len(), bytes.sum())
+    }
+
+    /// Passes the spans of every trace to `visit`, a trace at a time.
+    pub fn export(&self, mut visit: impl FnMut(Vec<Arc<Span>>)) {
+        let view = self.inner.view();
+        let mut ids = BTreeSet::new();
+        for segment in &view.sources.segments {
+            ids.extend(
+                segment
+                    .index(view.cache)
+                    .traces
+                    .iter()
+                    .map(|trace| trace.id),
+            );
+        }
+        for generation in &view.sources.generations {
+            let bounds = generation.memory.candidates(None);
+            ids.extend(bounds.into_iter().map(|bounds| bounds.id));
+        }
+        let ids: Vec<TraceId> = ids.into_iter().collect();
+        for chunk in ids.chunks(256) {
+            let scratch = view.load(&chunk.iter().copied().collect());
+            for id in chunk {
+                visit(scratch.reported_spans(*id));
+            }
+        }
+    }
+}
+
+impl Drop for DiskStore {
+    fn drop(&mut self) {
+        self.inner.worker.stop();
+        if let Some(worker) = self.worker.take() {
+            // A worker that panicked has reported it.
+            worker.join().unwrap_or_default();
+        }
+        self.inner.delete_merged(Duration::ZERO);
+        self.inner.sync();
+    }
+}
+
+impl Store for DiskStore {
+    fn insert(&self, spans: Vec<Span>) -> Result<(), InsertError> {
+        let otlp = throughline_otlp::encode_protobuf(&spans);
+        self.inner.insert(RecordKind::Spans, &otlp, spans)
+    }
+
+    fn insert_request(&self, spans: Vec<Span>, otlp: &[u8]) -> Result<(), InsertError> {
+        self.inner.insert(RecordKind::Spans, otlp, spans)
+    }
+
+    fn insert_fragments(&self, fragments: Vec<Span>) -> Result<(), InsertError> {
+        let otlp = throughline_otlp::encode_protobuf(&fragments);
+        self.inner.insert(RecordKind::Fragments, &otlp, fragments)
+    }
+
+    fn weave(&self, edges: Vec<WovenEdge>) -> WeaveOutcome {
+        let woven = &self.inner.woven;
+        woven.decide(|| {
+            let view = self.inner.view();
+            let touched = edges.iter().flat_map(|edge| {
+                let parent = edge.parent.map(|parent| parent.trace_id);
+                [Some(edge.child.trace_id), parent].into_iter().flatten()
+            });
+            let touched: BTreeSet<TraceId> = touched.collect();
+            let units = touched.iter();
+            let units = units.flat_map(|id| view.unit_of(*id, WeavingView::Woven));
+            let scratch = view.load(&units.collect());
+            let mut outcome = WeaveOutcome::default();
+            let mut kept = Vec::new();
+            for edge in edges {
+                let one = scratch.weave(vec![edge.clone()]);
+                if one.joined + one.kept > 0 {
+                    kept.push(edge);
+                }
+                outcome.joined += one.joined;
+                outcome.kept += one.kept;
+                outcome.missing += one.missing;
+                outcome.reported += one.reported;
+                outcome.cyclic += one.cyclic;
+                outcome.too_many += one.too_many;
+            }
+            woven.keep(&kept, &|id| view.start_of(id));
+            if !kept.is_empty() {
+                self.inner.record_changes(&touched);
+            }
+            outcome
+        })
+    }
+
+    fn trace(&self, id: TraceId, view: WeavingView) -> Option<StoredTrace> {
+        let stored = self.inner.view();
+        let unit = stored.unit_of(id, view).into_iter().collect();
+        stored.load(&unit).trace(id, view)
+    }
+
+    fn search(&self, query: &TraceQuery) -> SearchPage {
+        let view = self.inner.view();
+        if let Some(sole) = view.sources.sole()
+            && view.woven.is_empty()
+        {
+            return sole.memory.search(query);
+        }
+        TraceSearch::new(&view, query).run(true, |_, summary| Some(summary))
+    }
+
+    fn search_traces(&self, query: &TraceQuery) -> Vec<StoredTrace> {
+        let view = self.inner.view();
+        if let Some(sole) = view.sources.sole()
+            && view.woven.is_empty()
+        {
+            return sole.memory.search_traces(query);
+        }
+        let search = TraceSearch::new(&view, query);
+        let page = search.run(false, |read, summary| read.trace(summary.id, query.view));
+        page.traces
+    }
+
+    fn summary(&self, id: TraceId, view: WeavingView) -> Option<TraceSummary> {
+        let stored = self.inner.view();
+        let unit = stored.unit_of(id, view).into_iter().collect();
+        stored.load(&unit).summary(id, view)
+    }
+
+    fn span(&self, key: SpanKey) -> Option<Arc<Span>> {
+        let unit = BTreeSet::from([key.trace_id]);
+        self.inner.view().load(&unit).span(key)
+    }
+
+    fn links_from(&self, id: TraceId, view: WeavingView, limit: usize) -> Vec<Arc<Span>> {
+        let stored = self.inner.view();
+        let unit = stored.unit_of(id, view).into_iter().collect();
+        stored.load(&unit).links_from(id, view, limit)
+    }
+
+    fn links_to(&self, id: TraceId, view: WeavingView, limit: usize) -> Vec<Arc<Span>> {
+        self.inner.links_to(id, view, limit)
+    }
+
+    fn service_graph(&self, from: u64, until: u64) -> ServiceGraph {
+        graph::build(&self.inner.view(), from, until)
+    }
+
+    fn complete(&self, kind: &CompletionKind, text: &str, limit: usize) -> CompletionList {
+        let (candidates, is_complete) = self.inner.completions(kind);
+        CompletionList::select(candidates, is_complete, text, limit)
+    }
+
+    fn changes(&self, since: u64, view: WeavingView) -> TraceChanges {
+        let stored = self.inner.view();
+        // The traces of the log are few, and stored unless they were evicted since.
+        self.inner.changes().since(since, |id| {
+            let listed = match view {
+                WeavingView::Woven => stored.woven.representative(id),
+                WeavingView::Raw => id,
+            };
+            stored.contains(id).then_some(listed)
+        })
+    }
+
+    fn services(&self) -> Vec<String> {
+        let (services, _) = self.inner.completions(&CompletionKind::Services);
+        services.into_iter().map(|(service, _)| service).collect()
+    }
+
+    fn operations(&self, service: Option<&str>, kind: Option<SpanKind>) -> Vec<ServiceOperation> {
+        let view = self.inner.view();
+        let mut operations = BTreeSet::new();
+        for segment in &view.sources.segments {
+            operations.extend(segment.index(view.cache).names.operations(service, kind));
+        }
+        for generation in &view.sources.generations {
+            operations.extend(generation.memory.operations(service, kind));
+        }
+        operations.into_iter().collect()
+    }
+
+    fn occupancy(&self) -> StoreOccupancy {
+        let sources = self.inner.sources();
+        let (woven_spans, woven_traces) = self.inner.woven.counts();
+        let mut occupancy = StoreOccupancy {
+            woven_spans,
+            woven_traces,
+            evicted_traces: self.inner.evicted_traces.load(Ordering::Relaxed),
+            evicted_spans: self.inner.evicted_spans.load(Ordering::Relaxed),
+            evicted_joins: self.inner.evicted_joins.load(Ordering::Relaxed),
+            ..StoreOccupancy::default()
+        };
+        for generation in &sources.generations {
+            let own = generation.memory.occupancy();
+            occupancy.traces += own.traces;
+            occupancy.spans += own.spans;
+            occupancy.bytes += own.bytes;
+        }
+        for segment in &sources.segments {
+            let header = &segment.header;
+            // A trace that an earlier segment has too counts there.
+            let traces = header.traces.saturating_sub(header.shared.len() as u64);
+            occupancy.traces += usize::try_from(traces).unwrap_or(usize::MAX);
+            occupancy.spans += usize::try_from(header.spans).unwrap_or(usize::MAX);
+        }
+        occupancy
+    }
+}

@@ -1,0 +1,232 @@
+//! The folder of a store: its lock, and the names in it.
+//!
+//! ```text
+//! LOCK                                         held by the process that owns the folder
+//! log/<generation>.log                         requests that are in no segment yet
+//! segments/2026-11-29T22/<first>-<last>.parquet  the spans of these generations
+//! segments/2026-11-29T22/<first>-<last>.index    can be deleted
+//! woven.log                                    decisions about parents
+//! ```
+
+use std::fs::{File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use time::{Date, Month, OffsetDateTime};
+
+/// The reason for which a store cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreOpenError {
+    /// Another process has the folder.
+    #[error(
+        "{} is in use by another process; stop it, or choose another folder with --data",
+        .0.display()
+    )]
+    InUse(PathBuf),
+    /// The folder cannot be used.
+    #[error("cannot use {}: {source}; choose another folder with --data", path.display())]
+    Unusable {
+        /// Folder or file.
+        path: PathBuf,
+        /// Error of the operating system.
+        source: io::Error,
+    },
+}
+
+/// A folder that this process owns.
+#[derive(Debug)]
+pub(crate) struct StoreFolder {
+    root: PathBuf,
+    _lock: File,
+}
+
+/// The name of a segment: the generations whose spans it has, and the hour in which the first of
+/// them began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SegmentName {
+    pub(crate) first: u64,
+    pub(crate) last: u64,
+    /// Hours since the Unix epoch.
+    pub(crate) hour: u64,
+}
+
+// === impl StoreFolder ===
+
+impl StoreFolder {
+    /// Takes a folder, which is created where it is missing.
+    pub(crate) fn open(root: &Path) -> Result<Self, StoreOpenError> {
+        let unusable = |path: &Path| {
+            let path = path.to_path_buf();
+            move |source| StoreOpenError::Unusable { path, source }
+        };
+        for folder in [root.join("log"), root.join("segments")] {
+            std::fs::create_dir_all(&folder).map_err(unusable(&folder))?;
+        }
+        let path = root.join("LOCK");
+        let lock = File::options()
+            .create(true)
+            .write(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(unusable(&path))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(StoreOpenError::InUse(root.to_path_buf())),
+            Err(TryLockError::Error(source)) => return Err(unusable(&path)(source)),
+        }
+        Ok(Self {
+            root: root.to_path_buf(),
+            _lock: lock,
+        })
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(crate) fn woven_log(&self) -> PathBuf {
+        self.root.join("woven.log")
+    }
+
+    pub(crate) fn log(&self, generation: u64) -> PathBuf {
+        self.root.join("log").join(format!("{generation:016x}.log"))
+    }
+
+    /// Returns the path of a segment, in a folder that is created where it is missing.
+    pub(crate) fn segment(&self, name: SegmentName) -> io::Result<PathBuf> {
+        let folder = self.root.join("segments").join(hour_name(name.hour));
+        std::fs::create_dir_all(&folder)?;
+        let (first, last) = (name.first, name.last);
+        Ok(folder.join(format!("{first:016x}-{last:016x}.parquet")))
+    }
+
+    /// Returns the logs, the earliest generation first.
+    pub(crate) fn logs(&self) -> io::Result<Vec<(u64, PathBuf)>> {
+        let mut logs = Vec::new();
+        for path in entries(&self.root.join("log"))? {
+            let stem = stem(&path, "log");
+            let number = stem.and_then(|stem| u64::from_str_radix(stem, 16).ok());
+            logs.extend(number.map(|number| (number, path.clone())));
+        }
+        logs.sort_unstable();
+        Ok(logs)
+    }
+
+    /// Returns the segments, the earliest generation first, and removes incomplete ones.
+    pub(crate) fn segments(&self) -> io::Result<Vec<(SegmentName, PathBuf)>> {
+        let mut segments = Vec::new();
+        for folder in entries(&self.root.join("segments"))? {
+            let name = folder.file_name().and_then(|name| name.to_str());
+            let Some(hour) = name.and_then(parse_hour) else {
+                continue;
+            };
+            for path in entries(&folder)? {
+                if path.extension().is_some_and(|own| own == "tmp") {
+                    // The process ended while it was written.
+                    std::fs::remove_file(&path)?;
+                }
+                let range = stem(&path, "parquet").and_then(parse_range);
+                let name = range.map(|(first, last)| SegmentName { first, last, hour });
+                segments.extend(name.map(|name| (name, path.clone())));
+            }
+        }
+        segments.sort_unstable_by_key(|(name, _)| (name.first, name.last));
+        Ok(segments)
+    }
+
+    /// Makes the names in the folders of logs and segments durable.
+    pub(crate) fn sync(&self, path: &Path) -> io::Result<()> {
+        let mut folder = path.parent();
+        while let Some(own) = folder {
+            File::open(own)?.sync_all()?;
+            folder = own.parent().filter(|_| own != self.root);
+        }
+        Ok(())
+    }
+
+    /// Returns the free bytes of the disk.
+    pub(crate) fn free_bytes(&self) -> io::Result<u64> {
+        let disk = rustix::fs::statvfs(&self.root)?;
+        Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+    }
+}
+
+// === impl SegmentName ===
+
+impl SegmentName {
+    /// Returns whether the spans of a generation are in the segment.
+    pub(crate) const fn contains(self, generation: u64) -> bool {
+        self.first <= generation && generation <= self.last
+    }
+}
+
+fn entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = std::fs::read_dir(folder)?;
+    entries.map(|entry| Ok(entry?.path())).collect()
+}
+
+fn stem<'a>(path: &'a Path, extension: &str) -> Option<&'a str> {
+    let is_kind = path.extension().is_some_and(|own| own == extension);
+    path.file_stem().filter(|_| is_kind)?.to_str()
+}
+
+fn parse_range(stem: &str) -> Option<(u64, u64)> {
+    let (first, last) = stem.split_once('-')?;
+    let number = |text| u64::from_str_radix(text, 16).ok();
+    Some((number(first)?, number(last)?)).filter(|(first, last)| first <= last)
+}
+
+/// Returns the hours since the Unix epoch.
+pub(crate) fn this_hour() -> u64 {
+    hour_of(SystemTime::now())
+}
+
+pub(crate) fn hour_of(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    since.as_secs() / 3600
+}
+
+fn hour_name(hour: u64) -> String {
+    let seconds = i64::try_from(hour.saturating_mul(3600)).unwrap_or_default();
+    let time = OffsetDateTime::from_unix_timestamp(seconds);
+    let time = time.unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    let (year, month, day) = time.to_calendar_date();
+    let (month, hour) = (u8::from(month), time.hour());
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}")
+}
+
+fn parse_hour(name: &str) -> Option<u64> {
+    let (date, hour) = name.split_once('T')?;
+    let mut numbers = date.splitn(3, '-');
+    let year: i32 = numbers.next()?.parse().ok()?;
+    let month: u8 = numbers.next()?.parse().ok()?;
+    let day: u8 = numbers.next()?.parse().ok()?;
+    let date = Date::from_calendar_date(year, Month::try_from(month).ok()?, day).ok()?;
+    let time = date.with_hms(hour.parse().ok()?, 0, 0).ok()?;
+    u64::try_from(time.assume_utc().unix_timestamp() / 3600).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hours_have_readable_names() {
+        for (hour, name) in [(0, "1970-01-01T00"), (498_766, "2026-11-24T22")] {
+            assert_eq!(hour_name(hour), name);
+            assert_eq!(parse_hour(name), Some(hour));
+        }
+        assert_eq!(parse_hour("2026-13-01T00"), None);
+    }
+
+    #[test]
+    fn a_folder_has_one_owner() {
+        let folder = tempfile::tempdir().unwrap();
+        let owner = StoreFolder::open(folder.path()).unwrap();
+        let refused = StoreFolder::open(folder.path()).unwrap_err();
+        assert!(refused.to_string().contains("in use by another process"));
+        drop(owner);
+        StoreFolder::open(folder.path()).unwrap();
+    }
+}

@@ -1,0 +1,199 @@
+//! The state of a store on disk, and what ingest and queries do with it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use throughline_model::{Span, TraceId};
+use throughline_store::{ChangeLog, CompletionKind, InsertError, Store as _, WeavingView};
+
+use super::folder::StoreFolder;
+use super::sealed_segment::IndexCache;
+use super::settings::{DiskSettings, Durability};
+use super::sources::{Sources, StoreView};
+use super::worker::Worker;
+use super::woven_layer::WovenLayer;
+use crate::request_log::RecordKind;
+
+/// Time that spans wait for an earlier generation to be sealed, before they are refused.
+const MAX_PARKING: Duration = Duration::from_secs(5);
+
+/// All that the store and its worker share.
+#[derive(Debug)]
+pub(super) struct DiskStoreInner {
+    pub(super) folder: StoreFolder,
+    pub(super) settings: DiskSettings,
+    pub(super) sources: RwLock<Arc<Sources>>,
+    /// Held while the sources are replaced.
+    pub(super) replacing: Mutex<()>,
+    pub(super) cache: IndexCache,
+    pub(super) woven: WovenLayer,
+    pub(super) changes: Mutex<ChangeLog>,
+    pub(super) worker: Worker,
+    /// True while the disk has no room that the store may use.
+    pub(super) is_full: AtomicBool,
+    /// Files of segments that were merged, and when: queries that began before still read them.
+    pub(super) merged: Mutex<Vec<(Instant, PathBuf)>>,
+    pub(super) evicted_traces: AtomicU64,
+    pub(super) evicted_spans: AtomicU64,
+    pub(super) evicted_joins: AtomicU64,
+}
+
+// === impl DiskStoreInner ===
+
+impl DiskStoreInner {
+    pub(super) fn sources(&self) -> Arc<Sources> {
+        let sources = self.sources.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&sources)
+    }
+
+    /// Replaces the sources by what `change` makes of them.
+    pub(super) fn replace(&self, change: impl FnOnce(&mut Sources)) {
+        let _guard = self
+            .replacing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let mut next = (*self.sources()).clone();
+        change(&mut next);
+        *self.sources.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
+    }
+
+    pub(super) fn view(&self) -> StoreView<'_> {
+        StoreView {
+            sources: self.sources(),
+            cache: &self.cache,
+            woven: &self.woven,
+        }
+    }
+
+    pub(super) fn sync(&self) {
+        let sources = self.sources();
+        for generation in &sources.generations {
+            if let Err(error) = generation.log.sync(generation.log.bytes()) {
+                tracing::error!(%error, "the log cannot be made durable");
+            }
+        }
+        self.woven.sync().unwrap_or_default();
+    }
+
+    pub(super) fn changes(&self) -> MutexGuard<'_, ChangeLog> {
+        self.changes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn record_changes(&self, ids: &BTreeSet<TraceId>) {
+        let mut changes = self.changes();
+        changes.begin_revision();
+        ids.iter().for_each(|id| changes.record(*id));
+    }
+
+    pub(super) fn insert(
+        &self,
+        kind: RecordKind,
+        otlp: &[u8],
+        spans: Vec<Span>,
+    ) -> Result<(), InsertError> {
+        if spans.is_empty() {
+            return Ok(());
+        }
+        if self.is_full.load(Ordering::Relaxed) {
+            return Err(InsertError::Full);
+        }
+        let ids: BTreeSet<TraceId> = spans.iter().map(|span| span.trace_id).collect();
+        let mut spans = spans;
+        let deadline = Instant::now() + MAX_PARKING;
+        let (generation, length) = loop {
+            if !self.worker.wait_until_room(deadline, || self.has_room()) {
+                return Err(InsertError::Busy);
+            }
+            let sources = self.sources();
+            let Some(open) = sources.generations.last() else {
+                return Err(InsertError::Busy);
+            };
+            match open.insert(kind, otlp, spans) {
+                Ok(Ok(length)) => break (Arc::clone(open), length),
+                // It was closed meanwhile, and the next one is open.
+                Ok(Err(back)) => spans = back,
+                Err(error) => return Err(self.refusal(error)),
+            }
+        };
+        if self.settings.durability == Durability::Fsync {
+            generation
+                .log
+                .sync(length)
+                .map_err(|error| self.refusal(error))?;
+        }
+        if generation.bytes() >= self.settings.generation_bytes() {
+            self.worker.wake();
+        }
+        self.record_changes(&ids);
+        if !self.woven.is_empty() {
+            let view = self.view();
+            let joined = ids.into_iter().filter(|id| self.woven.is_joined(*id));
+            let joined: Vec<TraceId> = joined.collect();
+            self.woven
+                .start_changed(joined.into_iter(), &|id| view.start_of(id));
+        }
+        Ok(())
+    }
+
+    pub(super) fn refusal(&self, error: std::io::Error) -> InsertError {
+        self.worker.wake();
+        if error.kind() == std::io::ErrorKind::StorageFull {
+            InsertError::Full
+        } else {
+            InsertError::Write(error)
+        }
+    }
+
+    /// Returns whether the memory has room for another generation, or the open one has.
+    pub(super) fn has_room(&self) -> bool {
+        let sources = self.sources();
+        let bytes: usize = sources.generations.iter().map(|it| it.bytes()).sum();
+        bytes < self.settings.max_hot_bytes()
+    }
+
+    /// Returns all completions of a kind, and whether they are complete.
+    pub(super) fn completions(&self, kind: &CompletionKind) -> (Vec<(String, u64)>, bool) {
+        let view = self.view();
+        let mut counts: BTreeMap<String, u64> = BTreeMap::new();
+        let mut is_complete = true;
+        let mut add = |items: Vec<(String, u64)>| {
+            for (text, count) in items {
+                *counts.entry(text).or_default() += count;
+            }
+        };
+        for segment in &view.sources.segments {
+            let (items, all) = segment.index(view.cache).names.completions(kind);
+            is_complete &= all;
+            add(items);
+        }
+        for generation in &view.sources.generations {
+            let list = generation.memory.complete(kind, "", usize::MAX);
+            is_complete &= !list.more;
+            add(list.items);
+        }
+        (counts.into_iter().collect(), is_complete)
+    }
+
+    pub(super) fn links_to(&self, id: TraceId, view: WeavingView, limit: usize) -> Vec<Arc<Span>> {
+        let stored = self.view();
+        let unit = stored.unit_of(id, view);
+        let mut sources: BTreeSet<TraceId> = BTreeSet::new();
+        for target in &unit {
+            for segment in &stored.sources.segments {
+                let linking = segment.index(stored.cache);
+                sources.extend(linking.links_to(*target).take(limit));
+            }
+            for generation in &stored.sources.generations {
+                let memory = &generation.memory;
+                let linking = memory.links_to(*target, WeavingView::Raw, limit);
+                sources.extend(linking.iter().map(|span| span.trace_id));
+            }
+        }
+        sources.extend(unit);
+        let scratch = stored.load(&sources);
+        scratch.links_to(id, view, limit)
+    }
+}

@@ -1,0 +1,361 @@
+//! The work beside ingest and queries: syncing, sealing, retention and compaction.
+
+use std::collections::{BTreeSet, HashSet};
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use throughline_model::TraceId;
+use throughline_store::{MemoryStore, SpanKey};
+
+use super::folder::{SegmentName, this_hour};
+use super::generation::Generation;
+use super::inner::DiskStoreInner;
+use super::sealed_segment::{SealedSegment, shared_with};
+use super::settings::Durability;
+use super::sources::{Sources, insert};
+use crate::index::{self, SegmentIndex};
+use crate::request_log::LogWriter;
+use crate::segment::{SegmentError, SegmentReader, SegmentSpan};
+
+/// Time between two looks at what is to be done.
+const TICK: Duration = Duration::from_millis(200);
+
+/// Time between two looks at the size and age of what is stored.
+const RETENTION_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Time after which no query reads a segment any more that was merged into another.
+const MAX_QUERY_TIME: Duration = Duration::from_secs(60);
+
+/// Maximum number of spans of a segment that is made of small ones.
+const MAX_COMPACTED_SPANS: u64 = 65_536;
+
+// === impl DiskStoreInner ===
+
+impl DiskStoreInner {
+    /// Does all that is to be done until the store is closed.
+    pub(super) fn work(&self) {
+        std::thread::scope(|scope| {
+            if let Durability::Interval(interval) = self.settings.durability {
+                // A thread of its own: sealing takes longer than the interval.
+                scope.spawn(move || self.sync_every(interval));
+            }
+            let mut looked = Instant::now();
+            self.retain();
+            while !self.worker.next_tick(TICK) {
+                self.rotate_if_due();
+                self.seal_closed();
+                if looked.elapsed() >= RETENTION_INTERVAL || self.is_full.load(Ordering::Relaxed) {
+                    looked = Instant::now();
+                    self.retain();
+                    self.compact_once(false);
+                    self.delete_merged(MAX_QUERY_TIME);
+                }
+            }
+        });
+    }
+
+    /// Deletes the files of segments that were merged at least this time ago.
+    pub(super) fn delete_merged(&self, age: Duration) {
+        let mut merged = self.merged.lock().unwrap_or_else(PoisonError::into_inner);
+        merged.retain(|(since, path)| {
+            let is_kept = since.elapsed() < age;
+            if !is_kept {
+                delete(path);
+            }
+            is_kept
+        });
+    }
+
+    fn sync_every(&self, interval: Duration) {
+        let mut is_failing = false;
+        while !self.worker.pause(interval) {
+            let sources = self.sources();
+            let mut logs = sources.generations.iter().map(|it| &it.log);
+            let synced = logs.try_for_each(|log| log.sync(log.bytes()));
+            let synced = synced.and_then(|()| self.woven.sync());
+            if let (Err(error), false) = (&synced, is_failing) {
+                tracing::error!(%error, "the log cannot be made durable");
+            }
+            is_failing = synced.is_err();
+        }
+    }
+
+    fn rotate_if_due(&self) {
+        let sources = self.sources();
+        let Some(open) = sources.generations.last() else {
+            return;
+        };
+        if open.bytes() == 0 {
+            open.begin(this_hour());
+            return;
+        }
+        if open.bytes() >= self.settings.generation_bytes()
+            || open.age() >= self.settings.seal_interval
+            || open.log.is_damaged()
+        {
+            self.rotate();
+        }
+    }
+
+    /// Opens a new generation, and closes the one before if it has spans.
+    pub(super) fn rotate(&self) {
+        let _guard = self
+            .worker
+            .rotating
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let sources = self.sources();
+        let Some(open) = sources.generations.last() else {
+            return;
+        };
+        if open.bytes() == 0 && !open.log.is_damaged() {
+            return;
+        }
+        let number = open.number + 1;
+        let path = self.folder.log(number);
+        // An earlier attempt may have left it.
+        std::fs::remove_file(&path).unwrap_or_default();
+        let log = LogWriter::create(path.clone()).and_then(|log| {
+            self.folder.sync(&path)?;
+            Ok(log)
+        });
+        match log {
+            Ok(log) => {
+                let next = Arc::new(Generation::new(number, this_hour(), log));
+                self.replace(|sources| sources.generations.push(next));
+                open.close();
+            }
+            Err(error) => tracing::error!(%error, "no new log can be opened"),
+        }
+    }
+
+    /// Seals all generations but the open one.
+    pub(super) fn seal_closed(&self) {
+        let _guard = self
+            .worker
+            .writing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        loop {
+            let sources = self.sources();
+            let [generation, _, ..] = sources.generations.as_slice() else {
+                return;
+            };
+            if let Err(error) = self.seal(generation, &sources) {
+                tracing::error!(%error, "spans cannot be sealed; they stay in the log");
+                return;
+            }
+        }
+    }
+
+    fn seal(&self, generation: &Arc<Generation>, sources: &Sources) -> Result<(), SegmentError> {
+        let spans = generation.spans();
+        let number = generation.number;
+        let sealed = if spans.is_empty() {
+            None
+        } else {
+            let name = SegmentName {
+                first: number,
+                last: number,
+                hour: generation.hour(),
+            };
+            Some(self.write_segment(name, &generation.memory, &spans, &sources.segments)?)
+        };
+        self.replace(|sources| {
+            sources.generations.retain(|it| it.number != number);
+            sources.segments.extend(sealed);
+            sources.refresh_shared();
+        });
+        // All in it is in the segment now; a log that stays is removed at the next start.
+        std::fs::remove_file(generation.log.path()).unwrap_or_default();
+        Ok(())
+    }
+
+    /// Writes a segment and its index.
+    fn write_segment(
+        &self,
+        name: SegmentName,
+        memory: &MemoryStore,
+        spans: &[SegmentSpan],
+        earlier: &[Arc<SealedSegment>],
+    ) -> Result<Arc<SealedSegment>, SegmentError> {
+        let path = self.folder.segment(name)?;
+        // A segment is there as a whole or not at all.
+        let temporary = path.with_extension("parquet.tmp");
+        crate::segment::write(&temporary, spans)?;
+        std::fs::rename(&temporary, &path)?;
+        self.folder.sync(&path)?;
+        let index = Arc::new(SegmentIndex::build(memory, spans));
+        let ids = index.traces.iter().map(|trace| trace.id);
+        let header = index.header(shared_with(ids, earlier, &self.cache));
+        if let Err(error) = index::write(&path.with_extension("index"), &header, &index) {
+            tracing::warn!(%error, "the index of a segment is not kept");
+        }
+        self.cache.insert(name, &index);
+        let bytes = path.metadata()?.len();
+        Ok(Arc::new(SealedSegment {
+            name,
+            path,
+            bytes,
+            header,
+        }))
+    }
+
+    /// Removes the earliest segments that are beyond the limits.
+    fn retain(&self) {
+        loop {
+            let sources = self.sources();
+            let logs = sources.generations.iter().map(|it| it.log.bytes());
+            let segments = sources.segments.iter().map(|it| it.bytes);
+            let bytes: u64 = logs.chain(segments).sum();
+            let free = self.folder.free_bytes().unwrap_or(u64::MAX);
+            let is_low = free < self.settings.min_free_bytes;
+            let Some(earliest) = sources.segments.first() else {
+                self.set_full(is_low);
+                return;
+            };
+            let age = this_hour().saturating_sub(earliest.name.hour + 1);
+            let max_age = self.settings.max_age.map(|age| age.as_secs() / 3600);
+            let is_old = max_age.is_some_and(|max_age| age >= max_age);
+            if !is_old && !is_low && bytes <= self.settings.max_bytes {
+                self.set_full(false);
+                return;
+            }
+            self.remove(earliest);
+        }
+    }
+
+    fn set_full(&self, is_full: bool) {
+        let was_full = self.is_full.swap(is_full, Ordering::Relaxed);
+        if is_full && !was_full {
+            let folder = self.folder.root().display();
+            tracing::error!(%folder, "the disk is full; spans are refused until there is room");
+        }
+    }
+
+    fn remove(&self, segment: &Arc<SealedSegment>) {
+        let index = segment.index(&self.cache);
+        let _guard = self
+            .worker
+            .writing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        self.replace(|sources| {
+            sources.segments.retain(|it| it.name != segment.name);
+            sources.refresh_shared();
+        });
+        delete(&segment.path);
+        let view = self.view();
+        let ids = index.traces.iter().map(|trace| trace.id);
+        let gone: Vec<TraceId> = ids.filter(|id| !view.contains(*id)).collect();
+        let lost = self.woven.forget(&gone, &|id| view.start_of(id));
+        self.evicted_traces
+            .fetch_add(gone.len() as u64, Ordering::Relaxed);
+        self.evicted_spans
+            .fetch_add(segment.header.spans, Ordering::Relaxed);
+        self.evicted_joins.fetch_add(lost, Ordering::Relaxed);
+    }
+
+    /// Makes one segment of several small ones of an hour; returns whether there were any. The
+    /// hour that is not over waits, unless `all` are merged.
+    pub(super) fn compact_once(&self, all: bool) -> bool {
+        let _guard = self
+            .worker
+            .writing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let sources = self.sources();
+        let is_due = |segment: &SealedSegment| all || segment.name.hour < this_hour();
+        let Some(run) = small_run(&sources.segments, is_due) else {
+            return false;
+        };
+        match self.merge(run, &sources) {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::error!(%error, "small segments cannot be merged");
+                false
+            }
+        }
+    }
+
+    fn merge(&self, run: &[Arc<SealedSegment>], sources: &Sources) -> Result<(), SegmentError> {
+        let (Some(first), Some(last)) = (run.first(), run.last()) else {
+            return Ok(());
+        };
+        let memory = MemoryStore::new(usize::MAX);
+        let mut fragments = HashSet::new();
+        let mut ids = BTreeSet::new();
+        for segment in run {
+            let reader = SegmentReader::open(&segment.path)?;
+            let mut spans = Vec::new();
+            reader.read_all(|span| spans.push(span))?;
+            ids.extend(spans.iter().map(|it| it.span.trace_id));
+            let own = spans.iter().filter(|it| it.is_fragment);
+            fragments.extend(own.map(|it| SpanKey::of(&it.span)));
+            insert(&memory, &spans);
+        }
+        let mut spans = Vec::new();
+        for id in ids {
+            let mut own = memory.reported_spans(id);
+            own.sort_by_key(|span| span.start);
+            spans.extend(own.into_iter().map(|span| SegmentSpan {
+                is_fragment: fragments.contains(&SpanKey::of(&span)),
+                span,
+            }));
+        }
+        let name = SegmentName {
+            last: last.name.last,
+            ..first.name
+        };
+        let earlier = sources.segments.iter();
+        let earlier: Vec<_> = earlier
+            .filter(|it| it.name.last < name.first)
+            .cloned()
+            .collect();
+        let merged = self.write_segment(name, &memory, &spans, &earlier)?;
+        self.replace(|sources| {
+            let at = sources.segments.iter();
+            let at = at.take_while(|it| it.name.last < name.first).count();
+            sources.segments.retain(|it| !name.contains(it.name.first));
+            sources.segments.insert(at, merged);
+            sources.refresh_shared();
+        });
+        let now = Instant::now();
+        let mut merged = self.merged.lock().unwrap_or_else(PoisonError::into_inner);
+        merged.extend(run.iter().map(|segment| (now, segment.path.clone())));
+        Ok(())
+    }
+}
+
+/// Returns the first neighbours of one hour that fit into one segment.
+fn small_run(
+    segments: &[Arc<SealedSegment>],
+    is_due: impl Fn(&SealedSegment) -> bool,
+) -> Option<&[Arc<SealedSegment>]> {
+    for (at, first) in segments.iter().enumerate() {
+        let mut spans = 0;
+        let rest = segments.get(at..)?;
+        let count = rest.iter().take_while(|segment| {
+            spans += segment.header.spans;
+            segment.name.hour == first.name.hour && spans <= MAX_COMPACTED_SPANS && is_due(segment)
+        });
+        let run = rest.get(..count.count())?;
+        if run.len() > 1 {
+            return Some(run);
+        }
+    }
+    None
+}
+
+fn delete(segment: &Path) {
+    if let Err(error) = std::fs::remove_file(segment) {
+        tracing::error!(path = %segment.display(), %error, "a segment cannot be removed");
+    }
+    std::fs::remove_file(segment.with_extension("index")).unwrap_or_default();
+    // The folder of an hour goes with its last segment.
+    if let Some(folder) = segment.parent() {
+        std::fs::remove_dir(folder).unwrap_or_default();
+    }
+}

@@ -1,0 +1,222 @@
+//! A segment with its index.
+
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use throughline_model::TraceId;
+use throughline_store::MemoryStore;
+
+use super::folder::SegmentName;
+use crate::index::{self, IndexHeader, SegmentIndex};
+use crate::segment::{SegmentError, SegmentReader, SegmentSpan};
+
+/// A segment with its index.
+#[derive(Debug)]
+pub(crate) struct SealedSegment {
+    pub(crate) name: SegmentName,
+    pub(crate) path: PathBuf,
+    /// Size of the file.
+    pub(crate) bytes: u64,
+    pub(crate) header: IndexHeader,
+}
+
+/// The indexes that were used last, bounded by bytes.
+#[derive(Debug)]
+pub(crate) struct IndexCache {
+    max_bytes: usize,
+    state: Mutex<CacheState>,
+}
+
+#[derive(Debug, Default)]
+struct CacheState {
+    /// By first generation of the segment.
+    entries: HashMap<u64, CachedIndex>,
+    bytes: usize,
+    clock: u64,
+}
+
+#[derive(Debug)]
+struct CachedIndex {
+    index: Arc<SegmentIndex>,
+    last: u64,
+    used: u64,
+}
+
+// === impl SealedSegment ===
+
+impl SealedSegment {
+    /// Opens a segment that a former process left; its index is built where it is missing.
+    pub(crate) fn open(
+        name: SegmentName,
+        path: PathBuf,
+        earlier: &[Arc<Self>],
+        cache: &IndexCache,
+    ) -> Result<Self, SegmentError> {
+        let bytes = path.metadata()?.len();
+        if let Some(header) = index::read_header(&path.with_extension("index")) {
+            return Ok(Self {
+                name,
+                path,
+                bytes,
+                header,
+            });
+        }
+        tracing::info!(path = %path.display(), "the index of a segment is built again");
+        let index = build_index(&path)?;
+        let ids = index.traces.iter().map(|trace| trace.id);
+        let shared = shared_with(ids, earlier, cache);
+        let header = index.header(shared);
+        // The next process builds it again where this fails.
+        if let Err(error) = index::write(&path.with_extension("index"), &header, &index) {
+            tracing::warn!(path = %path.display(), %error, "the index of a segment is not kept");
+        }
+        Ok(Self {
+            name,
+            path,
+            bytes,
+            header,
+        })
+    }
+
+    /// Returns the index.
+    pub(crate) fn index(&self, cache: &IndexCache) -> Arc<SegmentIndex> {
+        if let Some(index) = cache.get(self.name) {
+            return index;
+        }
+        let path = self.path.with_extension("index");
+        let index = index::read_body(&path).or_else(|| {
+            let built = build_index(&self.path);
+            let built = built.inspect_err(|error| self.log_unreadable(error)).ok()?;
+            index::write(&path, &self.header, &built).unwrap_or_default();
+            Some(built)
+        });
+        // The segment is gone or damaged; its traces are not found, and others are.
+        let index = Arc::new(index.unwrap_or_default());
+        cache.insert(self.name, &index);
+        index
+    }
+
+    /// Returns whether the segment has spans of a trace.
+    pub(crate) fn has_trace(&self, id: TraceId, cache: &IndexCache) -> bool {
+        self.header.filter.may_contain(id) && self.index(cache).trace(id).is_some()
+    }
+
+    /// Passes the spans of traces, whose ids are in rising order, to `visit`.
+    pub(crate) fn spans_of(
+        &self,
+        ids: impl Iterator<Item = TraceId>,
+        cache: &IndexCache,
+        visit: impl FnMut(SegmentSpan),
+    ) {
+        let possible: Vec<TraceId> = ids
+            .filter(|id| self.header.filter.may_contain(*id))
+            .collect();
+        if possible.is_empty() {
+            return;
+        }
+        let index = self.index(cache);
+        let rows = possible.iter().filter_map(|id| {
+            let trace = index.trace(*id)?;
+            let first = usize::try_from(trace.first_row).ok()?;
+            Some(first..first + usize::try_from(trace.spans).ok()?)
+        });
+        let rows: Vec<Range<usize>> = rows.collect();
+        if rows.is_empty() {
+            return;
+        }
+        let reader = SegmentReader::open(&self.path);
+        let read = reader.and_then(|reader| reader.read(&rows, visit));
+        if let Err(error) = read {
+            self.log_unreadable(&error);
+        }
+    }
+
+    fn log_unreadable(&self, error: &SegmentError) {
+        tracing::error!(path = %self.path.display(), %error, "a segment cannot be read");
+    }
+}
+
+/// Builds the index of a segment from its spans.
+fn build_index(path: &std::path::Path) -> Result<SegmentIndex, SegmentError> {
+    let reader = SegmentReader::open(path)?;
+    let memory = MemoryStore::new(usize::MAX);
+    let mut spans = Vec::new();
+    reader.read_all(|span| spans.push(span))?;
+    for chunk in spans.chunks(1024) {
+        let shared: Vec<_> = chunk.iter().map(|it| Arc::clone(&it.span)).collect();
+        memory.insert_shared(&shared);
+    }
+    Ok(SegmentIndex::build(&memory, &spans))
+}
+
+/// Returns those of the traces of which an earlier segment has spans.
+pub(crate) fn shared_with(
+    ids: impl Iterator<Item = TraceId>,
+    earlier: &[Arc<SealedSegment>],
+    cache: &IndexCache,
+) -> Vec<TraceId> {
+    let mut ids: Vec<TraceId> = ids.collect();
+    let mut shared = HashSet::new();
+    for segment in earlier {
+        let possible = ids
+            .iter()
+            .filter(|id| segment.header.filter.may_contain(**id));
+        let possible: Vec<TraceId> = possible.copied().collect();
+        if !possible.is_empty() {
+            let index = segment.index(cache);
+            shared.extend(possible.into_iter().filter(|id| index.trace(*id).is_some()));
+        }
+    }
+    ids.retain(|id| shared.contains(id));
+    ids
+}
+
+// === impl IndexCache ===
+
+impl IndexCache {
+    pub(crate) fn new(max_bytes: usize) -> Self {
+        Self {
+            max_bytes,
+            state: Mutex::default(),
+        }
+    }
+
+    fn get(&self, name: SegmentName) -> Option<Arc<SegmentIndex>> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.clock += 1;
+        let clock = state.clock;
+        let entry = state.entries.get_mut(&name.first)?;
+        // A compacted segment begins where one of those began that it is made of.
+        if entry.last != name.last {
+            return None;
+        }
+        entry.used = clock;
+        Some(Arc::clone(&entry.index))
+    }
+
+    pub(crate) fn insert(&self, name: SegmentName, index: &Arc<SegmentIndex>) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = &mut *state;
+        state.clock += 1;
+        let entry = CachedIndex {
+            index: Arc::clone(index),
+            last: name.last,
+            used: state.clock,
+        };
+        state.bytes += index.bytes();
+        if let Some(old) = state.entries.insert(name.first, entry) {
+            state.bytes = state.bytes.saturating_sub(old.index.bytes());
+        }
+        while state.bytes > self.max_bytes && state.entries.len() > 1 {
+            let oldest = state.entries.iter().min_by_key(|(_, entry)| entry.used);
+            let Some(oldest) = oldest.map(|(first, _)| *first) else {
+                return;
+            };
+            if let Some(old) = state.entries.remove(&oldest) {
+                state.bytes = state.bytes.saturating_sub(old.index.bytes());
+            }
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! Decisions about parents, in memory and in a log of their own.
+//!
+//! A payload is the decisions one after another, as lines of JSON: they are few, and their fields
+//! may grow.
+
+use std::io;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
+
+use serde_json::{Value, json};
+use throughline_model::{SpanId, TraceId};
+use throughline_store::{AlternativeParent, SpanKey, WovenEdge, WovenEvidence, WovenIndex};
+
+use crate::request_log::{LogRecords, LogWriter, RecordKind};
+
+/// All decisions.
+#[derive(Debug)]
+pub(crate) struct WovenLayer {
+    index: RwLock<WovenIndex>,
+    log: LogWriter,
+    /// One decider at a time: a decision depends on the earlier ones.
+    deciding: Mutex<()>,
+}
+
+// === impl WovenLayer ===
+
+impl WovenLayer {
+    /// Reads the decisions that a former process left. `start_of` returns the start of a stored
+    /// trace, and the greatest number for another, whose decisions are forgotten.
+    pub(crate) fn open(path: &Path, start_of: &impl Fn(TraceId) -> u64) -> io::Result<Self> {
+        let bytes = match std::fs::read(path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(error),
+        };
+        let mut index = WovenIndex::default();
+        let read = LogRecords::read(&bytes);
+        let is_stored = |key: SpanKey| start_of(key.trace_id) != u64::MAX;
+        let mut kept: Vec<SpanKey> = Vec::new();
+        for record in &read.records {
+            for edge in decode(record.payload) {
+                if is_stored(edge.child) && edge.parent.is_none_or(is_stored) {
+                    kept.push(edge.child);
+                    index.insert(edge, start_of);
+                }
+            }
+        }
+        // Written again, without the decisions that were replaced or are no longer needed.
+        kept.sort_unstable();
+        kept.dedup();
+        let temporary = path.with_extension("log.tmp");
+        std::fs::remove_file(&temporary).unwrap_or_default();
+        let log = LogWriter::create(temporary.clone())?;
+        let mut traces: Vec<TraceId> = kept.iter().map(|child| child.trace_id).collect();
+        traces.dedup();
+        for chunk in traces.chunks(256) {
+            let edges = chunk.iter().flat_map(|id| index.edges_of(*id));
+            log.append(RecordKind::Decisions, &encode(edges))?;
+        }
+        log.sync(u64::MAX)?;
+        std::fs::rename(&temporary, path)?;
+        Ok(Self {
+            index: RwLock::new(index),
+            log,
+            deciding: Mutex::default(),
+        })
+    }
+
+    /// Runs `decide` while no one else decides.
+    pub(crate) fn decide<T>(&self, decide: impl FnOnce() -> T) -> T {
+        let _guard = self.deciding.lock().unwrap_or_else(PoisonError::into_inner);
+        decide()
+    }
+
+    /// Keeps decisions.
+    pub(crate) fn keep(&self, edges: &[WovenEdge], start_of: &impl Fn(TraceId) -> u64) {
+        if edges.is_empty() {
+            return;
+        }
+        // A decision that is not written is found again, or missed after a restart.
+        if let Err(error) = self
+            .log
+            .append(RecordKind::Decisions, &encode(edges.iter()))
+        {
+            tracing::warn!(%error, "decisions about parents are not kept");
+        }
+        let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+        for edge in edges {
+            index.insert(edge.clone(), start_of);
+        }
+    }
+
+    /// Forgets all about traces that are no longer stored; returns the number of lost joins.
+    pub(crate) fn forget(&self, ids: &[TraceId], start_of: &impl Fn(TraceId) -> u64) -> u64 {
+        let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+        ids.iter().map(|id| index.remove_trace(*id, start_of)).sum()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.read().bytes() == 0
+    }
+
+    pub(crate) fn is_joined(&self, id: TraceId) -> bool {
+        !self.read().members(id).is_empty()
+    }
+
+    pub(crate) fn members(&self, id: TraceId) -> Vec<TraceId> {
+        self.read().members(id).to_vec()
+    }
+
+    pub(crate) fn representative(&self, id: TraceId) -> TraceId {
+        self.read().representative(id)
+    }
+
+    pub(crate) fn edges_of(&self, id: TraceId) -> Vec<WovenEdge> {
+        self.read().edges_of(id).cloned().collect()
+    }
+
+    /// Takes note of another start of traces.
+    pub(crate) fn start_changed(
+        &self,
+        ids: impl Iterator<Item = TraceId>,
+        start_of: &impl Fn(TraceId) -> u64,
+    ) {
+        if self.is_empty() {
+            return;
+        }
+        let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+        for id in ids {
+            index.start_changed(id, start_of);
+        }
+    }
+
+    /// Returns the numbers of joins and of joined traces.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        let index = self.read();
+        (index.joined(), index.groups())
+    }
+
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        self.log.sync(self.log.bytes())
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, WovenIndex> {
+        self.index.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn encode<'a>(edges: impl Iterator<Item = &'a WovenEdge>) -> Vec<u8> {
+    let lines = edges.map(|edge| {
+        let alternatives = edge.alternatives.iter();
+        let alternatives = alternatives
+            .map(|other| json!([other.parent.map(encode_key), other.confidence]))
+            .collect::<Vec<_>>();
+        json!({
+            "child": encode_key(edge.child),
+            "parent": edge.parent.map(encode_key),
+            "evidence": edge.evidence.name(),
+            "confidence": edge.confidence,
+            "alternatives": alternatives,
+            "joined": edge.is_joined,
+        })
+        .to_string()
+    });
+    lines.collect::<Vec<_>>().join("\n").into_bytes()
+}
+
+fn encode_key(key: SpanKey) -> String {
+    format!("{}-{}", key.trace_id, key.span_id)
+}
+
+fn decode(payload: &[u8]) -> Vec<WovenEdge> {
+    let lines = payload.split(|byte| *byte == b'\n');
+    lines
+        .filter_map(|line| decode_edge(&serde_json::from_slice(line).ok()?))
+        .collect()
+}
+
+fn decode_edge(line: &Value) -> Option<WovenEdge> {
+    let name = line.get("evidence")?.as_str()?;
+    let mut evidence = WovenEvidence::ALL.into_iter();
+    let alternatives = line.get("alternatives")?.as_array()?.iter();
+    let alternative = |other: &Value| {
+        Some(AlternativeParent {
+            parent: decode_key(other.get(0)?),
+            confidence: other.get(1)?.as_f64()?,
+        })
+    };
+    Some(WovenEdge {
+        child: decode_key(line.get("child")?)?,
+        parent: decode_key(line.get("parent")?),
+        evidence: evidence.find(|evidence| evidence.name() == name)?,
+        confidence: line.get("confidence")?.as_f64()?,
+        alternatives: alternatives.filter_map(alternative).collect(),
+        is_joined: line.get("joined")?.as_bool()?,
+    })
+}
+
+fn decode_key(value: &Value) -> Option<SpanKey> {
+    let (trace_id, span_id) = value.as_str()?.split_once('-')?;
+    Some(SpanKey {
+        trace_id: TraceId::from_hex(trace_id)?,
+        span_id: SpanId::from_hex(span_id)?,
+    })
+}

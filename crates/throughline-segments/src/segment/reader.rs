@@ -1,0 +1,199 @@
+//! Reads spans from a segment.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+use std::ops::Range;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parquet::column::reader::ColumnReader;
+use parquet::errors::ParquetError;
+use parquet::file::reader::{ChunkReader, FileReader as _, Length};
+use parquet::file::serialized_reader::{ReadOptionsBuilder, SerializedFileReader};
+
+use super::row::RowBuffer;
+use super::row_cursor::RowCursor;
+use super::writer::SegmentSpan;
+use super::{SegmentError, column, schema};
+
+/// Rows that are decoded at a time.
+const CHUNK_ROWS: usize = 4096;
+
+/// An open segment.
+pub struct SegmentReader {
+    reader: SerializedFileReader<PositionedFile>,
+    rows: usize,
+}
+
+impl std::fmt::Debug for SegmentReader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut debug = f.debug_struct("SegmentReader");
+        debug.field("rows", &self.rows).finish_non_exhaustive()
+    }
+}
+
+/// A file that is read by position, so that several columns can be read at once.
+#[derive(Debug, Clone)]
+struct PositionedFile {
+    file: Arc<File>,
+    length: u64,
+}
+
+/// A file from a position on.
+#[derive(Debug)]
+struct FileTail {
+    file: Arc<File>,
+    position: u64,
+}
+
+// === impl SegmentReader ===
+
+impl SegmentReader {
+    /// Opens a segment.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is not a segment of a known version.
+    pub fn open(path: &Path) -> Result<Self, SegmentError> {
+        let file = File::open(path)?;
+        let length = file.metadata()?.len();
+        let file = Arc::new(file);
+        let options = ReadOptionsBuilder::new().with_page_index().build();
+        let file = PositionedFile { file, length };
+        let reader = SerializedFileReader::new_with_options(file, options)?;
+        let metadata = reader.metadata();
+        let pairs = metadata.file_metadata().key_value_metadata();
+        let version = pairs.and_then(|pairs| {
+            let mut pairs = pairs.iter();
+            pairs.find(|pair| pair.key == schema::VERSION_KEY)
+        });
+        let version = version.and_then(|pair| pair.value.as_deref());
+        let is_known = version == Some(schema::VERSION)
+            && metadata.num_row_groups() == 1
+            && metadata.file_metadata().schema() == &*schema::message_type()?;
+        if !is_known {
+            let message = "the file has another schema, or that of a newer version";
+            return Err(ParquetError::General(message.to_owned()).into());
+        }
+        let rows = usize::try_from(metadata.file_metadata().num_rows()).unwrap_or_default();
+        Ok(Self { reader, rows })
+    }
+
+    /// Returns the number of spans.
+    #[must_use]
+    pub const fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Reads all rows and passes each span to `visit`.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn read_all(&self, visit: impl FnMut(SegmentSpan)) -> Result<(), SegmentError> {
+        self.read(std::slice::from_ref(&(0..self.rows)), visit)
+    }
+
+    /// Reads rows, given as ranges in rising order, and passes each span to `visit`.
+    ///
+    /// # Errors
+    /// The file cannot be read or is damaged.
+    pub fn read(
+        &self,
+        ranges: &[Range<usize>],
+        mut visit: impl FnMut(SegmentSpan),
+    ) -> Result<(), SegmentError> {
+        let mut columns = self.column_readers()?;
+        let mut cursor = RowCursor::new();
+        let mut position = 0;
+        for range in ranges {
+            let end = range.end.min(self.rows);
+            self.skip(&mut columns, range.start.saturating_sub(position))?;
+            position = position.max(range.start);
+            while position < end {
+                let rows = (end - position).min(CHUNK_ROWS);
+                cursor.load(self.read_rows(&mut columns, rows)?);
+                for row in position..position + rows {
+                    let (span, is_fragment) = cursor.next_span().ok_or(SegmentError::Row(row))?;
+                    let span = Arc::new(span);
+                    visit(SegmentSpan { span, is_fragment });
+                }
+                position += rows;
+            }
+        }
+        Ok(())
+    }
+
+    fn column_readers(&self) -> Result<Vec<ColumnReader>, SegmentError> {
+        let group = self.reader.get_row_group(0)?;
+        let columns = (0..group.num_columns()).map(|at| group.get_column_reader(at));
+        Ok(columns.collect::<Result<_, _>>()?)
+    }
+
+    fn skip(&self, columns: &mut [ColumnReader], rows: usize) -> Result<(), SegmentError> {
+        if rows == 0 {
+            return Ok(());
+        }
+        for reader in columns {
+            if column::skip(reader, rows)? != rows {
+                return Err(SegmentError::Row(self.rows));
+            }
+        }
+        Ok(())
+    }
+
+    fn read_rows(
+        &self,
+        columns: &mut [ColumnReader],
+        rows: usize,
+    ) -> Result<RowBuffer, SegmentError> {
+        let schema = self.reader.metadata().file_metadata().schema_descr();
+        let mut buffer = RowBuffer::new(schema)?;
+        for (reader, column) in columns.iter_mut().zip(buffer.columns_mut()) {
+            if column.read(reader, rows)? != rows {
+                return Err(SegmentError::Row(self.rows));
+            }
+        }
+        Ok(buffer)
+    }
+}
+
+// === impl PositionedFile ===
+
+impl Length for PositionedFile {
+    fn len(&self) -> u64 {
+        self.length
+    }
+}
+
+impl ChunkReader for PositionedFile {
+    type T = BufReader<FileTail>;
+
+    fn get_read(&self, start: u64) -> parquet::errors::Result<Self::T> {
+        Ok(BufReader::new(FileTail {
+            file: Arc::clone(&self.file),
+            position: start,
+        }))
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> parquet::errors::Result<Bytes> {
+        let end = start.checked_add(length as u64);
+        if end.is_none_or(|end| end > self.length) {
+            return Err(ParquetError::EOF("a page is beyond the file".to_owned()));
+        }
+        // Within the file, so that a damaged length takes no more memory than the file has.
+        let mut bytes = vec![0; length];
+        self.file.read_exact_at(&mut bytes, start)?;
+        Ok(bytes.into())
+    }
+}
+
+// === impl FileTail ===
+
+impl Read for FileTail {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read_at(buffer, self.position)?;
+        self.position += count as u64;
+        Ok(count)
+    }
+}
