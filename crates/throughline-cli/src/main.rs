@@ -9,6 +9,7 @@ mod byte_size;
 mod client;
 mod daemon;
 mod error;
+mod file_debouncer;
 mod init;
 mod inject;
 mod search;

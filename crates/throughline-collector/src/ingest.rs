@@ -9,7 +9,6 @@ mod error;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use axum::body::Body;
 use http::{HeaderMap, StatusCode};
@@ -22,12 +21,10 @@ pub(crate) use self::body::AdmittedBody;
 use self::body::{MemoryReservation, RESERVATION_UNIT_BYTES};
 pub(crate) use self::coding::ContentCodings;
 pub(crate) use self::error::{ACCEPTED_CODINGS, IngestError};
+use crate::access::IngestGrant;
 use crate::config::{CollectorEndpoint, CollectorLimits};
 use crate::metrics::{CounterKey, Metrics};
 use crate::weaving::WeavingFeed;
-
-/// Time after which a client should repeat a request that was rejected as retryable.
-pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// The pipeline and what its limits count.
 pub(crate) struct IngestPipeline {
@@ -183,6 +180,7 @@ impl IngestPipeline {
     pub(crate) async fn store<F>(
         self: &Arc<Self>,
         endpoint: CollectorEndpoint,
+        grant: IngestGrant,
         body: AdmittedBody,
         codings: ContentCodings,
         decode: F,
@@ -190,6 +188,10 @@ impl IngestPipeline {
     where
         F: FnOnce(&[u8]) -> Result<DecodedSpans, IngestError> + Send + 'static,
     {
+        // Before the decode, which is the costly part.
+        if let Some(wait) = grant.wait() {
+            return Err(IngestError::RateExceeded(wait));
+        }
         let pipeline = Arc::clone(self);
         // The semaphore is never closed. The permit moves into the task: a client that goes away
         // meanwhile does not end the decode, and must not free its permit either.
@@ -198,7 +200,7 @@ impl IngestPipeline {
             let _permit = permit;
             let body = body.decompress(codings, pipeline.limits.max_body_bytes)?;
             // The body and its reservation live until the spans are stored.
-            pipeline.decode_and_insert(endpoint, body.bytes(), decode)
+            pipeline.decode_and_insert(endpoint, &grant, body.bytes(), decode)
         });
         // A panic in the decoder is one failed request.
         task.await.unwrap_or(Err(IngestError::Internal))
@@ -216,7 +218,8 @@ impl IngestPipeline {
     {
         let pipeline = Arc::clone(self);
         let task = tokio::task::spawn_blocking(move || {
-            pipeline.decode_and_insert(endpoint, &datagram, decode)
+            // A datagram has no token.
+            pipeline.decode_and_insert(endpoint, &IngestGrant::default(), &datagram, decode)
         });
         let result = task.await.unwrap_or(Err(IngestError::Internal));
         // Counted as the requests over HTTP are, by the status that such a request would get.
@@ -238,6 +241,7 @@ impl IngestPipeline {
     fn decode_and_insert<F>(
         &self,
         endpoint: CollectorEndpoint,
+        grant: &IngestGrant,
         body: &[u8],
         decode: F,
     ) -> Result<RejectedSpans, IngestError>
@@ -245,6 +249,7 @@ impl IngestPipeline {
         F: FnOnce(&[u8]) -> Result<DecodedSpans, IngestError>,
     {
         let mut decoded = decode(body)?;
+        grant.retain_allowed(&mut decoded);
         let spans = std::mem::take(&mut decoded.spans);
         let count = spans.len() as u64;
         let weaving = self.weaving.read(&spans);
@@ -258,6 +263,7 @@ impl IngestPipeline {
             return Err(self.refuse(error));
         }
         // Counted once they are kept: a sender repeats a request that was refused.
+        grant.take(count);
         self.count(endpoint, &decoded, count);
         self.weaving.offer(weaving);
         self.log_first_eviction();
