@@ -61,7 +61,7 @@ pub(crate) struct HttpAcceptLoop {
 type ConnectionFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// The settings of one connection, which serve it once it speaks HTTP.
-struct ConnectionServer {
+struct HttpConnectionServer {
     protocol: HttpProtocol,
     router: Router,
     limits: CollectorLimits,
@@ -214,7 +214,7 @@ impl HttpAcceptLoop {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "cannot set TCP_NODELAY");
         }
-        let server = ConnectionServer {
+        let server = HttpConnectionServer {
             protocol: self.protocol(),
             // Cloning a router clones an `Arc`.
             router: self.router.clone(),
@@ -246,9 +246,9 @@ impl HttpAcceptLoop {
     }
 }
 
-// === impl ConnectionServer ===
+// === impl HttpConnectionServer ===
 
-impl ConnectionServer {
+impl HttpConnectionServer {
     fn serve<S>(self, stream: S) -> ConnectionFuture
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,

@@ -1,4 +1,4 @@
-//! Who may send spans and who may query: bearer tokens (RFC 6750), or a header of a proxy.
+//! Access for senders and for queries: bearer tokens (RFC 6750), or a header of a proxy.
 //!
 //! Without rules everybody may, which is meant for a loopback address. Tokens are compared in
 //! constant time, and none is ever logged.

@@ -176,7 +176,7 @@ fn parse_rules(text: &[u8]) -> Result<AccessRules, Vec<String>> {
     let tokens = raw.ingest.iter().map(|one| ("ingest", &one.token));
     let tokens = tokens.chain(raw.query.iter().map(|one| ("query", &one.token)));
     for (index, (list, token)) in tokens.enumerate() {
-        // What a header can carry (RFC 6750, section 2.1, and more).
+        // The characters of a header (RFC 6750, section 2.1, allows fewer).
         if token.len() < MIN_TOKEN_CHARS || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
             errors.push(format!(
                 "--access: token {} (of {list}) must have at least {MIN_TOKEN_CHARS} visible \
@@ -187,7 +187,11 @@ fn parse_rules(text: &[u8]) -> Result<AccessRules, Vec<String>> {
     }
     let query_header = raw.query_header.as_deref().and_then(|name| {
         name.parse::<HeaderName>()
-            .map_err(|_| errors.push(format!("--access: query_header {name:?} is no header name")))
+            .map_err(|_| {
+                errors.push(format!(
+                    "--access: query_header {name:?} is not a header name"
+                ))
+            })
             .ok()
     });
     if !errors.is_empty() {

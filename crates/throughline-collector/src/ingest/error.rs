@@ -65,7 +65,7 @@ impl IngestError {
         }
     }
 
-    /// Adds the header that tells an HTTP client when to repeat the request.
+    /// Adds the header from which an HTTP client learns when to repeat the request.
     pub(crate) fn add_retry_header(&self, response: &mut Response) {
         if let Some(wait) = self.retry_after() {
             // The header has whole seconds; a fraction would be too early.

@@ -143,7 +143,7 @@ fn token_limits_the_services_of_its_spans() {
 }
 
 #[test]
-fn sender_beyond_its_rate_is_told_to_wait() {
+fn sender_beyond_its_rate_has_to_wait() {
     let (collector, _) = collector(rules(&[], Some(1)));
     let spans = request(TRACE, "00f067aa0ba902b7");
     let refused = eventually("the rate is used up", || {
