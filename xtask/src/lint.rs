@@ -77,7 +77,8 @@ pub(crate) fn run() -> Result<()> {
 /// Checks that the SDK can be published, and that its oldest Rust builds it.
 fn check_published_sdk(steps: &mut StepRunner) -> Result<()> {
     steps.run("packages of the SDK", || {
-        // Without building them, which e2e/tests/packaged_sdk.rs does.
+        // Without building them, which e2e/tests/packaged_sdk.rs does. `cargo publish --dry-run`
+        // does the same, and also asks the registry, on which the gate must not depend.
         let flags = [
             "package",
             "--no-verify",
@@ -87,6 +88,7 @@ fn check_published_sdk(steps: &mut StepRunner) -> Result<()> {
         ];
         runner::run(cargo(&flags).args(SDK_PACKAGES))
     });
+    check_sdk_api(steps)?;
     if has_toolchain(SDK_RUST)? {
         steps.run("SDK with its oldest Rust", || {
             // rustup's `cargo`, which takes a version. A folder of its own keeps the artifacts of
@@ -110,6 +112,33 @@ fn check_published_sdk(steps: &mut StepRunner) -> Result<()> {
             "the toolchain is not installed (rustup toolchain install 1.85.0)",
         );
     }
+    Ok(())
+}
+
+/// Compares the public API of the SDK with the last release: a breaking change needs a new version.
+fn check_sdk_api(steps: &mut StepRunner) -> Result<()> {
+    const STEP: &str = "API of the SDK since its last release";
+    if requirements::find_program("cargo-semver-checks").is_none() {
+        steps.skip(
+            STEP,
+            "cargo-semver-checks is not installed (cargo install cargo-semver-checks)",
+        );
+        return Ok(());
+    }
+    let tag = Command::new("git")
+        .current_dir(throughline_testkit::build::repository_root())
+        .args(["describe", "--tags", "--abbrev=0", "--match=v*"])
+        .output()
+        .context("starting git")?;
+    let release = String::from_utf8_lossy(&tag.stdout).trim().to_owned();
+    if release.is_empty() {
+        steps.skip(STEP, "nothing is released yet: there is no tag v*");
+        return Ok(());
+    }
+    steps.run(STEP, || {
+        let flags = ["semver-checks", "check-release", "--baseline-rev", &release];
+        runner::run(cargo(&flags).args(SDK_PACKAGES))
+    });
     Ok(())
 }
 

@@ -1,9 +1,12 @@
 //! HTTP client for the query APIs of a collector.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
+use tokio_rustls::rustls::crypto::ring;
+use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 
 use crate::args::query::CollectorArgs;
 use crate::error::CommandError;
@@ -17,9 +20,10 @@ const MAX_RESPONSE_BYTES: u64 = 1 << 30;
 const MAX_QUOTED_CHARS: usize = 200;
 
 /// A client of one collector.
-#[derive(Debug)]
 pub(crate) struct QueryClient {
     url: String,
+    /// Value of the header `authorization`.
+    token: Option<String>,
     agent: ureq::Agent,
 }
 
@@ -29,14 +33,25 @@ impl QueryClient {
     /// Creates a client for the collector at this address; an invalid address goes to `errors`.
     pub(crate) fn new(address: &CollectorArgs, errors: &mut Vec<String>) -> Self {
         let url = address.url.trim_end_matches('/').to_owned();
-        if url.strip_prefix("http://").is_none_or(str::is_empty) {
+        let host = url
+            .strip_prefix("http://")
+            .or_else(|| url.strip_prefix("https://"));
+        if host.is_none_or(str::is_empty) {
             errors.push(format!(
-                "--collector {url:?} is not an http:// URL; write it as http://127.0.0.1:16686"
+                "--collector {url:?} is not an http:// or https:// URL; write it as \
+                 http://127.0.0.1:16686"
             ));
         }
+        let roots = address
+            .ca
+            .as_deref()
+            .and_then(|path| read_roots(path, errors));
+        let token = address.token_file.as_deref();
+        let token = token.and_then(|path| read_token(path, errors));
         let mut config = ureq::Agent::config_builder()
             // Any status is read: the body of an error says more than its number.
             .timeout_global(Some(REQUEST_TIMEOUT))
+            .tls_config(tls_config(roots))
             .http_status_as_error(false);
         if is_loopback(&url) {
             // http_proxy would resolve a loopback address to the proxy's own machine.
@@ -44,6 +59,7 @@ impl QueryClient {
         }
         Self {
             url,
+            token,
             agent: config.build().new_agent(),
         }
     }
@@ -58,6 +74,9 @@ impl QueryClient {
         parameters: &[(&str, String)],
     ) -> Result<(u16, Vec<u8>), CommandError> {
         let mut request = self.agent.get(format!("{}{path}", self.url));
+        if let Some(token) = &self.token {
+            request = request.header("authorization", token);
+        }
         for (name, value) in parameters {
             request = request.query(*name, value);
         }
@@ -99,6 +118,52 @@ impl QueryClient {
              another address with --collector"
         )
     }
+}
+
+/// Returns TLS with these certificate authorities, or those of this machine.
+fn tls_config(roots: Option<RootCerts>) -> TlsConfig {
+    TlsConfig::builder()
+        .root_certs(roots.unwrap_or(RootCerts::PlatformVerifier))
+        .unversioned_rustls_crypto_provider(Arc::new(ring::default_provider()))
+        .build()
+}
+
+/// Reads certificate authorities; an error goes to `errors`.
+fn read_roots(path: &str, errors: &mut Vec<String>) -> Option<RootCerts> {
+    let pem = read_file("--collector-ca", path, errors)?;
+    let certificates: Vec<_> = parse_pem(&pem)
+        .filter_map(|item| {
+            if let Ok(PemItem::Certificate(certificate)) = item {
+                Some(certificate)
+            } else {
+                None
+            }
+        })
+        .collect();
+    if certificates.is_empty() {
+        errors.push(format!("--collector-ca {path:?} has no certificate in PEM"));
+        return None;
+    }
+    Some(certificates.into())
+}
+
+/// Reads a token, and returns the value of its header; an error goes to `errors`.
+fn read_token(path: &str, errors: &mut Vec<String>) -> Option<String> {
+    let text = read_file("--token-file", path, errors)?;
+    let token = String::from_utf8_lossy(&text).trim().to_owned();
+    if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        errors.push(format!(
+            "--token-file {path:?} must hold a token in one line"
+        ));
+        return None;
+    }
+    Some(format!("Bearer {token}"))
+}
+
+fn read_file(option: &str, path: &str, errors: &mut Vec<String>) -> Option<Vec<u8>> {
+    std::fs::read(path)
+        .map_err(|error| errors.push(format!("{option} {path:?} cannot be read: {error}")))
+        .ok()
 }
 
 /// Whether the host of the URL is this machine's loopback.

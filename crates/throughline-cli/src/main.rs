@@ -8,6 +8,7 @@ mod args;
 mod client;
 mod daemon;
 mod error;
+mod file_debouncer;
 mod init;
 mod inject;
 mod search;

@@ -237,6 +237,8 @@ mod tests {
     fn options(change: impl FnOnce(&mut SearchArgs)) -> SearchArgs {
         let collector = crate::args::query::CollectorArgs {
             url: "http://127.0.0.1:16686".to_owned(),
+            ca: None,
+            token_file: None,
         };
         let mut search = SearchArgs {
             service: None,

@@ -1,17 +1,21 @@
 //! `throughline up`: the collector, from its arguments to its shutdown.
 
+mod access;
+
 use std::io::Write as _;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use throughline_collector::{
-    CollectorAddresses, CollectorBindError, CollectorEndpoint, CollectorServer, Config,
-    JaegerPorts, ListenerPort, WeavingMode, WeavingSettings,
+    AccessControl, CollectorAddresses, CollectorBindError, CollectorEndpoint, CollectorServer,
+    CollectorTls, Config, JaegerPorts, ListenerPort, WeavingMode, WeavingSettings,
 };
 use throughline_model::{byte_size, duration};
+use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
+use self::access::{AccessFiles, AccessReloader, exposure_warnings};
 use crate::args::up::UpArgs;
 use crate::daemon::{init_logging, log_filter, raise_nofile_limit, stop_signal};
 use crate::error::CommandError;
@@ -20,13 +24,24 @@ use crate::store::StoreChoice;
 /// Maximum of `--weave-wait`, in nanoseconds: events that wait take memory.
 const MAX_WEAVE_WAIT: u64 = 600_000_000_000;
 
+/// Default of `--max-client-connections` on an address that others reach: a quarter of all.
+const MAX_CLIENT_CONNECTIONS: usize = 256;
+
 /// Value of an optional port that is to stay closed.
 const PORT_OFF: &str = "off";
 
 /// Runs a collector until SIGINT or SIGTERM.
 pub(crate) fn run(args: &UpArgs) -> Result<(), CommandError> {
-    let (config, choice, filter) = parse(args).map_err(CommandError::Usage)?;
+    let ParsedUp {
+        config,
+        choice,
+        filter,
+        warnings,
+    } = parse(args).map_err(CommandError::Usage)?;
     init_logging(filter);
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
     // Each sender keeps a connection open, and file limits of 1024 are usual.
     raise_nofile_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -38,10 +53,18 @@ pub(crate) fn run(args: &UpArgs) -> Result<(), CommandError> {
         // Handlers come first: a script may send a signal once it has read the addresses.
         let stop = stop_signal()?;
         let opened = choice.open()?;
+        let hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
+        let (tls, access) = (config.tls.clone(), config.access.clone());
+        let reloader = AccessReloader::new(AccessFiles::of(args), tls, access, hangup);
+        let has_tls = config.tls.is_some();
         let collector = CollectorServer::bind(config)
             .await
             .map_err(|error| bind_error(&error))?;
-        print_addresses(collector.addresses(), &choice, json).context("cannot write to stdout")?;
+        print_addresses(collector.addresses(), &choice, has_tls, json)
+            .context("cannot write to stdout")?;
+        if let Some(reloader) = reloader {
+            tokio::spawn(reloader.run());
+        }
         collector.run_with_store(opened.store(), stop).await;
         opened.close();
         Ok::<_, anyhow::Error>(())
@@ -51,11 +74,20 @@ pub(crate) fn run(args: &UpArgs) -> Result<(), CommandError> {
     Ok(())
 }
 
+/// The checked arguments.
+struct ParsedUp {
+    config: Config,
+    choice: StoreChoice,
+    filter: EnvFilter,
+    /// Messages for the log once it runs.
+    warnings: Vec<String>,
+}
+
 /// Parses all arguments.
 ///
 /// # Errors
 /// Every error, each with its remedy.
-fn parse(args: &UpArgs) -> Result<(Config, StoreChoice, EnvFilter), Vec<String>> {
+fn parse(args: &UpArgs) -> Result<ParsedUp, Vec<String>> {
     let mut errors = Vec::new();
     let mut config = Config::default();
     match args.host.parse::<IpAddr>() {
@@ -66,6 +98,7 @@ fn parse(args: &UpArgs) -> Result<(Config, StoreChoice, EnvFilter), Vec<String>>
         )),
     }
     parse_ports(args, &mut config, &mut errors);
+    let warnings = parse_access(args, &mut config, &mut errors);
     config.cors_origins = parse_origins(&args.cors_origin, &mut errors);
     config.allowed_hosts = parse_hosts(&args.allowed_host, &mut errors);
     let choice = StoreChoice::parse(&args.store, &mut errors);
@@ -77,13 +110,67 @@ fn parse(args: &UpArgs) -> Result<(Config, StoreChoice, EnvFilter), Vec<String>>
         // The filter comes last, so that its error is listed with the others.
         Ok(filter) if errors.is_empty() => {
             if let Some(choice) = choice {
-                return Ok((config, choice, filter));
+                return Ok(ParsedUp {
+                    config,
+                    choice,
+                    filter,
+                    warnings,
+                });
             }
         }
         Ok(_) => {}
         Err(error) => errors.push(error),
     }
     Err(errors)
+}
+
+/// Reads TLS and tokens, and returns warnings about what they leave open.
+fn parse_access(args: &UpArgs, config: &mut Config, errors: &mut Vec<String>) -> Vec<String> {
+    match &args.max_client_connections {
+        None if config.host.is_loopback() => {}
+        None => config.limits.max_client_connections = MAX_CLIENT_CONNECTIONS,
+        Some(text) => match text.parse() {
+            Ok(max) if max > 0 => config.limits.max_client_connections = max,
+            Ok(_) | Err(_) => errors.push(format!(
+                "--max-client-connections {text:?} is not a number from 1 on"
+            )),
+        },
+    }
+    let settings = match AccessFiles::of(args).read().and_then(|files| files.parse()) {
+        Ok(settings) => settings,
+        Err(more) => {
+            errors.extend(more);
+            return Vec::new();
+        }
+    };
+    config.tls = settings
+        .tls
+        .as_ref()
+        .map(|tls| CollectorTls::new(tls.server_config()));
+    config.access = AccessControl::new(settings.rules);
+    let client_ca = args.tls_client_ca.as_ref();
+    let has_client_ca = client_ca.is_some_and(|path| !path.is_empty());
+    let mut warnings = exposure_warnings(
+        config.host,
+        settings.tls.as_ref(),
+        has_client_ca,
+        &config.access,
+    );
+    if config.tls.is_some() || config.access.restricts_ingest() {
+        let jaeger = &mut config.jaeger;
+        for port in [&mut jaeger.compact, &mut jaeger.binary] {
+            match port {
+                ListenerPort::Closed => {}
+                // Opened only where nobody has asked for it.
+                ListenerPort::IfFree(_) => *port = ListenerPort::Closed,
+                ListenerPort::Required(port) => warnings.push(format!(
+                    "the UDP port {port} accepts spans without TLS and tokens, which Jaeger's \
+                     protocol does not have"
+                )),
+            }
+        }
+    }
+    warnings
 }
 
 fn parse_ports(args: &UpArgs, config: &mut Config, errors: &mut Vec<String>) {
@@ -285,6 +372,7 @@ fn bind_error(error: &CollectorBindError) -> anyhow::Error {
 fn print_addresses(
     addresses: CollectorAddresses,
     choice: &StoreChoice,
+    has_tls: bool,
     json: bool,
 ) -> std::io::Result<()> {
     let CollectorAddresses {
@@ -315,19 +403,20 @@ fn print_addresses(
         });
         writeln!(out, "{line}")?;
     } else {
+        let http = if has_tls { "https" } else { "http" };
         writeln!(out, "The collector is up.")?;
-        writeln!(out, "  Web UI     http://{query}")?;
-        writeln!(out, "  OTLP/HTTP  http://{otlp_http}/v1/traces")?;
-        writeln!(out, "  OTLP/gRPC  http://{otlp_grpc}")?;
-        writeln!(out, "  Zipkin     http://{zipkin}/api/v2/spans")?;
+        writeln!(out, "  Web UI     {http}://{query}")?;
+        writeln!(out, "  OTLP/HTTP  {http}://{otlp_http}/v1/traces")?;
+        writeln!(out, "  OTLP/gRPC  {http}://{otlp_grpc}")?;
+        writeln!(out, "  Zipkin     {http}://{zipkin}/api/v2/spans")?;
         if let Some(address) = jaeger_http {
-            writeln!(out, "  Jaeger     http://{address}/api/traces")?;
+            writeln!(out, "  Jaeger     {http}://{address}/api/traces")?;
         }
         for address in [jaeger_compact, jaeger_binary].into_iter().flatten() {
             writeln!(out, "  Jaeger     udp://{address}")?;
         }
         if let Some(address) = jaeger_sampling {
-            writeln!(out, "  Sampling   http://{address}/sampling")?;
+            writeln!(out, "  Sampling   {http}://{address}/sampling")?;
         }
         writeln!(out, "Press Ctrl-C to stop. {}", choice.describe())?;
     }

@@ -12,17 +12,20 @@ use http::Request;
 use hyper::body::Incoming;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::client_connections::ClientConnections;
 use crate::config::{CollectorEndpoint, CollectorLimits};
 use crate::connection_table::{ConnectionTable, TrackedConnection};
 use crate::metrics::{CounterKey, Metrics};
 use crate::timeout_io::TimeoutIo;
+use crate::tls::CollectorTls;
 
 /// Maximum size of HTTP/1.1 headers, and of the buffer that reads bodies.
 const MAX_HTTP1_BUFFER_BYTES: usize = 64 << 10;
@@ -49,8 +52,21 @@ const HEAD_CHECKS_PER_TIMEOUT: u32 = 4;
 pub(crate) struct HttpAcceptLoop {
     pub(crate) endpoint: CollectorEndpoint,
     pub(crate) router: Router,
+    pub(crate) tls: Option<CollectorTls>,
     pub(crate) limits: CollectorLimits,
     pub(crate) metrics: Arc<Metrics>,
+}
+
+/// The future that serves a connection to its end.
+type ConnectionFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// The settings of one connection, which serve it once it speaks HTTP.
+struct HttpConnectionServer {
+    protocol: HttpProtocol,
+    router: Router,
+    limits: CollectorLimits,
+    tracked: Arc<TrackedConnection>,
+    watcher: Watcher,
 }
 
 /// The protocol of a listener.
@@ -58,7 +74,7 @@ pub(crate) struct HttpAcceptLoop {
 enum HttpProtocol {
     /// HTTP/1.1.
     Http1,
-    /// HTTP/2 without TLS, as gRPC uses it.
+    /// HTTP/2 from the first byte, as gRPC uses it.
     Http2,
 }
 
@@ -68,6 +84,7 @@ impl HttpAcceptLoop {
     pub(crate) async fn serve(self, listener: TcpListener, stopping: CancellationToken) {
         let permits = Arc::new(Semaphore::new(self.limits.max_connections));
         let table = Arc::new(ConnectionTable::default());
+        let clients = Arc::new(ClientConnections::default());
         let graceful = GracefulShutdown::new();
         let mut connections = JoinSet::new();
         let mut head_checks = tokio::time::interval(self.head_check_interval());
@@ -83,8 +100,8 @@ impl HttpAcceptLoop {
                 Some(_) = connections.join_next() => continue,
                 accepted = listener.accept() => accepted,
             };
-            let stream = match accepted {
-                Ok((stream, _)) => stream,
+            let (stream, peer) = match accepted {
+                Ok(accepted) => accepted,
                 Err(error) => {
                     // Usually the process is out of file descriptors: without a pause this loop
                     // would spin until one is free.
@@ -93,13 +110,18 @@ impl HttpAcceptLoop {
                     continue;
                 }
             };
+            let max = self.limits.max_client_connections;
+            let Some(client) = clients.enter(peer.ip(), max) else {
+                self.count_closed("client_limit", 1);
+                continue;
+            };
             // One connection waits here for its permit, the others in the listen backlog.
             let permit = tokio::select! {
                 () = stopping.cancelled() => break,
                 permit = self.admit(&permits, &table) => permit,
             };
             let (tracked, place) = table.add(self.protocol().preface_bytes());
-            let connection = self.connection(stream, &tracked, &graceful);
+            let connection = self.connection(stream, &tracked, &graceful, &stopping);
             connections.spawn(async move {
                 tokio::select! {
                     () = tracked.closed() => {}
@@ -107,6 +129,7 @@ impl HttpAcceptLoop {
                 }
                 drop(place);
                 drop(permit);
+                drop(client);
             });
         }
         // Closed before the drain, so that clients connect elsewhere meanwhile.
@@ -180,20 +203,59 @@ impl HttpAcceptLoop {
         }
     }
 
-    /// Returns the future that serves one connection.
+    /// Returns the future that serves one connection, behind TLS where that is configured.
     fn connection(
         &self,
         stream: TcpStream,
         tracked: &Arc<TrackedConnection>,
         graceful: &GracefulShutdown,
-    ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        stopping: &CancellationToken,
+    ) -> ConnectionFuture {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "cannot set TCP_NODELAY");
         }
-        let limits = &self.limits;
-        // Cloning a router clones an `Arc`.
-        let router = TowerToHyperService::new(self.router.clone());
-        let requests = Arc::clone(tracked);
+        let server = HttpConnectionServer {
+            protocol: self.protocol(),
+            // Cloning a router clones an `Arc`.
+            router: self.router.clone(),
+            limits: self.limits.clone(),
+            tracked: Arc::clone(tracked),
+            watcher: graceful.watcher(),
+        };
+        let Some(tls) = &self.tls else {
+            return server.serve(stream);
+        };
+        let acceptor = match server.protocol {
+            HttpProtocol::Http1 => tls.http1(),
+            HttpProtocol::Http2 => tls.http2(),
+        };
+        let (endpoint, stopping) = (self.endpoint, stopping.clone());
+        Box::pin(async move {
+            // The table closes a connection whose handshake takes too long, as a late head.
+            let handshake = tokio::select! {
+                () = stopping.cancelled() => return,
+                handshake = acceptor.accept(stream) => handshake,
+            };
+            match handshake {
+                Ok(stream) => server.serve(stream).await,
+                Err(error) => {
+                    tracing::debug!(endpoint = endpoint.label(), %error, "TLS handshake failed");
+                }
+            }
+        })
+    }
+}
+
+// === impl HttpConnectionServer ===
+
+impl HttpConnectionServer {
+    fn serve<S>(self, stream: S) -> ConnectionFuture
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let limits = self.limits;
+        let router = TowerToHyperService::new(self.router);
+        let requests = Arc::clone(&self.tracked);
         let service = service_fn(move |request: Request<Incoming>| {
             let guard = requests.begin_request();
             let response = router.call(request);
@@ -202,7 +264,7 @@ impl HttpAcceptLoop {
                 Ok::<Response, Infallible>(response.map(|body| guard.attach(body)))
             }
         });
-        match self.protocol() {
+        match self.protocol {
             HttpProtocol::Http1 => {
                 let stream = TimeoutIo::new(stream, None, limits.write_stall_timeout);
                 let connection = hyper::server::conn::http1::Builder::new()
@@ -213,11 +275,8 @@ impl HttpAcceptLoop {
                     // The default of 400 KiB for each connection would allow hundreds of
                     // megabytes.
                     .max_buf_size(MAX_HTTP1_BUFFER_BYTES)
-                    .serve_connection(
-                        TokioIo::new(stream.tracked_by(Arc::clone(tracked))),
-                        service,
-                    );
-                Box::pin(log_result(graceful.watch(connection)))
+                    .serve_connection(TokioIo::new(stream.tracked_by(self.tracked)), service);
+                Box::pin(log_result(self.watcher.watch(connection)))
             }
             HttpProtocol::Http2 => {
                 // A live client answers our pings, so a silent connection has lost its client.
@@ -237,11 +296,8 @@ impl HttpAcceptLoop {
                     // window updates.
                     .initial_stream_window_size(1 << 20)
                     .initial_connection_window_size(4 << 20)
-                    .serve_connection(
-                        TokioIo::new(stream.tracked_by(Arc::clone(tracked))),
-                        service,
-                    );
-                Box::pin(log_result(graceful.watch(connection)))
+                    .serve_connection(TokioIo::new(stream.tracked_by(self.tracked)), service);
+                Box::pin(log_result(self.watcher.watch(connection)))
             }
         }
     }

@@ -15,7 +15,7 @@ use crate::config::{CollectorEndpoint, Config, ListenerPort};
 use crate::ingest::IngestPipeline;
 use crate::metrics::{self, Metrics};
 use crate::weaving::WeavingTask;
-use crate::{cors, jaeger_receiver, otlp_grpc, otlp_http, query, zipkin};
+use crate::{cors, jaeger_receiver, otlp_grpc, otlp_http, query, token_layer, zipkin};
 
 /// Memory of a UDP socket for datagrams that were not read yet.
 const UDP_RECEIVE_BUFFER_BYTES: usize = 4 << 20;
@@ -155,13 +155,19 @@ impl CollectorServer {
                     continue;
                 }
             };
+            let access = &self.config.access;
+            let guarded =
+                |router| token_layer::require_ingest_token(router, endpoint, access, &pipeline);
             let router = match endpoint {
-                CollectorEndpoint::OtlpGrpc => otlp_grpc::router(Arc::clone(&pipeline)),
+                CollectorEndpoint::OtlpGrpc => guarded(otlp_grpc::router(Arc::clone(&pipeline))),
                 CollectorEndpoint::OtlpHttp => {
-                    cors::allow_origins(otlp_http::router(Arc::clone(&pipeline)), &self.config)
+                    // Outside of the tokens: a browser asks for permission without any.
+                    let router = guarded(otlp_http::router(Arc::clone(&pipeline)));
+                    cors::allow_origins(router, &self.config)
                 }
                 CollectorEndpoint::Zipkin => {
-                    cors::allow_origins(zipkin::router(Arc::clone(&pipeline)), &self.config)
+                    let router = guarded(zipkin::router(Arc::clone(&pipeline)));
+                    cors::allow_origins(router, &self.config)
                 }
                 CollectorEndpoint::Query => {
                     query::router(Arc::clone(&store), Arc::clone(&metrics), &self.config)
@@ -169,7 +175,7 @@ impl CollectorServer {
                 CollectorEndpoint::JaegerHttp
                 | CollectorEndpoint::JaegerCompact
                 | CollectorEndpoint::JaegerBinary => {
-                    jaeger_receiver::http::router(Arc::clone(&pipeline))
+                    guarded(jaeger_receiver::http::router(Arc::clone(&pipeline)))
                 }
                 CollectorEndpoint::JaegerSampling => jaeger_receiver::sampling::router(),
             };
@@ -177,6 +183,7 @@ impl CollectorServer {
                 endpoint,
                 // The outermost layer, so that responses of other layers are counted too.
                 router: metrics::count_requests(router, endpoint, Arc::clone(&metrics)),
+                tls: self.config.tls.clone(),
                 limits: self.config.limits.clone(),
                 metrics: Arc::clone(&metrics),
             };

@@ -3,6 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
+use crate::access::AccessControl;
+use crate::tls::CollectorTls;
+
 /// The collector's configuration. The default listens on loopback at the standard ports.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -27,6 +30,10 @@ pub struct Config {
     pub max_store_bytes: usize,
     /// How parents of spans without one are found.
     pub weaving: WeavingSettings,
+    /// TLS of all TCP listeners; none by default.
+    pub tls: Option<CollectorTls>,
+    /// Tokens of senders and of queries; none by default.
+    pub access: AccessControl,
     /// Limits for clients.
     pub limits: CollectorLimits,
 }
@@ -121,6 +128,9 @@ pub struct CollectorLimits {
     pub max_response_bytes: usize,
     /// Maximum number of connections of one endpoint; more wait in the listen backlog.
     pub max_connections: usize,
+    /// Maximum number of connections of one endpoint from one client, an IPv4 address or an IPv6
+    /// network of 64 bits; more are closed.
+    pub max_client_connections: usize,
     /// Time from the opening of a connection to the end of its first request's headers, and from
     /// the first byte of a later request to the end of its headers.
     pub header_read_timeout: Duration,
@@ -152,6 +162,8 @@ impl Default for Config {
             allowed_hosts: Vec::new(),
             max_store_bytes: 512 << 20,
             weaving: WeavingSettings::default(),
+            tls: None,
+            access: AccessControl::default(),
             limits: CollectorLimits::default(),
         }
     }
@@ -210,6 +222,7 @@ impl Default for CollectorLimits {
             max_concurrent_queries: 4,
             max_response_bytes: 256 << 20,
             max_connections: 1024,
+            max_client_connections: 1024,
             header_read_timeout: Duration::from_secs(5),
             idle_timeout: Duration::from_secs(30),
             min_waiting_time: Duration::from_millis(500),

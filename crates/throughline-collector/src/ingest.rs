@@ -9,7 +9,6 @@ mod error;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use axum::body::Body;
 use http::{HeaderMap, StatusCode};
@@ -22,12 +21,10 @@ pub(crate) use self::body::AdmittedBody;
 use self::body::{MemoryReservation, RESERVATION_UNIT_BYTES};
 pub(crate) use self::coding::ContentCodings;
 pub(crate) use self::error::{ACCEPTED_CODINGS, IngestError};
+use crate::access::IngestGrant;
 use crate::config::{CollectorEndpoint, CollectorLimits};
 use crate::metrics::{CounterKey, Metrics};
 use crate::weaving::WeavingFeed;
-
-/// Time after which a client should repeat a request that was rejected as retryable.
-pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// The pipeline and what its limits count.
 pub(crate) struct IngestPipeline {
@@ -183,6 +180,7 @@ impl IngestPipeline {
     pub(crate) async fn store<F>(
         self: &Arc<Self>,
         endpoint: CollectorEndpoint,
+        grant: IngestGrant,
         body: AdmittedBody,
         codings: ContentCodings,
         decode: F,
@@ -190,38 +188,46 @@ impl IngestPipeline {
     where
         F: FnOnce(&[u8]) -> Result<DecodedSpans, IngestError> + Send + 'static,
     {
-        let work = move |pipeline: &Self, bytes: &[u8]| {
+        let work = move |pipeline: &Self, grant: &IngestGrant, bytes: &[u8]| {
             let decoded = decode(bytes)?;
-            pipeline.insert(endpoint, decoded, None)
+            pipeline.insert(endpoint, grant, decoded, None)
         };
-        self.inflate_and_run(body, codings, work).await
+        self.inflate_and_run(grant, body, codings, work).await
     }
 
     /// Does the same with a body that is OTLP in protobuf, which the store may keep as it is.
     pub(crate) async fn store_otlp(
         self: &Arc<Self>,
         endpoint: CollectorEndpoint,
+        grant: IngestGrant,
         body: AdmittedBody,
         codings: ContentCodings,
     ) -> Result<RejectedSpans, IngestError> {
-        let work = move |pipeline: &Self, bytes: &[u8]| {
+        let work = move |pipeline: &Self, grant: &IngestGrant, bytes: &[u8]| {
             let decoded = decode_protobuf(bytes);
             let decoded = decoded.map_err(|error| IngestError::Malformed(error.to_string()))?;
-            pipeline.insert(endpoint, decoded, Some(bytes))
+            pipeline.insert(endpoint, grant, decoded, Some(bytes))
         };
-        self.inflate_and_run(body, codings, work).await
+        self.inflate_and_run(grant, body, codings, work).await
     }
 
     /// Inflates a body and runs `work` with it on the blocking pool.
     async fn inflate_and_run<F>(
         self: &Arc<Self>,
+        grant: IngestGrant,
         body: AdmittedBody,
         codings: ContentCodings,
         work: F,
     ) -> Result<RejectedSpans, IngestError>
     where
-        F: FnOnce(&Self, &[u8]) -> Result<RejectedSpans, IngestError> + Send + 'static,
+        F: FnOnce(&Self, &IngestGrant, &[u8]) -> Result<RejectedSpans, IngestError>
+            + Send
+            + 'static,
     {
+        // Before the decode, which is the costly part.
+        if let Some(wait) = grant.wait() {
+            return Err(IngestError::RateExceeded(wait));
+        }
         let pipeline = Arc::clone(self);
         // The semaphore is never closed. The permit moves into the task: a client that goes away
         // meanwhile does not end the decode, and must not free its permit either.
@@ -230,7 +236,7 @@ impl IngestPipeline {
             let _permit = permit;
             let body = body.decompress(codings, pipeline.limits.max_body_bytes)?;
             // The body and its reservation live until the spans are stored.
-            work(&pipeline, body.bytes())
+            work(&pipeline, &grant, body.bytes())
         });
         // A panic in the decoder is one failed request.
         task.await.unwrap_or(Err(IngestError::Internal))
@@ -249,7 +255,8 @@ impl IngestPipeline {
         let pipeline = Arc::clone(self);
         let task = tokio::task::spawn_blocking(move || {
             let decoded = decode(&datagram)?;
-            pipeline.insert(endpoint, decoded, None)
+            // A datagram has no token.
+            pipeline.insert(endpoint, &IngestGrant::default(), decoded, None)
         });
         let result = task.await.unwrap_or(Err(IngestError::Internal));
         // Counted as the requests over HTTP are, by the status that such a request would get.
@@ -272,9 +279,14 @@ impl IngestPipeline {
     fn insert(
         &self,
         endpoint: CollectorEndpoint,
+        grant: &IngestGrant,
         mut decoded: DecodedSpans,
         otlp: Option<&[u8]>,
     ) -> Result<RejectedSpans, IngestError> {
+        let sent = decoded.spans.len();
+        grant.retain_allowed(&mut decoded);
+        // The request as it came has the spans that are not allowed as well.
+        let otlp = otlp.filter(|_| decoded.spans.len() == sent);
         let spans = std::mem::take(&mut decoded.spans);
         let count = spans.len() as u64;
         let weaving = self.weaving.read(&spans);
@@ -290,6 +302,7 @@ impl IngestPipeline {
             return Err(self.refuse(error));
         }
         // Counted once they are kept: a sender repeats a request that was refused.
+        grant.take(count);
         self.count(endpoint, &decoded, count);
         self.weaving.offer(weaving);
         self.log_first_eviction();

@@ -11,9 +11,12 @@
 //!
 //! [`CollectorServer::bind`] opens all listeners, [`CollectorServer::run`] serves them until it is
 //! stopped. No client can hold a resource for ever: a connection has timeouts for its headers, its
-//! bodies and its reading of responses ([`CollectorLimits`]).
+//! bodies and its reading of responses ([`CollectorLimits`]). TLS, tokens and a limit for each
+//! client are for addresses that others reach ([`CollectorTls`], [`AccessControl`]).
 
 mod accept_loop;
+mod access;
+mod client_connections;
 mod clock;
 mod collector;
 mod config;
@@ -29,14 +32,18 @@ pub mod parser_checks;
 mod query;
 mod recorded_spans;
 mod timeout_io;
+mod tls;
+mod token_layer;
 mod ui;
 mod weaving;
 mod zipkin;
 
+pub use access::{AccessControl, AccessRules, AccessToken, IngestToken};
 pub use collector::{CollectorAddresses, CollectorBindError, CollectorServer};
 pub use config::{
     CollectorEndpoint, CollectorLimits, Config, JaegerPorts, ListenerPort, WeavingMode,
     WeavingSettings,
 };
 pub use recorded_spans::{RecordedSpansError, decode_recorded_spans};
+pub use tls::CollectorTls;
 pub use weaving::{JoinedSpans, WeavingProgress, WeavingReport, WovenSpans, weave_spans};

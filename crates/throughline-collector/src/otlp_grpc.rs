@@ -21,10 +21,9 @@ use throughline_otlp::{RejectedSpans, response};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
+use crate::access::IngestGrant;
 use crate::config::CollectorEndpoint;
-use crate::ingest::{
-    AdmittedBody, ContentCodings, IgnoredSignal, IngestError, IngestPipeline, RETRY_AFTER,
-};
+use crate::ingest::{AdmittedBody, ContentCodings, IgnoredSignal, IngestError, IngestPipeline};
 
 /// Length of the prefix of a message: compression flag and message length.
 const MESSAGE_PREFIX_BYTES: usize = 5;
@@ -57,13 +56,14 @@ pub(crate) fn router(pipeline: Arc<IngestPipeline>) -> Router {
 
 async fn export(
     State(pipeline): State<Arc<IngestPipeline>>,
+    grant: IngestGrant,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
     if !is_grpc(&headers) {
         return not_grpc_response();
     }
-    match ingest(&pipeline, &headers, body).await {
+    match ingest(&pipeline, grant, &headers, body).await {
         Ok(rejected) => success_response(&response::export_protobuf(&rejected)),
         Err(error) => error_response(&error),
     }
@@ -93,13 +93,14 @@ fn not_grpc_response() -> Response {
 
 async fn ingest(
     pipeline: &Arc<IngestPipeline>,
+    grant: IngestGrant,
     headers: &HeaderMap,
     body: Body,
 ) -> Result<RejectedSpans, IngestError> {
     let mut body = pipeline.admit(body).await?;
     let codings = remove_prefix(&mut body, headers)?;
     let endpoint = CollectorEndpoint::OtlpGrpc;
-    pipeline.store_otlp(endpoint, body, codings).await
+    pipeline.store_otlp(endpoint, grant, body, codings).await
 }
 
 fn is_grpc(headers: &HeaderMap) -> bool {
@@ -160,8 +161,8 @@ fn error_response(error: &IngestError) -> Response {
     let (_, code) = error.status();
     // OTLP specification: `RetryInfo` gives the client the time to wait, and only its presence
     // makes RESOURCE_EXHAUSTED retryable.
-    let status = if code == Code::Unavailable {
-        let details = ErrorDetails::with_retry_info(Some(RETRY_AFTER));
+    let status = if let Some(wait) = error.retry_after() {
+        let details = ErrorDetails::with_retry_info(Some(wait));
         Status::with_error_details(code, error.to_string(), details)
     } else {
         Status::new(code, error.to_string())

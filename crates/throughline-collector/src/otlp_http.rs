@@ -13,8 +13,9 @@ use http::StatusCode;
 use http::header::{self, CONTENT_TYPE, HeaderMap, HeaderValue};
 use throughline_otlp::{RejectedSpans, decode_json, response};
 
+use crate::access::IngestGrant;
 use crate::config::CollectorEndpoint;
-use crate::ingest::{ACCEPTED_CODINGS, IgnoredSignal, IngestError, IngestPipeline, RETRY_AFTER};
+use crate::ingest::{ACCEPTED_CODINGS, IgnoredSignal, IngestError, IngestPipeline};
 
 /// Returns the routes of the endpoint.
 pub(crate) fn router(pipeline: Arc<IngestPipeline>) -> Router {
@@ -44,6 +45,7 @@ enum PayloadEncoding {
 
 async fn export(
     State(pipeline): State<Arc<IngestPipeline>>,
+    grant: IngestGrant,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
@@ -53,7 +55,7 @@ async fn export(
         let message = "the content type must be application/x-protobuf or application/json\n";
         return (StatusCode::UNSUPPORTED_MEDIA_TYPE, message).into_response();
     };
-    match ingest(&pipeline, encoding, &headers, body).await {
+    match ingest(&pipeline, grant, encoding, &headers, body).await {
         Ok(rejected) => encoding.success_response(&rejected),
         Err(error) => encoding.error_response(&error),
     }
@@ -74,6 +76,7 @@ async fn drop_signal(
 
 async fn ingest(
     pipeline: &Arc<IngestPipeline>,
+    grant: IngestGrant,
     encoding: PayloadEncoding,
     headers: &HeaderMap,
     body: Body,
@@ -81,12 +84,18 @@ async fn ingest(
     let (compression, body) = pipeline.admit_encoded(headers, body).await?;
     let endpoint = CollectorEndpoint::OtlpHttp;
     match encoding {
-        PayloadEncoding::Protobuf => pipeline.store_otlp(endpoint, body, compression).await,
+        PayloadEncoding::Protobuf => {
+            pipeline
+                .store_otlp(endpoint, grant, body, compression)
+                .await
+        }
         PayloadEncoding::Json => {
             let decode = |bytes: &[u8]| {
                 decode_json(bytes).map_err(|error| IngestError::Malformed(error.to_string()))
             };
-            pipeline.store(endpoint, body, compression, decode).await
+            pipeline
+                .store(endpoint, grant, body, compression, decode)
+                .await
         }
     }
 }
@@ -136,10 +145,7 @@ impl PayloadEncoding {
             Self::Protobuf => self.respond(status, response::status_protobuf(code, &message)),
             Self::Json => self.respond(status, response::status_json(code, &message)),
         };
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            let seconds = RETRY_AFTER.as_secs().into();
-            response.headers_mut().insert(header::RETRY_AFTER, seconds);
-        }
+        error.add_retry_header(&mut response);
         if let IngestError::UnsupportedEncoding(_) = error {
             // RFC 9110, section 15.5.16: names the codings that the client may use.
             let codings = HeaderValue::from_static(ACCEPTED_CODINGS);

@@ -27,6 +27,7 @@ use throughline_store::Store;
 use self::state::QueryState;
 use crate::config::Config;
 use crate::metrics::Metrics;
+use crate::token_layer::require_query_token;
 use crate::ui;
 
 /// Returns the routes of the endpoint.
@@ -45,6 +46,7 @@ pub(crate) fn router(store: Arc<dyn Store>, metrics: Arc<Metrics>, config: &Conf
                 .insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
             response
         }));
+    let router = require_query_token(router, &config.access);
     // Any other address is served under names that are not known here.
     if config.host.is_loopback() {
         let allowed: Arc<[String]> = config.allowed_hosts.clone().into();

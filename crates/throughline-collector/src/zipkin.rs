@@ -12,15 +12,16 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
-use http::header::{self, CONTENT_TYPE, HeaderMap};
+use http::header::{CONTENT_TYPE, HeaderMap};
 use http::{HeaderValue, StatusCode};
 use serde_json::Value;
 use throughline_otlp::{DecodedSpans, RejectedSpans, RejectionReason, read_json};
 
 use self::reader::FieldReader;
 use self::span::{ResourceCache, ZipkinSpan};
+use crate::access::IngestGrant;
 use crate::config::CollectorEndpoint;
-use crate::ingest::{IngestError, IngestPipeline, RETRY_AFTER};
+use crate::ingest::{IngestError, IngestPipeline};
 
 /// Returns the routes of the endpoint.
 pub(crate) fn router(pipeline: Arc<IngestPipeline>) -> Router {
@@ -32,6 +33,7 @@ pub(crate) fn router(pipeline: Arc<IngestPipeline>) -> Router {
 
 async fn export(
     State(pipeline): State<Arc<IngestPipeline>>,
+    grant: IngestGrant,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
@@ -41,7 +43,7 @@ async fn export(
                        neither thrift nor protobuf\n";
         return (StatusCode::UNSUPPORTED_MEDIA_TYPE, message).into_response();
     }
-    match ingest(&pipeline, &headers, body).await {
+    match ingest(&pipeline, grant, &headers, body).await {
         // Zipkin has no partial success: rejected spans are counted in the metrics, and named here
         // for people.
         Ok(rejected) => (StatusCode::ACCEPTED, rejected.to_string()).into_response(),
@@ -49,10 +51,7 @@ async fn export(
             // Zipkin has no format for errors, so the message is plain text.
             let (status, _) = error.status();
             let mut response = (status, format!("{error}\n")).into_response();
-            if status == StatusCode::SERVICE_UNAVAILABLE {
-                let seconds = RETRY_AFTER.as_secs().into();
-                response.headers_mut().insert(header::RETRY_AFTER, seconds);
-            }
+            error.add_retry_header(&mut response);
             response
         }
     }
@@ -60,12 +59,13 @@ async fn export(
 
 async fn ingest(
     pipeline: &Arc<IngestPipeline>,
+    grant: IngestGrant,
     headers: &HeaderMap,
     body: Body,
 ) -> Result<RejectedSpans, IngestError> {
     let (codings, body) = pipeline.admit_encoded(headers, body).await?;
     let endpoint = CollectorEndpoint::Zipkin;
-    pipeline.store(endpoint, body, codings, decode).await
+    pipeline.store(endpoint, grant, body, codings, decode).await
 }
 
 /// Returns whether the content type names another encoding. Any other type, or none, counts as

@@ -6,6 +6,8 @@
     reason = "a test reports its failure by panicking"
 )]
 
+#[path = "it/access.rs"]
+mod access;
 #[path = "it/cors.rs"]
 mod cors;
 #[path = "it/grafana.rs"]

@@ -34,7 +34,7 @@ pub struct DecodedSpans {
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct RejectedSpans(BTreeMap<RejectionReason, u64>);
 
-/// The reason why a span is invalid.
+/// The reason why a span is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum RejectionReason {
@@ -48,6 +48,8 @@ pub enum RejectionReason {
     Time,
     /// The span is not a message or object, or its fields are not of their types.
     Malformed,
+    /// The sender may not send spans of this service.
+    Service,
 }
 
 // === impl RejectedSpans ===
@@ -93,6 +95,7 @@ impl RejectionReason {
             Self::ParentSpan => "parent_span_id",
             Self::Time => "time",
             Self::Malformed => "malformed",
+            Self::Service => "service",
         }
     }
 }
@@ -105,6 +108,7 @@ impl fmt::Display for RejectionReason {
             Self::ParentSpan => "the parent span id must be 8 bytes or absent",
             Self::Time => "start and end must be nanoseconds since 1970",
             Self::Malformed => "the span is malformed",
+            Self::Service => "the token does not allow spans of this service",
         })
     }
 }

@@ -101,4 +101,22 @@ pub(crate) struct CollectorArgs {
         help_heading = CONNECTION
     )]
     pub(crate) url: String,
+
+    /// Certificate authorities in PEM, for an https:// address [default: those of this machine]
+    #[arg(
+        long = "collector-ca",
+        env = "THROUGHLINE_COLLECTOR_CA",
+        value_name = "FILE",
+        help_heading = CONNECTION
+    )]
+    pub(crate) ca: Option<String>,
+
+    /// File with the token for queries, where the collector requires one
+    #[arg(
+        long = "token-file",
+        env = "THROUGHLINE_TOKEN_FILE",
+        value_name = "FILE",
+        help_heading = CONNECTION
+    )]
+    pub(crate) token_file: Option<String>,
 }

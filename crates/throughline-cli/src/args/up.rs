@@ -7,6 +7,7 @@ Examples:
   throughline up
   throughline up --data ./traces --retention 72h
   throughline up --query-port 8080 --store memory --store-memory 2GiB
+  throughline up --host 0.0.0.0 --tls-cert tls.crt --tls-key tls.key --access access.yaml
   throughline up --json --otlp-grpc-port 0 --otlp-http-port 0 --zipkin-port 0 --query-port 0
 
 Send traces from any OpenTelemetry SDK:
@@ -15,13 +16,14 @@ Send traces from any OpenTelemetry SDK:
 const LISTENERS: &str = "Listeners";
 const JAEGER: &str = "Jaeger's clients";
 const BROWSERS: &str = "Browsers";
+const ACCESS: &str = "TLS and access";
 const WEAVING: &str = "Weaving";
 const OUTPUT: &str = "Output";
 
 /// Arguments of `throughline up`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct UpArgs {
-    /// Listen address; 0.0.0.0 accepts other machines, without authentication
+    /// Listen address; 0.0.0.0 accepts other machines, which should need TLS and tokens
     #[arg(
         long,
         env = "THROUGHLINE_HOST",
@@ -130,6 +132,32 @@ pub(crate) struct UpArgs {
         help_heading = BROWSERS
     )]
     pub(crate) allowed_host: Vec<String>,
+
+    /// Certificate chain in PEM, for TLS on all TCP ports; read again when it changes
+    #[arg(long, env = "THROUGHLINE_TLS_CERT", value_name = "FILE", help_heading = ACCESS)]
+    pub(crate) tls_cert: Option<String>,
+
+    /// Private key of --tls-cert in PEM
+    #[arg(long, env = "THROUGHLINE_TLS_KEY", value_name = "FILE", help_heading = ACCESS)]
+    pub(crate) tls_key: Option<String>,
+
+    /// Certificate authorities in PEM; clients must have a certificate of one of them
+    #[arg(long, env = "THROUGHLINE_TLS_CLIENT_CA", value_name = "FILE", help_heading = ACCESS)]
+    pub(crate) tls_client_ca: Option<String>,
+
+    /// Tokens of senders and of queries in YAML; read again when it changes
+    #[arg(long, env = "THROUGHLINE_ACCESS", value_name = "FILE", help_heading = ACCESS)]
+    pub(crate) access: Option<String>,
+
+    /// Maximum number of connections of one client to one port [default: 256, no limit of its own
+    /// on a loopback address]
+    #[arg(
+        long,
+        env = "THROUGHLINE_MAX_CLIENT_CONNECTIONS",
+        value_name = "NUMBER",
+        help_heading = ACCESS
+    )]
+    pub(crate) max_client_connections: Option<String>,
 
     #[command(flatten)]
     pub(crate) store: StoreArgs,

@@ -1,13 +1,9 @@
 //! Reload of the configuration file, when it changes or on SIGHUP: reloadable options take effect,
 //! and the log names the ones that need a restart.
 //!
-//! An invalid file changes nothing. The file is polled every second rather than watched, because
-//! editors and Kubernetes ConfigMaps (two symbolic links) replace it in ways that a watch on the
-//! file does not see. A change counts once two polls agree: half of a file may be valid and mean
-//! something else.
+//! An invalid file changes nothing.
 
 use std::ffi::OsString;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use serde_json::{Value, to_value};
@@ -17,10 +13,9 @@ use tokio::time::MissedTickBehavior;
 
 use crate::args::sidecar::{RELOADABLE, SidecarArgs};
 use crate::daemon::environment_variable;
+use crate::file_debouncer::{FileDebouncer, POLL_INTERVAL};
 use crate::sidecar::config::{self, TracingSettings};
 use crate::sidecar::raw_config::RawConfig;
-
-const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Watches the configuration file and applies its changes.
 pub(crate) struct ConfigReloader {
@@ -28,16 +23,7 @@ pub(crate) struct ConfigReloader {
     arguments: Vec<OsString>,
     control: ProxyControl,
     hangup: Signal,
-    file: FileDebouncer,
-}
-
-/// Detects changes of a file once their write is complete.
-#[derive(Debug, Default)]
-struct FileDebouncer {
-    /// Text at the last load.
-    loaded: Option<String>,
-    /// Text at the last poll, if it differed.
-    candidate: Option<String>,
+    file: FileDebouncer<String>,
 }
 
 // === impl ConfigReloader ===
@@ -49,10 +35,7 @@ impl ConfigReloader {
         control: ProxyControl,
     ) -> anyhow::Result<Self> {
         let hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
-        let file = FileDebouncer {
-            loaded: current.file.clone(),
-            candidate: None,
-        };
+        let file = FileDebouncer::new(current.file.clone());
         Ok(Self {
             current,
             arguments,
@@ -89,11 +72,8 @@ impl ConfigReloader {
     }
 
     fn reload(&mut self) {
-        self.file = FileDebouncer {
-            // An invalid file counts as loaded too, so that its errors are logged once.
-            loaded: self.read_file().or_else(|| self.file.loaded.take()),
-            candidate: None,
-        };
+        // An invalid file counts as loaded too, so that its errors are logged once.
+        self.file.set_loaded(self.read_file());
         match self.load_and_apply() {
             Err(errors) => {
                 let errors = errors.join("; ");
@@ -135,22 +115,6 @@ impl ConfigReloader {
     }
 }
 
-// === impl FileDebouncer ===
-
-impl FileDebouncer {
-    /// Whether the text differs from the loaded one and is the same as at the last poll.
-    fn is_settled_change(&mut self, text: String) -> bool {
-        // Changed and changed back between two polls.
-        if self.loaded.as_ref() == Some(&text) {
-            self.candidate = None;
-            return false;
-        }
-        let is_settled = self.candidate.as_ref() == Some(&text);
-        self.candidate = Some(text);
-        is_settled
-    }
-}
-
 /// Returns the keys whose values differ.
 fn changed_keys(old: &SidecarArgs, new: &SidecarArgs) -> Vec<String> {
     let (Ok(Value::Object(old)), Ok(Value::Object(new))) = (to_value(old), to_value(new)) else {
@@ -160,34 +124,4 @@ fn changed_keys(old: &SidecarArgs, new: &SidecarArgs) -> Vec<String> {
         .filter(|(key, value)| new.get(key) != Some(value))
         .map(|(key, _)| key)
         .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn file_that_is_being_written_is_not_loaded() {
-        let mut file = FileDebouncer {
-            loaded: Some("inject: false\n".to_owned()),
-            candidate: None,
-        };
-        // An editor truncates the file, then writes it in two pieces; the empty one would turn
-        // injection on.
-        let polls = [
-            "inject: false\n",
-            "",
-            "inject: false\nsa",
-            "inject: false\nsample: 0.1\n",
-        ];
-        let mut settled = polls.iter();
-        assert!(!settled.any(|text| file.is_settled_change((*text).to_owned())));
-        assert!(file.is_settled_change(polls[3].to_owned()));
-        let mut file = FileDebouncer {
-            loaded: Some("a".to_owned()),
-            candidate: None,
-        };
-        let settled = ["b", "a", "b"].map(|text| file.is_settled_change(text.to_owned()));
-        assert_eq!(settled, [false; 3], "only consecutive polls agree");
-    }
 }

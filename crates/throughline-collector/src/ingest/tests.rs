@@ -1,4 +1,5 @@
 use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
 
 use throughline_store::MemoryStore;
 
@@ -35,7 +36,7 @@ async fn concurrent_decodes_are_limited() {
             };
             let (endpoint, codings) = (CollectorEndpoint::Zipkin, ContentCodings::default());
             pipeline
-                .store(endpoint, body, codings, decode)
+                .store(endpoint, IngestGrant::default(), body, codings, decode)
                 .await
                 .unwrap();
         });

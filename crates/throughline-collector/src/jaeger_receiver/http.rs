@@ -8,14 +8,15 @@ use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
 use http::StatusCode;
-use http::header::{self, CONTENT_TYPE, HeaderMap, HeaderValue};
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use throughline_otlp::RejectedSpans;
 
 use super::batch::decode_batch;
 use super::sampling;
 use super::thrift::ThriftProtocol;
+use crate::access::IngestGrant;
 use crate::config::CollectorEndpoint;
-use crate::ingest::{IngestError, IngestPipeline, RETRY_AFTER};
+use crate::ingest::{IngestError, IngestPipeline};
 
 /// Returns the routes of the endpoint.
 pub(crate) fn router(pipeline: Arc<IngestPipeline>) -> Router {
@@ -27,6 +28,7 @@ pub(crate) fn router(pipeline: Arc<IngestPipeline>) -> Router {
 
 async fn export(
     State(pipeline): State<Arc<IngestPipeline>>,
+    grant: IngestGrant,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
@@ -36,17 +38,14 @@ async fn export(
                        application/vnd.apache.thrift.binary\n";
         return (StatusCode::UNSUPPORTED_MEDIA_TYPE, message).into_response();
     };
-    match ingest(&pipeline, &headers, body, protocol).await {
+    match ingest(&pipeline, grant, &headers, body, protocol).await {
         // The protocol has no partial success: rejected spans are counted in the metrics, and
         // named here for people.
         Ok(rejected) => (StatusCode::ACCEPTED, rejected.to_string()).into_response(),
         Err(error) => {
             let (status, _) = error.status();
             let mut response = (status, format!("{error}\n")).into_response();
-            if status == StatusCode::SERVICE_UNAVAILABLE {
-                let seconds = RETRY_AFTER.as_secs().into();
-                response.headers_mut().insert(header::RETRY_AFTER, seconds);
-            }
+            error.add_retry_header(&mut response);
             response
         }
     }
@@ -54,6 +53,7 @@ async fn export(
 
 async fn ingest(
     pipeline: &Arc<IngestPipeline>,
+    grant: IngestGrant,
     headers: &HeaderMap,
     body: Body,
     protocol: ThriftProtocol,
@@ -61,7 +61,7 @@ async fn ingest(
     let (codings, body) = pipeline.admit_encoded(headers, body).await?;
     let decode = move |bytes: &[u8]| decode_batch(bytes, protocol);
     let endpoint = CollectorEndpoint::JaegerHttp;
-    pipeline.store(endpoint, body, codings, decode).await
+    pipeline.store(endpoint, grant, body, codings, decode).await
 }
 
 /// Returns the protocol that the content type names.

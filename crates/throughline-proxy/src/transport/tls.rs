@@ -11,6 +11,8 @@ use tokio_rustls::rustls::client::Resumption;
 use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio_rustls::rustls::server::WebPkiClientVerifier;
+use tokio_rustls::rustls::server::danger::ClientCertVerifier;
 use tokio_rustls::rustls::{self, ClientConfig, RootCertStore, ServerConfig};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
@@ -149,16 +151,48 @@ impl DownstreamTls {
     /// # Errors
     /// Fails when the PEM is invalid.
     pub fn new(identity: TlsIdentity<'_>) -> Result<Self, TlsError> {
+        Self::with_verifier(identity, None)
+    }
+
+    /// Returns an acceptor that also requires a certificate of each client, certified by `roots`.
+    ///
+    /// # Errors
+    /// Fails when the PEM is invalid.
+    pub fn with_client_roots(
+        identity: TlsIdentity<'_>,
+        roots: TlsRoots<'_>,
+    ) -> Result<Self, TlsError> {
+        let roots = Arc::new(root_store(roots)?);
+        let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider())
+            .build()
+            .map_err(|error| TlsError::BadCertificate(error.to_string()))?;
+        Self::with_verifier(identity, Some(verifier))
+    }
+
+    fn with_verifier(
+        identity: TlsIdentity<'_>,
+        verifier: Option<Arc<dyn ClientCertVerifier>>,
+    ) -> Result<Self, TlsError> {
         let config = ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
-            .map_err(TlsError::BadIdentity)?
-            .with_no_client_auth()
+            .map_err(TlsError::BadIdentity)?;
+        let config = match verifier {
+            Some(verifier) => config.with_client_cert_verifier(verifier),
+            None => config.with_no_client_auth(),
+        };
+        let config = config
             .with_single_cert(
                 parse_certificates(identity.certificates)?,
                 parse_key(identity.key)?,
             )
             .map_err(TlsError::BadIdentity)?;
         Ok(Self(TlsAcceptor::from(Arc::new(config))))
+    }
+
+    /// Returns the configuration, for a server other than the sidecar's.
+    #[must_use]
+    pub fn server_config(&self) -> &Arc<ServerConfig> {
+        self.0.config()
     }
 
     /// Returns a copy that selects one of these protocols, in order of preference (ALPN).
