@@ -1,14 +1,11 @@
 //! Traces outlive the collector: a restart, and a kill at any moment.
-#![expect(
-    clippy::print_stderr,
-    clippy::unwrap_used,
-    reason = "a test says what failed by panicking"
-)]
+#![expect(clippy::unwrap_used, reason = "a test says what failed by panicking")]
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use throughline_model::{SpanId, TraceId};
@@ -115,23 +112,20 @@ fn send(url: &str, request: u64) -> bool {
 
 /// Sends from several threads until the collector is gone; returns the acknowledged requests.
 fn load(url: &str, first: u64, kill: impl FnOnce()) -> Vec<u64> {
-    let next = Mutex::new(first);
+    let next = AtomicU64::new(first);
     let acknowledged = Mutex::new(Vec::new());
+    let send_until_refused = || {
+        loop {
+            let request = next.fetch_add(1, Ordering::Relaxed);
+            if !send(url, request) {
+                return;
+            }
+            acknowledged.lock().unwrap().push(request);
+        }
+    };
     std::thread::scope(|scope| {
         for _ in 0..4 {
-            scope.spawn(|| {
-                loop {
-                    let request = {
-                        let mut next = next.lock().unwrap();
-                        *next += 1;
-                        *next
-                    };
-                    if !send(url, request) {
-                        return;
-                    }
-                    acknowledged.lock().unwrap().push(request);
-                }
-            });
+            scope.spawn(send_until_refused);
         }
         kill();
     });
