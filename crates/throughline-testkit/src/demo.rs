@@ -7,7 +7,7 @@ mod measure;
 mod reference;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, anyhow, ensure};
@@ -172,29 +172,11 @@ impl Demo {
         args.extend(config.collector_args.iter().map(String::as_str));
         let collector =
             CollectorInstance::start_on(&binaries.throughline, config.collector, &args)?;
-        let sidecar = &binaries.throughline;
         let module = (config.mode == DemoMode::Envoy)
             .then(envoy_module)
             .transpose()?;
-        let (binary, tracing) = match (config.mode, &network) {
-            (DemoMode::Sidecar, None) => (&binaries.eshop_bare, SpanSource::Sidecars(sidecar)),
-            (DemoMode::Sidecar, Some(network)) => {
-                (&binaries.eshop_bare, SpanSource::Pods(sidecar, network))
-            }
-            (DemoMode::Envoy, network) => {
-                let module = module.as_deref().context("no module for Envoy")?;
-                let pods = network.as_ref().map(|network| EnvoyPods {
-                    module,
-                    throughline: &binaries.throughline,
-                    network,
-                });
-                let source = pods.map_or(SpanSource::Envoys(module), SpanSource::EnvoyPods);
-                (&binaries.eshop_bare, source)
-            }
-            (mode @ (DemoMode::Rest | DemoMode::Kafka | DemoMode::Linked), _) => {
-                (&binaries.eshop, SpanSource::Sdk(mode))
-            }
-        };
+        let (binary, tracing) =
+            span_source(config.mode, binaries, module.as_deref(), network.as_ref())?;
         let program = jar
             .as_deref()
             .map_or(ServiceProgram::Binary(binary), ServiceProgram::SpringJar);
@@ -359,6 +341,34 @@ impl Demo {
         );
         stopped.and(rest)
     }
+}
+
+/// Returns the program of the services in this mode, and the source of their spans.
+fn span_source<'a>(
+    mode: DemoMode,
+    binaries: &'a ProjectBinaries,
+    module: Option<&'a Path>,
+    network: Option<&'a PodNetwork>,
+) -> Result<(&'a PathBuf, SpanSource<'a>)> {
+    let throughline = &binaries.throughline;
+    let source = match (mode, network) {
+        (DemoMode::Sidecar, None) => SpanSource::Sidecars(throughline),
+        (DemoMode::Sidecar, Some(network)) => SpanSource::Pods(throughline, network),
+        (DemoMode::Envoy, network) => {
+            let module = module.context("no module for Envoy")?;
+            network.map_or(SpanSource::Envoys(module), |network| {
+                SpanSource::EnvoyPods(EnvoyPods {
+                    module,
+                    throughline,
+                    network,
+                })
+            })
+        }
+        (DemoMode::Rest | DemoMode::Kafka | DemoMode::Linked, _) => {
+            return Ok((&binaries.eshop, SpanSource::Sdk(mode)));
+        }
+    };
+    Ok((&binaries.eshop_bare, source))
 }
 
 /// Returns the jar of the Spring application if it is the demo's; builds it if it is missing.
