@@ -11,7 +11,7 @@ use throughline_collector::{
     AccessControl, CollectorAddresses, CollectorBindError, CollectorEndpoint, CollectorServer,
     CollectorTls, Config, JaegerPorts, ListenerPort, WeavingMode, WeavingSettings,
 };
-use throughline_model::{byte_size, duration};
+use throughline_model::duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 

@@ -5,12 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
-use throughline_model::duration;
+use throughline_model::{byte_size, duration};
 use throughline_segments::{DiskSettings, DiskStore, Durability};
 use throughline_store::{MemoryStore, Store};
 
 use crate::args::store::StoreArgs;
-use crate::byte_size;
 
 /// Minimum of `--store-memory`: less would hardly hold a single trace.
 const MIN_STORE_MEMORY_BYTES: usize = 1 << 20;
