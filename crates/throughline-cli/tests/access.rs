@@ -29,7 +29,14 @@ struct Collector {
 impl Collector {
     fn start(folder: &Path, options: &[&str]) -> Self {
         let mut process = Command::new(env!("CARGO_BIN_EXE_throughline"))
-            .args(["up", "--json", "--log", "trace,h2=info"])
+            .args([
+                "up",
+                "--json",
+                "--log",
+                "trace,h2=info",
+                "--store",
+                "memory",
+            ])
             .args(["--otlp-grpc-port", "0", "--otlp-http-port", "0"])
             .args(["--zipkin-port", "0", "--query-port", "0"])
             .args(["--jaeger-http-port", "off", "--jaeger-sampling-port", "off"])
@@ -133,6 +140,20 @@ fn throughline(folder: &Path, args: &[&str]) -> Output {
     command.args(args).current_dir(folder).output().unwrap()
 }
 
+fn assert_commands_send_their_token(folder: &Path, collector: &Collector) {
+    std::fs::write(folder.join("token"), format!("{READ}\n")).unwrap();
+    let url = format!("https://localhost:{}", collector.query);
+    let search = ["search", "--collector", &url, "--collector-ca", "ca.pem"];
+    let found = throughline(folder, &[&search[..], &["--token-file", "token"]].concat());
+    assert!(found.status.success(), "{found:?}");
+    let refused = throughline(folder, &search);
+    assert!(!refused.status.success());
+    assert!(
+        String::from_utf8_lossy(&refused.stderr).contains("401"),
+        "{refused:?}"
+    );
+}
+
 #[test]
 fn certificates_and_tokens_are_required_and_replaced_while_it_runs() {
     let folder = tempfile::tempdir().unwrap();
@@ -165,31 +186,14 @@ fn certificates_and_tokens_are_required_and_replaced_while_it_runs() {
     };
     assert_eq!((sent(&send), sent(&read)), (200, 401));
 
-    std::fs::write(folder.join("token"), format!("{READ}\n")).unwrap();
-    let url = format!("https://localhost:{}", collector.query);
-    let search = ["search", "--collector", &url, "--collector-ca", "ca.pem"];
-    let found = throughline(folder, &[&search[..], &["--token-file", "token"]].concat());
-    assert!(found.status.success(), "{found:?}");
-    let refused = throughline(folder, &search);
-    assert!(!refused.status.success());
-    assert!(
-        String::from_utf8_lossy(&refused.stderr).contains("401"),
-        "{refused:?}"
-    );
+    assert_commands_send_their_token(folder, &collector);
 
     // A file that is not valid changes nothing; both files then change at once.
     std::fs::write(folder.join("access.yaml"), format!("query: {READ}\n")).unwrap();
     write_certificates(folder, "new-");
-    std::fs::rename(
-        folder.join("new-localhost.key"),
-        folder.join("localhost.key"),
-    )
-    .unwrap();
-    std::fs::rename(
-        folder.join("new-localhost.pem"),
-        folder.join("localhost.pem"),
-    )
-    .unwrap();
+    for name in ["localhost.key", "localhost.pem"] {
+        std::fs::rename(folder.join(["new-", name].concat()), folder.join(name)).unwrap();
+    }
     assert_eq!(curl(folder, &collector, &with_token), 200);
     write_tokens(folder, SEND, "another-0123456789");
     let new_ca = ["--cacert", "new-ca.pem"];

@@ -84,7 +84,8 @@ impl AccessRules {
         let given = token_of(headers)?;
         // All are compared, so that the time does not depend on the one that matches.
         let matching = self.ingest.iter().filter(|one| one.token.is(&given));
-        matching.last().map(|one| one.grant.clone())
+        let matching: Vec<&IngestToken> = matching.collect();
+        matching.first().map(|one| one.grant.clone())
     }
 
     /// Returns whether queries are restricted.

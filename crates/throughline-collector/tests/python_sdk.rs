@@ -243,14 +243,12 @@ fn send(
     for (name, value) in variables {
         command.env(name, value);
     }
-    let output = command
-        .args([script, protocol, compression, endpoint])
-        .output()
-        .unwrap();
+    let output = command.args([script, protocol, compression, endpoint]);
+    let output = output.output().map_err(|error| error.to_string())?;
     let log = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{log}");
     if log.contains("Failed") {
         return Err(log);
     }
-    Ok(String::from_utf8(output.stdout).unwrap().trim().to_owned())
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }

@@ -1,4 +1,9 @@
 //! Queries over spans in a store.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 #[path = "it/metrics.rs"]
 mod metrics;

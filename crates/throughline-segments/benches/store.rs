@@ -49,7 +49,11 @@ fn span(number: u64, resources: &[Arc<Resource>]) -> Span {
     let random = mix(number);
     let id = |number: u64| SpanId::from_bytes((mix(number) | 1).to_be_bytes()).unwrap();
     let start = START + number * SPACING;
-    let status = if random % 50 == 0 { 500i64 } else { 200 };
+    let status = if random.is_multiple_of(50) {
+        500i64
+    } else {
+        200
+    };
     let path = format!("/api/v1/items/{}", random % 1000);
     let service = usize::try_from((trace + position) % SERVICES).unwrap();
     Span {
@@ -58,7 +62,7 @@ fn span(number: u64, resources: &[Arc<Resource>]) -> Span {
         parent_span_id: (position > 0).then(|| id(number - 1)),
         flags: 0x101,
         trace_state: String::new(),
-        name: format!("GET /api/v1/items/{{id}}/{}", position),
+        name: format!("GET /api/v1/items/{{id}}/{position}"),
         kind: SpanKind::Server,
         start,
         end: start + random % 100_000_000,
@@ -180,6 +184,9 @@ fn filtered(filters: Vec<SpanFilter>) -> TraceQuery {
     }
 }
 
+/// A query of the store; returns the number of its results.
+type QueryCase = Box<dyn Fn(&DiskStore) -> u64>;
+
 /// Measures queries over a store.
 fn query(folder: &Path, spans: u64) {
     let attribute = |key: &str, value: &str| {
@@ -188,7 +195,7 @@ fn query(folder: &Path, spans: u64) {
     };
     let service = || SpanFilter::Is(SpanField::Service, ValuePredicate::equal("service-7"));
     let slow = ValuePredicate::Time(ComparisonOperator::More, 99_990_000);
-    let cases: Vec<(&str, Box<dyn Fn(&DiskStore) -> u64>)> = vec![
+    let cases: Vec<(&str, QueryCase)> = vec![
         (
             "trace by id",
             Box::new(move |store| {

@@ -207,7 +207,7 @@ fn compare_search(disk: &dyn Store, memory: &dyn Store, query: &TraceQuery) {
     }
 }
 
-fn keys_of(spans: Vec<Arc<Span>>) -> BTreeSet<SpanKey> {
+fn keys_of(spans: &[Arc<Span>]) -> BTreeSet<SpanKey> {
     spans.iter().map(|span| SpanKey::of(span)).collect()
 }
 
@@ -217,8 +217,8 @@ fn compare(disk: &dyn Store, memory: &dyn Store) {
             assert_eq!(disk.trace(id, view), memory.trace(id, view));
             assert_eq!(disk.summary(id, view), memory.summary(id, view));
             let links = |store: &dyn Store| {
-                let to = keys_of(store.links_to(id, view, 100));
-                (to, keys_of(store.links_from(id, view, 100)))
+                let to = keys_of(&store.links_to(id, view, 100));
+                (to, keys_of(&store.links_from(id, view, 100)))
             };
             assert_eq!(links(disk), links(memory), "links of {id}");
         }

@@ -1,7 +1,7 @@
 //! A panic in each hook: traffic passes, the counter rises, Envoy lives.
 
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
 
 use serde_json::json;
@@ -140,18 +140,16 @@ fn start_service() -> SocketAddr {
     let address = listener.local_addr().unwrap();
     // The threads end with the test program.
     thread::spawn(move || {
-        for mut stream in listener.incoming().flatten() {
-            thread::spawn(move || {
-                let mut buffer = vec![0; 16 << 10];
-                let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello";
-                // Requests of the test fit into one read.
-                while matches!(stream.read(&mut buffer), Ok(1..)) {
-                    if stream.write_all(answer).is_err() {
-                        return;
-                    }
-                }
-            });
+        for stream in listener.incoming().flatten() {
+            thread::spawn(move || answer_requests(stream));
         }
     });
     address
+}
+
+fn answer_requests(mut stream: TcpStream) {
+    let mut buffer = vec![0; 16 << 10];
+    let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello";
+    // Requests of the test fit into one read.
+    while matches!(stream.read(&mut buffer), Ok(1..)) && stream.write_all(answer).is_ok() {}
 }

@@ -190,7 +190,7 @@ fn parse_rules(text: &[u8]) -> Result<AccessRules, Vec<String>> {
             .map_err(|_| {
                 errors.push(format!(
                     "--access: query_header {name:?} is not a header name"
-                ))
+                ));
             })
             .ok()
     });

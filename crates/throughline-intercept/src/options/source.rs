@@ -75,7 +75,7 @@ pub trait OptionReader {
     /// Reads a number from 1 to `max`.
     fn number<N>(&mut self, key: &'static str, default: N, max: N) -> N
     where
-        N: FromStr + PartialOrd + Display + From<u8>,
+        N: FromStr + PartialOrd + Display + From<u8> + Copy,
     {
         self.parsed(key, |text| parse_number(text, max), default)
     }

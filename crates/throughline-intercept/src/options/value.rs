@@ -37,7 +37,7 @@ pub fn parse_ratio(text: &str) -> Result<f64, String> {
 /// The range.
 pub fn parse_number<N>(text: &str, max: N) -> Result<N, String>
 where
-    N: FromStr + PartialOrd + Display + From<u8>,
+    N: FromStr + PartialOrd + Display + From<u8> + Copy,
 {
     let number = text.trim().parse::<N>().ok();
     let number = number.filter(|number| *number >= N::from(1) && *number <= max);

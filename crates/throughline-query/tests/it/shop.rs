@@ -91,9 +91,8 @@ pub(crate) fn matches(query: &str) -> Vec<(u8, Vec<u8>)> {
 }
 
 pub(crate) fn ordered_matches(query: &str, order: SortOrder) -> Vec<(u8, Vec<u8>)> {
-    let spansets = match parse_traceql(query).unwrap() {
-        ParsedQuery::Spansets(spansets) => spansets,
-        other => panic!("{query}: {other:?}"),
+    let Ok(ParsedQuery::Spansets(spansets)) = parse_traceql(query) else {
+        panic!("{query} selects no spansets");
     };
     let request = SearchRequest {
         query: TraceQuery {
@@ -118,9 +117,8 @@ pub(crate) fn ordered_matches(query: &str, order: SortOrder) -> Vec<(u8, Vec<u8>
 /// Returns the series of a metrics query over 20 seconds in steps of ten, each as its labels and
 /// its samples by second.
 pub(crate) fn series(query: &str) -> Vec<(String, Vec<(u64, f64)>)> {
-    let expression = match parse_traceql(query).unwrap() {
-        ParsedQuery::Metrics(expression) => expression,
-        other => panic!("{query}: {other:?}"),
+    let Ok(ParsedQuery::Metrics(expression)) = parse_traceql(query) else {
+        panic!("{query} is no metrics query");
     };
     let range = MetricsRange::covering(START - 1, START + 19 * SECOND, 10 * SECOND);
     let result = evaluate_metrics(&store(), &expression, range, WeavingView::Woven).unwrap();

@@ -190,19 +190,28 @@ impl KafkaFigures {
                 each(&KafkaSample::cpu_microseconds_per_request),
             ),
         ];
+        row.line(&figures)
+    }
+}
+
+// === impl FigureRow ===
+
+impl FigureRow {
+    /// Returns the row as a line of JSON with the figures that were measured.
+    fn line(&self, figures: &[(&str, Option<f64>)]) -> String {
         let mut line = Map::new();
-        line.insert("case".to_owned(), json!(row.case));
-        line.insert("target".to_owned(), json!(row.target));
+        line.insert("case".to_owned(), json!(self.case));
+        line.insert("target".to_owned(), json!(self.target));
         for (name, figure) in figures {
             if let Some(figure) = figure {
-                line.insert(name.to_owned(), json!(rounded(figure)));
+                line.insert((*name).to_owned(), json!(rounded(*figure)));
             }
         }
         line.extend(
-            row.peak_megabytes
+            self.peak_megabytes
                 .map(|peak| ("peak_mb".to_owned(), json!(peak))),
         );
-        line.insert("rounds".to_owned(), json!(row.samples.len()));
+        line.insert("rounds".to_owned(), json!(self.samples.len()));
         Value::Object(line).to_string()
     }
 }
