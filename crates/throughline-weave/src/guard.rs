@@ -24,6 +24,11 @@ const SHARE_STEP: f64 = 1.0 / 128.0;
 /// Confidence from which a decision counts as confident.
 const CONFIDENT: f64 = 0.99;
 
+/// Checked decisions from which older ones count half: what was learned wrong first is forgotten.
+const MEMORY_CHECKED: f64 = 1_000.0;
+/// Standard deviations by which wrong decisions must exceed chance to be taken as a rate.
+const SIGNIFICANCE: f64 = 2.0;
+
 /// Share of calls without a cause from which a kind is never confident.
 const MAX_STRAY_SHARE: f64 = 0.01;
 
@@ -40,6 +45,8 @@ pub(crate) struct DecisionContext {
     pub(crate) in_flight: usize,
     /// The first call of its kind by the request, this long after the request began.
     pub(crate) first_after_ns: Option<Nanos>,
+    /// A request has just ended: it may go on, and nobody has shown that it does not.
+    pub(crate) ended_nearby: bool,
     /// A request without a client, which has not made this call yet, may make it unseen.
     pub(crate) abandoned_nearby: bool,
     /// Calls of this kind that had no cause, so far, and their share.
@@ -111,13 +118,20 @@ impl ConfidenceGuard {
         self.confident_share += SHARE_STEP * (confident - self.confident_share);
     }
 
-    /// Records whether a decision agreed with a proof that came later.
-    pub(crate) fn check(&mut self, stated: f64, right: bool) {
-        if stated >= CONFIDENT {
-            self.checked += 1.0;
-            self.expected_wrong += 1.0 - stated;
-            self.wrong += f64::from(u8::from(!right));
+    /// Records whether a decision agreed with a proof that came later. `raw` is its confidence
+    /// before it was limited: limited ones are checked as well, or a limit would never end.
+    pub(crate) fn check(&mut self, raw: f64, right: bool) {
+        if raw < CONFIDENT {
+            return;
         }
+        if self.checked >= MEMORY_CHECKED {
+            self.checked *= 0.5;
+            self.expected_wrong *= 0.5;
+            self.wrong *= 0.5;
+        }
+        self.checked += 1.0;
+        self.expected_wrong += 1.0 - raw;
+        self.wrong += f64::from(u8::from(!right));
     }
 
     /// Returns the confidence to state instead of `raw`.
@@ -125,7 +139,8 @@ impl ConfidenceGuard {
         let backing = self.backing(context.operation, context.kind);
         let mut limit: f64 = 1.0;
         let prompt = context.first_after_ns.is_some_and(|gap| gap <= PROMPT_NS);
-        if backing < MIN_BACKING && (!prompt || context.strays >= 1.0) {
+        let is_trusted = prompt && !context.ended_nearby && context.strays < 1.0;
+        if backing < MIN_BACKING && !is_trusted {
             limit = limit.min(UNPROVEN_CONFIDENCE);
         }
         if context.in_flight > CROWDED {
@@ -143,8 +158,69 @@ impl ConfidenceGuard {
         let mut doubt = (1.0 - raw) * (1.0 + rivals as f64 / NEGLECTED_PER);
         if self.wrong > 0.0 {
             let excess = (self.wrong + 1.0) / (self.expected_wrong + 1.0);
-            doubt = (doubt * excess.max(1.0)).max(self.wrong / (self.checked + 1.0));
+            let significant = self.wrong - SIGNIFICANCE * self.wrong.sqrt();
+            doubt = (doubt * excess.max(1.0)).max(significant / (self.checked + 1.0));
         }
         (1.0 - doubt).min(limit).max(0.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn context(in_flight: usize) -> DecisionContext {
+        DecisionContext {
+            operation: 1,
+            kind: 2,
+            in_flight,
+            first_after_ns: None,
+            ended_nearby: false,
+            abandoned_nearby: false,
+            strays: 0.0,
+            stray_share: 0.0,
+        }
+    }
+
+    fn guard() -> ConfidenceGuard {
+        let mut guard = ConfidenceGuard::default();
+        (0..100).for_each(|_| guard.back(1, 2, 1.0));
+        guard
+    }
+
+    #[test]
+    fn one_wrong_decision_does_not_end_all_confidence() {
+        let mut guard = guard();
+        guard.check(0.995, false);
+        assert!(guard.limit(0.9999, &context(2)) > 0.999);
+    }
+
+    #[test]
+    fn decisions_that_are_often_wrong_lower_the_confidence_until_they_are_right_again() {
+        let mut guard = guard();
+        for number in 0..100 {
+            guard.check(0.99999, number % 4 != 0);
+        }
+        assert!(guard.limit(0.99999, &context(2)) < 0.9);
+        for _ in 0..20_000 {
+            guard.check(0.99999, true);
+        }
+        assert!(guard.limit(0.99999, &context(2)) > 0.998);
+    }
+
+    #[test]
+    fn unshown_call_soon_after_another_request_ended_is_not_claimed() {
+        let guard = ConfidenceGuard::default();
+        let prompt = DecisionContext {
+            first_after_ns: Some(5_000_000),
+            ..context(1)
+        };
+        assert!(guard.limit(0.9999, &prompt) > 0.999);
+        let ended_nearby = true;
+        let after_end = DecisionContext {
+            ended_nearby,
+            ..prompt
+        };
+        assert!(guard.limit(0.9999, &after_end) <= UNPROVEN_CONFIDENCE);
     }
 }

@@ -250,12 +250,8 @@ impl LiveDecider {
         let ends = of_lane.paths.iter_mut().map(|path| path.end(at, model));
         let factors: Vec<f64> = ends.collect();
         self.state.weigh_paths(lane, &factors, at, model);
-        let linger = self.plan.model.longest_linger(operation);
-        if linger == 0 {
-            self.settle(lane);
-        } else {
-            self.deadlines.insert((at + SETTLE_NS, lane));
-        }
+        // Even in a process that has not sent a record yet: its first may be on its way.
+        self.deadlines.insert((at + SETTLE_NS, lane));
     }
 
     fn end_call(&mut self, slot: u32, at: Nanos, failed: bool) {
@@ -275,6 +271,7 @@ impl LiveDecider {
     }
 
     /// Returns the only one of several requests that was open when a call began, and when it ended.
+    /// The handler of an abandoned one may be running.
     fn proof(&self, slot: u32) -> Option<InboundId> {
         let call = &self.state.calls[slot as usize];
         if call.witnesses.len() < 2 || call.outbound.is_record {
@@ -282,7 +279,8 @@ impl LiveDecider {
         }
         let mut open = call.witnesses.iter().filter(|id| {
             let index = self.state.inbound_index(**id);
-            index.is_some_and(|index| self.state.inbound[index as usize].end == OPEN)
+            let inbound = index.map(|index| &self.state.inbound[index as usize]);
+            inbound.is_some_and(|inbound| inbound.end == OPEN || inbound.abandoned)
         });
         let first = open.next()?;
         open.next().is_none().then_some(*first)
@@ -325,13 +323,13 @@ impl LiveDecider {
             &outlook,
             stray_rate,
         );
+        self.state.calls[slot as usize].stated =
+            decision.parent.map(|parent| (parent, decision.confidence));
         if named.is_some() {
             decision.tier = EvidenceTier::Exact;
         } else {
             self.limit(&mut decision, &outbound, &candidates);
         }
-        self.state.calls[slot as usize].stated =
-            decision.parent.map(|parent| (parent, decision.confidence));
         let call = call_step(slot, &outbound, kind);
         let model = &mut self.plan.model;
         self.state
@@ -429,6 +427,9 @@ impl LiveDecider {
             operation: inbound.operation,
             kind: outbound.kind,
             in_flight: candidates.len(),
+            ended_nearby: self
+                .last_end
+                .is_some_and(|(end, _)| (0..=MAX_LINGER_NS).contains(&(outbound.start - end))),
             abandoned_nearby: self.is_abandoned_nearby(index, outbound.kind, candidates),
             first_after_ns: is_first.then_some(outbound.start - since),
             strays: self.strays.count(outbound.kind),

@@ -33,7 +33,7 @@ pub(crate) struct LiveCall {
     /// Probability that a settled lane made it.
     pub(crate) owned: f64,
     pub(crate) is_idle: bool,
-    /// The stated cause and confidence.
+    /// The likeliest cause and its probability, before the guard limited it.
     pub(crate) stated: Option<(InboundId, f64)>,
     /// Requests that were open when it began.
     pub(crate) witnesses: Vec<InboundId>,
