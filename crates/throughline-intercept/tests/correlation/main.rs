@@ -25,8 +25,8 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use throughline_intercept::correlate::{
-    ActivityId, CallHandle, CorrelationKey, Correlator, OutboundCall, RecordDelivery,
-    RecordQueueId, Settings, TokenExtractor, TokenSet, TokenSource,
+    ActivityId, CallHandle, CallSignature, CorrelationKey, Correlator, OutboundCall,
+    RecordDelivery, RecordQueueId, Settings, TokenExtractor, TokenSet, TokenSource,
 };
 use throughline_model::context::{HeaderList, Sampling, SpanContext};
 use throughline_model::{SpanId, TraceId};
@@ -165,7 +165,12 @@ fn run(mut process: SimulatedProcess) -> AttributionTally {
     for (now, _, event) in process.events {
         match event {
             SimulatedEvent::Begin { activity, token } => {
-                let id = correlator.begin_request(now, context(activity), tokens(token));
+                let id = correlator.begin_request(
+                    now,
+                    context(activity),
+                    CallSignature::new(&"GET /checkout"),
+                    tokens(token),
+                );
                 activities[activity] = Some(id);
             }
             SimulatedEvent::End { activity, outcome } => {

@@ -10,6 +10,9 @@ use super::parser::ConfigParser;
 /// Probability that a parent is wrong up to which `--sole measured` accepts it.
 const MAX_SOLE_DOUBT: f64 = 0.01;
 
+/// Least value of `--inference-threshold`: below it another parent may be more likely.
+const MIN_THRESHOLD: f64 = 0.5;
+
 const SOLE_VALUES: [(&str, SingleInFlightPolicy); 3] = [
     (
         "measured",
@@ -47,11 +50,27 @@ impl ConfigParser<'_> {
         );
         let mut settings = Settings {
             single_in_flight,
+            inference_threshold: self.inference_threshold(),
             ..Settings::default()
         };
         // The default keys, `x-request-id`, stay.
         settings.keys.extend(self.correlation_keys());
         settings
+    }
+
+    /// Returns the probability from which a parent is inferred, if it is.
+    fn inference_threshold(&mut self) -> Option<f64> {
+        let text = &self.raw.options.inference_threshold;
+        if text == "off" {
+            return None;
+        }
+        let threshold = text.parse().ok();
+        let threshold = threshold.filter(|it| (MIN_THRESHOLD..=1.0).contains(it));
+        if threshold.is_none() {
+            let remedy = format!("{text:?} is not a number from {MIN_THRESHOLD} to 1, or off");
+            self.error("inference_threshold", &remedy);
+        }
+        threshold
     }
 
     fn correlation_keys(&mut self) -> Vec<CorrelationKey> {
