@@ -160,7 +160,7 @@ fn sidecars_trace_a_spring_application_from_its_first_checkout_on() {
 }
 
 /// Whether the sidecar and the collector ask the weaver.
-const WEAVER_IS_ASKED: bool = false;
+const WEAVER_IS_ASKED: bool = true;
 
 /// Asserts that every checkout was answered and has all its spans.
 fn assert_all_spans(report: &serde_json::Value, checkouts: u64) {

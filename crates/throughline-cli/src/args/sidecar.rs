@@ -475,7 +475,7 @@ pub(crate) struct SidecarArgs {
     #[arg(
         long,
         env = "THROUGHLINE_SIDECAR_INFERENCE_THRESHOLD",
-        default_value = "0.995",
+        default_value = "0.998",
         value_name = "PROBABILITY",
         help_heading = CONTEXTS
     )]

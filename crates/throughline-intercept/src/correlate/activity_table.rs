@@ -24,6 +24,8 @@ const LONGEST_DECAY: u64 = 128;
 const ABORTED_WORK_FACTOR: u64 = 4;
 const MIN_ABORTED_WORK_NS: u64 = 250_000_000;
 const MAX_ABORTED_WORK_NS: u64 = 30_000_000_000;
+/// Of a handler that has already run this many times the longest request nothing is known.
+const OUTLIER_FACTOR: u64 = 2;
 
 /// All activities, capped by [`CorrelationLimits::max_activities`].
 #[derive(Debug)]
@@ -124,7 +126,7 @@ impl ActivityTable {
         let is_record = activity.topic.is_some();
         let max_age_ns = self.limits.max_age_ns(is_record);
         let ran_ns = now.saturating_sub(activity.started_at);
-        let is_outlier = ran_ns > self.longest_request_ns;
+        let is_outlier = ran_ns > self.longest_request_ns.saturating_mul(OUTLIER_FACTOR);
         let mut deadline = activity.started_at.saturating_add(max_age_ns);
         match activity.state {
             ActivityState::Ended { .. } => return,
@@ -144,7 +146,6 @@ impl ActivityTable {
         self.deadlines.remove(&(deadline, id));
         self.ended.push_back((now, id));
         if is_aborted {
-            // Of a handler that has already run longer than any other nothing is known.
             let work_ns = if is_outlier {
                 MAX_ABORTED_WORK_NS
             } else {

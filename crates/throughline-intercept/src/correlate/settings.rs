@@ -56,7 +56,7 @@ pub struct CorrelationLimits {
 
 impl Settings {
     /// Default of [`inference_threshold`](Self::inference_threshold).
-    pub const INFERENCE_THRESHOLD: f64 = 0.995;
+    pub const INFERENCE_THRESHOLD: f64 = 0.998;
 }
 
 impl Default for Settings {

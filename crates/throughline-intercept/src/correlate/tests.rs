@@ -382,18 +382,28 @@ fn request_that_just_ended_is_a_candidate_when_ends_arrive_out_of_order() {
 #[test]
 fn call_soon_after_an_aborted_request_is_open() {
     let mut process = TestProcess::with_shown_call();
-    let left = process.begin(1);
-    process.wait(20);
-    process.end(left, RequestOutcome::Aborted);
-    process.wait(5);
-    let second = process.begin(2);
-    process.wait(2);
-    assert_eq!(process.exchange(), ParentDecision::open());
-    process.end(second, RequestOutcome::Completed);
-    process.wait(1_100);
-    process.begin(3);
-    process.wait(2);
-    assert_parent(&process.exchange(), Evidence::Sole, 3);
+    let usual = process.begin(4);
+    process.wait(30);
+    process.end(usual, RequestOutcome::Completed);
+    process.wait(2_000);
+    // The second one has run longer than any other: nothing is known about its handler's end.
+    for (first, ran_ms, open_ms) in [(1, 20, 200), (11, 200, 29_000)] {
+        let left = process.begin(first);
+        process.wait(ran_ms);
+        process.end(left, RequestOutcome::Aborted);
+        for (id, wait_ms) in [(first + 1, 5), (first + 2, open_ms)] {
+            process.wait(wait_ms);
+            let request = process.begin(id);
+            process.wait(2);
+            assert_eq!(process.exchange(), ParentDecision::open());
+            process.end(request, RequestOutcome::Completed);
+        }
+        process.wait(2_000);
+        let last = process.begin(first + 3);
+        process.wait(2);
+        assert_parent(&process.exchange(), Evidence::Sole, first + 3);
+        process.end(last, RequestOutcome::Completed);
+    }
 }
 
 #[test]
