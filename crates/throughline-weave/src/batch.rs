@@ -1,7 +1,7 @@
 //! Weaving of a whole recording: what the process does is learned from the recording itself, in
 //! several passes.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use crate::belief::Posterior;
 use crate::component::components;
@@ -182,6 +182,7 @@ impl Recording {
             order: &self.order,
             proven: &proven,
             neighbors: &neighbors,
+            is_exact: true,
         };
         for component in &components {
             let solved = solver.solve(component, &mut self.plan.model);
@@ -277,12 +278,11 @@ impl Recording {
         let detached: Vec<bool> = (0..operations.map_or(0, |last| last + 1))
             .map(|operation| self.plan.model.ends_while_waiting(operation))
             .collect();
-        let known: HashSet<InboundId> = self.problem.inbound.iter().map(|i| i.id).collect();
         self.problem.lanes(
             |operation| self.plan.model.longest_linger(operation),
             |inbound_index, outbound_index| {
                 let named = self.problem.outbound[outbound_index as usize].exact;
-                if let Some(named) = named.filter(|named| known.contains(named)) {
+                if let Some(named) = named {
                     return named == self.problem.inbound[inbound_index as usize].id;
                 }
                 let inbound = &self.problem.inbound[inbound_index as usize];

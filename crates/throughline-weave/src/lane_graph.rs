@@ -2,6 +2,7 @@
 //! made after a certain history, an edge the likelihood that it did nothing else in between.
 
 use crate::event::Nanos;
+use crate::lane_masses::LaneMasses;
 use crate::life_table::END;
 use crate::problem::{Lane, OPEN, Problem};
 use crate::step_model::{HistoryId, Standing, StepModel};
@@ -202,24 +203,15 @@ impl LaneGraph {
         problem: &Problem,
         lane: &Lane,
         model: &mut StepModel,
-        sums: &PathSums,
+        masses: &LaneMasses,
     ) {
-        if sums.total <= 0.0 {
-            return;
-        }
-        for edge in &self.edges {
-            let weight = sums.forward[edge.from as usize]
-                * sums.factor(self, edge)
-                * sums.backward[edge.to as usize]
-                / sums.total;
-            if weight > 1e-4 {
+        for (edge, weight) in self.edges.iter().zip(&masses.edges) {
+            if *weight > 1e-4 {
                 self.learn_edge(problem, lane, model, edge, weight.min(1.0));
             }
         }
-        for (index, node) in self.nodes.iter().enumerate() {
-            let scale = sums.final_scale(node.candidate);
-            let weight = sums.forward[index] * self.finals[index] * scale / sums.total;
-            if weight > 1e-4 {
+        for (node, weight) in self.nodes.iter().zip(&masses.finals) {
+            if *weight > 1e-4 {
                 learn_final(problem, lane, model, node, weight.min(1.0));
             }
         }
@@ -271,7 +263,7 @@ impl LaneGraph {
 
 impl PathSums {
     /// Returns what an edge multiplies a path by.
-    fn factor(&self, graph: &LaneGraph, edge: &Edge) -> f64 {
+    pub(crate) fn factor(&self, graph: &LaneGraph, edge: &Edge) -> f64 {
         let to = graph.nodes[edge.to as usize].candidate as usize;
         let weight = edge.weight * self.inclusion[to];
         if self.omitted.is_empty() {
@@ -281,8 +273,13 @@ impl PathSums {
         weight * (self.omitted[to] - self.omitted[first]).exp()
     }
 
+    /// Returns the logarithm of what leaving out all candidates up to a node counts.
+    pub(crate) fn omitted_before(&self, node: &Node) -> f64 {
+        self.omitted.get(node.first_after()).copied().unwrap_or(0.0)
+    }
+
     /// Returns what leaving out all candidates after one counts.
-    fn final_scale(&self, candidate: u32) -> f64 {
+    pub(crate) fn final_scale(&self, candidate: u32) -> f64 {
         let Some(last) = self.omitted.last() else {
             return 1.0;
         };
@@ -498,12 +495,14 @@ fn queue_steps(
         let current = &problem.inbound[lane.members[node.member as usize] as usize];
         let done = model.done_probability(node.standing.history);
         let stays = node.standing.stays(outbound.start, Some(outbound.kind));
+        let is_possible = f64::from(u8::from(outbound.may_be_of(current)));
         steps.push(LaneStep {
             from: from_node,
             member: node.member,
             history: node.standing.history,
             standing: node.standing,
-            weight: (1.0 - done)
+            weight: is_possible
+                * (1.0 - done)
                 * model.tokens.factor(current, outbound)
                 * model.likelihood_of(&stays),
         });
@@ -536,6 +535,7 @@ fn queue_steps(
             history: standing.history,
             standing,
             weight: passing
+                * f64::from(u8::from(outbound.may_be_of(inbound)))
                 * committed
                 * (1.0 - done)
                 * model.tokens.factor(inbound, outbound)

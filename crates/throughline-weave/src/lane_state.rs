@@ -3,6 +3,7 @@
 use crate::belief::Belief;
 use crate::event::Nanos;
 use crate::lane_graph::{Edge, LaneGraph, NO_CANDIDATE, PathSums};
+use crate::lane_masses::LaneMasses;
 use crate::problem::{Lane, Problem};
 use crate::step_model::{Standing, StepModel};
 
@@ -26,6 +27,8 @@ pub(crate) struct LaneState {
     pub(crate) inclusion: Vec<f64>,
     /// Probability of each candidate within the lane.
     pub(crate) marginals: Vec<f64>,
+    /// Probabilities of its steps, once beliefs are exchanged.
+    pub(crate) masses: LaneMasses,
     pub(crate) start: Nanos,
     pub(crate) end: Nanos,
     pub(crate) is_queue: bool,
@@ -56,6 +59,7 @@ impl LaneState {
             odds,
             inclusion: vec![0.0; count],
             marginals: vec![0.0; count],
+            masses: LaneMasses::default(),
             start: first.start,
             end: first.end,
             is_queue: lane.is_queue,
@@ -91,30 +95,52 @@ impl LaneState {
         change
     }
 
-    fn edges_into(&self, slot: u32) -> &[Edge] {
-        let range = self.first_edge[slot as usize]..self.first_edge[slot as usize + 1];
-        &self.graph.edges[range.start as usize..range.end as usize]
+    /// Returns, by node, the logarithm of what the rest of its path is worth, as far as the beliefs
+    /// say. Values of nodes are comparable before any call.
+    pub(crate) fn outlook(&self) -> Vec<f64> {
+        let nodes = self.graph.nodes.iter().zip(&self.sums.backward);
+        nodes
+            .map(|(node, rest)| rest.ln() + self.sums.omitted_before(node))
+            .collect()
+    }
+
+    /// Fixes the probabilities of the steps, once beliefs are exchanged.
+    pub(crate) fn finish(&mut self, masses: Option<LaneMasses>) {
+        let Some(masses) = masses else {
+            self.masses = LaneMasses::of(&self.graph, &self.sums);
+            return;
+        };
+        self.masses = masses;
+        self.marginals.fill(0.0);
+        for (edge, mass) in self.graph.edges.iter().zip(&self.masses.edges) {
+            let candidate = self.graph.nodes[edge.to as usize].candidate;
+            self.marginals[candidate as usize] += mass;
+        }
+    }
+
+    /// Returns the edges into a candidate with their probabilities.
+    fn edges_into(&self, slot: u32) -> impl Iterator<Item = (&Edge, f64)> {
+        let first = self.first_edge[slot as usize] as usize;
+        let range = first..self.first_edge[slot as usize + 1] as usize;
+        let masses = self.masses.edges.get(range.clone()).unwrap_or_default();
+        self.graph.edges[range].iter().zip(masses.iter().copied())
     }
 
     /// Returns where the lane most likely stood before it made a call.
     pub(crate) fn before(&self, slot: u32) -> Option<Standing> {
-        let mass = |edge: &&Edge| {
-            self.sums.forward[edge.from as usize]
-                * edge.weight
-                * self.sums.backward[edge.to as usize]
-        };
-        let edges = self.edges_into(slot).iter();
-        let likely = edges.max_by(|a, b| mass(a).total_cmp(&mass(b)))?;
-        Some(self.graph.nodes[likely.from as usize].standing)
+        let likely = self.edges_into(slot).max_by(|a, b| a.1.total_cmp(&b.1));
+        let (edge, _) = likely?;
+        Some(self.graph.nodes[edge.from as usize].standing)
     }
 
     /// Returns where the lane stood after a call, if that was most likely its last.
     pub(crate) fn last(&self, slot: u32) -> Option<Standing> {
-        let nodes = self.edges_into(slot).iter().map(|edge| edge.to as usize);
-        let mass = |node: &usize| self.sums.forward[*node] * self.graph.finals[*node];
-        let likely = nodes.max_by(|a, b| mass(a).total_cmp(&mass(b)))?;
-        let all = self.sums.forward[likely] * self.sums.backward[likely];
-        (mass(&likely) > LIKELY_LAST * all).then(|| self.graph.nodes[likely].standing)
+        let last = |node: u32| self.masses.finals[node as usize];
+        let nodes = self.edges_into(slot).map(|(edge, _)| edge.to);
+        let likely = nodes.max_by(|a, b| last(*a).total_cmp(&last(*b)))?;
+        let into = self.edges_into(slot).filter(|(edge, _)| edge.to == likely);
+        let all: f64 = into.map(|(_, mass)| mass).sum();
+        (last(likely) > LIKELY_LAST * all).then(|| self.graph.nodes[likely as usize].standing)
     }
 
     /// Splits the share of the lane in a candidate among its members.
@@ -127,14 +153,11 @@ impl LaneState {
             return;
         }
         let mut masses: Vec<(u32, f64)> = Vec::new();
-        for (index, node) in self.graph.nodes.iter().enumerate() {
-            if node.candidate != slot {
-                continue;
-            }
-            let mass = self.sums.forward[index] * self.sums.backward[index];
-            match masses.iter_mut().find(|(member, _)| *member == node.member) {
+        for (edge, mass) in self.edges_into(slot) {
+            let made_by = self.graph.nodes[edge.to as usize].member;
+            match masses.iter_mut().find(|(member, _)| *member == made_by) {
                 Some((_, sum)) => *sum += mass,
-                None => masses.push((node.member, mass)),
+                None => masses.push((made_by, mass)),
             }
         }
         let total: f64 = masses.iter().map(|(_, mass)| mass).sum();

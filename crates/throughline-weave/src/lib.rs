@@ -4,9 +4,10 @@
 //! A request is a walk through states: the calls that it has made, and whether it waits for one.
 //! Life tables ([`life_table`]) know when requests leave a state, and with which step. Each lane, a
 //! request or a partition, weighs all the ways in which it can have made the calls around it
-//! ([`lane_graph`]); belief propagation lets the lanes agree on who made which ([`solver`]). Edges
-//! that containment alone decides are proven ([`propagation`]); they show whether the process takes
-//! requests in turn ([`order`]).
+//! ([`lane_graph`]); belief propagation lets the lanes agree on who made which ([`solver`]), and
+//! groups that stay in doubt are weighed together ([`joint_paths`]). Edges that containment alone
+//! decides are proven ([`propagation`]); they show whether the process takes requests in turn
+//! ([`order`]).
 //!
 //! [`weave_recording`] weaves a recording in several passes, [`Weaver`] decides a little after the
 //! events. [`LiveDecider`] decides at the moment of a call: it follows the requests in flight
@@ -27,7 +28,9 @@ mod event;
 mod evidence_tier;
 mod guard;
 mod joint_cluster;
+mod joint_paths;
 mod lane_graph;
+mod lane_masses;
 mod lane_path;
 mod lane_state;
 mod life_table;
@@ -40,6 +43,7 @@ mod order;
 mod plan;
 mod problem;
 mod propagation;
+mod solved_component;
 mod solver;
 mod step_model;
 mod stray;

@@ -51,11 +51,6 @@ impl Default for ProcessOrder {
 }
 
 impl ProcessOrder {
-    /// Returns the factor to use for an inverted pair.
-    pub(crate) const fn weight(&self) -> f64 {
-        self.factor
-    }
-
     /// Returns what an arrangement of two causes weighs.
     pub(crate) fn weight_of(&self, order: Order) -> f64 {
         if order == Order::Inverted {

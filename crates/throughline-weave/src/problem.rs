@@ -98,6 +98,13 @@ impl Outbound {
     }
 }
 
+impl Outbound {
+    /// Returns whether the message does not name another cause.
+    pub(crate) fn may_be_of(&self, inbound: &Inbound) -> bool {
+        self.exact.is_none_or(|named| named == inbound.id)
+    }
+}
+
 // === impl OperationIndex ===
 
 impl OperationIndex {

@@ -8,16 +8,21 @@ use std::collections::BTreeMap;
 
 use crate::belief::{Belief, Posterior};
 use crate::component::Component;
-use crate::event::Nanos;
 use crate::evidence_tier::EvidenceTier;
+use crate::joint_paths::{JointCause, JointPaths, PairFactor};
 use crate::lane_state::LaneState;
-use crate::order::{LikelyCause, Order, ProcessOrder, compare};
+use crate::order::{LikelyCause, ProcessOrder, compare};
 use crate::problem::{Lane, Problem};
 use crate::propagation::CallCounts;
+use crate::solved_component::{OutboundState, Solved};
 use crate::step_model::StepModel;
 use crate::tokens::DECISIVE_FACTOR;
 
 const MAX_ROUNDS: usize = 24;
+/// Rate of strays among calls that name their cause, per second.
+const NAMED_STRAYS: f64 = 1e-12;
+/// Share of the hypotheses that may be given up.
+const MAX_LOST: f64 = 0.01;
 /// Beliefs that change less than this are final.
 const SETTLED: f64 = 1e-3;
 /// Causes with less than this share are not compared with a neighbour's.
@@ -36,47 +41,16 @@ pub(crate) struct Solver<'a> {
     /// The proven neighbours of each outbound event: calls of its kind before and after, with the
     /// request that made them.
     pub(crate) neighbors: &'a [Vec<(u32, u32)>],
-}
-
-/// An outbound event and where it stands in the lanes.
-struct OutboundState {
-    outbound: u32,
-    kind: usize,
-    /// Lane of the component, and slot among its candidates.
-    places: Vec<(u32, u32)>,
-    /// The call of the same kind before this one.
-    previous: Option<usize>,
-    /// Messages of the neighbours about the cause at each place.
-    from_previous: Vec<f64>,
-    from_next: Vec<f64>,
-    /// Messages of neighbours outside the component, whose causes are proven.
-    from_proven: Vec<f64>,
-}
-
-// === impl OutboundState ===
-
-impl OutboundState {
-    /// Returns what all neighbours say about the cause at a place.
-    fn order_at(&self, place: usize) -> f64 {
-        self.from_previous[place] * self.from_next[place] * self.from_proven[place]
-    }
+    /// Whether groups in doubt are solved exactly. A first look does without.
+    pub(crate) is_exact: bool,
 }
 
 /// A belief about a cause, for the comparison with a neighbour's.
 #[derive(Clone, Copy)]
 struct Share {
     place: usize,
-    lane: usize,
+    lane: u32,
     share: f64,
-    start: Nanos,
-    end: Nanos,
-    is_queue: bool,
-}
-
-/// The solved component.
-pub(crate) struct Solved {
-    states: Vec<LaneState>,
-    outbound: Vec<OutboundState>,
 }
 
 // === impl Solver ===
@@ -107,15 +81,86 @@ impl Solver<'_> {
                 break;
             }
         }
+        self.share_out(&mut solved);
+        if self.is_exact && !is_single && solved.is_doubtful() {
+            self.solve_jointly(&mut solved);
+        } else {
+            solved
+                .states
+                .iter_mut()
+                .for_each(|state| state.finish(None));
+        }
         solved
+    }
+
+    /// Returns the rate of calls without a cause. A call that names its cause has one.
+    fn stray_rate(&self, state: &OutboundState) -> f64 {
+        let outbound = &self.problem.outbound[state.outbound as usize];
+        if outbound.exact.is_some() {
+            NAMED_STRAYS
+        } else {
+            self.stray_rates[state.kind]
+        }
+    }
+
+    /// Computes the probabilities of the causes from the messages of the lanes.
+    fn share_out(&self, solved: &mut Solved) {
+        let Solved { states, outbound } = solved;
+        for outbound in outbound {
+            let stray = self.stray_rate(outbound);
+            let value = |(index, (lane, slot)): (usize, &(u32, u32))| {
+                states[*lane as usize].odds[*slot as usize] * outbound.order_at(index)
+            };
+            let mut shares: Vec<f64> = outbound.places.iter().enumerate().map(value).collect();
+            let total = shares.iter().sum::<f64>() + stray;
+            shares.iter_mut().for_each(|share| *share /= total);
+            outbound.shares = shares;
+            outbound.none = stray / total;
+        }
+    }
+
+    /// Weighs the paths of all lanes together.
+    fn solve_jointly(&self, solved: &mut Solved) {
+        solved
+            .states
+            .iter_mut()
+            .for_each(|state| state.finish(None));
+        let compares = !self.order.is_neutral();
+        for cluster in solved.doubtful_clusters() {
+            let calls = solved.joint_calls(
+                &cluster,
+                &|outbound: &OutboundState| self.stray_rate(outbound),
+                compares,
+            );
+            let pair_factor = |earlier: (usize, u32), later: (usize, u32)| {
+                self.pair_factor(solved, earlier, later)
+            };
+            let compared: Option<PairFactor<'_>> = compares.then_some(&pair_factor);
+            let masses = JointPaths::new(&solved.states, &calls, compared).solve();
+            let Some(masses) = masses.filter(|masses| masses.lost < MAX_LOST) else {
+                continue;
+            };
+            for (lane, masses) in masses.lanes {
+                solved.states[lane as usize].finish(Some(masses));
+            }
+            for (call, none) in calls.iter().zip(masses.none) {
+                let outbound = &mut solved.outbound[call.index];
+                let share = |(lane, slot): &(u32, u32)| {
+                    solved.states[*lane as usize].marginals[*slot as usize]
+                };
+                if matches!(call.cause, JointCause::Open { .. }) {
+                    outbound.shares = outbound.places.iter().map(share).collect();
+                    outbound.none = none;
+                }
+            }
+        }
     }
 
     /// Adds what was found to the model.
     pub(crate) fn learn(&self, component: &Component, solved: &Solved, model: &mut StepModel) {
         for (state, lane) in solved.states.iter().zip(&component.lanes) {
             let lane = &self.lanes[*lane];
-            let (graph, sums) = (&state.graph, &state.sums);
-            graph.learn(self.problem, lane, model, sums);
+            state.graph.learn(self.problem, lane, model, &state.masses);
             for member in &lane.members {
                 model.learn_request(self.problem.inbound[*member as usize].operation);
             }
@@ -133,7 +178,7 @@ impl Solver<'_> {
         for (state, index) in solved.states.iter().zip(&component.lanes) {
             if *index == lane {
                 let lane = &self.lanes[lane];
-                state.graph.learn(self.problem, lane, model, &state.sums);
+                state.graph.learn(self.problem, lane, model, &state.masses);
                 for member in &lane.members {
                     model.learn_request(self.problem.inbound[*member as usize].operation);
                 }
@@ -174,6 +219,8 @@ impl Solver<'_> {
                 from_previous: Vec::new(),
                 from_next: Vec::new(),
                 from_proven: Vec::new(),
+                shares: Vec::new(),
+                none: 1.0,
             });
         }
         for (lane, index) in component.lanes.iter().enumerate() {
@@ -222,7 +269,7 @@ impl Solver<'_> {
     fn exchange(&self, solved: &mut Solved) {
         let Solved { states, outbound } = solved;
         for outbound in outbound {
-            let stray = self.stray_rates[outbound.kind];
+            let stray = self.stray_rate(outbound);
             let mut total = stray;
             for (index, (lane, slot)) in outbound.places.iter().enumerate() {
                 let order = outbound.order_at(index);
@@ -245,15 +292,9 @@ impl Solver<'_> {
         outbound: &OutboundState,
         states: &[LaneState],
     ) -> Posterior {
-        let stray = self.stray_rates[outbound.kind];
-        let value = |index: usize| {
-            let (lane, slot) = outbound.places[index];
-            states[lane as usize].odds[slot as usize] * outbound.order_at(index)
-        };
-        let total: f64 = (0..outbound.places.len()).map(value).sum::<f64>() + stray;
         let mut causes: Vec<Belief> = Vec::new();
-        for (index, (lane, slot)) in outbound.places.iter().enumerate() {
-            let share = value(index) / total;
+        for ((lane, slot), share) in outbound.places.iter().zip(&outbound.shares) {
+            let share = *share;
             if share < 1e-6 {
                 continue;
             }
@@ -269,7 +310,7 @@ impl Solver<'_> {
         let tier = self.tier(outbound, states);
         Posterior {
             causes,
-            none: stray / total,
+            none: outbound.none,
             tier,
         }
     }
@@ -281,7 +322,7 @@ impl Solver<'_> {
         }
         // Whether others could have made the call at all, by what they had done before.
         let possible = outbound.places.iter().filter(|(lane, slot)| {
-            states[*lane as usize].odds[*slot as usize] > self.stray_rates[outbound.kind]
+            states[*lane as usize].odds[*slot as usize] > self.stray_rate(outbound)
         });
         if possible.count() > 1 {
             EvidenceTier::Timing
@@ -374,11 +415,12 @@ impl Solver<'_> {
         for target in self.shares(solved, to, None, |_, _| 1.0) {
             let terms = shares.iter().map(|share| {
                 let (first, second) = if forward {
-                    (share, &target)
+                    (share.lane, target.lane)
                 } else {
-                    (&target, share)
+                    (target.lane, share.lane)
                 };
-                share.share * self.factor(solved, earlier, later, first, second)
+                let (first, second) = ((earlier, first), (later, second));
+                share.share * self.pair_factor(solved, first, second)
             });
             message[target.place] = (terms.sum::<f64>() + rest.max(0.0)).max(1e-6);
         }
@@ -396,7 +438,7 @@ impl Solver<'_> {
     ) -> Vec<Share> {
         let outbound = &solved.outbound[index];
         let mut shares: Vec<Share> = Vec::with_capacity(outbound.places.len());
-        let mut total = self.stray_rates[outbound.kind];
+        let mut total = self.stray_rate(outbound);
         for (place, (lane, slot)) in outbound.places.iter().enumerate() {
             let state = &solved.states[*lane as usize];
             let neighbors = match forward {
@@ -408,11 +450,8 @@ impl Solver<'_> {
             total += share;
             shares.push(Share {
                 place,
-                lane: *lane as usize,
+                lane: *lane,
                 share,
-                start: state.start,
-                end: state.end,
-                is_queue: state.is_queue,
             });
         }
         shares.iter_mut().for_each(|share| share.share /= total);
@@ -422,15 +461,15 @@ impl Solver<'_> {
         shares
     }
 
-    fn factor(
+    /// Returns what the order of two causes weighs, for neighbouring calls of one kind.
+    fn pair_factor(
         &self,
         solved: &Solved,
-        earlier: usize,
-        later: usize,
-        first: &Share,
-        second: &Share,
+        (earlier, first): (usize, u32),
+        (later, second): (usize, u32),
     ) -> f64 {
-        if first.lane == second.lane || first.is_queue || second.is_queue {
+        let [first, second] = [first, second].map(|lane| &solved.states[lane as usize]);
+        if std::ptr::eq(first, second) || first.is_queue || second.is_queue {
             return 1.0;
         }
         let call = |index: usize| {
@@ -440,13 +479,7 @@ impl Solver<'_> {
         let (earlier, later) = (call(earlier), call(later));
         let starts = compare((earlier.start, later.start), (first.start, second.start));
         let ends = compare((earlier.end, later.end), (first.end, second.end));
-        let mut factor = 1.0;
-        for order in [starts, ends] {
-            if order == Order::Inverted {
-                factor *= self.order.weight();
-            }
-        }
-        factor
+        self.order.weight_of(starts) * self.order.weight_of(ends)
     }
 
     /// Returns the likely causes of the outbound events of a component that are requests.
@@ -454,17 +487,11 @@ impl Solver<'_> {
         let mut causes = Vec::new();
         for outbound in &solved.outbound {
             let index = outbound.outbound;
-            let odds =
-                |(lane, slot): &(u32, u32)| solved.states[*lane as usize].odds[*slot as usize];
-            let total: f64 = outbound.places.iter().map(odds).sum::<f64>();
-            let total = total + self.stray_rates[outbound.kind];
-            let best = outbound
-                .places
-                .iter()
-                .max_by(|a, b| odds(a).total_cmp(&odds(b)));
-            let Some(best) = best else { continue };
+            let places = outbound.places.iter().zip(&outbound.shares);
+            let best = places.max_by(|a, b| a.1.total_cmp(b.1));
+            let Some((best, share)) = best else { continue };
             let state = &solved.states[best.0 as usize];
-            let share = odds(best) / total;
+            let share = *share;
             if share < MIN_LIKELY || state.is_queue {
                 continue;
             }

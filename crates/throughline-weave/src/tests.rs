@@ -139,6 +139,7 @@ fn solve(problem: &Problem, model: &mut StepModel) -> Vec<Vec<f64>> {
         order: &ProcessOrder::default(),
         proven: &proven,
         neighbors: &neighbors,
+        is_exact: true,
     };
     let mut probabilities = vec![vec![0.0; problem.inbound.len() + 1]; problem.outbound.len()];
     for component in components(problem, &lanes) {

@@ -220,9 +220,12 @@ impl Weaver {
     fn candidate_lanes(&self, outbound: u32, at: Nanos) -> Vec<u32> {
         let problem = &self.window.problem;
         let event = &problem.outbound[outbound as usize];
-        let named = event.exact.and_then(|id| self.window.inbound_index(id));
-        if let Some(named) = named {
-            return vec![self.window.lane_of[named as usize]];
+        if let Some(named) = event.exact {
+            // If it is not known any more, the call is still not another's.
+            let named = self.window.inbound_index(named).into_iter();
+            return named
+                .map(|named| self.window.lane_of[named as usize])
+                .collect();
         }
         let live = self.window.live_lanes.iter();
         let open = live
@@ -251,6 +254,7 @@ impl Weaver {
             order: &self.order,
             proven: &proven,
             neighbors: &neighbors,
+            is_exact: min_cause >= MIN_CAUSE,
         };
         let solved = solver.solve(component, &mut self.plan.model);
         for (outbound, posterior) in solver.posteriors(component, &solved, &self.plan.model) {
@@ -419,6 +423,7 @@ impl Weaver {
             order: &self.order,
             proven: &proven,
             neighbors: &neighbors,
+            is_exact: true,
         };
         let solved = solver.solve(&component, &mut self.plan.model);
         solver.learn_one(&component, &solved, lane as usize, &mut self.plan.model);

@@ -366,3 +366,34 @@ fn memory_is_bounded_and_losses_are_counted() {
     assert_eq!(weaver.losses().outbound, 900);
     assert!(weaver.losses().crowded > 0);
 }
+
+/// A consumer whose sidecar knows the cause of every other call, and commits late.
+#[test]
+fn calls_that_name_their_record_show_the_cause_of_the_others() {
+    let mut recorder = Recorder::default();
+    for id in 1..=80_u64 {
+        let at = id as Nanos * 200 * MS;
+        recorder.record(id, at, id as i64);
+        recorder.end(
+            id,
+            (at / (5 * SECOND) + 1) * 5 * SECOND,
+            InboundOutcome::Completed,
+        );
+        // Far into the time of the next record, as if each call were that one's.
+        let (start, end) = (at + 203 * MS, at + 210 * MS);
+        let named = (id % 2 == 0).then_some(InboundId(id));
+        recorder.call_with(id, 1, (start, end), Vec::new(), named);
+    }
+    let decisions = weave_recording(&recorder.events, None).decisions;
+    let named = decisions.iter().filter(|decision| cause(decision) % 2 == 0);
+    assert!(
+        named
+            .clone()
+            .all(|decision| is_right(decision) && decision.tier == EvidenceTier::Exact)
+    );
+    assert_eq!(named.count(), 40);
+    let wrong = decisions
+        .iter()
+        .filter(|decision| is_stated(decision) && !is_right(decision));
+    assert_eq!(wrong.count(), 0);
+}
