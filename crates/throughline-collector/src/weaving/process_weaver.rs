@@ -20,6 +20,15 @@ const MAX_KNOWN: usize = 32_768;
 /// A request this long is waited for at most: its span arrives when it ends, after its calls.
 const MAX_REQUEST: u64 = 60_000_000_000;
 
+/// Events are passed on in slices of this length, so that a pass can end between them.
+const SLICE_NS: Nanos = 250_000_000;
+
+/// Decisions that a late request can take back.
+const MAX_REVISABLE: usize = 8_192;
+
+/// Times in which requests are missing or came late.
+const MAX_GAPS: usize = 256;
+
 /// The engine of one process.
 #[derive(Debug)]
 pub(super) struct ProcessWeaver {
@@ -37,6 +46,20 @@ pub(super) struct ProcessWeaver {
     /// Least time seen from the end of a span to its arrival: the difference of the clocks, and the
     /// delay of the export.
     least_delay: i64,
+    /// Longest time beyond that, lately.
+    longest_delay: u64,
+    /// The engine has all events up to here.
+    released: Nanos,
+    /// Whether a pass ended before everything that was due had been passed on.
+    pub(super) is_behind: bool,
+    /// Starts of the calls that wait for a decision.
+    starts: HashMap<u64, Nanos>,
+    /// Times in which a request was not known when calls were decided.
+    gaps: VecDeque<(Nanos, Nanos)>,
+    /// Joins of the last time with the starts of their calls.
+    revisable: VecDeque<(Nanos, WovenEdge)>,
+    /// Joins that are taken back.
+    revised: Vec<WovenEdge>,
     /// Arrival of the last span.
     pub(super) last_seen: u64,
 }
@@ -121,11 +144,15 @@ impl SpanNumbers {
                 record.map(ended).into_iter().collect()
             }
             ActivityRole::Outbound { is_record, is_open } => {
+                let exact = if is_open { None } else { self.cause_of(span) };
+                if !is_open && exact.is_none() {
+                    // Its cause is known, and none of ours: it competes with nobody.
+                    return Vec::new();
+                }
                 let id = OutboundId(self.number());
                 if is_open {
                     self.outbound.insert(id.0, span.key);
                 }
-                let exact = if is_open { None } else { self.cause_of(span) };
                 let started = OutboundStart {
                     id,
                     at: start,
@@ -258,6 +285,13 @@ impl ProcessWeaver {
             has_open: false,
             longest: 0,
             least_delay: i64::MAX,
+            longest_delay: 0,
+            released: Nanos::MIN,
+            is_behind: false,
+            starts: HashMap::new(),
+            gaps: VecDeque::new(),
+            revisable: VecDeque::new(),
+            revised: Vec::new(),
             last_seen: 0,
         }
     }
@@ -265,16 +299,22 @@ impl ProcessWeaver {
     /// Takes a span that arrives now.
     pub(super) fn push(&mut self, span: ActivitySpan, now: u64) {
         self.last_seen = now;
-        self.least_delay = self.least_delay.min(nanos(now) - nanos(span.end));
+        let delay = nanos(now) - nanos(span.end);
+        self.least_delay = self.least_delay.min(delay);
+        let beyond = u64::try_from(delay - self.least_delay).unwrap_or(0);
+        self.longest_delay = fade(self.longest_delay).max(beyond.min(MAX_REQUEST));
+        match span.role {
+            ActivityRole::Request { .. } => self.notice_late(nanos(span.start), nanos(span.end)),
+            ActivityRole::Record { .. } => self.notice_late(nanos(span.start), Nanos::MAX),
+            ActivityRole::Settlement | ActivityRole::Outbound { .. } => {}
+        }
         match span.role {
             ActivityRole::Outbound { is_open, .. } => {
                 self.has_open |= is_open;
                 self.pending_open += usize::from(is_open);
             }
             ActivityRole::Request { .. } => {
-                // Fades slowly: one long request does not delay everything for good.
-                let faded = self.longest - self.longest / 256;
-                self.longest = faded.max((span.end - span.start).min(MAX_REQUEST));
+                self.longest = fade(self.longest).max((span.end - span.start).min(MAX_REQUEST));
             }
             ActivityRole::Record { .. } | ActivityRole::Settlement => {}
         }
@@ -296,11 +336,68 @@ impl ProcessWeaver {
         self.next_event += 1;
     }
 
-    /// Returns the decisions that are due, `wait` nanoseconds after the spans they rest on.
-    pub(super) fn poll(&mut self, now: u64, wait: u64, min_confidence: f64) -> Vec<WovenEdge> {
-        let wait = nanos(wait.max(self.longest));
+    /// Takes note of a request or record whose calls may have been decided without it.
+    fn notice_late(&mut self, start: Nanos, end: Nanos) {
+        if self.has_open && start < self.released {
+            self.add_gap(start, end.min(self.released));
+        }
+    }
+
+    /// Takes note that spans which arrived up to `now` were lost.
+    pub(super) fn notice_loss(&mut self, now: u64) {
+        if self.has_open {
+            let until = nanos(now) - self.least_delay.min(nanos(now));
+            self.add_gap(self.released.min(until), until);
+        }
+    }
+
+    /// From here on no call in this time is joined; those that were are separated again.
+    fn add_gap(&mut self, start: Nanos, end: Nanos) {
+        if self.gaps.len() >= MAX_GAPS {
+            self.gaps.pop_front();
+        }
+        self.gaps.push_back((start, end));
+        let all = std::mem::take(&mut self.revisable).into_iter();
+        let (revised, kept): (VecDeque<_>, VecDeque<_>) =
+            all.partition(|(at, _)| (start..=end).contains(at));
+        self.revisable = kept;
+        self.revised
+            .extend(revised.into_iter().map(|(_, edge)| WovenEdge {
+                is_joined: false,
+                ..edge
+            }));
+    }
+
+    /// Returns the decisions that are due, `wait` nanoseconds after the spans they rest on. The
+    /// pass ends early when `is_over` returns true.
+    pub(super) fn poll(
+        &mut self,
+        now: u64,
+        wait: u64,
+        min_confidence: f64,
+        is_over: &dyn Fn() -> bool,
+    ) -> Vec<WovenEdge> {
+        let longest = self.longest.saturating_add(self.longest_delay);
         // In the clock of the process.
-        let until = nanos(now) - self.least_delay.min(nanos(now)) - wait;
+        let until = nanos(now) - self.least_delay.min(nanos(now)) - nanos(wait.max(longest));
+        let mut edges = std::mem::take(&mut self.revised);
+        loop {
+            let first = self.pending.first_key_value().map(|((at, _), _)| *at);
+            let next = first.map_or(until, |at| at.saturating_add(SLICE_NS).min(until));
+            self.release_until(next);
+            if self.has_open {
+                edges.extend(self.decide(next, min_confidence));
+            }
+            self.is_behind = next < until;
+            if !self.is_behind || is_over() {
+                return edges;
+            }
+        }
+    }
+
+    /// Passes the events up to a time on to the engine.
+    fn release_until(&mut self, until: Nanos) {
+        self.released = self.released.max(until);
         while let Some(first) = self.pending.first_entry() {
             let is_due = first.key().0 <= until;
             // With too many of them the wait is cut short.
@@ -314,14 +411,25 @@ impl ProcessWeaver {
                 self.release(event);
             }
         }
-        if !self.has_open {
-            return Vec::new();
-        }
-        let decisions = self.weaver.poll(until);
+    }
+
+    fn decide(&mut self, until: Nanos, min_confidence: f64) -> Vec<WovenEdge> {
         let mut edges = Vec::new();
-        for decision in decisions {
-            edges.extend(self.numbers.edge(&decision, min_confidence));
-            self.numbers.outbound.keys.remove(&decision.outbound.0);
+        for decision in self.weaver.poll(until) {
+            let number = decision.outbound.0;
+            let start = self.starts.remove(&number).unwrap_or(Nanos::MIN);
+            let edge = self.numbers.edge(&decision, min_confidence);
+            self.numbers.outbound.keys.remove(&number);
+            let Some(mut edge) = edge else { continue };
+            let mut gaps = self.gaps.iter();
+            edge.is_joined &= !gaps.any(|(from, to)| (*from..=*to).contains(&start));
+            if edge.is_joined {
+                if self.revisable.len() >= MAX_REVISABLE {
+                    self.revisable.pop_front();
+                }
+                self.revisable.push_back((start, edge.clone()));
+            }
+            edges.push(edge);
         }
         edges
     }
@@ -337,6 +445,12 @@ impl ProcessWeaver {
         }
         let mut events = self.numbers.events(&span).into_iter();
         if let Some(first) = events.next() {
+            if let WeaveEvent::OutboundStarted(start) = &first
+                && start.exact.is_none()
+                && self.starts.len() < MAX_KNOWN
+            {
+                self.starts.insert(start.id.0, start.at);
+            }
             self.weaver.push(first);
         }
         // The end, in its turn.
@@ -351,6 +465,127 @@ impl ProcessWeaver {
     }
 }
 
+/// Lets a maximum fade slowly: one long request does not delay everything for good.
+const fn fade(longest: u64) -> u64 {
+    longest - longest / 256
+}
+
 fn nanos(time: u64) -> Nanos {
     Nanos::try_from(time).unwrap_or(Nanos::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use throughline_model::SpanId;
+
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+    const WAIT: u64 = 5_000 * MS;
+
+    fn key(number: u64) -> SpanKey {
+        SpanKey {
+            trace_id: TraceId::from_bytes(u128::from(number).to_be_bytes()).unwrap(),
+            span_id: SpanId::from_bytes(number.to_be_bytes()).unwrap(),
+        }
+    }
+
+    fn span(number: u64, role: ActivityRole, start: u64, end: u64) -> ActivitySpan {
+        ActivitySpan {
+            key: key(number),
+            process: 1,
+            parent: None,
+            role,
+            start,
+            end,
+            operation: 1,
+            tokens: Vec::new(),
+        }
+    }
+
+    const REQUEST: ActivityRole = ActivityRole::Request {
+        is_abandoned: false,
+    };
+
+    const fn call(is_open: bool) -> ActivityRole {
+        ActivityRole::Outbound {
+            is_record: false,
+            is_open,
+        }
+    }
+
+    /// Requests that overlap with none, each with one call; returns the joined calls.
+    fn weave(weaver: &mut ProcessWeaver, requests: std::ops::Range<u64>) -> Vec<WovenEdge> {
+        let mut edges = Vec::new();
+        let mut now = 0;
+        for number in requests {
+            let start = number * 100 * MS;
+            now = start + 20 * MS;
+            weaver.push(span(2 * number, REQUEST, start, now), now);
+            let (from, to) = (start + 5 * MS, start + 15 * MS);
+            weaver.push(span(2 * number + 1, call(true), from, to), now);
+            edges.extend(weaver.poll(now, WAIT, 0.95, &|| false));
+        }
+        edges.extend(weaver.poll(now + 2 * WAIT, WAIT, 0.95, &|| false));
+        edges.retain(|edge| edge.is_joined);
+        edges
+    }
+
+    #[test]
+    fn calls_of_lone_requests_are_joined() {
+        let mut weaver = ProcessWeaver::new();
+        let edges = weave(&mut weaver, 1..200);
+        let is_right = |edge: &&WovenEdge| {
+            let number = |key: SpanKey| u128::from_be_bytes(key.trace_id.to_bytes());
+            edge.parent.map(number) == Some(number(edge.child) - 1)
+        };
+        assert_eq!(edges.iter().filter(is_right).count(), edges.len());
+        assert!(edges.len() > 150, "{}", edges.len());
+    }
+
+    #[test]
+    fn request_that_arrives_late_takes_the_joins_of_its_time_back() {
+        let mut weaver = ProcessWeaver::new();
+        let joined = weave(&mut weaver, 1..200);
+        let last = joined.last().unwrap();
+        // It was in flight during the last ten requests.
+        let now = 1_000_000 * MS;
+        weaver.push(span(9_000, REQUEST, 19_000 * MS, 30_000 * MS), now);
+        let revised = weaver.poll(now, WAIT, 0.95, &|| false);
+        assert!(revised.iter().all(|edge| !edge.is_joined));
+        assert!(revised.iter().any(|edge| edge.child == last.child));
+        assert!((5..=11).contains(&revised.len()), "{}", revised.len());
+    }
+
+    #[test]
+    fn nothing_is_joined_while_spans_are_lost() {
+        let mut weaver = ProcessWeaver::new();
+        weave(&mut weaver, 1..100);
+        weaver.notice_loss(40_000 * MS);
+        assert!(weave(&mut weaver, 300..380).is_empty());
+        assert!(!weave(&mut weaver, 500..580).is_empty());
+    }
+
+    #[test]
+    fn call_with_a_parent_elsewhere_competes_with_nobody() {
+        let mut numbers = SpanNumbers::with_limit(10);
+        let mut decided = span(7, call(false), 1, 2);
+        decided.parent = Some(SpanId::from_bytes([9; 8]).unwrap());
+        assert!(numbers.events(&decided).is_empty());
+        let open = span(8, call(true), 1, 2);
+        assert_eq!(numbers.events(&open).len(), 2);
+    }
+
+    #[test]
+    fn pass_ends_between_slices() {
+        let mut weaver = ProcessWeaver::new();
+        for number in 1..200 {
+            let start = number * 100 * MS;
+            weaver.push(span(2 * number, call(true), start, start + MS), 60_000 * MS);
+        }
+        weaver.poll(120_000 * MS, WAIT, 0.95, &|| true);
+        assert!(weaver.is_behind && weaver.pending.len() > 150);
+        weaver.poll(120_000 * MS, WAIT, 0.95, &|| false);
+        assert!(!weaver.is_behind && weaver.pending.is_empty());
+    }
 }
