@@ -11,6 +11,7 @@ mod http_servers;
 mod install;
 mod java;
 mod java_old;
+mod kubernetes;
 mod mirror;
 mod node;
 mod python;
@@ -22,6 +23,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 
 pub use self::http_programs::HttpPrograms;
+pub use self::kubernetes::KubernetesTools;
 pub use self::spring::spring_eshop;
 pub use self::tracing::{TracingClients, run_client};
 use crate::build::repository_root;
@@ -246,6 +248,7 @@ pub fn install_all(progress: &mut dyn FnMut(&str)) -> Result<()> {
     HttpPrograms::install(progress)?;
     h2spec(progress)?;
     spring_eshop(progress)?;
+    kubernetes_tools(progress)?;
     http_servers(progress).map(drop)
 }
 
@@ -276,4 +279,14 @@ pub fn h2spec(progress: &mut dyn FnMut(&str)) -> Result<PathBuf> {
         &python,
         progress,
     )
+}
+
+/// Returns the programs that check manifests; fetches and builds the missing ones.
+///
+/// # Errors
+/// Fails if a tool is missing or fails; the message names the remedy.
+pub fn kubernetes_tools(progress: &mut dyn FnMut(&str)) -> Result<KubernetesTools> {
+    let sources = repository_root().join("e2e");
+    let python = python::install_client(&sources.join("clients/python"), progress)?;
+    kubernetes::install_tools(&sources.join("deploy"), &python, progress)
 }

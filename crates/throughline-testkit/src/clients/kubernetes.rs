@@ -1,0 +1,104 @@
+//! Programs that check manifests: Helm, kubeconform, and the schemas that kubeconform reads.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+
+use super::install::{install, run};
+use super::{go, go_tool};
+
+/// Paths of the installed programs.
+#[derive(Debug, Clone)]
+pub struct KubernetesTools {
+    helm: PathBuf,
+    kubeconform: PathBuf,
+    schemas: PathBuf,
+}
+
+/// Builds the missing programs from the sources in `e2e/deploy`.
+pub(super) fn install_tools(
+    sources: &Path,
+    python: &Path,
+    progress: &mut dyn FnMut(&str),
+) -> Result<KubernetesTools> {
+    let mut tool = |name: &str, package: &str| {
+        let binary = go_tool::install_tool(name, package, sources, python, progress)?;
+        Ok::<_, anyhow::Error>(binary)
+    };
+    let helm = tool("helm", "helm.sh/helm/v4/cmd/helm")?;
+    let kubeconform = tool(
+        "kubeconform",
+        "github.com/yannh/kubeconform/cmd/kubeconform",
+    )?;
+    let files = ["go.mod", "go.sum", "schemas/main.go"].map(|name| sources.join(name));
+    let schemas = install("kubernetes-schemas", &files, |into| {
+        let go = go::go(python, progress)?;
+        progress("fetching the API definitions of Kubernetes and Istio");
+        let mut convert = Command::new(&go);
+        convert
+            .args(["run", "-mod=readonly", "./schemas"])
+            .arg(into)
+            // The program runs Go itself, which may not be on the PATH.
+            .env("GO", &go)
+            .current_dir(sources);
+        run(&mut convert, "go was removed during the build")
+    })?;
+    Ok(KubernetesTools {
+        helm,
+        kubeconform,
+        schemas,
+    })
+}
+
+// === impl KubernetesTools ===
+
+impl KubernetesTools {
+    /// Runs Helm and returns its stdout.
+    ///
+    /// # Errors
+    /// Fails if Helm fails; shows its output.
+    pub fn helm(&self, args: &[&str]) -> Result<String> {
+        output(Command::new(&self.helm).args(args), "")
+    }
+
+    /// Checks manifests against the schemas; unknown fields are errors.
+    ///
+    /// # Errors
+    /// Fails if a document is invalid or has no schema; shows kubeconform's output.
+    pub fn validate(&self, manifests: &str) -> Result<String> {
+        let pattern = "{{.ResourceKind}}{{.KindSuffix}}.json";
+        let location = self.schemas.join(pattern);
+        let mut kubeconform = Command::new(&self.kubeconform);
+        kubeconform
+            .args(["-strict", "-summary", "-schema-location"])
+            .arg(location)
+            .arg("-");
+        output(&mut kubeconform, manifests)
+    }
+}
+
+fn output(command: &mut Command, stdin: &str) -> Result<String> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("starting {program}"))?;
+    let mut pipe = child.stdin.take().context("no stdin")?;
+    // A program that does not read its input closes the pipe.
+    pipe.write_all(stdin.as_bytes()).unwrap_or_default();
+    drop(pipe);
+    let output = child.wait_with_output()?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    ensure!(
+        output.status.success(),
+        "{program} ended with {}:\n{}{}",
+        output.status,
+        text(&output.stdout),
+        text(&output.stderr)
+    );
+    Ok(text(&output.stdout))
+}
