@@ -25,11 +25,9 @@ pub(super) fn replace_context(
     context: &SpanContext,
     formats: FormatSet,
 ) {
-    let formats: Vec<Format> = formats
-        .iter()
-        .filter(|format| *format != Format::Baggage)
-        .collect();
-    context::inject(&formats, context, &Baggage::default(), headers);
+    for format in formats.iter().filter(|format| *format != Format::Baggage) {
+        context::inject(&[format], context, &Baggage::default(), headers);
+    }
 }
 
 /// Returns whether a context in all formats fits into the limit of a server's request head.

@@ -1,7 +1,7 @@
 //! B3 (openzipkin/b3-propagation): one header `b3`, or several `x-b3-*`. Trace ids have 16 or 32
 //! lower-case digits.
 
-use super::codec::{FormatCodec, SpanIdLocation};
+use super::codec::{FormatCodec, IdPair, SpanIdLocation};
 use super::{Baggage, Carrier, CarrierMut, PropagatedContext, Sampling, SpanContext};
 use crate::id::parse_lower_hex;
 use crate::{SpanId, TraceId};
@@ -78,14 +78,14 @@ fn extract_multi(carrier: &dyn Carrier, found: &mut PropagatedContext) {
 }
 
 fn inject_single(context: &SpanContext, _baggage: &Baggage, carrier: &mut dyn CarrierMut) {
-    let decision = match context.sampling {
-        Sampling::Deferred => "",
-        Sampling::Drop => "-0",
-        Sampling::Sample => "-1",
-        Sampling::Debug => "-d",
+    let decision: &[u8] = match context.sampling {
+        Sampling::Deferred => b"",
+        Sampling::Drop => b"-0",
+        Sampling::Sample => b"-1",
+        Sampling::Debug => b"-d",
     };
     // The optional parent is left out: receivers do not need it, and the specification allows it.
-    let value = format!("{}-{}{decision}", context.trace_id, context.span_id);
+    let value = IdPair::new(context, b'-', decision);
     carrier.replace(SINGLE, value.as_bytes());
 }
 

@@ -5,7 +5,7 @@
 //! percent-encode values (`:` as `%3A`), the text-map carriers used with Kafka do not: both are
 //! read.
 
-use super::codec::{FormatCodec, SpanIdLocation};
+use super::codec::{FormatCodec, IdPair, SpanIdLocation};
 use super::{Baggage, Carrier, CarrierMut, PropagatedContext, Sampling, SpanContext, percent};
 use crate::id::parse_hex;
 use crate::{SpanId, TraceId};
@@ -63,14 +63,14 @@ fn extract(carrier: &dyn Carrier, found: &mut PropagatedContext) {
 }
 
 fn inject(context: &SpanContext, baggage: &Baggage, carrier: &mut dyn CarrierMut) {
-    let flags = match context.sampling {
-        Sampling::Debug => SAMPLED | DEBUG,
-        Sampling::Sample => SAMPLED,
+    // The parent field is deprecated: receivers ignore it, senders write 0. Behind it, the flags.
+    let end: &[u8] = match context.sampling {
+        Sampling::Debug => b":0:3",
+        Sampling::Sample => b":0:1",
         // The format cannot express a deferred decision; no flag is the closest it has.
-        Sampling::Drop | Sampling::Deferred => 0,
+        Sampling::Drop | Sampling::Deferred => b":0:0",
     };
-    // The parent field is deprecated: receivers ignore it, senders write 0.
-    let value = format!("{}:{}:0:{flags:x}", context.trace_id, context.span_id);
+    let value = IdPair::new(context, b':', end);
     carrier.replace(UBER_TRACE_ID, value.as_bytes());
     for entry in baggage.iter() {
         // Stale entries of another sender remain: their names are unknown, and they are baggage all

@@ -1,78 +1,128 @@
 //! Header fields: the carrier of contexts, and the removal of hop-by-hop fields.
 
+use std::sync::LazyLock;
+
+use bytes::BytesMut;
 use http::header::{CONNECTION, CONTENT_LENGTH, TE, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue};
-use throughline_model::context::{Carrier, CarrierMut};
+use throughline_model::context::{Carrier, CarrierMut, Format};
 
 /// Hop-by-hop fields besides [`CONNECTION`], [`TE`], [`TRANSFER_ENCODING`] and [`UPGRADE`].
-const HOP_BY_HOP: [&str; 3] = ["keep-alive", "proxy-connection", "http2-settings"];
+static HOP_BY_HOP: [HeaderName; 3] = [
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    HeaderName::from_static("http2-settings"),
+];
 
 /// Fields that a `connection` field cannot remove: without them the upstream would see another
 /// request.
 const PROTECTED: [&str; 4] = ["host", "content-length", "authorization", "cookie"];
 
+/// Names of the fields that carry contexts. Static ones are neither checked nor copied.
+static CONTEXT_FIELDS: LazyLock<Vec<HeaderName>> = LazyLock::new(|| {
+    let names = Format::ALL.iter().flat_map(|format| format.headers());
+    names.map(|name| HeaderName::from_static(name)).collect()
+});
+
+/// Size of the values of a context in all formats.
+const CONTEXT_BYTES: usize = 256;
+
 /// Read access to contexts in header fields.
 pub(super) struct HttpHeaderCarrier<'a>(pub(super) &'a HeaderMap);
 
 /// Read and write access to contexts in header fields.
-pub(super) struct HttpHeaderCarrierMut<'a>(pub(super) &'a mut HeaderMap);
+pub(super) struct HttpHeaderCarrierMut<'a> {
+    headers: &'a mut HeaderMap,
+    /// The values that are written share one buffer: they are kept and cloned together.
+    values: BytesMut,
+}
 
 // === impl HttpHeaderCarrier ===
 
 impl Carrier for HttpHeaderCarrier<'_> {
     fn last<'a>(&'a self, name: &str) -> Option<&'a [u8]> {
-        self.0
-            .get_all(name)
-            .iter()
-            .next_back()
-            .map(HeaderValue::as_bytes)
+        last(self.0, name)
     }
 
     fn each<'a>(&'a self, visit: &mut dyn FnMut(&'a [u8], Option<&'a [u8]>)) {
-        for (name, value) in self.0 {
-            visit(name.as_str().as_bytes(), Some(value.as_bytes()));
-        }
+        each(self.0, visit);
     }
 }
 
 // === impl HttpHeaderCarrierMut ===
 
+impl<'a> HttpHeaderCarrierMut<'a> {
+    pub(super) fn new(headers: &'a mut HeaderMap) -> Self {
+        // The map would grow several times otherwise. At its limit it fails, and so does `insert`.
+        headers
+            .try_reserve(CONTEXT_FIELDS.len())
+            .unwrap_or_default();
+        Self {
+            headers,
+            values: BytesMut::with_capacity(CONTEXT_BYTES),
+        }
+    }
+}
+
 impl Carrier for HttpHeaderCarrierMut<'_> {
     fn last<'a>(&'a self, name: &str) -> Option<&'a [u8]> {
-        self.0
-            .get_all(name)
-            .iter()
-            .next_back()
-            .map(HeaderValue::as_bytes)
+        last(self.headers, name)
     }
 
     fn each<'a>(&'a self, visit: &mut dyn FnMut(&'a [u8], Option<&'a [u8]>)) {
-        for (name, value) in &*self.0 {
-            visit(name.as_str().as_bytes(), Some(value.as_bytes()));
-        }
+        each(self.headers, visit);
     }
 }
 
 impl CarrierMut for HttpHeaderCarrierMut<'_> {
     fn replace(&mut self, name: &str, value: &[u8]) {
+        self.values.extend_from_slice(value);
         // A context of an application may hold bytes that are not allowed in a field (RFC 9110,
         // section 5.5); it is left out.
-        if let (Ok(name), Ok(value)) = (
-            HeaderName::from_bytes(name.as_bytes()),
-            HeaderValue::from_bytes(value),
-        ) {
-            self.0.insert(name, value);
+        let Ok(value) = HeaderValue::from_maybe_shared(self.values.split().freeze()) else {
+            return;
+        };
+        let name = context_field(name)
+            .cloned()
+            .map_or_else(|| HeaderName::from_bytes(name.as_bytes()), Ok);
+        if let Ok(name) = name {
+            self.headers.insert(name, value);
         }
     }
 
     fn remove(&mut self, name: &str) {
-        self.0.remove(name);
+        match context_field(name) {
+            Some(name) => self.headers.remove(name),
+            None => self.headers.remove(name),
+        };
     }
+}
+
+fn last<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
+    let values = match context_field(name) {
+        Some(name) => headers.get_all(name),
+        None => headers.get_all(name),
+    };
+    values.iter().next_back().map(HeaderValue::as_bytes)
+}
+
+fn each<'a>(headers: &'a HeaderMap, visit: &mut dyn FnMut(&'a [u8], Option<&'a [u8]>)) {
+    for (name, value) in headers {
+        visit(name.as_str().as_bytes(), Some(value.as_bytes()));
+    }
+}
+
+fn context_field(name: &str) -> Option<&'static HeaderName> {
+    CONTEXT_FIELDS.iter().find(|field| field.as_str() == name)
 }
 
 /// Removes the hop-by-hop fields (RFC 9110, section 7.6.1). Returns the protocol of an upgrade that
 /// the proxy can forward; its `upgrade` field then stays.
 pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap, may_upgrade: bool) -> Option<HeaderValue> {
+    // Most messages have none of these fields, and comparing names costs less than looking them up.
+    if !headers.keys().any(is_hop_by_hop) {
+        return None;
+    }
     let mut named = Vec::new();
     let mut names_upgrade = false;
     // The field may be repeated, and each value is a list of options.
@@ -103,7 +153,7 @@ pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap, may_upgrade: bool) -> Op
     for name in [CONNECTION, TE, TRANSFER_ENCODING, UPGRADE] {
         headers.remove(name);
     }
-    for name in HOP_BY_HOP {
+    for name in &HOP_BY_HOP {
         headers.remove(name);
     }
     // The proxy forwards trailers, and gRPC servers demand `te: trailers`; no transfer coding is
@@ -116,6 +166,10 @@ pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap, may_upgrade: bool) -> Op
         headers.insert(UPGRADE, upgrade.clone());
     }
     upgrade
+}
+
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    matches!(*name, CONNECTION | TE | TRANSFER_ENCODING | UPGRADE) || HOP_BY_HOP.contains(name)
 }
 
 /// Returns the `transfer-encoding` of a message to forward, if its body has other codings than
@@ -286,8 +340,18 @@ mod tests {
     fn contexts_are_written_as_fields_unless_invalid() {
         let mut map = headers(&[("traceparent", "a"), ("traceparent", "b")]);
         assert_eq!(HttpHeaderCarrier(&map).last("traceparent"), Some(&b"b"[..]));
-        HttpHeaderCarrierMut(&mut map).replace("traceparent", b"c");
-        HttpHeaderCarrierMut(&mut map).replace("bad", b"line\nbreak");
-        assert_eq!(map, headers(&[("traceparent", "c")]));
+        let mut carrier = HttpHeaderCarrierMut::new(&mut map);
+        carrier.replace("traceparent", b"c");
+        carrier.replace("bad", b"line\nbreak");
+        carrier.replace("x-request-id", b"d");
+        carrier.replace("Uberctx-Key", b"e");
+        carrier.replace("b3", b"0");
+        carrier.remove("b3");
+        let expected = [
+            ("traceparent", "c"),
+            ("x-request-id", "d"),
+            ("uberctx-key", "e"),
+        ];
+        assert_eq!(map, headers(&expected));
     }
 }

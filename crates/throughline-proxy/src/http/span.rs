@@ -99,7 +99,8 @@ impl ExchangeSpan {
         let mut exchange = HttpExchange::new(settings, direction, peer, fastrand::u64(..));
         let correlator = &context.correlator;
         let is_grpc = is_grpc(headers);
-        exchange.handle_request(now, request, &mut HttpHeaderCarrierMut(headers), correlator);
+        let mut headers = HttpHeaderCarrierMut::new(headers);
+        exchange.handle_request(now, request, &mut headers, correlator);
         context
             .metrics
             .contexts_rejected
