@@ -73,15 +73,16 @@ impl From<Http2Failure> for ProxyError {
 /// Sends a request on a stream and waits for the response head.
 pub(super) async fn send_on_stream(
     permit: &StreamPermit,
-    request: &ReplayableRequest,
+    request: &mut ReplayableRequest,
     may_repeat: bool,
 ) -> Result<Response<Incoming>, Http2Failure> {
     let (connection, mut sender) = (permit.connection(), permit.sender());
+    let attempt = request.attempt(None);
     // The task of a connection that has received GOAWAY ends, with the one request whose stream
     // waits to be opened; its body shows that it was not sent.
     let is_unsent = || request.awaits_body();
     tokio::select! {
-        sent = sender.try_send_request(request.attempt(None)) => sent.map_err(|error| {
+        sent = sender.try_send_request(attempt) => sent.map_err(|error| {
             if error.error().is_user() && is_unsent() {
                 Http2Failure::Excluded
             } else {

@@ -62,6 +62,18 @@ pub(crate) struct HttpMetrics {
     pub(super) spans_dropped: Counter,
     pub(super) spans_over_rate: Counter,
     pub(super) contexts_rejected: Counter,
+    inbound: DirectionMetrics,
+    outbound: DirectionMetrics,
+}
+
+/// The metrics that every request of one direction changes, out of their families: a lookup by
+/// labels costs more than the change.
+#[derive(Debug)]
+struct DirectionMetrics {
+    /// By status class, in the order of [`STATUS_CLASSES`].
+    requests: [Counter; STATUS_CLASSES.len()],
+    duration: Histogram,
+    bodies: BodyCounters,
 }
 
 /// Counters of the body bytes of one direction.
@@ -110,11 +122,18 @@ struct ProtocolLabels {
 impl HttpMetrics {
     pub(crate) fn new() -> Self {
         let durations: fn() -> Histogram = || Histogram::new(DURATION_BUCKETS);
+        let requests = Family::default();
+        let durations = Family::new_with_constructor(durations);
+        let body_bytes = Family::default();
+        // Taking them out of their families creates their label sets with 0, so that rates include
+        // the first event.
+        let of = |direction| DirectionMetrics::of(direction, &requests, &durations, &body_bytes);
+        let (inbound, outbound) = (of(Direction::Inbound), of(Direction::Outbound));
         let mut metrics = Self {
             registry: Registry::default(),
-            requests: Family::default(),
-            durations: Family::new_with_constructor(durations),
-            body_bytes: Family::default(),
+            requests,
+            durations,
+            body_bytes,
             failures: Family::default(),
             responses_by_proxy: Family::default(),
             repeated: Family::default(),
@@ -128,6 +147,8 @@ impl HttpMetrics {
             spans_dropped: Counter::default(),
             spans_over_rate: Counter::default(),
             contexts_rejected: Counter::default(),
+            inbound,
+            outbound,
         };
         // The registry holds clones of the families, which share their counters.
         metrics.registry = metrics.register();
@@ -226,16 +247,14 @@ impl HttpMetrics {
         );
     }
 
-    /// Creates all label sets with 0, so that rates include the first event.
+    /// Creates all other label sets with 0, so that rates include the first event.
     fn init_label_sets(&self) {
         for protocol in DetectedProtocol::ALL.map(DetectedProtocol::label) {
             drop(self.tunnels.get_or_create(&ProtocolLabels { protocol }));
         }
         for direction in [Direction::Inbound, Direction::Outbound] {
-            // Reading a label set creates it.
-            drop(self.body_counters(direction));
             let direction = direction.label();
-            drop(self.durations.get_or_create(&DirectionLabels { direction }));
+            // Reading a label set creates it.
             drop(
                 self.connections
                     .get_or_create(&DirectionLabels { direction }),
@@ -252,12 +271,6 @@ impl HttpMetrics {
                 drop(
                     self.telemetry
                         .get_or_create(&TelemetryLabels { direction, system }),
-                );
-            }
-            for status in STATUS_CLASSES {
-                drop(
-                    self.requests
-                        .get_or_create(&StatusLabels { direction, status }),
                 );
             }
             for failure in FAILURES {
@@ -281,16 +294,15 @@ impl HttpMetrics {
         }
     }
 
-    pub(super) fn body_counters(&self, direction: Direction) -> BodyCounters {
-        let direction = direction.label();
-        let count = |part| {
-            self.body_bytes
-                .get_or_create_owned(&BodyLabels { direction, part })
-        };
-        BodyCounters {
-            request: count("request"),
-            response: count("answer"),
+    const fn of(&self, direction: Direction) -> &DirectionMetrics {
+        match direction {
+            Direction::Inbound => &self.inbound,
+            Direction::Outbound => &self.outbound,
         }
+    }
+
+    pub(super) fn body_counters(&self, direction: Direction) -> BodyCounters {
+        self.of(direction).bodies.clone()
     }
 
     /// Records the end of a request.
@@ -301,20 +313,17 @@ impl HttpMetrics {
         duration: Duration,
         failure: Option<ExchangeFailure>,
     ) {
-        let direction = direction.label();
-        self.requests
-            .get_or_create(&StatusLabels {
-                direction,
-                status: status_class(status),
-            })
-            .inc();
-        self.durations
-            .get_or_create(&DirectionLabels { direction })
-            .observe(duration.as_secs_f64());
+        let metrics = self.of(direction);
+        let class = status_class(status);
+        let classes = STATUS_CLASSES.iter().zip(&metrics.requests);
+        for (_, requests) in classes.filter(|(known, _)| **known == class) {
+            requests.inc();
+        }
+        metrics.duration.observe(duration.as_secs_f64());
         if let Some(failure) = failure {
             self.failures
                 .get_or_create(&ReasonLabels {
-                    direction,
+                    direction: direction.label(),
                     reason: failure.name(),
                 })
                 .inc();
@@ -375,6 +384,30 @@ impl HttpMetrics {
                 direction: direction.label(),
             })
             .inc();
+    }
+}
+
+// === impl DirectionMetrics ===
+
+impl DirectionMetrics {
+    fn of(
+        direction: Direction,
+        requests: &Family<StatusLabels, Counter>,
+        durations: &Family<DirectionLabels, Histogram, fn() -> Histogram>,
+        body_bytes: &Family<BodyLabels, Counter>,
+    ) -> Self {
+        let direction = direction.label();
+        let count = |part| body_bytes.get_or_create_owned(&BodyLabels { direction, part });
+        let request_count =
+            |status| requests.get_or_create_owned(&StatusLabels { direction, status });
+        Self {
+            requests: STATUS_CLASSES.map(request_count),
+            duration: durations.get_or_create_owned(&DirectionLabels { direction }),
+            bodies: BodyCounters {
+                request: count("request"),
+                response: count("answer"),
+            },
+        }
     }
 }
 

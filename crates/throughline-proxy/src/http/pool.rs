@@ -115,8 +115,9 @@ impl UpstreamPool {
     ) -> IdleLookup {
         let now = Instant::now();
         let mut origins = lock(&self.origins);
-        let max_idle = origins
-            .get(origin)
+        let mut shared = origins.get_mut(origin);
+        let max_idle = shared
+            .as_ref()
             .and_then(|pool| pool.limit.max_idle(now, is_repeatable))
             .or_else(|| KeepAliveLimit::default().max_idle(now, is_repeatable))
             .map_or(self.idle_timeout, |limit| limit.min(self.idle_timeout));
@@ -124,9 +125,7 @@ impl UpstreamPool {
         if own.connection.is_some() || self.is_owner(downstream) {
             return own;
         }
-        let connection = origins
-            .get_mut(origin)
-            .and_then(|pool| pool.take(max_idle, now));
+        let connection = shared.as_mut().and_then(|pool| pool.take(max_idle, now));
         IdleLookup { connection, ..own }
     }
 

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{Method, Request};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
 use http_body::{Body, Frame, SizeHint};
 
 use super::http1_io::RequestSource;
@@ -22,10 +22,32 @@ const MAX_KEPT_BYTES: usize = 64 << 10;
 
 /// A request to send, once or more often.
 pub(super) struct ReplayableRequest {
-    head: Parts,
+    /// The head of the first attempt, until that begins.
+    first: Option<Parts>,
+    kept: KeptHead,
+    /// The downstream connection, if its client can close one side of it.
+    downstream: Option<IdleTracker>,
     progress: BodyProgress,
     /// [`None`] for a request without a body.
     body: Option<Arc<Mutex<ReplayBuffer>>>,
+}
+
+/// The head of a request, for further attempts. Few of them are made, so that this is made to cost
+/// little: the values are in one buffer, and no reference of theirs is counted.
+struct KeptHead {
+    method: Method,
+    uri: Uri,
+    version: Version,
+    fields: Vec<KeptField>,
+    values: Vec<u8>,
+    extensions: Extensions,
+}
+
+/// A field of a [`KeptHead`].
+struct KeptField {
+    name: HeaderName,
+    value_bytes: usize,
+    is_sensitive: bool,
 }
 
 /// The body of one attempt to send a request.
@@ -61,25 +83,24 @@ struct ReplayBuffer {
 #[derive(Clone)]
 enum KeptFrame {
     Data(Bytes),
-    Trailers(http::HeaderMap),
+    Trailers(HeaderMap),
 }
 
 // === impl ReplayableRequest ===
 
 impl ReplayableRequest {
-    pub(super) fn new(request: Request<RequestBody>) -> Self {
+    /// Takes a request, with its connection if the client can close one side of that.
+    pub(super) fn new(request: Request<RequestBody>, downstream: Option<IdleTracker>) -> Self {
         let (head, body) = request.into_parts();
         let progress = body.progress();
         let body = (!body.is_end_stream()).then(|| Arc::new(Mutex::new(ReplayBuffer::new(body))));
         Self {
-            head,
+            kept: KeptHead::of(&head),
+            first: Some(head),
+            downstream,
             progress,
             body,
         }
-    }
-
-    pub(super) const fn head(&self) -> &Parts {
-        &self.head
     }
 
     /// Returns where the request comes from, if its client can close one side of the connection.
@@ -89,20 +110,17 @@ impl ReplayableRequest {
             .body
             .as_ref()
             .is_none_or(|body| lock(body).attempt == 0);
-        let connection = self.downstream().filter(|_| is_first)?.clone();
+        let connection = self.downstream.clone().filter(|_| is_first)?;
         Some(RequestSource {
             connection,
             body: self.progress.clone(),
         })
     }
 
-    fn downstream(&self) -> Option<&IdleTracker> {
-        self.head.extensions.get()
-    }
-
     /// Whether the client may be gone: it has closed its side.
     pub(super) fn is_abandoned(&self) -> bool {
-        self.downstream().is_some_and(IdleTracker::is_client_closed)
+        let downstream = self.downstream.as_ref();
+        downstream.is_some_and(IdleTracker::is_client_closed)
     }
 
     /// Whether the request may be sent again although the server may have processed it: it is
@@ -117,7 +135,7 @@ impl ReplayableRequest {
                 Method::PUT,
                 Method::DELETE,
             ]
-            .contains(&self.head.method)
+            .contains(&self.kept.method)
     }
 
     /// Whether the whole body can be sent, from its start.
@@ -133,7 +151,7 @@ impl ReplayableRequest {
     }
 
     /// Returns the request for the next attempt. The body of the attempt before ends.
-    pub(super) fn attempt(&self, is_final: Option<Arc<AtomicBool>>) -> Request<ReplayBody> {
+    pub(super) fn attempt(&mut self, is_final: Option<Arc<AtomicBool>>) -> Request<ReplayBody> {
         let body = self.body.as_ref().map_or(ReplayBody::Empty, |state| {
             let mut locked = lock(state);
             locked.attempt += 1;
@@ -145,7 +163,8 @@ impl ReplayableRequest {
                 is_final,
             })
         });
-        Request::from_parts(self.head.clone(), body)
+        let head = self.first.take();
+        Request::from_parts(head.unwrap_or_else(|| self.kept.to_parts()), body)
     }
 
     /// Frees what is kept: the upstream has responded.
@@ -154,6 +173,54 @@ impl ReplayableRequest {
             let mut state = lock(body);
             state.is_settled = true;
         }
+    }
+}
+
+// === impl KeptHead ===
+
+impl KeptHead {
+    fn of(head: &Parts) -> Self {
+        let headers = &head.headers;
+        let value_bytes = headers.values().map(HeaderValue::len).sum();
+        let mut values = Vec::with_capacity(value_bytes);
+        let mut fields = Vec::with_capacity(headers.len());
+        for (name, value) in headers {
+            values.extend_from_slice(value.as_bytes());
+            fields.push(KeptField {
+                name: name.clone(),
+                value_bytes: value.len(),
+                is_sensitive: value.is_sensitive(),
+            });
+        }
+        Self {
+            method: head.method.clone(),
+            uri: head.uri.clone(),
+            version: head.version,
+            fields,
+            values,
+            extensions: head.extensions.clone(),
+        }
+    }
+
+    fn to_parts(&self) -> Parts {
+        let mut headers = HeaderMap::with_capacity(self.fields.len());
+        let mut rest = &*self.values;
+        for field in &self.fields {
+            let (value, further) = rest.split_at_checked(field.value_bytes).unwrap_or_default();
+            rest = further;
+            // It was a value before.
+            if let Ok(mut value) = HeaderValue::from_bytes(value) {
+                value.set_sensitive(field.is_sensitive);
+                headers.append(&field.name, value);
+            }
+        }
+        let mut parts = Request::new(()).into_parts().0;
+        parts.method = self.method.clone();
+        parts.uri = self.uri.clone();
+        parts.version = self.version;
+        parts.headers = headers;
+        parts.extensions = self.extensions.clone();
+        parts
     }
 }
 
@@ -304,4 +371,41 @@ impl Body for ReplayBody {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kept_head_is_the_one_that_was_sent() {
+        let request = Request::put("/a?b=c").version(Version::HTTP_11);
+        let fields = [
+            ("host", "a"),
+            ("x-b", "1"),
+            ("cookie", "c"),
+            ("x-b", ""),
+            ("x-b", "2"),
+        ];
+        let with_field =
+            |request: http::request::Builder, (name, value)| request.header(name, value);
+        let request = fields.into_iter().fold(request, with_field).extension(7_u8);
+        let mut sent = request.body(()).unwrap().into_parts().0;
+        let secret = HeaderValue::from_bytes(b"\xe9").map(|mut value| {
+            value.set_sensitive(true);
+            value
+        });
+        sent.headers.append("x-secret", secret.unwrap());
+
+        let again = KeptHead::of(&sent).to_parts();
+        assert_eq!((&again.method, &again.uri), (&sent.method, &sent.uri));
+        assert_eq!(
+            (again.version, &again.headers),
+            (sent.version, &sent.headers)
+        );
+        assert!(again.headers["x-secret"].is_sensitive() && !again.headers["host"].is_sensitive());
+        assert_eq!(again.extensions.get::<u8>(), Some(&7));
+        let names = |parts: &Parts| parts.headers.keys().cloned().collect::<Vec<_>>();
+        assert_eq!(names(&again), names(&sent));
+    }
 }

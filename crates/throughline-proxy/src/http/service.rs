@@ -293,9 +293,6 @@ impl ProxyService {
         let progress = body.progress();
         let caller = ResponseRecipient::of(&parts);
         let mut request = rewrite_request(&target, parts, body);
-        if caller.version != Version::HTTP_2 {
-            request.extensions_mut().insert(downstream.tracker.clone());
-        }
         // Clients of HTTP/1.0 take no interim responses (RFC 9110, section 15.2).
         if caller.version == Version::HTTP_11 {
             let interim = Arc::clone(&downstream.interim);
@@ -303,8 +300,10 @@ impl ProxyService {
                 interim.send(response.status(), response.headers());
             });
         }
+        let watched = (caller.version != Version::HTTP_2).then(|| downstream.tracker.clone());
         let upstream = self.upstream(downstream.direction());
-        match upstream.send(&target, request, &downstream.pool).await {
+        let sent = upstream.send(&target, request, watched, &downstream.pool);
+        match sent.await {
             Ok((response, connection)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
                 self.upgrade(UpgradeResponse {
                     response,

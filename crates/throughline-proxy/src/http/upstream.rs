@@ -19,6 +19,7 @@ use super::http1_io::{Http1Io, Http1Progress};
 use super::http2_connection::{Http2Connection, Http2OpenError};
 use super::http2_pool::StreamPermit;
 use super::http2_request::{Http2Failure, send_on_stream};
+use super::idle_tracker::IdleTracker;
 use super::keep_alive::KeepAliveLimit;
 use super::metrics::{HttpMetrics, RepeatReason};
 use super::pool::{
@@ -78,9 +79,9 @@ struct Http1Failure {
 
 /// A request on a connection that had been idle, until something is answered. If the client gives
 /// up first, the path of the other idle connections may be dead, too.
-struct PendingAnswer {
-    pool: Arc<UpstreamPool>,
-    origin: UpstreamOrigin,
+struct PendingAnswer<'a> {
+    pool: &'a UpstreamPool,
+    origin: &'a UpstreamOrigin,
     progress: Arc<Http1Progress>,
     sent_at: Instant,
 }
@@ -130,25 +131,28 @@ impl UpstreamClient {
             .contains(SocketPair::new(source, destination))
     }
 
-    /// Sends a request and waits for the response head. Returns the connection too.
+    /// Sends a request and waits for the response head. Returns the connection too. A client that
+    /// can close one side of its connection is watched meanwhile.
     pub(super) async fn send(
         &self,
         target: &RequestTarget,
         request: Request<RequestBody>,
+        watched: Option<IdleTracker>,
         downstream: &Arc<DownstreamPool>,
     ) -> Result<(Response<Incoming>, UpstreamLease), ProxyError> {
         if let Some(error) = downstream.take_error() {
             return Err(error);
         }
         let origin = &target.origin;
-        let request = ReplayableRequest::new(request);
+        let has_credentials = binds_connection(request.headers());
+        let mut request = ReplayableRequest::new(request, watched);
         let sending = async {
             if target.is_http2 {
-                self.send_http2(origin, &request, downstream)
+                self.send_http2(origin, &mut request, downstream)
                     .await
                     .map(|(response, permit)| (response, UpstreamLease::Http2(permit)))
             } else {
-                self.send_http1(origin, &request, downstream)
+                self.send_http1(origin, &mut request, has_credentials, downstream)
                     .await
                     .map(|(response, connection)| (response, UpstreamLease::Http1(connection)))
             }
@@ -196,11 +200,11 @@ impl UpstreamClient {
     async fn send_http1(
         &self,
         origin: &UpstreamOrigin,
-        request: &ReplayableRequest,
+        request: &mut ReplayableRequest,
+        has_credentials: bool,
         downstream: &Arc<DownstreamPool>,
     ) -> Result<(Response<Incoming>, PooledConnection), ProxyError> {
         let is_repeatable = request.is_repeatable();
-        let has_credentials = binds_connection(&request.head().headers);
         let mut may_reuse = true;
         loop {
             let lookup = if may_reuse {
@@ -327,7 +331,7 @@ impl UpstreamClient {
     async fn send_http2(
         &self,
         origin: &UpstreamOrigin,
-        request: &ReplayableRequest,
+        request: &mut ReplayableRequest,
         downstream: &DownstreamPool,
     ) -> Result<(Response<Incoming>, StreamPermit), ProxyError> {
         let pool = downstream.http2_pool(origin);
@@ -434,25 +438,25 @@ impl UpstreamClient {
 
 // === impl PendingAnswer ===
 
-impl PendingAnswer {
+impl<'a> PendingAnswer<'a> {
     fn new(
-        pool: &Arc<UpstreamPool>,
-        origin: &UpstreamOrigin,
+        pool: &'a UpstreamPool,
+        origin: &'a UpstreamOrigin,
         connection: &Http1Connection,
     ) -> Self {
         Self {
-            pool: Arc::clone(pool),
-            origin: origin.clone(),
+            pool,
+            origin,
             progress: Arc::clone(&connection.progress),
             sent_at: Instant::now(),
         }
     }
 }
 
-impl Drop for PendingAnswer {
+impl Drop for PendingAnswer<'_> {
     fn drop(&mut self) {
         if !self.progress.has_read() && self.sent_at.elapsed() >= DISTRUST_DELAY {
-            self.pool.distrust(&self.origin, self.sent_at);
+            self.pool.distrust(self.origin, self.sent_at);
         }
     }
 }
@@ -468,7 +472,7 @@ async fn is_ready(sender: &mut Http1Sender) -> bool {
 /// Sends a request on a connection and waits for the response head.
 async fn send_on(
     connection: &mut Http1Connection,
-    request: &ReplayableRequest,
+    request: &mut ReplayableRequest,
     is_reused: bool,
 ) -> Result<Response<Incoming>, Http1Failure> {
     let progress = &connection.progress;
