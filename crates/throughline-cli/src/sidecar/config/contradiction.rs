@@ -57,6 +57,15 @@ impl ConfigParser<'_> {
         if !is_transparent {
             self.reject_without_effect("listen_inbound", "--transparent");
         }
+        let ports = options.connect_ports.as_deref().map(str::trim);
+        if let Some(ports) = ports.filter(|ports| options.allow_connect && *ports != "all") {
+            let connect_ports = self.raw.name("connect_ports");
+            let text = format!(
+                "allows CONNECT to all ports, and {connect_ports} {ports:?} does not; remove one \
+                 of them"
+            );
+            self.error("allow_connect", &text);
+        }
     }
 
     fn reject_without_effect(&mut self, key: &str, needed: &str) {

@@ -531,7 +531,7 @@ fn http_takes_its_settings_from_kafka() {
 fn contradicting_options_are_rejected() {
     let kafka = ["--kafka", "a:1"];
     let http = ["--inbound", "8080"];
-    let cases: [(&[&str], &[&str], &[&str]); 8] = [
+    let cases: [(&[&str], &[&str], &[&str]); 10] = [
         (
             &kafka,
             &["--max-frame", "1GiB", "--memory", "10MiB"],
@@ -567,6 +567,16 @@ fn contradicting_options_are_rejected() {
             &http,
             &["--state-dir", "/tmp", "--broker-ports", "any"],
             &["--broker-ports has no effect", "--state-dir has no effect"],
+        ),
+        (
+            &http,
+            &["--allow-connect", "--connect-ports", "none"],
+            &["--allow-connect allows CONNECT to all ports, and --connect-ports \"none\" does not"],
+        ),
+        (
+            &http,
+            &["--allow-connect", "--connect-ports", "443"],
+            &["--allow-connect allows CONNECT to all ports, and --connect-ports \"443\" does not"],
         ),
     ];
     for (mode, options, expected) in cases {
