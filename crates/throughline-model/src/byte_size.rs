@@ -19,6 +19,19 @@ pub fn parse(text: &str) -> Option<usize> {
     number.parse::<usize>().ok()?.checked_mul(1 << shift)
 }
 
+/// Writes a size in its largest unit without a fraction, as [`parse`] reads it.
+#[must_use]
+pub fn format(bytes: u64) -> String {
+    let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
+    let whole = units
+        .iter()
+        .find(|(shift, _)| bytes > 0 && bytes.trailing_zeros() >= *shift);
+    whole.map_or_else(
+        || bytes.to_string(),
+        |(shift, unit)| format!("{}{unit}", bytes >> shift),
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -32,6 +45,14 @@ mod tests {
             ("64k", 64 << 10),
         ] {
             assert_eq!(parse(text), Some(bytes), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn formatted_sizes_parse_to_the_same() {
+        for text in ["10GiB", "1536MiB", "64KiB", "1000", "0"] {
+            let bytes = parse(text).map(|bytes| bytes as u64);
+            assert_eq!(bytes.map(format).as_deref(), Some(text));
         }
     }
 

@@ -117,9 +117,9 @@ impl StoreChoice {
         match self {
             Self::Memory(_) => "Traces are kept in memory only and are lost then.".to_owned(),
             Self::Disk(folder, settings) => format!(
-                "Traces are kept in {}, up to {} MiB.",
+                "Traces are kept in {}, up to {}.",
                 folder.display(),
-                settings.max_bytes >> 20
+                byte_size::format(settings.max_bytes)
             ),
         }
     }
