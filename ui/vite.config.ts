@@ -9,7 +9,7 @@ export default defineConfig({
   // The collector rewrites these relative paths to where the page is served (`ui.rs`), so the base
   // path need not be known.
   base: './',
-  server: { proxy: { '/api': collector } },
+  server: { proxy: { '/api': collector, '/tempo': collector } },
   build: {
     target: ['chrome123', 'firefox121', 'safari17.5'],
     // The collector's content policy allows files of its own origin only, so nothing may be inlined

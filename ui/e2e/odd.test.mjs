@@ -332,7 +332,7 @@ test('a refused query shows where and how to quote', async (t) => {
   const query = '{ .http.url = http://h/c?a=1&b=2 }';
   await page.goto(`${HOME}/search?q=${encodeURIComponent(query)}`);
   const problem = page.locator('.query-line .field-error');
-  await problem.getByText('put texts in quotes, as in "http://h/c?a=1&b=2"').waitFor();
+  await problem.getByText('texts need quotes: write "http://h/c?a=1&b=2"').waitFor();
   const before = await problem.locator('.error-place').evaluate((place) => {
     const mark = place.querySelector('mark');
     return place.textContent?.slice(0, mark?.previousSibling?.textContent?.length ?? 0);

@@ -50,11 +50,11 @@ test('services, their operations and topics have rates, errors and latencies', a
   await page.goto(`${HOME}/services?lookback=5m`);
   const [, rate, , errors, , p50] = await cellsOf(page, 'Services', service);
   // Four requests in five minutes.
-  assert.equal(rate, '0.01/s');
+  assert.equal(rate, '0.013/s');
   assert.equal(errors, '25 %');
   assert.equal(p50, '40 ms');
   const topics = await cellsOf(page, 'Topics', topic);
-  assert.equal(topics[1], '0.01/s');
+  assert.equal(topics[1], '0.013/s');
   const line = page
     .getByRole('row')
     .filter({ hasText: service })

@@ -165,7 +165,7 @@ fn unary(cursor: &mut TokenCursor<'_>) -> Result<FieldExpression, SyntaxError> {
 }
 
 fn primary(cursor: &mut TokenCursor<'_>) -> Result<FieldNode, SyntaxError> {
-    let expected = "a field, as in span.http.route or duration";
+    let expected = "a field or a value, as in span.http.route, duration or 200ms";
     let Some(token) = cursor.peek() else {
         return Err(cursor.unexpected(expected));
     };
