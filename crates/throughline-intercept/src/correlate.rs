@@ -32,6 +32,10 @@
 //! The candidates are the activities (requests and records) that were *in flight* at some time
 //! since the outbound message was created. For a request that is now; for a record it is its own
 //! timestamp, because producers hold records back for some milliseconds to fill a batch.
+//! A producer whose topic has no leader yet holds its first records back for seconds. Beyond
+//! [`CorrelationLimits::linger_ns`] the candidate must also have been in flight at the timestamp,
+//! because the timestamp may be that of another record, and beyond
+//! [`CorrelationLimits::max_hold_ns`] nothing is inferred.
 //!
 //! A single candidate is the parent, unless the process makes calls that no candidate causes. It
 //! may have timers. It may receive requests that are not seen here. It may respond first and work

@@ -11,6 +11,9 @@ use crate::Timestamp;
 /// Records with timestamps further in the future come from a host whose clock disagrees: 1 ms.
 const MAX_CLOCK_SKEW_NS: u64 = 1_000_000;
 
+/// Resolution of the timestamps of records: 1 ms.
+const TIMESTAMP_UNIT_NS: u64 = 1_000_000;
+
 /// Search for the parent of one call.
 #[derive(Debug)]
 pub(super) struct ParentInference<'a> {
@@ -43,7 +46,8 @@ impl ParentInference<'_> {
                 self.record_unattributed(&in_flight);
                 open
             }
-            [only] => self.attribute_single(since, *only),
+            [only] if self.was_in_flight_at_creation(*only) => self.attribute_single(since, *only),
+            [_] => open,
             several => {
                 if let Some(attribution) = self.attribute_in_order(since, several) {
                     return attribution;
@@ -64,12 +68,25 @@ impl ParentInference<'_> {
         let limits = &self.model.limits;
         let created_at = self.call.created_at.unwrap_or(self.now);
         let is_foreign_clock = created_at > self.now.saturating_add(MAX_CLOCK_SKEW_NS);
-        let is_too_old = self.now.saturating_sub(created_at) > limits.linger_ns;
+        let is_too_old = self.now.saturating_sub(created_at) > limits.max_hold_ns;
         let is_suspended = self.now < self.model.suspended_until;
         // Two connections can be read in another order than they were written to, so an activity
         // that ended just before the call is still a candidate.
         let since = created_at.min(self.now).saturating_sub(limits.skew_ns);
         (!is_foreign_clock && !is_too_old && !is_suspended).then_some(since)
+    }
+
+    /// Returns whether an activity had begun when the call was created. For a record that was held
+    /// back briefly, any activity since may be its cause: applications copy timestamps from the
+    /// records that they handle. Over a longer time that would find an activity where none was.
+    fn was_in_flight_at_creation(&self, id: ActivityId) -> bool {
+        let limits = &self.model.limits;
+        let created_at = self.call.created_at.unwrap_or(self.now);
+        let is_recent = self.now.saturating_sub(created_at) <= limits.linger_ns;
+        // Timestamps of records are in whole milliseconds.
+        let latest_start = created_at.saturating_add(TIMESTAMP_UNIT_NS + limits.skew_ns);
+        let activity = self.model.activities.get(id);
+        is_recent || activity.is_some_and(|activity| activity.started_at <= latest_start)
     }
 
     /// Returns whether a record has made all calls of this signature that records of its topic

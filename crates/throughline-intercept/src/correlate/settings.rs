@@ -39,9 +39,11 @@ pub struct CorrelationLimits {
     pub max_body_bytes: usize,
     /// Time for which an ended request or record is found by its tokens.
     pub retention_ns: u64,
-    /// Time after its response in which a handler may still make calls, and longest time for which
-    /// a producer is expected to hold a record back.
+    /// Time after its response in which a handler may still make calls.
     pub linger_ns: u64,
+    /// Longest time for which a producer is expected to hold a record back: until its topic exists
+    /// and has a leader, for example.
+    pub max_hold_ns: u64,
     /// Largest reordering between two connections that were written to at the same time.
     pub skew_ns: u64,
     /// Age at which a request no longer counts as the possible cause of a call.
@@ -92,6 +94,8 @@ impl Default for CorrelationLimits {
             max_body_bytes: 64 * 1024,
             retention_ns: 60 * SECOND_NS,
             linger_ns: SECOND_NS,
+            // Default of `topic.metadata.propagation.max.ms` in librdkafka.
+            max_hold_ns: 30 * SECOND_NS,
             skew_ns: MILLISECOND_NS,
             ambient_after_ns: 60 * SECOND_NS,
             // Default of `max.poll.interval.ms` in the Java client: a consumer that takes longer

@@ -309,7 +309,7 @@ fn record_belongs_to_the_request_in_flight_at_its_creation() {
         ParentDecision::open(),
         "two requests are candidates"
     );
-    process.wait(2_000);
+    process.wait(40_000);
     assert_eq!(
         process.send(made),
         ParentDecision::open(),
@@ -320,6 +320,22 @@ fn record_belongs_to_the_request_in_flight_at_its_creation() {
         ParentDecision::open(),
         "created by another clock"
     );
+}
+
+/// The first record of a topic waits until the topic has a leader.
+#[test]
+fn record_held_back_for_seconds_belongs_to_the_request_of_its_creation() {
+    let mut process = TestProcess::new();
+    let before = process.now - 500 * MILLISECOND;
+    let inbound = process.begin(1);
+    process.wait(10);
+    let made = process.now;
+    process.end(inbound, RequestOutcome::Completed);
+    process.wait(5_000);
+    assert_parent(&process.send(made), Evidence::Sole, 1);
+    assert_eq!(process.send(before), ParentDecision::open(), "no request");
+    process.begin(2);
+    assert_eq!(process.send(made), ParentDecision::open(), "two candidates");
 }
 
 #[test]
