@@ -1,10 +1,12 @@
 //! `cargo xtask demo`: the whole system on this machine, for a person or a program to read.
 
-use std::process::Command;
+mod pods;
+mod tree;
+
 use std::str::FromStr;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use serde_json::{Value, json};
 use throughline_testkit::build::ProjectBinaries;
 use throughline_testkit::collector::CollectorPorts;
@@ -14,7 +16,8 @@ use throughline_testkit::demo::{
 use throughline_testkit::eshop::DemoMode;
 use throughline_testkit::network;
 
-use crate::{interrupt, requirements, runner, ui};
+use self::pods::PodDemo;
+use crate::{interrupt, requirements, ui};
 
 /// Options of `cargo xtask demo`.
 #[derive(Debug, clap::Args)]
@@ -25,6 +28,7 @@ Modes, in the order in which the trace grows:
   linked   the consumer's calls are children of the message: one whole trace
   sidecar  the same whole trace from sidecars, with no tracing code in the services
   envoy    the same from a stock Envoy with our module beside each service
+  pods     the manifests of deploy/ as pods, with the sidecar injected (needs root)
 
 Examples:
   cargo xtask demo                               show the trace here and in the browser
@@ -34,12 +38,13 @@ Examples:
   cargo xtask demo --mode envoy --netns --tracer zipkin  as in the article: redirected, with B3
   cargo xtask demo --mode sidecar --load 20 --for 30s    count whole and wrong traces
   cargo xtask demo --mode sidecar --app spring   a Spring Boot application without tracing code
+  cargo xtask demo --mode pods                   in pods by podman, from the manifests
   cargo xtask demo --kafka apache                on Apache Kafka (needs Java and Maven)
   cargo xtask demo --once --json > traces.json   print the traces as Jaeger JSON and exit")]
 pub(crate) struct Options {
-    /// Instrumentation: rest, kafka, linked, sidecar or envoy
-    #[arg(long, default_value = "linked", value_name = "MODE")]
-    mode: DemoMode,
+    /// Instrumentation: rest, kafka, linked, sidecar, envoy or pods
+    #[arg(long = "mode", default_value = "linked", value_name = "MODE")]
+    mode_option: ModeOption,
     /// Services: rust, or spring, the same as a Spring Boot application (needs --mode sidecar, Java
     /// and Maven)
     #[arg(long = "app", default_value = "rust", value_name = "APPLICATION")]
@@ -91,6 +96,15 @@ pub(crate) struct Options {
 /// Longest delay of a step of the Spring application: that of the article's services.
 const SPRING_MAX_DELAY: Duration = Duration::from_millis(100);
 
+/// The mode as named on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ModeOption {
+    /// Processes on this machine.
+    Processes(DemoMode),
+    /// Pods by podman.
+    Pods,
+}
+
 /// The services as named on the command line.
 #[derive(Debug, Clone)]
 struct ApplicationOption(DemoApplication);
@@ -110,21 +124,35 @@ struct BrokerOption(BrokerChoice);
 // === impl Options ===
 
 impl Options {
+    /// Returns the mode of the services; in pods, each has a sidecar.
+    const fn mode(&self) -> DemoMode {
+        match self.mode_option {
+            ModeOption::Processes(mode) => mode,
+            ModeOption::Pods => DemoMode::Sidecar,
+        }
+    }
+
     /// Checks the combination of options, before anything is built.
     fn check(&self) -> Result<()> {
-        if self.netns && !matches!(self.mode, DemoMode::Sidecar | DemoMode::Envoy) {
+        let is_pods = self.mode_option == ModeOption::Pods;
+        if is_pods && (self.kafka.is_some() || self.netns || self.load.is_some()) {
+            bail!(
+                "--mode pods has neither --kafka (it is in the manifests) nor --netns nor --load"
+            );
+        }
+        if self.netns && !matches!(self.mode(), DemoMode::Sidecar | DemoMode::Envoy) {
             bail!("--netns applies to proxies; add --mode sidecar or --mode envoy");
         }
-        if self.tracer == EnvoyTracer::Zipkin && self.mode != DemoMode::Envoy {
+        if self.tracer == EnvoyTracer::Zipkin && self.mode() != DemoMode::Envoy {
             bail!("--tracer applies to Envoy; add --mode envoy");
         }
-        if self.inject.is_some() && self.mode != DemoMode::Sidecar {
+        if self.inject.is_some() && self.mode() != DemoMode::Sidecar {
             bail!("--inject applies to sidecars; add --mode sidecar");
         }
-        if self.load.is_some() && self.mode != DemoMode::Sidecar {
+        if self.load.is_some() && self.mode() != DemoMode::Sidecar {
             bail!("--load measures how well sidecars find parents; add --mode sidecar");
         }
-        if self.application.0 == DemoApplication::Spring && self.mode != DemoMode::Sidecar {
+        if self.application.0 == DemoApplication::Spring && self.mode() != DemoMode::Sidecar {
             bail!("the Spring application has no tracing code; add --mode sidecar");
         }
         if let Some(missing) = self.netns.then(network::missing).flatten() {
@@ -143,7 +171,7 @@ impl Options {
     }
 
     fn config(&self) -> Config {
-        let config = Config::new(self.mode)
+        let config = Config::new(self.mode())
             .broker(self.broker())
             .env("ESHOP_COMPRESSION", &self.compression);
         let inject = self
@@ -165,6 +193,19 @@ impl Options {
                 ..CollectorPorts::default()
             },
             ..config
+        }
+    }
+}
+
+// === impl ModeOption ===
+
+impl FromStr for ModeOption {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "pods" => Ok(Self::Pods),
+            _ => Ok(Self::Processes(text.parse()?)),
         }
     }
 }
@@ -229,6 +270,13 @@ fn duration(text: &str) -> Result<Duration, String> {
 
 pub(crate) fn run(options: &Options) -> Result<()> {
     options.check()?;
+    if options.mode_option == ModeOption::Pods {
+        return pods::run(&PodDemo {
+            checkouts: options.requests,
+            json: options.json,
+            once: options.once,
+        });
+    }
     interrupt::install_handlers()?;
     let binaries = prepare(options)?;
     let config = options.config();
@@ -294,7 +342,7 @@ fn show(demo: &Demo, options: &Options, binaries: &ProjectBinaries) -> Result<()
         println!("{}", json!({ "data": traces }));
     } else {
         for trace in &traces {
-            print_tree(demo, trace, binaries)?;
+            tree::print(&demo.collector().url(), trace, binaries)?;
         }
     }
     if options.once {
@@ -320,18 +368,6 @@ fn show(demo: &Demo, options: &Options, binaries: &ProjectBinaries) -> Result<()
         None => Ok(()),
         Some(crash) => bail!("{crash}"),
     }
-}
-
-fn print_tree(demo: &Demo, trace: &Value, binaries: &ProjectBinaries) -> Result<()> {
-    let id = trace
-        .get("traceID")
-        .and_then(Value::as_str)
-        .context("reading the trace id")?;
-    // The tree is printed by the command that a user would run.
-    let mut throughline = Command::new(&binaries.throughline);
-    runner::run(throughline.args(["trace", id, "--collector", &demo.collector().url()]))?;
-    println!();
-    Ok(())
 }
 
 fn trace_url(demo: &Demo, trace: Option<&Value>) -> String {

@@ -92,6 +92,65 @@ pub(crate) const MAKE: Requirement = Requirement {
     purpose: "builds librdkafka",
 };
 
+/// Target of static programs.
+const STATIC_TARGET: &str = "x86_64-unknown-linux-musl";
+
+/// A C compiler for static programs.
+const MUSL: Requirement = Requirement {
+    programs: &["musl-gcc", "x86_64-linux-musl-gcc"],
+    probe: &[],
+    package: "musl-tools",
+    purpose: "compiles the C parts of a static program",
+};
+
+/// Pods on this machine.
+const PODMAN: Requirement = Requirement {
+    programs: &["podman"],
+    probe: &["--version"],
+    package: "podman",
+    purpose: "runs pods",
+};
+
+/// Images for pods.
+const BUILDAH: Requirement = Requirement {
+    programs: &["buildah"],
+    probe: &["--version"],
+    package: "buildah",
+    purpose: "builds images",
+};
+
+/// The runtime of containers; crun does not run with hybrid cgroups.
+const RUNC: Requirement = Requirement {
+    programs: &["runc"],
+    probe: &["--version"],
+    package: "runc",
+    purpose: "runs containers",
+};
+
+/// The network of pods.
+const NETAVARK: Requirement = Requirement {
+    programs: &["/usr/lib/podman/netavark"],
+    probe: &[],
+    package: "netavark",
+    purpose: "connects pods",
+};
+
+/// The names of pods.
+const AARDVARK: Requirement = Requirement {
+    programs: &["/usr/lib/podman/aardvark-dns"],
+    probe: &[],
+    package: "aardvark-dns",
+    purpose: "resolves the names of pods",
+};
+
+/// The first process of a pod.
+const CATATONIT: Requirement = Requirement {
+    programs: &["/usr/libexec/podman/catatonit", "catatonit"],
+    probe: &[],
+    package: "catatonit",
+    purpose: "is the first process of a pod",
+};
+
 /// Installs the missing ones of `requirements`, as root on Debian and its derivatives.
 ///
 /// # Errors
@@ -140,6 +199,25 @@ pub(crate) fn install_missing(requirements: &[Requirement]) -> Result<()> {
         ]
         .concat(),
     )
+}
+
+/// Installs what is missing to run `deploy/` as pods: podman with its parts, and the target and the
+/// compiler of the static program.
+///
+/// # Errors
+/// As [`install_missing`]; also if rustup cannot install the target.
+pub(crate) fn install_for_pods() -> Result<()> {
+    install_missing(&[
+        JDK, MUSL, PODMAN, BUILDAH, RUNC, NETAVARK, AARDVARK, CATATONIT,
+    ])?;
+    // Without rustup, the toolchain must have the target already.
+    let Some(rustup) = find_program("rustup") else {
+        return Ok(());
+    };
+    let mut add = Command::new(rustup);
+    add.args(["target", "add", STATIC_TARGET])
+        .stdout(std::io::stderr());
+    runner::run(&mut add).context("installing the target of static programs")
 }
 
 fn apt_get(args: &[&str]) -> Result<()> {

@@ -38,7 +38,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let mut steps = StepRunner::default();
     let everything = options.filters.is_empty();
     // Each of these steps needs the one before it; the ones below are independent.
-    let ready = steps.run("install requirements", install)
+    let ready = steps.run("install requirements", || install(options.full))
         && steps.run("build the web UI", ui::build_if_stale)
         && steps.run("build all binaries and tests", build);
     if ready {
@@ -53,7 +53,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     steps.finish()
 }
 
-fn install() -> Result<()> {
+fn install(full: bool) -> Result<()> {
+    // Without root, the tests that need pods or namespaces say that they are skipped.
+    if full && rustix::process::geteuid().is_root() {
+        requirements::install_for_pods()?;
+    }
     requirements::install_missing(&[COMPILER, MAKE, JAVA, JDK, MAVEN, PYTHON, CHROMIUM, NGINX])?;
     kafka::fetch_apache(&mut |what| eprintln!("{what}"))?;
     clients::install_all(&mut |what| eprintln!("{what}"))?;

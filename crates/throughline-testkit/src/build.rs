@@ -115,6 +115,30 @@ pub fn envoy_module() -> Result<PathBuf> {
         .ok_or_else(|| anyhow!("no {FILE} in the output of cargo"))
 }
 
+/// Target of programs that need no library of the system.
+pub(crate) const STATIC_TARGET: &str = "x86_64-unknown-linux-musl";
+
+/// Builds `throughline` as a static program and returns its path; a fresh build does nothing.
+///
+/// # Errors
+/// Fails if the target or its C compiler is missing, or the build fails.
+pub fn static_throughline() -> Result<PathBuf> {
+    let args = [
+        "--bins",
+        "--package",
+        "throughline-cli",
+        "--target",
+        STATIC_TARGET,
+    ];
+    let messages = run_cargo(&args).with_context(|| {
+        format!("it needs `rustup target add {STATIC_TARGET}` and musl-gcc (musl-tools in Debian)")
+    })?;
+    let mut built = messages.lines().filter_map(executable);
+    built
+        .find_map(|(name, path)| (name == "throughline").then_some(path))
+        .ok_or_else(|| anyhow!("no binary named throughline in the output of cargo"))
+}
+
 /// Environment variable with the folder of binaries that are already built.
 pub const BINARIES_DIR: &str = "THROUGHLINE_BINARIES";
 

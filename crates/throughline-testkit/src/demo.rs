@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::Value;
 
-use self::complete::missing_spans;
+pub(crate) use self::complete::{missing_spans, span_ids};
 pub use self::load::CheckoutLoad;
 pub use self::load_report::{EdgeCount, LoadReport, TraceReport};
 use crate::build::{ProjectBinaries, envoy_module};
@@ -255,7 +255,7 @@ impl Demo {
                 missing_parts = missing_spans(self.mode, &traces).join(", ");
                 // The traces must be complete and unchanged since the last poll: nothing more is in
                 // transit.
-                let spans = complete::span_ids(&traces);
+                let spans = span_ids(&traces);
                 let is_settled = missing_parts.is_empty() && before.as_ref() == Some(&spans);
                 before = Some(spans);
                 is_settled.then_some(Ok(traces))

@@ -10,6 +10,7 @@
 //! - [`relay`]: a TCP relay before a broker that records the bytes.
 //! - [`sidecar`]: `throughline sidecar` on free ports.
 //! - [`network`]: network namespaces that behave like pods.
+//! - [`podman`]: the manifests of `deploy/` as pods.
 //! - [`envoy`]: a stock Envoy with our module.
 //! - [`eshop`]: the six services of the example.
 //! - [`demo`]: broker, collector and eshop together; sends checkouts and waits for their traces.
@@ -30,6 +31,7 @@ pub mod http;
 pub mod kafka;
 mod legacy_span;
 pub mod network;
+pub mod podman;
 pub mod process;
 pub mod recording;
 pub mod relay;

@@ -22,7 +22,7 @@ const SERVER_SPANS: [(&str, &str); 5] = [
 /// Complete means: every server span is there, the spans of the message are there if the mode
 /// records them, and every referenced parent is there. Each service exports at its own pace, so the
 /// last server's span may arrive before another's.
-pub(super) fn missing_spans(mode: DemoMode, traces: &[Value]) -> Vec<String> {
+pub(crate) fn missing_spans(mode: DemoMode, traces: &[Value]) -> Vec<String> {
     let spans: Vec<LegacySpan<'_>> = traces.iter().flat_map(spans).collect();
     let mut missing = Vec::new();
     let mut expect = |service: &str, operation: &str| {
@@ -59,7 +59,7 @@ pub(super) fn missing_spans(mode: DemoMode, traces: &[Value]) -> Vec<String> {
 }
 
 /// Returns the ids of all spans, to detect late arrivals between two polls.
-pub(super) fn span_ids(traces: &[Value]) -> BTreeSet<String> {
+pub(crate) fn span_ids(traces: &[Value]) -> BTreeSet<String> {
     traces
         .iter()
         .flat_map(spans)
