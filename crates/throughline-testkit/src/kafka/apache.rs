@@ -9,6 +9,7 @@ mod properties;
 mod settings;
 
 use std::fs;
+use std::net::Ipv4Addr;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use tempfile::TempDir;
@@ -77,6 +78,13 @@ impl ApacheBuilder {
         if !self.settings.listeners.contains(&listener) {
             self.settings.listeners.push(listener);
         }
+        self
+    }
+
+    /// Sets the address of all listeners; 127.0.0.1 by default.
+    #[must_use]
+    pub const fn host(mut self, host: Ipv4Addr) -> Self {
+        self.settings.host = host;
         self
     }
 

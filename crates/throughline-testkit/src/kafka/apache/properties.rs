@@ -44,7 +44,7 @@ fn configure_node(
     }
     let mut addresses: BTreeMap<SecurityProtocol, String> = ports
         .iter()
-        .map(|(listener, port)| (*listener, format!("127.0.0.1:{port}")))
+        .map(|(listener, port)| (*listener, format!("{}:{port}", settings.host)))
         .collect();
     // The broker binds its own address, even if clients get that of a proxy.
     let listeners = urls(&addresses);

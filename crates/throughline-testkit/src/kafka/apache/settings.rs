@@ -1,6 +1,7 @@
 //! Settings that all nodes of a cluster share.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 
 use crate::kafka::jars::VERSION;
 use crate::kafka::security::SecurityProtocol;
@@ -16,6 +17,8 @@ pub(super) struct ClusterSettings {
     pub(super) nodes: u16,
     /// Protocols of the listeners, one listener each.
     pub(super) listeners: Vec<SecurityProtocol>,
+    /// Address of all listeners.
+    pub(super) host: Ipv4Addr,
     /// Advertised address of the plaintext listener, if a proxy is in front of it.
     pub(super) advertised: Option<String>,
     /// Port of the plaintext listener; a free one by default.
@@ -33,6 +36,7 @@ impl Default for ClusterSettings {
             properties: BTreeMap::new(),
             nodes: 1,
             listeners: vec![SecurityProtocol::Plaintext],
+            host: Ipv4Addr::LOCALHOST,
             advertised: None,
             port: None,
             jvm: Vec::new(),
