@@ -290,3 +290,13 @@ pub fn kubernetes_tools(progress: &mut dyn FnMut(&str)) -> Result<KubernetesTool
     let python = python::install_client(&sources.join("clients/python"), progress)?;
     kubernetes::install_tools(&sources.join("deploy"), &python, progress)
 }
+
+/// Returns the test program of `e2e/istio`, which runs in that folder; builds it if it is missing.
+///
+/// # Errors
+/// Fails if a tool is missing or fails; the message names the remedy.
+pub fn istio_tests(progress: &mut dyn FnMut(&str)) -> Result<PathBuf> {
+    let sources = repository_root().join("e2e");
+    let python = python::install_client(&sources.join("clients/python"), progress)?;
+    kubernetes::install_istio_tests(&sources.join("istio"), &python, progress)
+}

@@ -1,5 +1,7 @@
-//! Programs that check manifests: Helm, kubeconform, and the schemas that kubeconform reads.
+//! Programs that check manifests: Helm, kubeconform and the schemas that it reads, and Istio's
+//! control plane.
 
+use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -50,6 +52,34 @@ pub(super) fn install_tools(
         kubeconform,
         schemas,
     })
+}
+
+/// Builds the tests of `e2e/istio`, which run Istio's control plane.
+pub(super) fn install_istio_tests(
+    sources: &Path,
+    python: &Path,
+    progress: &mut dyn FnMut(&str),
+) -> Result<PathBuf> {
+    let files = [
+        "go.mod",
+        "go.sum",
+        "envoyfilter_test.go",
+        "injector_test.go",
+    ];
+    let files = files.map(|name| sources.join(name));
+    let folder = install("istio-tests", &files, |into| {
+        let go = go::go(python, progress)?;
+        progress("fetching and building Istio's control plane (some ten minutes)");
+        fs::create_dir_all(into)?;
+        let mut build = Command::new(go);
+        build
+            .args(["test", "-mod=readonly", "-vet=off", "-c", "-o"])
+            .arg(into.join("istio.test"))
+            .arg(".")
+            .current_dir(sources);
+        run(&mut build, "go was removed during the build")
+    })?;
+    Ok(folder.join("istio.test"))
 }
 
 // === impl KubernetesTools ===
