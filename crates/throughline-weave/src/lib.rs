@@ -41,6 +41,7 @@ mod plan;
 mod problem;
 mod propagation;
 mod solver;
+mod standing;
 mod step_model;
 mod stray;
 mod tokens;

@@ -17,6 +17,9 @@ const MIN_RESOLUTION_NS: Nanos = 10_000;
 const PRIOR_REQUESTS: f64 = 1.5;
 /// Narrowest and widest smoothing, in bins.
 const BANDWIDTH: (f64, f64) = (0.8, 8.0);
+/// Deviation that is expected of the gaps of a step, in bins, and the number of gaps that this stands
+/// for: that the first few are alike does not show that all are.
+const PRIOR_SPREAD: (f64, f64) = (8.0, 2.0);
 /// Bins over which an unseen step is thought possible.
 const PRIOR_BINS: usize = 160;
 
@@ -349,7 +352,10 @@ fn smooth(counts: &[f32]) -> Vec<f64> {
             / total
     };
     let mean = weighted(1);
-    let deviation = (weighted(2) - mean * mean).max(0.0).sqrt();
+    let variance = (weighted(2) - mean * mean).max(0.0);
+    let (prior_deviation, prior_count) = PRIOR_SPREAD;
+    let spread = total * variance + prior_count * prior_deviation.powi(2);
+    let deviation = (spread / (total + prior_count)).sqrt();
     let bandwidth = 1.06 * deviation * total.max(1.0).powf(-0.2);
     let bandwidth = bandwidth.clamp(BANDWIDTH.0, BANDWIDTH.1);
     let reach = (bandwidth * 3.5).ceil() as usize;

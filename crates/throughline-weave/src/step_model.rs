@@ -27,6 +27,9 @@ const FIRST_FADE: f64 = 24.0;
 const FADE: f64 = 0.4;
 /// Growth of a table after which its curve is computed again.
 const REFRESH_GROWTH: f64 = 1.08;
+/// Visits up to which the curve of a table is computed when it is needed: in a process that has just
+/// started, each request changes what is expected of the next one.
+const YOUNG_VISITS: f64 = 12.0;
 /// Cumulative hazard beyond which survival makes no difference.
 const MAX_CUMULATIVE: f64 = 60.0;
 
@@ -74,7 +77,7 @@ pub(crate) struct Standing {
 /// Up to three stays between two events of a request.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Stays {
-    stays: [Option<Stay>; 3],
+    pub(crate) stays: [Option<Stay>; 3],
 }
 
 #[derive(Debug, Clone, Default)]
@@ -381,12 +384,30 @@ impl StepModel {
             let Some(index) = self.stale.pop_front() else {
                 return;
             };
-            let prior = self.coarse_prior(self.tables[index].coarse);
-            let state = &mut self.tables[index];
-            state.curve = state.table.curve(&prior, self.scale);
-            state.drawn_visits = state.table.visits;
-            state.is_stale = false;
+            self.refresh_table(index);
         }
+    }
+
+    fn refresh_table(&mut self, index: usize) {
+        let prior = self.coarse_prior(self.tables[index].coarse);
+        let state = &mut self.tables[index];
+        state.curve = state.table.curve(&prior, self.scale);
+        state.drawn_visits = state.table.visits;
+        state.is_stale = false;
+    }
+
+    fn refresh_young(&mut self, index: usize) {
+        let state = &self.tables[index];
+        if state.is_stale && state.table.visits < YOUNG_VISITS {
+            self.stale.retain(|other| *other != index);
+            self.refresh_table(index);
+        }
+    }
+
+    /// Returns the number of requests of an operation that were learned from.
+    pub(crate) fn request_count(&self, operation: u32) -> f64 {
+        let requests = self.requests.get(operation as usize);
+        requests.copied().unwrap_or(0.0)
     }
 
     /// Learns the stays of one request with their weights. A request counts once for each coarse
@@ -521,6 +542,7 @@ impl StepModel {
         let (mut cumulative, mut hazard) = (0.0, 1.0);
         for stay in stays.iter() {
             let state = self.state(stay.history, stay.phase);
+            self.refresh_young(state);
             let curve = &self.tables[state].curve;
             let bin = self.scale.bin(stay.gap_ns);
             cumulative += curve.cumulative(bin);
@@ -533,58 +555,5 @@ impl StepModel {
 
     pub(crate) fn likelihood_of(&mut self, stays: &Stays) -> f64 {
         stays.iter().map(|stay| self.likelihood(stay)).product()
-    }
-}
-
-// === impl Standing ===
-
-impl Standing {
-    /// Returns the stays up to a step at `at`, or, without a step, up to then.
-    pub(crate) fn stays(&self, at: Nanos, step: Option<Step>) -> Stays {
-        let stay = |phase, gap_ns, step| {
-            Some(Stay {
-                history: self.history,
-                phase,
-                gap_ns,
-                step,
-            })
-        };
-        let mut stays = Stays { stays: [None; 3] };
-        if self.ended {
-            stays.stays[0] = stay(Phase::Ended, at - self.last_start, step);
-        } else if at < self.free_since {
-            stays.stays[0] = stay(Phase::Waiting, at - self.last_start, step);
-        } else {
-            if self.free_since > self.last_start {
-                stays.stays[0] = stay(Phase::Waiting, self.free_since - self.last_start, None);
-            }
-            stays.stays[1] = stay(Phase::Idle, at - self.free_since, step);
-        }
-        stays
-    }
-
-    /// Returns the standing after a call.
-    pub(crate) fn after_call(&self, history: HistoryId, start: Nanos, end: Nanos) -> Self {
-        Self {
-            history,
-            last_start: start,
-            free_since: self.free_since.max(end),
-            ended: self.ended,
-        }
-    }
-
-    /// Returns the standing after the end of the request.
-    pub(crate) const fn after_end(&self, end: Nanos) -> Self {
-        Self {
-            history: self.history,
-            last_start: end,
-            free_since: end,
-            ended: true,
-        }
-    }
-
-    /// Returns the stays up to the end of the request.
-    pub(crate) fn stays_to_end(&self, end: Nanos) -> Stays {
-        self.stays(end, Some(END))
     }
 }
