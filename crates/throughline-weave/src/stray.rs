@@ -4,8 +4,10 @@ use crate::event::Nanos;
 
 /// How much a busy second says about strays, compared with an idle one.
 const BUSY_SHARE: f64 = 0.1;
-/// Strays of a kind that are assumed before any was seen; more once any kind has strayed.
-const PRIOR: (f64, f64) = (0.1, 0.5);
+/// Strays of a kind that are assumed before any was seen; more once any kind has strayed. The first
+/// is that of timers whose intervals are anything from a tenth of a second to an hour, in one
+/// process of three.
+const PRIOR: (f64, f64) = (0.03, 0.5);
 /// Seconds of observation that the prior stands for.
 const PRIOR_S: f64 = 3.0;
 /// After a stray the next one is close: jobs make many calls.
