@@ -1,7 +1,7 @@
 //! Limits on what is claimed. A guard lowers a stated confidence; what the engine believes, and
 //! goes on from, stays as it is.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::event::Nanos;
 
@@ -59,6 +59,8 @@ pub(crate) struct DecisionContext {
 pub(crate) struct ConfidenceGuard {
     /// Distinct requests that have shown a pair of operations.
     backing: HashMap<(u32, u32), f64>,
+    /// Pairs of operations of which a request has waited for the call.
+    awaited: HashSet<(u32, u32)>,
     /// Records of an operation, and those during which the next one made a call.
     records: HashMap<u32, (f64, f64)>,
     confident_share: f64,
@@ -74,9 +76,11 @@ impl Default for ConfidenceGuard {
     fn default() -> Self {
         Self {
             backing: HashMap::new(),
+            awaited: HashSet::new(),
             records: HashMap::new(),
-            // Little is known yet: a few decisions that are not confident show that.
-            confident_share: MIN_CONFIDENT_SHARE + 0.01,
+            // Little is known yet: some decisions that are not confident show that, but the first
+            // ones of a process never are.
+            confident_share: MIN_CONFIDENT_SHARE + 0.05,
             checked: 0.0,
             wrong: 0.0,
             expected_wrong: 0.0,
@@ -92,6 +96,11 @@ impl ConfidenceGuard {
 
     pub(crate) fn backing(&self, operation: u32, kind: u32) -> f64 {
         self.backing.get(&(operation, kind)).copied().unwrap_or(0.0)
+    }
+
+    /// Records that a request of `operation` has waited for a call of `kind`.
+    pub(crate) fn note_awaited(&mut self, operation: u32, kind: u32) {
+        self.awaited.insert((operation, kind));
     }
 
     /// Records that records were handled, and during how many of them the next one made a call.
@@ -140,7 +149,9 @@ impl ConfidenceGuard {
         let mut limit: f64 = 1.0;
         let prompt = context.first_after_ns.is_some_and(|gap| gap <= PROMPT_NS);
         let is_trusted = prompt && !context.ended_nearby && context.strays < 1.0;
-        if backing < MIN_BACKING && !is_trusted {
+        let pair = (context.operation, context.kind);
+        let is_shown = backing >= MIN_BACKING || self.awaited.contains(&pair);
+        if !is_shown && !is_trusted {
             limit = limit.min(UNPROVEN_CONFIDENCE);
         }
         if context.in_flight > CROWDED {

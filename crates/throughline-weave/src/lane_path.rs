@@ -16,6 +16,8 @@ const MAX_SKIPPED: usize = 3;
 const OVERLAP: f64 = 0.02;
 /// Probability that a committed record is done.
 const COMMITTED_DONE: f64 = 0.9;
+/// Resolution of the timestamps of records.
+const RECORD_TICK_NS: Nanos = 1_000_000;
 /// Steps of one path that are remembered.
 const MAX_TRAIL: u32 = 128;
 /// Branches of a trail below this weight are not learned from.
@@ -178,9 +180,17 @@ impl LanePath {
             return outlook;
         };
         let end = lane.inbound[member as usize].end;
-        if let Some(before) = self.before_end.filter(|_| at <= end) {
+        let tick_ns = if model.record_kinds.contains(&kind) {
+            RECORD_TICK_NS
+        } else {
+            0
+        };
+        if let Some(before) = self
+            .before_end
+            .filter(|_| at <= end.saturating_add(tick_ns))
+        {
             // A record that was made before the end, and sent after it.
-            let at = at.max(before.last_start);
+            let at = at.min(end).max(before.last_start);
             let after = before.after_call(model.after(before.history, kind), at, at);
             let ratio = end_likelihood(&after, end, model) / end_likelihood(&before, end, model);
             let density = model.likelihood_of(&before.stays(at, Some(kind))) * ratio;
@@ -290,9 +300,17 @@ impl LanePath {
         if lane.is_queue && self.member != Some(member) {
             path.begin_record(lane, member, model);
         }
-        let is_late = path.before_end.filter(|_| call.at <= inbound.end);
+        let tick_ns = if call.is_record { RECORD_TICK_NS } else { 0 };
+        let is_late = path
+            .before_end
+            .filter(|_| call.at <= inbound.end.saturating_add(tick_ns));
         let standing = is_late.unwrap_or(path.standing);
-        let at = call.at.max(standing.last_start);
+        let at = if is_late.is_some() {
+            call.at.min(inbound.end)
+        } else {
+            call.at
+        };
+        let at = at.max(standing.last_start);
         let stays = standing.stays(at, Some(call.kind));
         let end = if call.is_record { at } else { OPEN };
         let history = model.after(standing.history, call.kind);

@@ -17,8 +17,8 @@ const MIN_RESOLUTION_NS: Nanos = 10_000;
 const PRIOR_REQUESTS: f64 = 1.5;
 /// Narrowest and widest smoothing, in bins.
 const BANDWIDTH: (f64, f64) = (0.8, 8.0);
-/// Deviation that is expected of the gaps of a step, in bins, and the number of gaps that this stands
-/// for: that the first few are alike does not show that all are.
+/// Deviation that is expected of the gaps of a step, in bins, and the number of gaps that this
+/// stands for: that the first few are alike does not show that all are.
 const PRIOR_SPREAD: (f64, f64) = (8.0, 2.0);
 /// Bins over which an unseen step is thought possible.
 const PRIOR_BINS: usize = 160;

@@ -13,7 +13,7 @@ use crate::event::{
 use crate::evidence_tier::EvidenceTier;
 use crate::guard::{ConfidenceGuard, DecisionContext};
 use crate::life_table::Step;
-use crate::live_decision::live_decision;
+use crate::live_decision::{live_decision, only_open_witness};
 use crate::live_lane::LiveCall;
 use crate::live_learning::{LearnedCalls, learn_handled, learn_request};
 use crate::live_state::{LiveState, call_step};
@@ -24,6 +24,8 @@ use crate::weaver_settings::{WeaverLosses, WeaverSettings};
 
 /// Time after the end of a request in which a record that it made may still be seen.
 const SETTLE_NS: Nanos = 30_000_000;
+/// Requests of an operation without a record that show that it sends none.
+const MIN_WITHOUT_RECORD: f64 = 8.0;
 /// Time after which what is not certain is learned from by its share.
 const LAG_NS: Nanos = 1_000_000_000;
 /// Interval between two looks at what is not certain.
@@ -263,27 +265,11 @@ impl LiveDecider {
         let call = &mut self.state.calls[slot as usize];
         call.outbound.end = at;
         if let Some((stated, confidence)) = call.stated.take() {
-            let proof = self.proof(slot);
+            let proof = only_open_witness(&self.state, slot);
             if let Some(proof) = proof {
                 self.guard.check(confidence, stated == proof);
             }
         }
-    }
-
-    /// Returns the only one of several requests that was open when a call began, and when it ended.
-    /// The handler of an abandoned one may be running.
-    fn proof(&self, slot: u32) -> Option<InboundId> {
-        let call = &self.state.calls[slot as usize];
-        if call.witnesses.len() < 2 || call.outbound.is_record {
-            return None;
-        }
-        let mut open = call.witnesses.iter().filter(|id| {
-            let index = self.state.inbound_index(**id);
-            let inbound = index.map(|index| &self.state.inbound[index as usize]);
-            inbound.is_some_and(|inbound| inbound.end == OPEN || inbound.abandoned)
-        });
-        let first = open.next()?;
-        open.next().is_none().then_some(*first)
     }
 
     fn begin_outbound(&mut self, start: &OutboundStart) -> Option<Decision> {
@@ -402,7 +388,9 @@ impl LiveDecider {
             of_lane.members.first().is_some_and(|member| {
                 let inbound = &state.inbound[*member as usize];
                 let lingers = self.plan.model.lingers(inbound.operation, outbound.kind);
-                inbound.end.saturating_add(lingers) >= outbound.start
+                // A record may be seen long after it was made, when later requests have begun.
+                inbound.start <= outbound.start
+                    && inbound.end.saturating_add(lingers) >= outbound.start
             })
         };
         state.live.iter().copied().filter(is_candidate).collect()
@@ -472,7 +460,7 @@ impl LiveDecider {
             self.open_requests = self.open_requests.saturating_sub(1);
             inbound.end = self.now;
         }
-        let end = inbound.end;
+        let (end, inbound_operation) = (inbound.end, inbound.operation);
         if end > self.now {
             return;
         }
@@ -487,6 +475,10 @@ impl LiveDecider {
             self.deadlines.insert((inbound.end, lane));
             return;
         }
+        if self.now < end + LAG_NS && self.awaits_record(lane, inbound_operation) {
+            self.deadlines.insert((self.now + RETRY_NS, lane));
+            return;
+        }
         let shares = self.state.shares(lane, self.now, &mut self.plan.model);
         let is_certain = shares.iter().any(|share| *share >= CERTAIN);
         if !is_certain && self.now < end + LAG_NS && self.state.has_open_rivals(lane) {
@@ -498,6 +490,21 @@ impl LiveDecider {
         let calls = std::mem::take(&mut self.state.lanes[lane as usize].calls);
         self.state.remove_lane(lane);
         self.release_calls(lane, &calls, &learned);
+    }
+
+    /// Returns whether an ended request may have made a record that its producer has not sent yet:
+    /// a slow one sends it long after the response.
+    fn awaits_record(&self, lane: u32, operation: u32) -> bool {
+        let model = &self.plan.model;
+        let is_new = model.request_count(operation) < MIN_WITHOUT_RECORD;
+        let mut kinds = model.record_kinds.iter();
+        let expects = |kind: &Step| is_new || self.guard.backing(operation, *kind) > 0.0;
+        let paths = &self.state.lanes[lane as usize].paths;
+        let lacks = |kind: &Step| {
+            let mut paths = paths.iter();
+            paths.any(|path| !model.has_made(path.standing.history, *kind))
+        };
+        kinds.any(|kind| expects(kind) && lacks(kind))
     }
 
     fn settle_queue(&mut self, lane: u32) {
@@ -548,6 +555,9 @@ impl LiveDecider {
     fn note_learned(&mut self, learned: &LearnedCalls) {
         for ((operation, kind), weight) in &learned.backing {
             self.guard.back(*operation, *kind, *weight);
+        }
+        for (operation, kind) in &learned.awaited {
+            self.guard.note_awaited(*operation, *kind);
         }
         for (operation, counts) in &learned.records {
             self.guard.observe_records(*operation, *counts);

@@ -1,9 +1,10 @@
-//! The statement about a call that is just made, before circumstances limit it.
+//! The statement about a call that is just made, before circumstances limit it, and its proof.
 
 use crate::decision::{Alternative, Decision};
+use crate::event::InboundId;
 use crate::evidence_tier::EvidenceTier;
 use crate::live_state::{LiveState, ProcessOutlook};
-use crate::problem::Outbound;
+use crate::problem::{OPEN, Outbound};
 use crate::tokens::{DECISIVE_FACTOR, TokenModel};
 
 /// Alternatives that a decision names, and those below this are not worth naming.
@@ -49,4 +50,20 @@ pub(crate) fn live_decision(
         tier,
         alternatives: possible,
     }
+}
+
+/// Returns the only one of several requests that was open when a call began, and when it ended. The
+/// handler of an abandoned one may be running.
+pub(crate) fn only_open_witness(state: &LiveState, slot: u32) -> Option<InboundId> {
+    let call = &state.calls[slot as usize];
+    if call.witnesses.len() < 2 || call.outbound.is_record {
+        return None;
+    }
+    let mut open = call.witnesses.iter().filter(|id| {
+        let index = state.inbound_index(**id);
+        let inbound = index.map(|index| &state.inbound[index as usize]);
+        inbound.is_some_and(|inbound| inbound.end == OPEN || inbound.abandoned)
+    });
+    let first = open.next()?;
+    open.next().is_none().then_some(*first)
 }

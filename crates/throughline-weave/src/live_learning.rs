@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use crate::event::Nanos;
-use crate::lane_path::visit_trail;
+use crate::lane_path::{LanePath, visit_trail};
 use crate::live_state::LiveState;
+use crate::problem::Inbound;
 use crate::step_model::{Stay, StepModel};
 
 /// Paths below this share teach nothing.
@@ -14,6 +15,10 @@ const CERTAIN: f64 = 0.99;
 /// Share of a call from which a request has shown that its operation makes it.
 const LIKELY: f64 = 0.5;
 
+/// Part of the duration of a request within which its next step follows the response to a call, if
+/// it waited for that call: 1 / 20.
+const PROMPT_PART: Nanos = 20;
+
 /// The calls that a lane made.
 #[derive(Debug, Default)]
 pub(crate) struct LearnedCalls {
@@ -21,6 +26,8 @@ pub(crate) struct LearnedCalls {
     pub(crate) owned: BTreeMap<u32, f64>,
     /// Operations of requests with the kinds of calls that they have shown.
     pub(crate) backing: Vec<((u32, u32), f64)>,
+    /// Those of a call that the request has certainly waited for.
+    pub(crate) awaited: Vec<(u32, u32)>,
     /// Handled records of an operation, and those during which the next one made a call.
     pub(crate) records: BTreeMap<u32, (f64, f64)>,
     /// Whether some of the calls are not known any more.
@@ -48,6 +55,10 @@ pub(crate) fn learn_request(
             continue;
         }
         learned.is_cut |= path.is_cut;
+        if *share > CERTAIN && !inbound.abandoned {
+            let awaited = awaited_kinds(state, path, inbound).into_iter();
+            learned.awaited = awaited.map(|kind| (inbound.operation, kind)).collect();
+        }
         let mut stays: Vec<(Stay, f64)> = Vec::new();
         if let Some(before) = path.before_end {
             let end = inbound.end.max(before.last_start);
@@ -82,6 +93,36 @@ pub(crate) fn learn_request(
         .map(|(kind, share)| ((inbound.operation, kind), share.min(1.0)))
         .collect();
     learned
+}
+
+/// Returns the kinds of the calls of a request that has certainly made them: one of each, one after
+/// the other, the next right after the response to the one before, and the end right after the
+/// last. The calls of a job beside a request are not so.
+fn awaited_kinds(state: &LiveState, path: &LanePath, inbound: &Inbound) -> Vec<u32> {
+    let mut calls: Vec<(Nanos, Nanos, u32)> = Vec::new();
+    let mut is_certain = !path.is_cut;
+    visit_trail(&path.trail, 1.0, &mut |_, call, kind, weight| {
+        let outbound = &state.calls[call as usize].outbound;
+        let end = if outbound.is_record {
+            outbound.start
+        } else {
+            outbound.end
+        };
+        is_certain &= weight > CERTAIN && calls.iter().all(|(.., other)| *other != kind);
+        calls.push((outbound.start, end, kind));
+    });
+    calls.sort_unstable();
+    let prompt_ns = (inbound.end - inbound.start) / PROMPT_PART;
+    let next = calls.iter().skip(1).map(|call| call.0);
+    is_certain &= calls
+        .iter()
+        .zip(next.chain([inbound.end]))
+        .all(|((_, end, _), next)| (0..=prompt_ns).contains(&next.saturating_sub(*end)));
+    if is_certain {
+        calls.into_iter().map(|(.., kind)| kind).collect()
+    } else {
+        Vec::new()
+    }
 }
 
 /// Learns from the records that a consumer is done with, and forgets them.

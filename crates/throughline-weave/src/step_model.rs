@@ -27,8 +27,8 @@ const FIRST_FADE: f64 = 24.0;
 const FADE: f64 = 0.4;
 /// Growth of a table after which its curve is computed again.
 const REFRESH_GROWTH: f64 = 1.08;
-/// Visits up to which the curve of a table is computed when it is needed: in a process that has just
-/// started, each request changes what is expected of the next one.
+/// Visits up to which the curve of a table is computed when it is needed: in a process that has
+/// just started, each request changes the expectations of the next one.
 const YOUNG_VISITS: f64 = 12.0;
 /// Cumulative hazard beyond which survival makes no difference.
 const MAX_CUMULATIVE: f64 = 60.0;
