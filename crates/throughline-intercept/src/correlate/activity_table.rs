@@ -36,7 +36,9 @@ pub(super) struct ActivityTable {
     ended: VecDeque<(Timestamp, ActivityId)>,
     aborted: VecDeque<(Timestamp, ActivityId)>,
     by_token: HashMap<CorrelationToken, Vec<ActivityId>>,
-    traces: ActivityTraces,
+    /// [`None`] until a call carries a context: most services make none that does, and the index
+    /// would cost each request more than the rest of the table.
+    traces: Option<ActivityTraces>,
     /// Duration of the longest request, slowly decaying.
     longest_request_ns: u64,
     last_id: u64,
@@ -54,7 +56,7 @@ impl ActivityTable {
             ended: VecDeque::new(),
             aborted: VecDeque::new(),
             by_token: HashMap::new(),
-            traces: ActivityTraces::default(),
+            traces: None,
             longest_request_ns: 0,
             last_id: 0,
         }
@@ -82,7 +84,9 @@ impl ActivityTable {
         let max_age_ns = self.limits.max_age_ns(topic.is_some());
         self.deadlines.insert((now.saturating_add(max_age_ns), id));
         self.in_flight.insert(id);
-        self.traces.insert(context.trace_id);
+        if let Some(traces) = &mut self.traces {
+            traces.insert(context.trace_id);
+        }
         self.activities
             .insert(id, Activity::new(now, context, topic));
         id
@@ -177,7 +181,7 @@ impl ActivityTable {
             self.ended.len(),
             self.aborted.len(),
             tokens,
-            self.traces.len(),
+            self.traces.as_ref().map_or(0, ActivityTraces::len),
         ]
     }
 
@@ -249,8 +253,16 @@ impl ActivityTable {
     }
 
     /// Returns the trace of an activity that an id names, in full or by its low 64 bits.
-    pub(super) fn find_trace(&self, trace_id: TraceId) -> Option<TraceId> {
-        self.traces.find(trace_id)
+    pub(super) fn find_trace(&mut self, trace_id: TraceId) -> Option<TraceId> {
+        let activities = &self.activities;
+        let traces = self.traces.get_or_insert_with(|| {
+            let mut traces = ActivityTraces::default();
+            for activity in activities.values() {
+                traces.insert(activity.context.trace_id);
+            }
+            traces
+        });
+        traces.find(trace_id)
     }
 
     /// Returns whether an activity can still make calls. The handler of an aborted request can for
@@ -287,7 +299,9 @@ impl ActivityTable {
         let Some(activity) = self.activities.remove(&id) else {
             return;
         };
-        self.traces.remove(activity.context.trace_id);
+        if let Some(traces) = &mut self.traces {
+            traces.remove(activity.context.trace_id);
+        }
         for token in &activity.tokens {
             if let Some(owners) = self.by_token.get_mut(token) {
                 // An empty entry would keep the value of a client alive for ever.

@@ -1,6 +1,7 @@
 //! The traces of the activities that are remembered, for calls that carry a context.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use throughline_model::TraceId;
 
@@ -30,10 +31,12 @@ impl ActivityTraces {
 
     pub(super) fn remove(&mut self, trace_id: TraceId) {
         let (_, low) = halves(trace_id);
-        if let Some(entry) = self.0.get_mut(&low).filter(|it| it.trace_id == trace_id) {
-            entry.activities -= 1;
-            if entry.activities == 0 {
-                self.0.remove(&low);
+        if let Entry::Occupied(mut entry) = self.0.entry(low)
+            && entry.get().trace_id == trace_id
+        {
+            entry.get_mut().activities -= 1;
+            if entry.get().activities == 0 {
+                entry.remove();
             }
         }
     }
