@@ -14,6 +14,9 @@
 #[expect(dead_code, reason = "shared with other tests, which use more of it")]
 mod support;
 
+use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::time::Duration;
 
 use e2e::{TraceSet, TraceSpan};
@@ -137,6 +140,59 @@ fn java_agent_does_not_find_b3_multi_headers_in_lower_case() {
         theirs.iter().all(|span| span.references.is_empty()),
         "{theirs:?}: the documentation says that it does not"
     );
+}
+
+/// A service shows its format by a request. From then on it is written into the service's records,
+/// beside the one that is configured; before, that one alone is.
+#[test]
+fn records_carry_the_format_that_their_service_has_been_seen_to_send() {
+    let fixture = KafkaFixture::shared();
+    let path = fixture.sidecar("b3-service", &["--outbound", "127.0.0.1:0"]);
+    let sidecar = path.sidecar.as_ref().expect("this test needs the sidecar");
+    let contexts = |topic: &str| {
+        fixture.topic(topic, 1);
+        send(&path, fixture.client(ClientLibrary::FranzGo), topic, &[]).lines();
+        let (client, kafka) = (
+            fixture.client(ClientLibrary::FranzGo),
+            fixture.kafka.bootstrap(),
+        );
+        let stored = run::consume(client, kafka, topic, COUNT, &[("group", topic)]).consumed();
+        assert_eq!(stored.len(), COUNT);
+        stored
+            .into_iter()
+            .map(|record| {
+                let text = |bytes| String::from_utf8(bytes).unwrap();
+                let headers = record.headers.into_iter();
+                let headers = headers.map(|(name, value)| (text(name), text(value.unwrap())));
+                headers
+                    .filter(|(name, _)| name != "number")
+                    .collect::<BTreeMap<_, _>>()
+            })
+            .collect::<Vec<_>>()
+    };
+    for context in contexts("before-a-b3-request") {
+        assert_eq!(context.into_keys().collect::<Vec<_>>(), ["traceparent"]);
+    }
+
+    let url = format!(
+        "http://{}/api/services",
+        fixture.collector.addresses().query
+    );
+    let proxy = sidecar.http().first().unwrap();
+    let mut connection = TcpStream::connect(proxy).unwrap();
+    let b3 = "0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-1";
+    let request = format!("GET {url} HTTP/1.1\r\nhost: a\r\nb3: {b3}\r\nconnection: close\r\n\r\n");
+    connection.write_all(request.as_bytes()).unwrap();
+    let mut response = String::new();
+    connection.read_to_string(&mut response).unwrap();
+    assert!(response.starts_with("HTTP/1.1 200"), "{response}");
+
+    for context in contexts("after-a-b3-request") {
+        let names: Vec<&String> = context.keys().collect();
+        assert_eq!(names, ["b3", "traceparent"]);
+        let (b3, w3c) = (&context["b3"], &context["traceparent"]);
+        assert_eq!(*w3c, format!("00-{}-0{}", &b3[..49], &w3c[54..]), "{b3}");
+    }
 }
 
 /// Returns the sidecar's producer spans and the agent's consumer spans.
