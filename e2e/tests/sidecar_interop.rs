@@ -191,7 +191,11 @@ fn records_carry_the_format_that_their_service_has_been_seen_to_send() {
         let names: Vec<&String> = context.keys().collect();
         assert_eq!(names, ["b3", "traceparent"]);
         let (b3, w3c) = (&context["b3"], &context["traceparent"]);
-        assert_eq!(*w3c, format!("00-{}-0{}", &b3[..49], &w3c[54..]), "{b3}");
+        assert_eq!(
+            *w3c,
+            format!("00-{}-0{}", b3.get(..49).unwrap(), w3c.get(54..).unwrap()),
+            "{b3}"
+        );
     }
 }
 
