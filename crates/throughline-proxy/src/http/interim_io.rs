@@ -77,6 +77,14 @@ impl InterimResponses {
         state.awaits_continue = expects_continue;
     }
 
+    /// Looks for the end of the client's side from here on: the request has no body. To be called
+    /// in the task of the connection, which flushes after it and is not woken: it would be polled
+    /// once more for every request.
+    pub(super) fn watch_at_start(&self) {
+        let mut state = self.lock();
+        state.is_watched = !state.may_upgrade;
+    }
+
     /// Looks for the end of the client's side from here on: the request is complete.
     pub(super) fn watch(&self) {
         let mut state = self.lock();

@@ -78,7 +78,7 @@ impl RequestBody {
     /// Watches the downstream connection from the end of the body on.
     pub(super) fn watching(mut self, downstream: &Arc<InterimResponses>) -> Self {
         if self.progress.is_complete() {
-            downstream.watch();
+            downstream.watch_at_start();
         }
         self.downstream = Some(Arc::clone(downstream));
         self
