@@ -9,6 +9,7 @@
 //! that the client has closed its side, or is gone.
 
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
@@ -162,22 +163,6 @@ impl<S> InterimIo<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> InterimIo<S> {
-    /// Writes the queued bytes.
-    fn poll_queued(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut state = self.interim.lock();
-        while !state.queued.is_empty() {
-            let stream = Pin::new(&mut self.stream);
-            let written = ready!(stream.poll_write(context, &state.queued))?;
-            if written == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            state.queued.advance(written);
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
 impl<S: AsyncRead + Unpin> InterimIo<S> {
     /// Reads what a client sends while its request is in flight. A failed connection cancels the
     /// request; the end of the client's side does not, and becomes the end of the upstream one's.
@@ -185,8 +170,8 @@ impl<S: AsyncRead + Unpin> InterimIo<S> {
         if self.is_eof || !self.ahead.is_empty() {
             return Ok(());
         }
-        let mut bytes = [0; READ_AHEAD_BYTES];
-        let mut buffer = ReadBuf::new(&mut bytes);
+        let mut bytes = [MaybeUninit::uninit(); READ_AHEAD_BYTES];
+        let mut buffer = ReadBuf::uninit(&mut bytes);
         if let Poll::Ready(read) = Pin::new(&mut self.stream).poll_read(context, &mut buffer) {
             read?;
             self.ahead = Bytes::copy_from_slice(buffer.filled());
@@ -229,11 +214,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for InterimIo<S> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let replaced = this.interim.lock().replace(bytes);
+        let mut state = this.interim.lock();
+        let replaced = state.replace(bytes);
         if replaced > 0 {
             return Poll::Ready(Ok(replaced));
         }
-        ready!(this.poll_queued(context))?;
+        ready!(poll_queued(&mut this.stream, &mut state, context))?;
+        drop(state);
         Pin::new(&mut this.stream).poll_write(context, bytes)
     }
 
@@ -245,11 +232,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for InterimIo<S> {
         let this = self.get_mut();
         // A head is never split between slices.
         let first = slices.iter().find(|slice| !slice.is_empty());
-        let replaced = first.map_or(0, |first| this.interim.lock().replace(first));
+        let mut state = this.interim.lock();
+        let replaced = first.map_or(0, |first| state.replace(first));
         if replaced > 0 {
             return Poll::Ready(Ok(replaced));
         }
-        ready!(this.poll_queued(context))?;
+        ready!(poll_queued(&mut this.stream, &mut state, context))?;
+        drop(state);
         Pin::new(&mut this.stream).poll_write_vectored(context, slices)
     }
 
@@ -260,9 +249,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for InterimIo<S> {
     /// hyper flushes whenever its connection is polled, and has nothing left to write then.
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        ready!(this.poll_queued(context))?;
         let is_watched = {
             let mut state = this.interim.lock();
+            ready!(poll_queued(&mut this.stream, &mut state, context))?;
             state.owes_response &= !this.tracker.is_idle();
             if state.owes_response {
                 match &mut state.waker {
@@ -280,7 +269,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for InterimIo<S> {
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        ready!(this.poll_queued(context))?;
+        ready!(poll_queued(
+            &mut this.stream,
+            &mut this.interim.lock(),
+            context
+        ))?;
         Pin::new(&mut this.stream).poll_shutdown(context)
     }
+}
+
+/// Writes the queued bytes.
+fn poll_queued<S: AsyncWrite + Unpin>(
+    stream: &mut S,
+    state: &mut InterimState,
+    context: &mut Context<'_>,
+) -> Poll<io::Result<()>> {
+    while !state.queued.is_empty() {
+        let written = ready!(Pin::new(&mut *stream).poll_write(context, &state.queued))?;
+        if written == 0 {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        state.queued.advance(written);
+    }
+    Poll::Ready(Ok(()))
 }
