@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -14,7 +15,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{sleep, timeout};
 
 use super::config::{HttpLimits, HttpRoute};
 use super::downstream::DownstreamConnection;
@@ -58,6 +59,13 @@ struct ConnectionSupervisor<'a> {
     drain: &'a Drain,
     /// Whether the head timeout applies: in HTTP/2 frames arrive without any request.
     checks_head: bool,
+}
+
+/// An event for which a connection may be closed.
+enum SupervisorEvent {
+    Aborted,
+    Draining,
+    CheckDue,
 }
 
 // === impl ConnectionServer ===
@@ -193,9 +201,13 @@ impl ConnectionSupervisor<'_> {
         C: Future<Output = hyper::Result<()>>,
     {
         let mut connection = std::pin::pin!(connection);
-        let (mut is_closing, mut next) = (false, Instant::now() + self.check_interval());
+        let mut is_closing = false;
+        // A connection is polled several times for each request, and the drain has locks that all
+        // connections share. So it and the clock are polled only when they have woken the task.
+        let mut events = FuturesUnordered::new();
+        events.push(self.next_event(is_closing));
         loop {
-            tokio::select! {
+            let event = tokio::select! {
                 ended = connection.as_mut() => {
                     if let Err(error) = ended {
                         tracing::debug!(%error, "downstream connection failed");
@@ -203,14 +215,16 @@ impl ConnectionSupervisor<'_> {
                     return;
                 }
                 // Dropping the connection cancels its requests; their spans record the shutdown.
-                () = self.drain.aborted() => return,
+                Some(event) = events.next() => event,
+            };
+            match event {
+                SupervisorEvent::Aborted => return,
                 // GOAWAY in HTTP/2, `connection: close` in HTTP/1: requests in flight finish.
-                () = self.drain.draining(), if !is_closing => {
+                SupervisorEvent::Draining => {
                     is_closing = true;
                     shut_down(connection.as_mut());
                 }
-                () = sleep_until(next) => {
-                    next = Instant::now() + self.check_interval();
+                SupervisorEvent::CheckDue => {
                     if self.is_head_timed_out() {
                         return;
                     }
@@ -221,6 +235,16 @@ impl ConnectionSupervisor<'_> {
                 }
             }
         }
+            events.push(self.next_event(is_closing));
+        }
+    }
+
+    /// Waits for the next event besides those of the connection itself.
+    async fn next_event(&self, is_closing: bool) -> SupervisorEvent {
+        tokio::select! {
+            () = self.drain.aborted() => SupervisorEvent::Aborted,
+            () = self.drain.draining(), if !is_closing => SupervisorEvent::Draining,
+            () = sleep(self.check_interval()) => SupervisorEvent::CheckDue,
     }
 
     fn is_head_timed_out(&self) -> bool {
