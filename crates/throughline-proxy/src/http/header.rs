@@ -27,6 +27,10 @@ static CONTEXT_FIELDS: LazyLock<Vec<HeaderName>> = LazyLock::new(|| {
 /// Size of the values of a context in all formats.
 const CONTEXT_BYTES: usize = 256;
 
+/// Number of fields up to which a name is compared with all of them, which costs less than to check
+/// and hash it.
+const MAX_COMPARED_FIELDS: usize = 16;
+
 /// Read access to contexts in header fields.
 pub(super) struct HttpHeaderCarrier<'a>(pub(super) &'a HeaderMap);
 
@@ -99,6 +103,12 @@ impl CarrierMut for HttpHeaderCarrierMut<'_> {
 }
 
 fn last<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
+    if headers.len() <= MAX_COMPARED_FIELDS {
+        let found = headers
+            .iter()
+            .filter(|(known, _)| known.as_str().eq_ignore_ascii_case(name));
+        return found.last().map(|(_, value)| value.as_bytes());
+    }
     let values = match context_field(name) {
         Some(name) => headers.get_all(name),
         None => headers.get_all(name),
