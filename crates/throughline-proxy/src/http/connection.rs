@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -95,6 +95,7 @@ impl ConnectionServer {
             tracker: tracker.clone(),
             interim: Arc::default(),
             pool: Arc::default(),
+            is_own: OnceLock::new(),
         };
         let metrics = &self.service.tracing.metrics;
         let _open = OpenConnectionGauge::new(metrics.connection_accepted(downstream.direction()));
@@ -214,10 +215,10 @@ impl ConnectionSupervisor<'_> {
                     }
                     return;
                 }
-                // Dropping the connection cancels its requests; their spans record the shutdown.
                 Some(event) = events.next() => event,
             };
             match event {
+                // Dropping the connection cancels its requests; their spans record the shutdown.
                 SupervisorEvent::Aborted => return,
                 // GOAWAY in HTTP/2, `connection: close` in HTTP/1: requests in flight finish.
                 SupervisorEvent::Draining => {
@@ -234,7 +235,6 @@ impl ConnectionSupervisor<'_> {
                     }
                 }
             }
-        }
             events.push(self.next_event(is_closing));
         }
     }
@@ -245,6 +245,7 @@ impl ConnectionSupervisor<'_> {
             () = self.drain.aborted() => SupervisorEvent::Aborted,
             () = self.drain.draining(), if !is_closing => SupervisorEvent::Draining,
             () = sleep(self.check_interval()) => SupervisorEvent::CheckDue,
+        }
     }
 
     fn is_head_timed_out(&self) -> bool {

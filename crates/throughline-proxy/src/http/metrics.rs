@@ -77,7 +77,7 @@ struct DirectionMetrics {
 }
 
 /// Counters of the body bytes of one direction.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct BodyCounters {
     pub(super) request: Counter,
     pub(super) response: Counter,
@@ -301,8 +301,10 @@ impl HttpMetrics {
         }
     }
 
-    pub(super) fn body_counters(&self, direction: Direction) -> BodyCounters {
-        self.of(direction).bodies.clone()
+    /// Returns the counters of body bytes. To be cloned for long only: the count of references is
+    /// shared by all connections.
+    pub(super) const fn body_counters(&self, direction: Direction) -> &BodyCounters {
+        &self.of(direction).bodies
     }
 
     /// Records the end of a request.

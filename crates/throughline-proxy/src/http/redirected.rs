@@ -2,7 +2,7 @@
 //! been dialed by protocol detection.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use throughline_intercept::http::Direction;
@@ -72,6 +72,7 @@ impl RedirectedHttpServer {
             tracker: tracker.clone(),
             interim: Arc::default(),
             pool: Arc::new(pool),
+            is_own: OnceLock::new(),
         };
         // Detection has peeked: all bytes are still in the socket.
         let io = PrefixedIo::new(Bytes::new(), MaybeTlsStream::Plain(stream), tracker);

@@ -33,7 +33,8 @@ pub(super) struct RequestBody {
     progress: BodyProgress,
     /// The downstream connection, which is watched once the body is complete.
     downstream: Option<Arc<InterimResponses>>,
-    bytes: Counter,
+    /// [`None`] for a request without a body.
+    bytes: Option<Counter>,
     /// Maximum time without progress.
     idle_timeout: Option<Duration>,
     idle_timer: Option<Pin<Box<Sleep>>>,
@@ -57,12 +58,15 @@ pub(super) enum RequestBodyError {
 // === impl RequestBody ===
 
 impl RequestBody {
-    pub(super) fn new(body: Incoming, bytes: Counter, idle_timeout: Option<Duration>) -> Self {
+    pub(super) fn new(body: Incoming, bytes: &Counter, idle_timeout: Option<Duration>) -> Self {
         let progress = BodyProgress::default();
-        // A request without a body is never polled, and must not block reuse of its connection.
-        if body.is_end_stream() {
+        let bytes = if body.is_end_stream() {
+            // A request without a body is never polled, and must not block reuse of its connection.
             progress.set(COMPLETE);
-        }
+            None
+        } else {
+            Some(bytes.clone())
+        };
         Self {
             body,
             buffered: VecDeque::new(),
@@ -148,9 +152,8 @@ impl RequestBody {
 
     /// Counts a frame that is forwarded; [`None`] is the end.
     fn record_frame(&self, frame: Option<&Frame<Bytes>>) {
-        if let Some(data) = frame.and_then(Frame::data_ref) {
-            self.bytes
-                .inc_by(u64::try_from(data.len()).unwrap_or_default());
+        if let (Some(data), Some(bytes)) = (frame.and_then(Frame::data_ref), &self.bytes) {
+            bytes.inc_by(u64::try_from(data.len()).unwrap_or_default());
         }
         // hyper stops polling at the end of a known length: a final `None` is not certain.
         if frame.is_none_or(Frame::is_trailers) || self.is_end_stream() {

@@ -7,7 +7,6 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use prometheus_client::metrics::counter::Counter;
 use throughline_intercept::http::ExchangeFailure;
 use tokio::time::Instant;
 
@@ -27,7 +26,6 @@ pub(super) enum ResponseBody {
 /// A response body from upstream.
 pub(super) struct ProxiedBody {
     body: Incoming,
-    bytes: Counter,
     guard: Option<ResponseGuard>,
 }
 
@@ -45,10 +43,9 @@ pub(super) struct ResponseGuard {
 // === impl ResponseBody ===
 
 impl ResponseBody {
-    pub(super) fn proxied(body: Incoming, bytes: Counter, guard: ResponseGuard) -> Self {
+    pub(super) fn proxied(body: Incoming, guard: ResponseGuard) -> Self {
         let mut proxied = ProxiedBody {
             body,
-            bytes,
             guard: Some(guard),
         };
         // hyper does not poll a body that reports its end up front.
@@ -117,9 +114,10 @@ impl ProxiedBody {
     }
 
     fn record_frame(&mut self, frame: &Frame<Bytes>) {
-        if let Some(data) = frame.data_ref() {
-            self.bytes
-                .inc_by(u64::try_from(data.len()).unwrap_or_default());
+        if let (Some(data), Some(guard)) = (frame.data_ref(), &self.guard) {
+            guard
+                .span
+                .count_body_bytes(u64::try_from(data.len()).unwrap_or_default());
         }
         if let (Some(trailers), Some(guard)) = (frame.trailers_ref(), &mut self.guard) {
             guard.span.record_trailers(trailers);

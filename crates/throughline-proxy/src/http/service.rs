@@ -132,7 +132,7 @@ impl ProxyService {
     ) -> Result<Response<ResponseBody>, ProxyError> {
         let request_guard = downstream.tracker.begin_request();
         let upstream = self.upstream(downstream.direction());
-        if upstream.is_own_connection(downstream.client, downstream.local) {
+        if downstream.is_own_connection(upstream) {
             return Err(ProxyError::ProxyLoop);
         }
         let target = match RequestTarget::parse(&request, &downstream.route) {
@@ -171,7 +171,7 @@ impl ProxyService {
         let idle_timeout =
             (parts.version != Version::HTTP_2).then_some(self.limits.body_idle_timeout);
         let counters = self.tracing.metrics.body_counters(downstream.direction());
-        let mut body = RequestBody::new(body, counters.request, idle_timeout);
+        let mut body = RequestBody::new(body, &counters.request, idle_timeout);
         if parts.version != Version::HTTP_2 {
             body = body.watching(&downstream.interim);
         }
@@ -289,7 +289,6 @@ impl ProxyService {
             upgrade,
             request_guard,
         } = prepared;
-        let counters = self.tracing.metrics.body_counters(downstream.direction());
         let progress = body.progress();
         let caller = ResponseRecipient::of(&parts);
         let mut request = rewrite_request(&target, parts, body);
@@ -333,7 +332,7 @@ impl ProxyService {
                 guard
                     .span
                     .record_response(parts.status.as_u16(), &parts.headers);
-                let body = ResponseBody::proxied(body, counters.response, guard);
+                let body = ResponseBody::proxied(body, guard);
                 Ok(Response::from_parts(parts, body))
             }
             Err(error) => {

@@ -151,6 +151,12 @@ impl ExchangeSpan {
         self.fail(failure);
     }
 
+    /// Counts bytes of the response body.
+    pub(super) fn count_body_bytes(&self, bytes: u64) {
+        let counters = self.context.metrics.body_counters(self.direction);
+        counters.response.inc_by(bytes);
+    }
+
     pub(super) fn record_trailers(&mut self, trailers: &HeaderMap) {
         self.exchange.handle_trailers(&HttpHeaderCarrier(trailers));
     }

@@ -12,7 +12,7 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
@@ -187,6 +187,7 @@ impl TunnelServer {
             tracker: tracker.clone(),
             interim: Arc::default(),
             pool: Arc::new(pool),
+            is_own: OnceLock::new(),
         };
         let io = PrefixedIo::new(prefix, stream, tracker);
         serve_connection(service, Arc::new(downstream), io, protocol).await;
