@@ -187,7 +187,8 @@ fn sidecars_trace_a_spring_application_from_its_first_checkout_on() {
     }
 }
 
-/// Whether the sidecar and the collector ask the weaver.
+/// Whether the collector asks the weaver about the calls that the sidecars leave open: the first ones
+/// of a process, and most of those at high load.
 const WEAVER_IS_ASKED: bool = false;
 
 /// Asserts that every checkout was answered and has all its spans.

@@ -50,6 +50,7 @@ impl SharedCorrelator {
         // A new registry for each scrape: the correlator keeps the counts, and they are absolute.
         let parents = Family::<EvidenceLabels, Counter>::default();
         let discontinued = Counter::<u64>::default();
+        let unconsidered = Counter::<u64>::default();
         let in_flight = Gauge::<i64>::default();
         let idle_seconds = Gauge::<f64, AtomicU64>::default();
         let now = self.timestamp();
@@ -65,6 +66,9 @@ impl SharedCorrelator {
             discontinued
                 .inner()
                 .store(discontinued_count, Ordering::Relaxed);
+            unconsidered
+                .inner()
+                .store(correlator.unconsidered_count(), Ordering::Relaxed);
             idle_seconds.set(correlator.idle_seconds(now));
             in_flight.set(i64::try_from(correlator.in_flight_count()).unwrap_or(i64::MAX));
         });
@@ -78,6 +82,11 @@ impl SharedCorrelator {
             "discontinued_traces",
             "Outbound requests for an inbound one that carry another trace than that",
             discontinued,
+        );
+        registry.register(
+            "unconsidered",
+            "Requests, records and calls beyond the limits of the inference of parents",
+            unconsidered,
         );
         registry.register(
             "in_flight",
