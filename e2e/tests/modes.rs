@@ -181,8 +181,8 @@ fn sidecars_trace_a_spring_application_from_its_first_checkout_on() {
     if WEAVER_IS_ASKED {
         assert_eq!(count(&report, &["woven", "whole"]), checkouts, "{report}");
     } else {
-        // Records of the consumer, which commits every five seconds, stay in flight meanwhile, and a
-        // cold JVM takes so long that its first calls stay open: how many is the machine's.
+        // Records of the consumer, which commits every five seconds, stay in flight meanwhile, and
+        // a cold JVM takes so long that its first calls stay open: how many is the machine's.
         assert!(
             count(&report, &["woven", "inferred", "found"]) > 0,
             "{report}"
