@@ -263,7 +263,7 @@ mod tests {
     fn containers_start_in_the_order_of_the_kubelet() {
         let text = "\
 kind: Deployment
-metadata: {name: a, namespace: n}
+metadata: {name: a, namespace: shop}
 spec:
   template:
     spec:
@@ -317,7 +317,7 @@ metadata: {name: a}
         assert_eq!(spec.pointer("/containers/1/env/0/value"), Some(&"a".into()));
         assert!(
             pod.aliases
-                .contains(&"a-0.a.n.svc.cluster.local".to_owned())
+                .contains(&"a-0.a.shop.svc.cluster.local".to_owned())
         );
     }
 }
