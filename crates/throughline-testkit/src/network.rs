@@ -49,6 +49,24 @@ const START_TIMEOUT: Duration = Duration::from_secs(20);
 /// Last byte of the first pod's address.
 const FIRST_POD_BYTE: u8 = 11;
 
+/// Returns whether a test that needs namespaces is skipped, and prints why.
+///
+/// # Panics
+/// In CI, which must support them.
+#[must_use]
+#[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
+pub fn is_skipped() -> bool {
+    let missing = missing();
+    if let Some(missing) = &missing {
+        assert!(
+            std::env::var_os("CI").is_none(),
+            "CI must support network namespaces: {missing}"
+        );
+        eprintln!("skipped: {missing}");
+    }
+    missing.is_some()
+}
+
 /// Returns the reason why namespaces cannot be created here, or [`None`] if they can.
 pub fn missing() -> Option<String> {
     let works = |program: &str, args: &[&str]| {

@@ -40,12 +40,7 @@ pub(crate) struct PodsFixture {
 impl PodsFixture {
     /// Returns [`None`] where pods are not possible, which in CI is an error.
     pub(crate) fn start(pods: &[&str]) -> Option<Self> {
-        if let Some(missing) = network::missing() {
-            assert!(
-                std::env::var_os("CI").is_none(),
-                "CI must support network namespaces: {missing}"
-            );
-            eprintln!("skipped: {missing}");
+        if network::is_skipped() {
             return None;
         }
         let home = tempfile::tempdir().unwrap();
