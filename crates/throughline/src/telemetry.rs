@@ -63,7 +63,7 @@ pub(crate) enum RootSampling {
 
 /// The metrics of the semantic conventions that this crate records.
 #[cfg_attr(
-    not(all(feature = "kafka", feature = "tower", feature = "reqwest")),
+    not(all(feature = "kafka", feature = "tower")),
     expect(dead_code, reason = "each feature records metrics of its own")
 )]
 pub(crate) struct MetricInstruments {
