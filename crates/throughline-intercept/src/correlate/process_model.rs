@@ -111,7 +111,7 @@ impl ProcessModel {
         self.prune_queues(now);
         let max_records = self.limits.max_activities;
         // Delivered again: the consumer went back, or another one had the partition meanwhile.
-        for replaced in self.queues.push(queue, offset, id, max_records) {
+        if let Some(replaced) = self.queues.push(queue, offset, id, max_records) {
             self.end_activity(replaced, now, false);
         }
         if was_idle {
@@ -125,7 +125,7 @@ impl ProcessModel {
         queue: RecordQueueId,
         offsets: &RangeInclusive<i64>,
     ) {
-        for id in self.queues.take_offsets(queue, offsets) {
+        for id in self.queues.take_offsets(queue, offsets.clone()) {
             // A settled record has made all its calls: the moment to compare them with the profile.
             if let Some(record) = self.activities.get(id)
                 && let Some(profile) = self.profiles.of_mut(record)
