@@ -154,13 +154,15 @@ function ServiceRow({ figures, lookback, service }: ServiceRowProps) {
         )}
       </td>
       <td>
-        {failed > 0 && (
+        {failed > 0 ? (
           <Sparkline
             label="Errors"
             line={errors}
             format={(value) => `${formatRate(value)}/s`}
             isFailure
           />
+        ) : (
+          <span className="quiet">none</span>
         )}
       </td>
       <td>{seconds(latest(p50))}</td>
