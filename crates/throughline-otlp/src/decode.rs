@@ -6,7 +6,10 @@ use std::sync::Arc;
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value as ProtoValue;
-use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue as ProtoKeyValue};
+use opentelemetry_proto::tonic::common::v1::{
+    AnyValue, InstrumentationScope, KeyValue as ProtoKeyValue,
+};
+use opentelemetry_proto::tonic::resource::v1::Resource as ProtoResource;
 use opentelemetry_proto::tonic::trace::v1::span::{Event as ProtoEvent, Link as ProtoLink};
 use opentelemetry_proto::tonic::trace::v1::{
     ScopeSpans, Span as ProtoSpan, Status as ProtoStatus, status::StatusCode,
@@ -119,15 +122,7 @@ pub(crate) fn decode(
     mut decoded: DecodedSpans,
 ) -> DecodedSpans {
     for group in request.resource_spans {
-        let mut attributes = group
-            .resource
-            .map_or_else(Vec::new, |resource| key_values(resource.attributes));
-        name_service(&mut attributes);
-        let schema_url = group.schema_url;
-        let resource = Arc::new(Resource {
-            attributes,
-            schema_url,
-        });
+        let resource = Arc::new(resource(group.resource, group.schema_url));
         for spans in group.scope_spans {
             decode_scope(spans, &resource, &mut decoded);
         }
@@ -135,14 +130,28 @@ pub(crate) fn decode(
     decoded
 }
 
-fn decode_scope(group: ScopeSpans, resource: &Arc<Resource>, decoded: &mut DecodedSpans) {
-    let scope = group.scope.unwrap_or_default();
-    let scope = Arc::new(Scope {
+/// Converts a resource.
+pub(crate) fn resource(resource: Option<ProtoResource>, schema_url: String) -> Resource {
+    let mut attributes = resource.map_or_else(Vec::new, |it| key_values(it.attributes));
+    name_service(&mut attributes);
+    Resource {
+        attributes,
+        schema_url,
+    }
+}
+
+/// Converts a scope.
+pub(crate) fn scope(scope: InstrumentationScope, schema_url: String) -> Scope {
+    Scope {
         name: scope.name,
         version: scope.version,
         attributes: key_values(scope.attributes),
-        schema_url: group.schema_url,
-    });
+        schema_url,
+    }
+}
+
+fn decode_scope(group: ScopeSpans, resource: &Arc<Resource>, decoded: &mut DecodedSpans) {
+    let scope = Arc::new(scope(group.scope.unwrap_or_default(), group.schema_url));
     // Bounded by the number of messages that were counted before decoding.
     decoded.spans.reserve(group.spans.len());
     for span in group.spans {
@@ -154,7 +163,7 @@ fn decode_scope(group: ScopeSpans, resource: &Arc<Resource>, decoded: &mut Decod
     }
 }
 
-fn decode_span(
+pub(crate) fn decode_span(
     span: ProtoSpan,
     resource: &Arc<Resource>,
     scope: &Arc<Scope>,
@@ -225,7 +234,7 @@ fn span_id(bytes: &[u8]) -> Option<SpanId> {
 }
 
 /// Converts a kind. Unknown ones count as unspecified (proto3, open enums).
-fn kind(number: i32) -> SpanKind {
+pub(crate) fn kind(number: i32) -> SpanKind {
     match number {
         1 => SpanKind::Internal,
         2 => SpanKind::Server,
@@ -266,10 +275,12 @@ fn decode_link(link: ProtoLink) -> Option<Link> {
 }
 
 fn key_values(pairs: Vec<ProtoKeyValue>) -> Vec<KeyValue> {
-    pairs
-        .into_iter()
-        .map(|pair| KeyValue::new(pair.key, pair.value.map_or(Value::Empty, value)))
-        .collect()
+    pairs.into_iter().map(key_value).collect()
+}
+
+/// Converts an attribute.
+pub(crate) fn key_value(pair: ProtoKeyValue) -> KeyValue {
+    KeyValue::new(pair.key, pair.value.map_or(Value::Empty, value))
 }
 
 /// Converts a value. The parsers bound its depth: prost at 100 messages, `serde_json` at 128

@@ -21,6 +21,7 @@ mod protobuf_repair;
 mod repair;
 mod request;
 pub mod response;
+mod scan;
 
 pub use decode::{DecodedSpans, RejectedSpans, RejectionReason};
 pub use encode::{SpanRef, encode_protobuf, encode_protobuf_into, spans_to_json};
@@ -28,3 +29,7 @@ pub use error::Error;
 pub use json::{OtlpResourceSpansJson, read_json};
 pub use repair::{RepairCounts, RepairKind};
 pub use request::{decode_json, decode_protobuf};
+pub use scan::{
+    ByteRange, NestedScope, ScannedOrigin, ScannedRequest, ScannedSpan, ScannedStatus,
+    decode_key_value, decode_resource, decode_scope, decode_span, text_key_value,
+};
