@@ -1,5 +1,7 @@
 //! The service graph: services, topics, and the edges between them, as the stored spans show them.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 /// The graph of services and topics in one time range.
@@ -96,9 +98,91 @@ pub struct LatencyHistogram {
     count: u64,
 }
 
+// === impl ServiceGraph ===
+
+impl ServiceGraph {
+    /// Adds the counts of another graph, which is about other spans.
+    pub fn merge(&mut self, other: Self) {
+        self.first_start = match (self.first_start, other.first_start) {
+            (Some(own), Some(other)) => Some(own.min(other)),
+            (own, other) => own.or(other),
+        };
+        self.spans += other.spans;
+        self.more |= other.more;
+        merge_sorted(
+            &mut self.services,
+            other.services,
+            |it| Arc::clone(&it.name),
+            |own, it| {
+                own.spans += it.spans;
+                own.errors += it.errors;
+            },
+        );
+        merge_sorted(
+            &mut self.topics,
+            other.topics,
+            |it| Arc::clone(&it.name),
+            |own, it| {
+                own.sent += it.sent;
+                own.received += it.received;
+            },
+        );
+        let edge = |it: &GraphEdge| {
+            let names = [&it.from, &it.to, &it.group].map(Arc::clone);
+            (it.kind, names)
+        };
+        merge_sorted(&mut self.edges, other.edges, edge, |own, it| {
+            own.count += it.count;
+            own.errors += it.errors;
+            own.latency.merge(&it.latency);
+            own.queue_time.merge(&it.queue_time);
+            own.max_lag = own.max_lag.max(it.max_lag);
+        });
+        let pair = |it: &ServiceDependency| [&it.parent, &it.child].map(Arc::clone);
+        merge_sorted(
+            &mut self.dependencies,
+            other.dependencies,
+            pair,
+            |own, it| {
+                own.calls += it.calls;
+            },
+        );
+    }
+}
+
+/// Adds items to those of the same key; the result is sorted by key.
+fn merge_sorted<T, K: Ord>(
+    own: &mut Vec<T>,
+    other: Vec<T>,
+    key: impl Fn(&T) -> K,
+    add: impl Fn(&mut T, T),
+) {
+    let mut merged: BTreeMap<K, T> = BTreeMap::new();
+    for item in own.drain(..).chain(other) {
+        match merged.entry(key(&item)) {
+            Entry::Vacant(entry) => {
+                entry.insert(item);
+            }
+            Entry::Occupied(mut entry) => add(entry.get_mut(), item),
+        }
+    }
+    own.extend(merged.into_values());
+}
+
 // === impl LatencyHistogram ===
 
 impl LatencyHistogram {
+    /// Adds the counts of another histogram.
+    pub fn merge(&mut self, other: &Self) {
+        if self.buckets.len() < other.buckets.len() {
+            self.buckets.resize(other.buckets.len(), 0);
+        }
+        for (own, other) in self.buckets.iter_mut().zip(&other.buckets) {
+            *own = own.saturating_add(*other);
+        }
+        self.count += other.count;
+    }
+
     /// Records a value.
     pub fn add(&mut self, value: u64) {
         let bucket = bucket(value);

@@ -36,10 +36,10 @@ pub use graph::{
 };
 pub use insert_error::InsertError;
 pub use memory::{
-    ChangeLog, MemoryStore, Prefilter, PrefilterTarget, ValueStatistics, WovenIndex, span_hashes,
-    target_hash,
+    ChangeLog, HashedField, MemoryStore, Prefilter, PrefilterTarget, ValueStatistics, WovenIndex,
+    attribute_hashes, field_hash, span_hashes, target_hash, text_attribute_hashes, value_texts,
 };
-pub use message::{MessageAttributes, is_settlement};
+pub use message::{MessageAttributes, describes_message, is_settlement};
 pub use search::{
     SearchPage, ServiceSpanCount, SortOrder, SortPosition, TraceBounds, TraceQuery, TraceSummary,
 };
@@ -68,6 +68,13 @@ pub trait Store: Send + Sync {
     fn insert_request(&self, spans: Vec<Span>, otlp: &[u8]) -> Result<(), InsertError> {
         let _ = otlp;
         self.insert(spans)
+    }
+
+    /// Keeps the spans of a request in protobuf without decoding them; returns how many there are.
+    /// `None`: the store wants spans, or the request has to be decoded to be understood.
+    fn insert_undecoded(&self, otlp: &[u8]) -> Option<Result<u64, InsertError>> {
+        let _ = otlp;
+        None
     }
 
     /// Keeps spans that may be fragments, as Zipkin's clients send them. A fragment is merged into

@@ -30,7 +30,10 @@ use std::sync::Arc;
 use throughline_model::{Span, SpanKind, TraceId};
 
 pub use self::change_log::ChangeLog;
-pub use self::fingerprint::{span_hashes, target_hash};
+pub use self::fingerprint::{
+    HashedField, attribute_hashes, field_hash, span_hashes, target_hash, text_attribute_hashes,
+    value_texts,
+};
 use self::fragment::MergeBudget;
 pub use self::prefilter::{Prefilter, PrefilterTarget, ValueStatistics};
 use self::trace_index::{LockedIndex, TraceIndex};

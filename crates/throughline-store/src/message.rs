@@ -124,6 +124,28 @@ pub fn is_settlement(span: &Span) -> bool {
     })
 }
 
+/// Returns whether an attribute of this name can be part of a message, or settle one; see
+/// [`MessageAttributes::of`] and [`is_settlement`].
+#[must_use]
+pub fn describes_message(key: &str) -> bool {
+    [TOPIC_KEYS, GROUP_KEYS, PARTITION_KEYS, OFFSET_KEYS]
+        .into_iter()
+        .any(|keys| keys.contains(&key))
+        || [
+            SHORT_TOPIC_KEY,
+            SHORT_PARTITION_KEY,
+            SHORT_OFFSET_KEY,
+            KAFKA_LAG,
+            KAFKA_QUEUE_TIME,
+            KAFKA_QUEUE_TIME_SENT,
+            MESSAGING_OPERATION_TYPE,
+            OLD_OPERATION,
+            KAFKA_HANDLED,
+            KAFKA_ACKNOWLEDGED,
+        ]
+        .contains(&key)
+}
+
 /// Reads a whole number. The partition id is a string in semconv and a number in older spans.
 fn integer(value: &Value) -> Option<i64> {
     match value {

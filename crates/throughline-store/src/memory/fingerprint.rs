@@ -19,6 +19,21 @@ pub(super) const KIND: &str = "\0kind";
 pub(super) const STATUS: &str = "\0status";
 pub(super) const TOPIC: &str = "\0topic";
 
+/// A field of a span with a hash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HashedField {
+    /// Span name.
+    Name,
+    /// Service of the resource.
+    Service,
+    /// Kind in Jaeger's spelling, or `unspecified`.
+    Kind,
+    /// `error`, `ok` or `unset`.
+    Status,
+    /// Topic of a message.
+    Topic,
+}
+
 /// Maximum number of hashes of one trace: 16 KiB.
 const MAX_HASHES: usize = 4096;
 
@@ -99,6 +114,35 @@ pub fn span_hashes(span: &Span, visit: &mut dyn FnMut(u32)) {
     visit_hashes(&span.scope.attributes, visit);
     let topic = MessageAttributes::of(span).and_then(|message| message.topic);
     visit_span(span, topic, visit);
+}
+
+/// Passes the hashes of an attribute to `visit`: that of its name, and those of its texts.
+pub fn attribute_hashes(attribute: &KeyValue, visit: &mut dyn FnMut(u32)) {
+    visit_hashes(std::slice::from_ref(attribute), visit);
+}
+
+/// Returns the hashes of an attribute whose value is text, as [`attribute_hashes`] passes them.
+#[must_use]
+pub fn text_attribute_hashes(key: &str, text: &str) -> [u32; 2] {
+    [hash_of_key(key), hash_of_pair(key, text)]
+}
+
+/// Passes the texts of a value to `visit`, as they are listed and hashed.
+pub fn value_texts(value: &Value, visit: &mut dyn FnMut(&str)) {
+    visit_texts(value, &mut String::new(), visit);
+}
+
+/// Returns the hash of a field of a span, as [`span_hashes`] passes it.
+#[must_use]
+pub fn field_hash(field: HashedField, text: &str) -> u32 {
+    let key = match field {
+        HashedField::Name => NAME,
+        HashedField::Service => SERVICE,
+        HashedField::Kind => KIND,
+        HashedField::Status => STATUS,
+        HashedField::Topic => TOPIC,
+    };
+    hash_of_pair(key, text)
 }
 
 /// Returns the hash of a trace as the target of a link.

@@ -1,5 +1,7 @@
 //! Necessary conditions of an expression that can be checked without looking at the spans.
 
+use std::ops::RangeInclusive;
+
 use throughline_model::{SpanId, TraceId};
 
 use super::attribute_index::AttributeIndex;
@@ -30,6 +32,13 @@ pub enum Prefilter {
     StartedSince(u64),
     /// A span started at this time or earlier.
     StartedUntil(u64),
+    /// A span of this service, or of any, took so long, in nanoseconds.
+    Duration {
+        /// Service of the span.
+        service: Option<String>,
+        /// Least and greatest duration.
+        range: RangeInclusive<u64>,
+    },
     /// All parts hold.
     All(Vec<Self>),
     /// At least one part holds; an empty list is never true.
@@ -48,6 +57,11 @@ pub trait PrefilterTarget {
     fn started_since(&self, time: u64) -> bool;
     /// Returns whether a span started at this time or earlier.
     fn started_until(&self, time: u64) -> bool;
+    /// Returns whether a span of a service, or of any, took so long.
+    fn has_duration(&self, service: Option<&str>, range: &RangeInclusive<u64>) -> bool {
+        let _ = (service, range);
+        true
+    }
 }
 
 /// The names and values of a set of spans, which bound those that a predicate can match.
@@ -135,6 +149,7 @@ impl Prefilter {
             Self::Span(span) => trace.has_span(*span),
             Self::StartedSince(time) => trace.started_since(*time),
             Self::StartedUntil(time) => trace.started_until(*time),
+            Self::Duration { service, range } => trace.has_duration(service.as_deref(), range),
             Self::All(parts) => parts.iter().all(|part| part.accepts(trace)),
             Self::Any(parts) => parts.iter().any(|part| part.accepts(trace)),
         }
@@ -151,7 +166,8 @@ impl Prefilter {
             | Self::Trace(_)
             | Self::Span(_)
             | Self::StartedSince(_)
-            | Self::StartedUntil(_) => false,
+            | Self::StartedUntil(_)
+            | Self::Duration { .. } => false,
         }
     }
 
@@ -172,7 +188,8 @@ impl Prefilter {
             | Self::Trace(_)
             | Self::Span(_)
             | Self::StartedSince(_)
-            | Self::StartedUntil(_) => {}
+            | Self::StartedUntil(_)
+            | Self::Duration { .. } => {}
         }
     }
 
@@ -186,6 +203,23 @@ impl Prefilter {
             Self::Unknown
             | Self::Trace(_)
             | Self::Hash(_)
+            | Self::StartedSince(_)
+            | Self::StartedUntil(_)
+            | Self::Duration { .. } => {}
+        }
+    }
+
+    /// Passes the conditions about durations to `visit`.
+    pub fn visit_durations(&self, visit: &mut dyn FnMut(Option<&str>, &RangeInclusive<u64>)) {
+        match self {
+            Self::Duration { service, range } => visit(service.as_deref(), range),
+            Self::All(parts) | Self::Any(parts) => {
+                parts.iter().for_each(|part| part.visit_durations(visit));
+            }
+            Self::Unknown
+            | Self::Trace(_)
+            | Self::Hash(_)
+            | Self::Span(_)
             | Self::StartedSince(_)
             | Self::StartedUntil(_) => {}
         }
@@ -217,12 +251,53 @@ impl Prefilter {
         };
         match filter {
             SpanFilter::All(parts) if names_unknown_operation(parts, statistics) => NEVER,
-            SpanFilter::All(parts) => Self::All(each(parts)),
+            SpanFilter::All(parts) => {
+                let mut all: Vec<Self> = each(parts);
+                all.extend(Self::of_durations(parts));
+                Self::All(all)
+            }
             SpanFilter::Any(parts) => Self::Any(each(parts)),
             // The complement of a necessary condition is not necessary for the complement.
             SpanFilter::Not(_) => Self::Unknown,
+            SpanFilter::Is(SpanField::Duration, _) => {
+                let durations = Self::of_durations(std::slice::from_ref(filter));
+                durations.unwrap_or(Self::Unknown)
+            }
             SpanFilter::Is(field, predicate) => Self::of_field(field, predicate, statistics),
         }
+    }
+
+    /// Derives the condition on the duration of a span that all parts are about.
+    fn of_durations(parts: &[SpanFilter]) -> Option<Self> {
+        let (mut least, mut greatest) = (0, u64::MAX);
+        let mut service = None;
+        for part in parts {
+            match part {
+                SpanFilter::Is(SpanField::Duration, ValuePredicate::Time(operator, time)) => {
+                    match operator {
+                        ComparisonOperator::Less => greatest = greatest.min(time.saturating_sub(1)),
+                        ComparisonOperator::AtMost => greatest = greatest.min(*time),
+                        ComparisonOperator::Equal => {
+                            (least, greatest) = (least.max(*time), greatest.min(*time));
+                        }
+                        ComparisonOperator::AtLeast => least = least.max(*time),
+                        ComparisonOperator::More => least = least.max(time.saturating_add(1)),
+                        ComparisonOperator::Unequal => {}
+                    }
+                }
+                SpanFilter::Is(SpanField::Service, ValuePredicate::Equal(literal)) => {
+                    if let [text] = literal.text_forms().as_slice() {
+                        service = Some(text.clone());
+                    }
+                }
+                SpanFilter::Is(..)
+                | SpanFilter::All(_)
+                | SpanFilter::Any(_)
+                | SpanFilter::Not(_) => {}
+            }
+        }
+        let range = least..=greatest;
+        (range != (0..=u64::MAX)).then_some(Self::Duration { service, range })
     }
 
     fn of_field(
