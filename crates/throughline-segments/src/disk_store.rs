@@ -75,7 +75,7 @@ impl DiskStore {
 
     /// Seals everything that arrived so far.
     pub fn seal(&self) {
-        self.inner.rotate();
+        self.inner.rotate(None);
         self.inner.seal_closed();
     }
 
@@ -108,8 +108,7 @@ impl DiskStore {
             );
         }
         for generation in &view.sources.generations {
-            let bounds = generation.memory.candidates(None);
-            ids.extend(bounds.into_iter().map(|bounds| bounds.id));
+            ids.extend(generation.trace_ids());
         }
         let ids: Vec<TraceId> = ids.into_iter().collect();
         for chunk in ids.chunks(256) {
@@ -136,16 +135,22 @@ impl Drop for DiskStore {
 impl Store for DiskStore {
     fn insert(&self, spans: Vec<Span>) -> Result<(), InsertError> {
         let otlp = throughline_otlp::encode_protobuf(&spans);
-        self.inner.insert(RecordKind::Spans, &otlp, spans)
+        self.inner.insert(RecordKind::Spans, &otlp, &spans)
     }
 
     fn insert_request(&self, spans: Vec<Span>, otlp: &[u8]) -> Result<(), InsertError> {
-        self.inner.insert(RecordKind::Spans, otlp, spans)
+        self.inner.insert(RecordKind::Spans, otlp, &spans)
+    }
+
+    fn insert_undecoded(&self, otlp: &[u8]) -> Option<Result<u64, InsertError>> {
+        self.inner
+            .insert_request(RecordKind::Spans, otlp)
+            .transpose()
     }
 
     fn insert_fragments(&self, fragments: Vec<Span>) -> Result<(), InsertError> {
         let otlp = throughline_otlp::encode_protobuf(&fragments);
-        self.inner.insert(RecordKind::Fragments, &otlp, fragments)
+        self.inner.insert(RecordKind::Fragments, &otlp, &fragments)
     }
 
     fn weave(&self, edges: Vec<WovenEdge>) -> WeaveOutcome {
@@ -176,6 +181,7 @@ impl Store for DiskStore {
             }
             woven.keep(&kept, &|id| view.start_of(id));
             if !kept.is_empty() {
+                let touched: Vec<TraceId> = touched.into_iter().collect();
                 self.inner.record_changes(&touched);
             }
             outcome
@@ -190,21 +196,11 @@ impl Store for DiskStore {
 
     fn search(&self, query: &TraceQuery) -> SearchPage {
         let view = self.inner.view();
-        if let Some(sole) = view.sources.sole()
-            && view.woven.is_empty()
-        {
-            return sole.memory.search(query);
-        }
         TraceSearch::new(&view, query).run(true, |_, summary| Some(summary))
     }
 
     fn search_traces(&self, query: &TraceQuery) -> Vec<StoredTrace> {
         let view = self.inner.view();
-        if let Some(sole) = view.sources.sole()
-            && view.woven.is_empty()
-        {
-            return sole.memory.search_traces(query);
-        }
         let search = TraceSearch::new(&view, query);
         let page = search.run(false, |read, summary| read.trace(summary.id, query.view));
         page.traces
@@ -264,7 +260,7 @@ impl Store for DiskStore {
             operations.extend(segment.index(view.cache).names.operations(service, kind));
         }
         for generation in &view.sources.generations {
-            operations.extend(generation.memory.operations(service, kind));
+            operations.extend(generation.names().operations(service, kind));
         }
         operations.into_iter().collect()
     }
@@ -281,10 +277,10 @@ impl Store for DiskStore {
             ..StoreOccupancy::default()
         };
         for generation in &sources.generations {
-            let own = generation.memory.occupancy();
-            occupancy.traces += own.traces;
-            occupancy.spans += own.spans;
-            occupancy.bytes += own.bytes;
+            let columns = generation.columns();
+            occupancy.traces += columns.trace_count();
+            occupancy.spans += columns.spans();
+            occupancy.bytes += columns.memory();
         }
         for segment in &sources.segments {
             let header = &segment.header;

@@ -7,6 +7,7 @@
 //! are read into one.
 #![forbid(unsafe_code)]
 
+mod columns;
 mod disk_store;
 mod index;
 mod request_log;

@@ -39,6 +39,8 @@ pub struct LogRecord<'a> {
     pub kind: RecordKind,
     /// Content, as it was appended.
     pub payload: &'a [u8],
+    /// Position of the content in the log.
+    pub position: usize,
 }
 
 /// The intact records of a log.
@@ -99,9 +101,13 @@ impl<'a> LogRecords<'a> {
             return read;
         };
         read.intact_bytes = MAGIC.len();
-        while let Some((record, tail)) = read_record(rest) {
-            read.records.push(record);
+        while let Some((kind, payload, tail)) = read_record(rest) {
             read.intact_bytes = log.len() - tail.len();
+            read.records.push(LogRecord {
+                kind,
+                payload,
+                position: read.intact_bytes - payload.len(),
+            });
             rest = tail;
         }
         read
@@ -109,7 +115,7 @@ impl<'a> LogRecords<'a> {
 }
 
 /// Splits the first record off; `None` when it is cut off or damaged.
-fn read_record(log: &[u8]) -> Option<(LogRecord<'_>, &[u8])> {
+fn read_record(log: &[u8]) -> Option<(RecordKind, &[u8], &[u8])> {
     let (length, rest) = log.split_first_chunk::<4>()?;
     let (checksum, rest) = rest.split_first_chunk::<4>()?;
     let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
@@ -119,7 +125,7 @@ fn read_record(log: &[u8]) -> Option<(LogRecord<'_>, &[u8])> {
     }
     let (kind, payload) = content.split_first()?;
     let kind = RecordKind::from_code(*kind)?;
-    Some((LogRecord { kind, payload }, tail))
+    Some((kind, payload, tail))
 }
 
 fn crc(parts: &[&[u8]]) -> u32 {
@@ -136,6 +142,7 @@ impl LogWriter {
     /// Creates a log; the caller makes the folder durable.
     pub(crate) fn create(path: PathBuf) -> io::Result<Self> {
         let file = OpenOptions::new()
+            .read(true)
             .write(true)
             .create_new(true)
             .open(&path)?;
@@ -145,7 +152,7 @@ impl LogWriter {
 
     /// Continues a log behind its intact part.
     pub(crate) fn resume(path: PathBuf, intact_bytes: usize) -> io::Result<Self> {
-        let file = OpenOptions::new().write(true).open(&path)?;
+        let file = OpenOptions::new().read(true).write(true).open(&path)?;
         let mut length = intact_bytes as u64;
         if length < MAGIC.len() as u64 {
             file.write_all_at(MAGIC, 0)?;
@@ -212,6 +219,17 @@ impl LogWriter {
         }
         state.length = body + payload.len() as u64;
         Ok(state.length)
+    }
+
+    /// Reads a part of the log.
+    pub(crate) fn read(&self, position: u64, length: usize) -> io::Result<Vec<u8>> {
+        let end = position.checked_add(length as u64);
+        if end.is_none_or(|end| end > self.bytes()) {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let mut bytes = vec![0; length];
+        self.file.read_exact_at(&mut bytes, position)?;
+        Ok(bytes)
     }
 
     /// Makes the log durable up to a length. Callers that wait for each other share one sync.

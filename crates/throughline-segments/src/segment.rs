@@ -1,6 +1,10 @@
 //! A sealed segment: spans in a Parquet file. `docs/segments.md` describes the schema.
 
+mod attribute_cells;
+mod chunk_writer;
 mod column;
+mod entry_map;
+mod page_encoder;
 mod reader;
 mod row;
 mod row_cursor;

@@ -18,8 +18,9 @@ use throughline_model::{
 };
 use throughline_segments::{DiskSettings, DiskStore};
 use throughline_store::{
-    AttributeScope, CompletionKind, MemoryStore, SortOrder, SpanField, SpanFilter, SpanKey, Store,
-    TraceExpression, TraceQuery, ValuePredicate, WeavingView, WovenEdge, WovenEvidence,
+    AttributeScope, ComparisonOperator, CompletionKind, MemoryStore, SortOrder, SpanField,
+    SpanFilter, SpanKey, Store, TraceExpression, TraceQuery, ValuePredicate, WeavingView,
+    WovenEdge, WovenEvidence,
 };
 
 /// An event in the life of a store.
@@ -53,18 +54,28 @@ prop_compose! {
     /// A span whose content depends on its ids alone: a sender repeats a span unchanged.
     fn spans()(trace in 1u128..12, span in 1u64..5) -> Span {
         let seed = u64::try_from(trace).unwrap() * 31 + span * 7;
-        let link = (seed % 3 == 0).then(|| Link {
+        let link = (seed % 3 == 0 && trace % 4 < 2).then(|| Link {
             trace_id: trace_id(u128::from(seed % 11 + 1)),
             span_id: span_id(1),
             trace_state: "a=b".to_owned(),
             flags: 1,
             attributes: vec![KeyValue::new("opentracing.ref_type", "follows_from")],
         });
-        let kinds = [SpanKind::Server, SpanKind::Client, SpanKind::Producer, SpanKind::Consumer];
-        let mut attributes = vec![
-            KeyValue::new("tag", i64::try_from(seed % 3).unwrap()),
-            KeyValue::new("messaging.destination.name", ["orders", "bills"][span as usize % 2]),
-        ];
+        // Half of the traces are of calls alone.
+        let is_message = trace % 2 == 0;
+        let kinds = if is_message {
+            [SpanKind::Server, SpanKind::Client, SpanKind::Producer, SpanKind::Consumer]
+        } else {
+            [SpanKind::Server, SpanKind::Client, SpanKind::Internal, SpanKind::Unspecified]
+        };
+        let mut attributes = vec![KeyValue::new("tag", i64::try_from(seed % 3).unwrap())];
+        if is_message {
+            let topic = ["orders", "bills"][span as usize % 2];
+            attributes.push(KeyValue::new("messaging.destination.name", topic));
+        }
+        if seed % 10 == 0 {
+            attributes.push(KeyValue::new("error", true));
+        }
         if seed % 5 == 0 {
             let list = vec![Value::Bytes(vec![1]), Value::Empty];
             attributes.push(KeyValue::new("tag", Value::Array(list)));
@@ -131,6 +142,15 @@ fn expressions() -> impl Strategy<Value = TraceExpression> {
                 ValuePredicate::equal(&span_id(id).to_string()),
             )
         }),
+        (0u64..14, prop::sample::select(vec!["shop", "bill", "none"])).prop_map(
+            |(duration, service)| {
+                let time = ValuePredicate::Time(ComparisonOperator::More, duration);
+                SpanFilter::All(vec![
+                    SpanFilter::Is(SpanField::Service, ValuePredicate::equal(service)),
+                    SpanFilter::Is(SpanField::Duration, time),
+                ])
+            }
+        ),
         Just(SpanFilter::Is(
             SpanField::Topic,
             ValuePredicate::matching("ord.*").unwrap()

@@ -1,29 +1,55 @@
-//! The spans since the last one was sealed: in memory for queries, and in a log.
+//! The spans since the last one was sealed: in columns for queries, and in a log.
 
-use std::collections::HashSet;
 use std::io;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
-use throughline_model::{Span, TraceId};
-use throughline_store::{MemoryStore, SpanKey, Store as _};
+use throughline_model::TraceId;
+use throughline_otlp::ScannedRequest;
+use throughline_store::{Prefilter, TraceBounds, TraceExpression};
 
-use crate::request_log::{LogRecords, LogWriter, RecordKind};
+use crate::columns::{ColumnTrace, HotColumns, RequestPlace};
+use crate::index::{self, SegmentNames};
+use crate::request_log::{LogRecord, LogRecords, LogWriter, RecordKind};
 use crate::segment::SegmentSpan;
+
+/// Spans of a segment, at most.
+const MAX_SPANS: usize = 1 << 18;
 
 /// The spans that become one segment.
 #[derive(Debug)]
 pub(crate) struct Generation {
     pub(crate) number: u64,
-    pub(crate) memory: MemoryStore,
+    columns: RwLock<HotColumns>,
     pub(crate) log: LogWriter,
     /// Hour of the first span, since the Unix epoch, and when it came.
     begun: Mutex<(u64, Instant)>,
-    /// Spans that may be fragments.
-    fragments: Mutex<HashSet<SpanKey>>,
     /// True once nothing is added any more.
     is_closed: RwLock<bool>,
+    /// The names of as many rows.
+    names: Mutex<Option<(usize, Arc<SegmentNames>)>>,
+}
+
+/// The outcome of an insertion.
+#[derive(Debug)]
+pub(crate) enum RequestInsertion {
+    /// It is in the log, which has this length.
+    Kept(u64),
+    /// The generation is closed, and there is another one.
+    Closed,
+    /// It has to be decoded to be understood.
+    Malformed,
+}
+
+/// A trace of a generation, for a search.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ListedTrace {
+    pub(crate) trace: ColumnTrace,
+    /// Whether it can match.
+    pub(crate) is_candidate: bool,
+    /// Whether a span may have come twice: only the spans show what the trace is like.
+    pub(crate) is_repeated: bool,
 }
 
 // === impl Generation ===
@@ -33,10 +59,10 @@ impl Generation {
         Self {
             number,
             begun: Mutex::new((hour, Instant::now())),
-            memory: MemoryStore::new(usize::MAX),
+            columns: RwLock::new(HotColumns::new()),
             log,
-            fragments: Mutex::default(),
             is_closed: RwLock::new(false),
+            names: Mutex::default(),
         }
     }
 
@@ -51,49 +77,62 @@ impl Generation {
         }
         let log = LogWriter::resume(path.to_path_buf(), read.intact_bytes)?;
         let generation = Self::new(number, hour, log);
-        for record in read.records {
-            match throughline_otlp::decode_protobuf(record.payload) {
-                Ok(decoded) => generation.remember(record.kind, decoded.spans),
-                Err(error) => tracing::error!(%error, "a request in the log cannot be decoded"),
+        for record in &read.records {
+            if !generation.recover_record(record) {
+                tracing::error!("a request in the log cannot be decoded");
             }
         }
         Ok(generation)
     }
 
-    /// Adds spans, to the log first; returns the length of the log with them, or gives the spans
-    /// back when the generation is closed.
+    fn recover_record(&self, record: &LogRecord<'_>) -> bool {
+        let is_fragment = match record.kind {
+            RecordKind::Spans => false,
+            RecordKind::Fragments => true,
+            RecordKind::Decisions => return true,
+        };
+        let mut columns = self.columns_mut();
+        if let Some(scanned) = ScannedRequest::scan(record.payload)
+            && let Some(prepared) = columns.prepare(record.payload, &scanned)
+        {
+            let place = RequestPlace::Log(record.position as u64);
+            columns.append(&scanned, &prepared, place, is_fragment, false);
+            return true;
+        }
+        let Ok(decoded) = throughline_otlp::decode_protobuf(record.payload) else {
+            return false;
+        };
+        let spans = decoded.spans.into_iter().map(|span| SegmentSpan {
+            span: Arc::new(span),
+            is_fragment,
+        });
+        columns.append_spans(&spans.collect::<Vec<_>>())
+    }
+
+    /// Adds the spans of a request, to the log first.
     pub(crate) fn insert(
         &self,
         kind: RecordKind,
         otlp: &[u8],
-        spans: Vec<Span>,
-    ) -> io::Result<Result<u64, Vec<Span>>> {
+        scanned: &ScannedRequest,
+    ) -> io::Result<RequestInsertion> {
         let is_closed = self
             .is_closed
             .read()
             .unwrap_or_else(PoisonError::into_inner);
         if *is_closed {
-            return Ok(Err(spans));
+            return Ok(RequestInsertion::Closed);
         }
+        // Two short locks: none is held while the log is written.
+        let Some(prepared) = self.columns_mut().prepare(otlp, scanned) else {
+            return Ok(RequestInsertion::Malformed);
+        };
         let length = self.log.append(kind, otlp)?;
-        self.remember(kind, spans);
-        Ok(Ok(length))
-    }
-
-    fn remember(&self, kind: RecordKind, spans: Vec<Span>) {
-        match kind {
-            RecordKind::Spans => self.memory.insert(spans),
-            RecordKind::Fragments => {
-                let mut fragments = self
-                    .fragments
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner);
-                fragments.extend(spans.iter().map(SpanKey::of));
-                drop(fragments);
-                self.memory.insert_fragments(spans);
-            }
-            RecordKind::Decisions => {}
-        }
+        let place = RequestPlace::Log(length - otlp.len() as u64);
+        let is_fragment = kind == RecordKind::Fragments;
+        self.columns_mut()
+            .append(scanned, &prepared, place, is_fragment, false);
+        Ok(RequestInsertion::Kept(length))
     }
 
     /// Takes note that the first span comes in this hour at the earliest.
@@ -118,32 +157,112 @@ impl Generation {
             .unwrap_or_else(PoisonError::into_inner) = true;
     }
 
+    pub(crate) fn columns(&self) -> RwLockReadGuard<'_, HotColumns> {
+        self.columns.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn columns_mut(&self) -> RwLockWriteGuard<'_, HotColumns> {
+        self.columns.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes one span of those that came twice, before the generation is sealed.
+    pub(crate) fn settle(&self) {
+        self.columns_mut().settle(Some(&self.log));
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.columns().spans() == 0
+    }
+
+    /// Returns an estimate of the memory.
     pub(crate) fn bytes(&self) -> usize {
-        self.memory.occupancy().bytes
+        self.columns().memory()
     }
 
-    /// Returns the spans of a trace.
+    /// Returns whether it is to be sealed, with this limit of its memory.
+    pub(crate) fn is_full(&self, max_bytes: usize) -> bool {
+        let columns = self.columns();
+        columns.spans() >= MAX_SPANS || columns.memory() >= max_bytes
+    }
+
+    /// Returns the spans of a trace in the order in which they came.
     pub(crate) fn spans_of(&self, id: TraceId) -> Vec<SegmentSpan> {
-        let fragments = self
-            .fragments
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let spans = self.memory.reported_spans(id).into_iter();
-        let mut spans: Vec<SegmentSpan> = spans
-            .map(|span| SegmentSpan {
-                is_fragment: !fragments.is_empty() && fragments.contains(&SpanKey::of(&span)),
-                span,
-            })
-            .collect();
-        spans.sort_by_key(|it| it.span.start);
-        spans
+        let columns = self.columns();
+        let trace = columns.trace_number(id);
+        trace.map_or_else(Vec::new, |trace| columns.spans_of(trace, Some(&self.log)))
     }
 
-    /// Returns all spans, ordered by trace.
-    pub(crate) fn spans(&self) -> Vec<SegmentSpan> {
-        let bounds = self.memory.candidates(None);
-        let mut ids: Vec<TraceId> = bounds.iter().map(|bounds| bounds.id).collect();
-        ids.sort_unstable();
-        ids.into_iter().flat_map(|id| self.spans_of(id)).collect()
+    pub(crate) fn has_trace(&self, id: TraceId) -> bool {
+        self.columns().trace_number(id).is_some()
+    }
+
+    /// Returns the bounds of a trace.
+    pub(crate) fn bounds(&self, id: TraceId) -> Option<TraceBounds> {
+        let columns = self.columns();
+        let number = columns.trace_number(id)?;
+        if columns.is_repeated(number) {
+            return columns.load_trace(number, Some(&self.log)).bounds(id);
+        }
+        columns.trace(number).map(ColumnTrace::bounds)
+    }
+
+    /// Returns the ids of all traces.
+    pub(crate) fn trace_ids(&self) -> Vec<TraceId> {
+        self.columns().traces().map(|(_, trace)| trace.id).collect()
+    }
+
+    /// Returns the traces with a span that links to this trace.
+    pub(crate) fn links_to(&self, id: TraceId) -> Vec<TraceId> {
+        let columns = self.columns();
+        let links = columns.links().iter().filter(|link| link.target == id);
+        let sources = links.filter_map(|link| {
+            let row = columns.row(link.row).filter(|row| columns.is_live(row))?;
+            Some(columns.trace(row.trace)?.id)
+        });
+        sources.collect()
+    }
+
+    /// Returns the names and values of the spans.
+    pub(crate) fn names(&self) -> Arc<SegmentNames> {
+        let columns = self.columns();
+        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        // Rows are only added, until the generation is sealed.
+        if let Some((_, names)) = names
+            .as_ref()
+            .filter(|(spans, _)| *spans == columns.spans())
+        {
+            return Arc::clone(names);
+        }
+        let current = Arc::new(index::names_of(&columns));
+        *names = Some((columns.spans(), Arc::clone(&current)));
+        current
+    }
+
+    /// Returns all traces, and whether they can match an expression and have a topic.
+    pub(crate) fn list(
+        &self,
+        expression: Option<&TraceExpression>,
+        topic: Option<&str>,
+    ) -> Vec<ListedTrace> {
+        let names = expression.map(|_| self.names());
+        let mut parts = Vec::new();
+        if let (Some(expression), Some(names)) = (expression, &names) {
+            parts.push(Prefilter::of_expression(expression, &**names));
+        }
+        parts.extend(topic.map(Prefilter::of_topic_name));
+        let prefilter = Prefilter::All(parts);
+        let columns = self.columns();
+        let is_satisfiable = !prefilter.is_unsatisfiable();
+        let mut candidates = Vec::new();
+        if is_satisfiable {
+            candidates = columns.candidates(&prefilter);
+        }
+        let mut candidates = candidates.into_iter().peekable();
+        let listed = columns.traces().map(|(number, trace)| ListedTrace {
+            trace: *trace,
+            is_candidate: candidates.next_if(|it| *it == number).is_some(),
+            is_repeated: columns.is_repeated(number),
+        });
+        listed.collect()
     }
 }

@@ -7,9 +7,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use throughline_model::{Span, TraceId};
+use throughline_otlp::ScannedRequest;
 use throughline_store::{ChangeLog, CompletionKind, InsertError, Store as _, WeavingView};
 
 use super::folder::StoreFolder;
+use super::generation::RequestInsertion;
 use super::sealed_segment::IndexCache;
 use super::settings::{DiskSettings, Durability};
 use super::sources::{Sources, StoreView};
@@ -82,26 +84,51 @@ impl DiskStoreInner {
         self.changes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn record_changes(&self, ids: &BTreeSet<TraceId>) {
+    pub(super) fn record_changes(&self, ids: &[TraceId]) {
         let mut changes = self.changes();
         changes.begin_revision();
         ids.iter().for_each(|id| changes.record(*id));
     }
 
+    /// Adds spans; `otlp` is the request that they were decoded from.
     pub(super) fn insert(
         &self,
         kind: RecordKind,
         otlp: &[u8],
-        spans: Vec<Span>,
+        spans: &[Span],
     ) -> Result<(), InsertError> {
         if spans.is_empty() {
             return Ok(());
         }
+        if self.insert_request(kind, otlp)?.is_some() {
+            return Ok(());
+        }
+        // The request has more than these spans, or other ones until they were repaired.
+        let otlp = throughline_otlp::encode_protobuf(spans);
+        match self.insert_request(kind, &otlp)? {
+            Some(_) => Ok(()),
+            None => Err(InsertError::Write(std::io::Error::other(
+                "the spans cannot be encoded",
+            ))),
+        }
+    }
+
+    /// Adds the spans of a request; returns how many there are, or `None` when the request has to
+    /// be decoded.
+    pub(super) fn insert_request(
+        &self,
+        kind: RecordKind,
+        otlp: &[u8],
+    ) -> Result<Option<u64>, InsertError> {
+        let Some(scanned) = ScannedRequest::scan(otlp) else {
+            return Ok(None);
+        };
+        if scanned.spans.is_empty() {
+            return Ok(Some(0));
+        }
         if self.is_full.load(Ordering::Relaxed) {
             return Err(InsertError::Full);
         }
-        let ids: BTreeSet<TraceId> = spans.iter().map(|span| span.trace_id).collect();
-        let mut spans = spans;
         let deadline = Instant::now() + MAX_PARKING;
         let (generation, length) = loop {
             if !self.worker.wait_until_room(deadline, || self.has_room()) {
@@ -111,10 +138,11 @@ impl DiskStoreInner {
             let Some(open) = sources.generations.last() else {
                 return Err(InsertError::Busy);
             };
-            match open.insert(kind, otlp, spans) {
-                Ok(Ok(length)) => break (Arc::clone(open), length),
+            match open.insert(kind, otlp, &scanned) {
+                Ok(RequestInsertion::Kept(length)) => break (Arc::clone(open), length),
                 // It was closed meanwhile, and the next one is open.
-                Ok(Err(back)) => spans = back,
+                Ok(RequestInsertion::Closed) => {}
+                Ok(RequestInsertion::Malformed) => return Ok(None),
                 Err(error) => return Err(self.refusal(error)),
             }
         };
@@ -124,9 +152,20 @@ impl DiskStoreInner {
                 .sync(length)
                 .map_err(|error| self.refusal(error))?;
         }
-        if generation.bytes() >= self.settings.generation_bytes() {
+        if generation.is_full(self.settings.generation_bytes()) {
+            // Here, because the worker may be sealing the one before.
+            self.rotate(Some(generation.number));
             self.worker.wake();
         }
+        self.note_arrival(&scanned);
+        Ok(Some(scanned.spans.len() as u64))
+    }
+
+    fn note_arrival(&self, scanned: &ScannedRequest) {
+        let ids = scanned.spans.iter().map(|span| span.trace_id);
+        let mut ids: Vec<TraceId> = ids.collect();
+        ids.sort_unstable();
+        ids.dedup();
         self.record_changes(&ids);
         if !self.woven.is_empty() {
             let view = self.view();
@@ -135,7 +174,6 @@ impl DiskStoreInner {
             self.woven
                 .start_changed(joined.into_iter(), &|id| view.start_of(id));
         }
-        Ok(())
     }
 
     pub(super) fn refusal(&self, error: std::io::Error) -> InsertError {
@@ -170,9 +208,9 @@ impl DiskStoreInner {
             add(items);
         }
         for generation in &view.sources.generations {
-            let list = generation.memory.complete(kind, "", usize::MAX);
-            is_complete &= !list.more;
-            add(list.items);
+            let (items, all) = generation.names().completions(kind);
+            is_complete &= all;
+            add(items);
         }
         (counts.into_iter().collect(), is_complete)
     }
@@ -184,12 +222,11 @@ impl DiskStoreInner {
         for target in &unit {
             for segment in &stored.sources.segments {
                 let linking = segment.index(stored.cache);
-                sources.extend(linking.links_to(*target).take(limit));
+                sources.extend(linking.links_to(*target).into_iter().take(limit));
             }
             for generation in &stored.sources.generations {
-                let memory = &generation.memory;
-                let linking = memory.links_to(*target, WeavingView::Raw, limit);
-                sources.extend(linking.iter().map(|span| span.trace_id));
+                let linking = generation.links_to(*target).into_iter();
+                sources.extend(linking.filter(|id| id != target).take(limit));
             }
         }
         sources.extend(unit);

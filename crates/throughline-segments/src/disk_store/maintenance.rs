@@ -1,23 +1,22 @@
 //! The work beside ingest and queries: syncing, sealing, retention and compaction.
 
-use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use throughline_model::TraceId;
-use throughline_store::{MemoryStore, SpanKey};
 
 use super::folder::{SegmentName, this_hour};
 use super::generation::Generation;
 use super::inner::DiskStoreInner;
-use super::sealed_segment::{SealedSegment, shared_with};
+use super::sealed_segment::{SealedSegment, read_into, shared_with};
 use super::settings::Durability;
-use super::sources::{Sources, insert};
-use crate::index::{self, SegmentIndex};
+use super::sources::Sources;
+use crate::columns::{HotColumns, SealedOrder};
+use crate::index::{self, BuiltIndex};
 use crate::request_log::LogWriter;
-use crate::segment::{SegmentError, SegmentReader, SegmentSpan};
+use crate::segment::SegmentError;
 
 /// Time between two looks at what is to be done.
 const TICK: Duration = Duration::from_millis(200);
@@ -87,20 +86,21 @@ impl DiskStoreInner {
         let Some(open) = sources.generations.last() else {
             return;
         };
-        if open.bytes() == 0 {
+        if open.is_empty() {
             open.begin(this_hour());
             return;
         }
-        if open.bytes() >= self.settings.generation_bytes()
+        if open.is_full(self.settings.generation_bytes())
             || open.age() >= self.settings.seal_interval
             || open.log.is_damaged()
         {
-            self.rotate();
+            self.rotate(Some(open.number));
         }
     }
 
-    /// Opens a new generation, and closes the one before if it has spans.
-    pub(super) fn rotate(&self) {
+    /// Opens a new generation, and closes the one before if it has spans. With a number, only while
+    /// the open one has it.
+    pub(super) fn rotate(&self, expected: Option<u64>) {
         let _guard = self
             .worker
             .rotating
@@ -110,7 +110,8 @@ impl DiskStoreInner {
         let Some(open) = sources.generations.last() else {
             return;
         };
-        if open.bytes() == 0 && !open.log.is_damaged() {
+        let is_expected = expected.is_none_or(|number| number == open.number);
+        if !is_expected || (open.is_empty() && !open.log.is_damaged()) {
             return;
         }
         let number = open.number + 1;
@@ -151,9 +152,10 @@ impl DiskStoreInner {
     }
 
     fn seal(&self, generation: &Arc<Generation>, sources: &Sources) -> Result<(), SegmentError> {
-        let spans = generation.spans();
+        generation.settle();
         let number = generation.number;
-        let sealed = if spans.is_empty() {
+        let columns = generation.columns();
+        let sealed = if columns.spans() == 0 {
             None
         } else {
             let name = SegmentName {
@@ -161,8 +163,10 @@ impl DiskStoreInner {
                 last: number,
                 hour: generation.hour(),
             };
-            Some(self.write_segment(name, &generation.memory, &spans, &sources.segments)?)
+            let log = Some(&generation.log);
+            Some(self.write_segment(name, &columns, log, &sources.segments)?)
         };
+        drop(columns);
         self.replace(|sources| {
             sources.generations.retain(|it| it.number != number);
             sources.segments.extend(sealed);
@@ -177,23 +181,23 @@ impl DiskStoreInner {
     fn write_segment(
         &self,
         name: SegmentName,
-        memory: &MemoryStore,
-        spans: &[SegmentSpan],
+        columns: &HotColumns,
+        log: Option<&LogWriter>,
         earlier: &[Arc<SealedSegment>],
     ) -> Result<Arc<SealedSegment>, SegmentError> {
         let path = self.folder.segment(name)?;
         // A segment is there as a whole or not at all.
         let temporary = path.with_extension("parquet.tmp");
-        crate::segment::write(&temporary, spans)?;
+        let order = SealedOrder::of(columns);
+        crate::segment::write(&temporary, columns, &order, log)?;
         std::fs::rename(&temporary, &path)?;
         self.folder.sync(&path)?;
-        let index = Arc::new(SegmentIndex::build(memory, spans));
+        let index = BuiltIndex::of(columns, &order);
         let ids = index.traces.iter().map(|trace| trace.id);
         let header = index.header(shared_with(ids, earlier, &self.cache));
         if let Err(error) = index::write(&path.with_extension("index"), &header, &index) {
             tracing::warn!(%error, "the index of a segment is not kept");
         }
-        self.cache.insert(name, &index);
         let bytes = path.metadata()?.len();
         Ok(Arc::new(SealedSegment {
             name,
@@ -284,27 +288,11 @@ impl DiskStoreInner {
         let (Some(first), Some(last)) = (run.first(), run.last()) else {
             return Ok(());
         };
-        let memory = MemoryStore::new(usize::MAX);
-        let mut fragments = HashSet::new();
-        let mut ids = BTreeSet::new();
+        let mut columns = HotColumns::new();
         for segment in run {
-            let reader = SegmentReader::open(&segment.path)?;
-            let mut spans = Vec::new();
-            reader.read_all(|span| spans.push(span))?;
-            ids.extend(spans.iter().map(|it| it.span.trace_id));
-            let own = spans.iter().filter(|it| it.is_fragment);
-            fragments.extend(own.map(|it| SpanKey::of(&it.span)));
-            insert(&memory, &spans);
+            read_into(&segment.path, &mut columns)?;
         }
-        let mut spans = Vec::new();
-        for id in ids {
-            let mut own = memory.reported_spans(id);
-            own.sort_by_key(|span| span.start);
-            spans.extend(own.into_iter().map(|span| SegmentSpan {
-                is_fragment: fragments.contains(&SpanKey::of(&span)),
-                span,
-            }));
-        }
+        columns.settle(None);
         let name = SegmentName {
             last: last.name.last,
             ..first.name
@@ -314,7 +302,7 @@ impl DiskStoreInner {
             .filter(|it| it.name.last < name.first)
             .cloned()
             .collect();
-        let merged = self.write_segment(name, &memory, &spans, &earlier)?;
+        let merged = self.write_segment(name, &columns, None, &earlier)?;
         self.replace(|sources| {
             let at = sources.segments.iter();
             let at = at.take_while(|it| it.name.last < name.first).count();

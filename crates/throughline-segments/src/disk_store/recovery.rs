@@ -105,7 +105,7 @@ fn recover_generations(
     }
     // The last one stays open if there is room in it.
     let open = generations.last();
-    if open.is_none_or(|open| open.bytes() >= settings.generation_bytes()) {
+    if open.is_none_or(|open| open.is_full(settings.generation_bytes())) {
         if let Some(former) = open {
             former.close();
         }

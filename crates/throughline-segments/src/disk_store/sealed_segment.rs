@@ -1,16 +1,19 @@
 //! A segment with its index.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use throughline_model::TraceId;
-use throughline_store::MemoryStore;
+use throughline_model::{SpanId, TraceId};
 
 use super::folder::SegmentName;
-use crate::index::{self, IndexHeader, SegmentIndex};
+use crate::columns::{HotColumns, SealedOrder};
+use crate::index::{self, BuiltIndex, IndexHeader, RowFacts, SegmentIndex, SegmentRowSource};
 use crate::segment::{SegmentError, SegmentReader, SegmentSpan};
+
+/// Spans that are encoded together.
+const BATCH_SPANS: usize = 1024;
 
 /// A segment with its index.
 #[derive(Debug)]
@@ -68,10 +71,7 @@ impl SealedSegment {
         let ids = index.traces.iter().map(|trace| trace.id);
         let shared = shared_with(ids, earlier, cache);
         let header = index.header(shared);
-        // The next process builds it again where this fails.
-        if let Err(error) = index::write(&path.with_extension("index"), &header, &index) {
-            tracing::warn!(path = %path.display(), %error, "the index of a segment is not kept");
-        }
+        index::write(&path.with_extension("index"), &header, &index)?;
         Ok(Self {
             name,
             path,
@@ -90,7 +90,7 @@ impl SealedSegment {
             let built = build_index(&self.path);
             let built = built.inspect_err(|error| self.log_unreadable(error)).ok()?;
             index::write(&path, &self.header, &built).unwrap_or_default();
-            Some(built)
+            index::read_body(&path)
         });
         // The segment is gone or damaged; its traces are not found, and others are.
         let index = Arc::new(index.unwrap_or_default());
@@ -138,17 +138,47 @@ impl SealedSegment {
     }
 }
 
-/// Builds the index of a segment from its spans.
-fn build_index(path: &std::path::Path) -> Result<SegmentIndex, SegmentError> {
-    let reader = SegmentReader::open(path)?;
-    let memory = MemoryStore::new(usize::MAX);
-    let mut spans = Vec::new();
-    reader.read_all(|span| spans.push(span))?;
-    for chunk in spans.chunks(1024) {
-        let shared: Vec<_> = chunk.iter().map(|it| Arc::clone(&it.span)).collect();
-        memory.insert_shared(&shared);
+impl SegmentRowSource for SealedSegment {
+    fn rows_of_span(&self, id: SpanId) -> Vec<u32> {
+        let reader = SegmentReader::open(&self.path);
+        let rows = reader.and_then(|reader| reader.rows_of_span(id));
+        let rows = rows.inspect_err(|error| self.log_unreadable(error));
+        rows.unwrap_or_default()
     }
-    Ok(SegmentIndex::build(&memory, &spans))
+
+    fn row_facts(&self) -> Option<RowFacts> {
+        index::read_row_facts(&self.path.with_extension("index"))
+    }
+}
+
+/// Builds the index of a segment from its spans.
+fn build_index(path: &std::path::Path) -> Result<BuiltIndex, SegmentError> {
+    let mut columns = HotColumns::new();
+    read_into(path, &mut columns)?;
+    Ok(BuiltIndex::of(&columns, &SealedOrder::of(&columns)))
+}
+
+/// Adds the spans of a segment to columns.
+pub(crate) fn read_into(
+    path: &std::path::Path,
+    columns: &mut HotColumns,
+) -> Result<(), SegmentError> {
+    let reader = SegmentReader::open(path)?;
+    let mut batch = Vec::with_capacity(BATCH_SPANS);
+    let mut is_kept = true;
+    reader.read_all(|span| {
+        batch.push(span);
+        if batch.len() == BATCH_SPANS {
+            is_kept &= columns.append_spans(&batch);
+            batch.clear();
+        }
+    })?;
+    is_kept &= columns.append_spans(&batch);
+    if is_kept {
+        Ok(())
+    } else {
+        Err(SegmentError::Row(reader.rows()))
+    }
 }
 
 /// Returns those of the traces of which an earlier segment has spans.
@@ -157,20 +187,16 @@ pub(crate) fn shared_with(
     earlier: &[Arc<SealedSegment>],
     cache: &IndexCache,
 ) -> Vec<TraceId> {
-    let mut ids: Vec<TraceId> = ids.collect();
-    let mut shared = HashSet::new();
+    let hashed = index::hashed(ids);
+    let mut shared = BTreeSet::new();
     for segment in earlier {
-        let possible = ids
-            .iter()
-            .filter(|id| segment.header.filter.may_contain(**id));
-        let possible: Vec<TraceId> = possible.copied().collect();
+        let possible = segment.header.filter.possible(&hashed);
         if !possible.is_empty() {
             let index = segment.index(cache);
             shared.extend(possible.into_iter().filter(|id| index.trace(*id).is_some()));
         }
     }
-    ids.retain(|id| shared.contains(id));
-    ids
+    shared.into_iter().collect()
 }
 
 // === impl IndexCache ===
@@ -196,7 +222,7 @@ impl IndexCache {
         Some(Arc::clone(&entry.index))
     }
 
-    pub(crate) fn insert(&self, name: SegmentName, index: &Arc<SegmentIndex>) {
+    fn insert(&self, name: SegmentName, index: &Arc<SegmentIndex>) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let state = &mut *state;
         state.clock += 1;

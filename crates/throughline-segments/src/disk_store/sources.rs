@@ -9,7 +9,8 @@ use throughline_store::{MemoryStore, WeavingView, WovenEdge};
 use super::generation::Generation;
 use super::sealed_segment::{IndexCache, SealedSegment};
 use super::woven_layer::WovenLayer;
-use crate::segment::SegmentSpan;
+use crate::columns::insert_in_order;
+use crate::index;
 
 /// All that is stored. It is replaced as a whole, so that a reader sees each span once.
 #[derive(Debug, Clone)]
@@ -33,18 +34,10 @@ pub(crate) struct StoreView<'a> {
 // === impl Sources ===
 
 impl Sources {
-    /// Returns the only generation when there is nothing else.
-    pub(crate) fn sole(&self) -> Option<&Arc<Generation>> {
-        match self.generations.as_slice() {
-            [generation] if self.segments.is_empty() => Some(generation),
-            _ => None,
-        }
-    }
-
     /// Returns the start of a stored trace, as its index has it; the greatest number for another.
     pub(crate) fn start_of(&self, id: TraceId, cache: &IndexCache) -> u64 {
         let generations = self.generations.iter();
-        let hot = generations.filter_map(|it| Some(it.memory.bounds(id)?.first_start));
+        let hot = generations.filter_map(|it| Some(it.bounds(id)?.first_start));
         let segments = self.segments.iter();
         let possible = segments.filter(|it| it.header.filter.may_contain(id));
         let sealed = possible.filter_map(|it| Some(it.index(cache).trace(id)?.first_start));
@@ -64,7 +57,7 @@ impl StoreView<'_> {
     /// Returns whether a trace is stored.
     pub(crate) fn contains(&self, id: TraceId) -> bool {
         let mut generations = self.sources.generations.iter();
-        generations.any(|it| it.memory.bounds(id).is_some())
+        generations.any(|it| it.has_trace(id))
             || self
                 .sources
                 .segments
@@ -77,28 +70,22 @@ impl StoreView<'_> {
         self.sources.start_of(id, self.cache)
     }
 
-    /// Returns whether a trace of a segment may have spans elsewhere, or is joined with another.
-    pub(crate) fn is_sealed_joint(&self, id: TraceId, view: WeavingView) -> bool {
-        self.sources.shared.contains(&id)
-            || self
-                .sources
-                .generations
-                .iter()
-                .any(|it| it.memory.bounds(id).is_some())
-            || (view == WeavingView::Woven && self.woven.is_joined(id))
-    }
-
-    /// Returns whether a trace of a generation may have spans elsewhere, or is joined with another.
-    pub(crate) fn is_hot_joint(&self, id: TraceId, view: WeavingView) -> bool {
-        let generations = self.sources.generations.iter();
-        let hot = generations.filter(|it| it.memory.bounds(id).is_some());
-        hot.take(2).count() > 1
-            || self
-                .sources
-                .segments
-                .iter()
-                .any(|segment| segment.has_trace(id, self.cache))
-            || (view == WeavingView::Woven && self.woven.is_joined(id))
+    /// Returns the traces of which a generation has spans, and something else too.
+    pub(crate) fn hot_joints(&self) -> HashSet<TraceId> {
+        let mut joints = HashSet::new();
+        let mut seen = HashSet::new();
+        for generation in &self.sources.generations {
+            let ids = generation.trace_ids();
+            if self.sources.generations.len() > 1 {
+                joints.extend(ids.iter().copied().filter(|id| !seen.insert(*id)));
+            }
+            let hashed = index::hashed(ids.into_iter());
+            for segment in &self.sources.segments {
+                let possible = segment.header.filter.possible(&hashed).into_iter();
+                joints.extend(possible.filter(|id| segment.has_trace(*id, self.cache)));
+            }
+        }
+        joints
     }
 
     /// Returns a trace with those that are joined with it.
@@ -127,28 +114,16 @@ impl StoreView<'_> {
         for segment in &self.sources.segments {
             let mut spans = Vec::new();
             segment.spans_of(ids.iter().copied(), self.cache, |span| spans.push(span));
-            insert(scratch, &spans);
+            insert_in_order(scratch, &spans);
         }
         for generation in &self.sources.generations {
             for id in ids {
-                insert(scratch, &generation.spans_of(*id));
+                insert_in_order(scratch, &generation.spans_of(*id));
             }
         }
         let edges: Vec<WovenEdge> = ids.iter().flat_map(|id| self.woven.edges_of(*id)).collect();
         if !edges.is_empty() {
             throughline_store::Store::weave(scratch, edges);
-        }
-    }
-}
-
-/// Adds spans in their order.
-pub(crate) fn insert(memory: &MemoryStore, spans: &[SegmentSpan]) {
-    for run in spans.chunk_by(|a, b| a.is_fragment == b.is_fragment) {
-        if run.first().is_some_and(|first| first.is_fragment) {
-            memory.insert_fragments(run.iter().map(|it| (*it.span).clone()).collect());
-        } else {
-            let shared: Vec<_> = run.iter().map(|it| Arc::clone(&it.span)).collect();
-            memory.insert_shared(&shared);
         }
     }
 }

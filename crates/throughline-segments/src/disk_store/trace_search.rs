@@ -13,10 +13,10 @@ use throughline_store::{
     TraceSummary, WeavingView,
 };
 
-use super::generation::Generation;
+use super::generation::{Generation, ListedTrace};
 use super::sealed_segment::SealedSegment;
 use super::sources::StoreView;
-use crate::index::{IndexQuery, IndexedTrace};
+use crate::index::{IndexedTrace, SegmentIndex, TraceBitmap, candidates};
 
 /// Traces that are read together, at first and at most.
 const FIRST_BATCH: usize = 32;
@@ -34,6 +34,8 @@ pub(crate) struct TraceSearch<'a> {
     pending: Vec<Arc<SealedSegment>>,
     /// Traces that were examined.
     examined: HashSet<TraceId>,
+    /// Traces that have spans in a generation and elsewhere.
+    hot_joints: HashSet<TraceId>,
 }
 
 /// A match that waits for its place in the page.
@@ -66,6 +68,7 @@ impl<'a> TraceSearch<'a> {
             pool: BinaryHeap::new(),
             pending,
             examined: HashSet::new(),
+            hot_joints: view.hot_joints(),
         }
     }
 
@@ -182,30 +185,44 @@ impl<'a> TraceSearch<'a> {
         }
     }
 
+    /// Returns whether a trace may have spans in a generation and elsewhere, or is joined with
+    /// another one.
+    fn is_joint(&self, id: TraceId) -> bool {
+        let is_woven = self.query.view == WeavingView::Woven && !self.view.woven.is_empty();
+        self.hot_joints.contains(&id) || (is_woven && self.view.woven.is_joined(id))
+    }
+
     fn add_generation(&mut self, generation: &Generation) {
-        let accepted: Option<HashSet<TraceId>> = self.query.expression.as_ref().map(|expression| {
-            let accepted = generation.memory.candidates(Some(expression));
-            accepted.into_iter().map(|bounds| bounds.id).collect()
-        });
-        for bounds in generation.memory.candidates(None) {
-            if !self.query.start.contains(&bounds.first_start) {
+        let expression = self.query.expression.as_ref();
+        let listed = generation.list(expression, self.query.topic.as_deref());
+        let is_newest = self.query.order == SortOrder::Newest;
+        for ListedTrace {
+            trace,
+            is_candidate,
+            is_repeated,
+        } in listed
+        {
+            let start = trace.first_start;
+            if is_repeated {
+                // Only its spans show its place.
+                self.add(u64::MAX, start, trace.id, false);
                 continue;
             }
-            let id = bounds.id;
-            let is_joint = self.view.is_hot_joint(id, self.query.view);
-            let is_accepted = accepted.as_ref().is_none_or(|ids| ids.contains(&id));
-            if !is_joint && !is_accepted {
+            if !self.query.start.contains(&start) {
                 continue;
             }
-            let value = if self.query.order == SortOrder::Newest {
-                bounds.first_start
-            } else if is_joint {
-                u64::MAX
-            } else {
-                let summary = generation.memory.summary(id, WeavingView::Raw);
-                summary.map_or(u64::MAX, |it| position_of(&it, self.query.order).value)
+            let is_joint = self.is_joint(trace.id);
+            if !is_joint && !is_candidate {
+                continue;
+            }
+            let value = match self.query.order {
+                SortOrder::Newest => start,
+                SortOrder::Duration | SortOrder::Spans | SortOrder::Errors if is_joint => u64::MAX,
+                SortOrder::Duration => trace.duration(),
+                SortOrder::Spans => trace.spans.into(),
+                SortOrder::Errors => trace.errors.into(),
             };
-            self.add(value, bounds.first_start, id, is_joint);
+            self.add(value, start, trace.id, is_newest || !is_joint);
         }
     }
 
@@ -217,36 +234,58 @@ impl<'a> TraceSearch<'a> {
         let topic = self.query.topic.as_deref();
         parts.extend(topic.map(Prefilter::of_topic_name));
         let prefilter = Prefilter::All(parts);
-        let mut accepted: HashSet<TraceId> = HashSet::new();
+        let mut accepted = TraceBitmap::new(index.traces.len());
         if !prefilter.is_unsatisfiable() {
-            let candidates = IndexQuery::new(&index, &prefilter);
-            accepted.extend(candidates.candidates().map(|trace| trace.id));
+            accepted = candidates(&index, &prefilter, segment);
         }
-        for trace in &index.traces {
-            if !self.query.start.contains(&trace.first_start) {
-                continue;
-            }
-            let is_accepted =
-                accepted.contains(&trace.id) && self.query.duration.contains(&trace.duration);
-            let start = trace.first_start;
-            let is_newest = self.query.order == SortOrder::Newest;
-            if is_accepted && is_newest {
-                self.add(start, start, trace.id, false);
-            } else if self.view.is_sealed_joint(trace.id, self.query.view) {
-                // Only its parts together show whether it matches.
-                let value = if is_newest { start } else { u64::MAX };
-                self.add(value, start, trace.id, true);
-            } else if is_accepted {
+        for trace in accepted.iter().filter_map(|at| index.traces.get(at)) {
+            let is_within = self.query.duration.contains(&trace.duration);
+            if is_within && !self.is_sealed_joint(trace.id) {
                 let value = value_of(trace, self.query.order);
-                self.add(value, start, trace.id, false);
+                self.add_sealed(trace, value, true);
+            } else if is_within && self.query.order == SortOrder::Newest {
+                self.add_sealed(trace, trace.first_start, true);
             }
+        }
+        self.add_joints(segment, &index);
+    }
+
+    fn is_sealed_joint(&self, id: TraceId) -> bool {
+        self.view.sources.shared.contains(&id) || self.is_joint(id)
+    }
+
+    /// Adds the traces of a segment that have spans elsewhere, or are joined with others: only
+    /// their parts together show whether they match.
+    fn add_joints(&mut self, segment: &SealedSegment, index: &SegmentIndex) {
+        let is_newest = self.query.order == SortOrder::Newest;
+        let shared = self.view.sources.shared.iter();
+        let split = shared.chain(&self.hot_joints);
+        let split = split.filter(|id| segment.header.filter.may_contain(**id));
+        let mut joints: Vec<&IndexedTrace> = split.filter_map(|id| index.trace(*id)).collect();
+        if self.query.view == WeavingView::Woven && !self.view.woven.is_empty() {
+            let traces = index.traces.iter();
+            joints.extend(traces.filter(|trace| self.view.woven.is_joined(trace.id)));
+        }
+        for trace in joints {
+            let value = if is_newest {
+                trace.first_start
+            } else {
+                u64::MAX
+            };
+            self.add_sealed(trace, value, is_newest);
         }
     }
 
-    /// Adds a trace to the pool, unless an earlier page has it.
-    fn add(&mut self, value: u64, start: u64, id: TraceId, is_joint: bool) {
+    fn add_sealed(&mut self, trace: &IndexedTrace, value: u64, is_exact: bool) {
+        if self.query.start.contains(&trace.first_start) {
+            self.add(value, trace.first_start, trace.id, is_exact);
+        }
+    }
+
+    /// Adds a trace to the pool, unless an earlier page has it. `is_exact`: the value is that of
+    /// the trace, or of the part of it that starts first.
+    fn add(&mut self, value: u64, start: u64, id: TraceId, is_exact: bool) {
         let position = SortPosition { value, start, id };
-        let is_exact = !is_joint || self.query.order == SortOrder::Newest;
         let is_earlier = self.query.after.is_some_and(|after| position >= after);
         // The part of a trace that starts first has the position of the whole.
         let is_on_earlier_page = is_exact && is_earlier;

@@ -104,6 +104,12 @@ impl WovenLayer {
         !self.read().members(id).is_empty()
     }
 
+    /// Returns whether there are decisions about the trace, or it is joined with another one.
+    pub(crate) fn has_edges(&self, id: TraceId) -> bool {
+        let index = self.read();
+        !index.members(id).is_empty() || index.edges_of(id).next().is_some()
+    }
+
     pub(crate) fn members(&self, id: TraceId) -> Vec<TraceId> {
         self.read().members(id).to_vec()
     }

@@ -5,51 +5,132 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
-use crc_fast::{CrcAlgorithm, checksum};
 use throughline_model::TraceId;
 use throughline_store::target_hash;
 
 use super::byte_codec::{read_count, read_trace_id, read_u32, read_varint, write_varint};
-use super::{IndexHeader, IndexedTrace, PostingLists, SegmentIndex, SegmentNames, TraceFilter};
+use super::name_counter::names_of;
+use super::posting_file::{PostingFile, section_crc};
+use super::posting_lists::PostingLists;
+use super::row_facts::RowFacts;
+use super::{IndexHeader, IndexedTrace, SegmentIndex, SegmentNames, TraceFilter};
+use crate::columns::{HotColumns, SealedOrder};
 
 /// The first bytes of an index; the last one is the version.
-const MAGIC: &[u8; 8] = b"TLINDEX\x01";
+const MAGIC: &[u8; 8] = b"TLINDEX\x03";
 
-/// Length of what precedes the sections: the magic number, the hash of [`probe`], and the length
-/// and checksum of both sections.
-const PREFIX_BYTES: usize = 28;
+/// Sections in their order: what stays in memory, traces and names, facts of rows, and the
+/// directory of posting lists. The lists come last.
+const SECTIONS: usize = 4;
+const HEADER: usize = 0;
+const BODY: usize = 1;
+const ROW_FACTS: usize = 2;
+const DIRECTORY: usize = 3;
+
+/// Length of what precedes the sections: the magic number, the hash of [`probe`], and length and
+/// checksum of each section.
+const PREFIX_BYTES: usize = 12 + SECTIONS * 8;
 
 /// Maximum length of a section when it is inflated.
 const MAX_SECTION_BYTES: usize = 1 << 30;
 
+/// An index before it is written.
+#[derive(Debug)]
+pub(crate) struct BuiltIndex {
+    pub(crate) traces: Vec<IndexedTrace>,
+    names: SegmentNames,
+    postings: PostingLists,
+    facts: RowFacts,
+}
+
+// === impl BuiltIndex ===
+
+impl BuiltIndex {
+    /// Builds the index of a segment with these rows.
+    pub(crate) fn of(columns: &HotColumns, order: &SealedOrder) -> Self {
+        let mut row = 0;
+        let traces = order.traces.iter().filter_map(|(number, spans)| {
+            let trace = columns.trace(*number)?;
+            let first_row = row;
+            row += spans;
+            Some(IndexedTrace {
+                id: trace.id,
+                first_row,
+                spans: *spans,
+                first_start: trace.first_start,
+                last_start: trace.last_start,
+                duration: trace.duration(),
+                errors: trace.errors.into(),
+            })
+        });
+        Self {
+            traces: traces.collect(),
+            names: names_of(columns),
+            postings: PostingLists::of(columns, order),
+            facts: RowFacts::of(columns, order),
+        }
+    }
+
+    /// Returns the header of the index.
+    pub(crate) fn header(&self, shared: Vec<TraceId>) -> IndexHeader {
+        let traces = || self.traces.iter();
+        IndexHeader {
+            spans: traces().map(|trace| u64::from(trace.spans)).sum(),
+            traces: self.traces.len() as u64,
+            first_start: traces().map(|it| it.first_start).min().unwrap_or(u64::MAX),
+            last_first_start: traces().map(|it| it.first_start).max().unwrap_or_default(),
+            last_start: traces().map(|it| it.last_start).max().unwrap_or_default(),
+            filter: TraceFilter::of(traces().map(|trace| trace.id)),
+            shared,
+        }
+    }
+}
+
 /// Writes an index in place of an earlier one.
-pub(crate) fn write(path: &Path, header: &IndexHeader, index: &SegmentIndex) -> io::Result<()> {
-    let header = zstd::bulk::compress(&header_bytes(header), 1)?;
-    let body = zstd::bulk::compress(&body_bytes(index), 1)?;
+pub(crate) fn write(path: &Path, header: &IndexHeader, index: &BuiltIndex) -> io::Result<()> {
+    let (blocks, directory) = index.postings.to_blocks()?;
+    let sections = [
+        header_bytes(header),
+        body_bytes(index),
+        index.facts.to_bytes(),
+        directory,
+    ];
+    let sections = sections.map(|section| zstd::bulk::compress(&section, 1));
     let mut prefix = MAGIC.to_vec();
     prefix.extend(probe().to_le_bytes());
-    for section in [&header, &body] {
+    let mut content = Vec::new();
+    for section in sections {
+        let section = section?;
         let length = u32::try_from(section.len()).map_err(io::Error::other)?;
         prefix.extend(length.to_le_bytes());
-        prefix.extend(section_crc(section).to_le_bytes());
+        prefix.extend(section_crc(&section).to_le_bytes());
+        content.extend(section);
     }
     // A reader sees a whole index or none; a torn one has a wrong checksum.
     let temporary = path.with_extension("index.tmp");
     let mut file = File::create(&temporary)?;
     file.write_all(&prefix)?;
-    file.write_all(&header)?;
-    file.write_all(&body)?;
+    file.write_all(&content)?;
+    file.write_all(&blocks)?;
     std::fs::rename(temporary, path)
 }
 
 /// Reads the header; `None` when there is no usable index.
 pub(crate) fn read_header(path: &Path) -> Option<IndexHeader> {
-    parse_header(&read_section(path, 0)?)
+    parse_header(&read_section(path, HEADER)?.0)
 }
 
-/// Reads the rest of an index; `None` when it is not usable.
+/// Reads traces, names and the directory of postings; `None` when they are not usable.
 pub(crate) fn read_body(path: &Path) -> Option<SegmentIndex> {
-    parse_body(&read_section(path, 1)?)
+    let mut index = parse_body(&read_section(path, BODY)?.0)?;
+    let (directory, end) = read_section(path, DIRECTORY)?;
+    index.postings = PostingFile::read(&mut directory.as_slice(), path, end)?;
+    Some(index)
+}
+
+/// Reads the facts of the rows; `None` when they are not usable.
+pub(crate) fn read_row_facts(path: &Path) -> Option<RowFacts> {
+    RowFacts::parse(&read_section(path, ROW_FACTS)?.0)
 }
 
 /// Returns the hash of a fixed id: the hashes of another version of the standard library may
@@ -58,11 +139,8 @@ fn probe() -> u32 {
     TraceId::from_bytes([7; 16]).map_or(0, target_hash)
 }
 
-fn section_crc(section: &[u8]) -> u32 {
-    u32::try_from(checksum(CrcAlgorithm::Crc32Iscsi, section)).unwrap_or_default()
-}
-
-fn read_section(path: &Path, number: usize) -> Option<Vec<u8>> {
+/// Reads a section; returns it with the position behind it.
+fn read_section(path: &Path, number: usize) -> Option<(Vec<u8>, u64)> {
     let file = File::open(path).ok()?;
     let mut prefix = [0; PREFIX_BYTES];
     file.read_exact_at(&mut prefix, 0).ok()?;
@@ -83,7 +161,8 @@ fn read_section(path: &Path, number: usize) -> Option<Vec<u8>> {
     }
     let length = u64::from(numbers.next()?);
     let crc = numbers.next()?;
-    if offset + length > file.metadata().ok()?.len() {
+    let end = offset + length;
+    if end > file.metadata().ok()?.len() {
         return None;
     }
     let mut section = vec![0; usize::try_from(length).ok()?];
@@ -94,7 +173,8 @@ fn read_section(path: &Path, number: usize) -> Option<Vec<u8>> {
     let length = zstd::zstd_safe::get_frame_content_size(&section).ok()??;
     let length = usize::try_from(length).ok()?;
     (length <= MAX_SECTION_BYTES).then_some(())?;
-    zstd::bulk::decompress(&section, length).ok()
+    let section = zstd::bulk::decompress(&section, length).ok()?;
+    Some((section, end))
 }
 
 fn header_bytes(header: &IndexHeader) -> Vec<u8> {
@@ -133,31 +213,20 @@ fn parse_header(mut bytes: &[u8]) -> Option<IndexHeader> {
     Some(header)
 }
 
-fn body_bytes(index: &SegmentIndex) -> Vec<u8> {
+fn body_bytes(index: &BuiltIndex) -> Vec<u8> {
     let mut out = Vec::new();
+    let base = index.traces.iter().map(|trace| trace.first_start).min();
+    let base = base.unwrap_or_default();
+    write_varint(&mut out, base);
     write_varint(&mut out, index.traces.len() as u64);
     for trace in &index.traces {
         out.extend(trace.id.to_bytes());
         write_varint(&mut out, trace.spans.into());
-        write_varint(&mut out, trace.first_start);
+        write_varint(&mut out, trace.first_start - base);
         write_varint(&mut out, trace.last_start.wrapping_sub(trace.first_start));
         write_varint(&mut out, trace.duration);
         write_varint(&mut out, trace.errors);
     }
-    let PostingLists {
-        hashes,
-        ends,
-        lists,
-    } = &index.postings;
-    write_varint(&mut out, hashes.len() as u64);
-    let (mut last_hash, mut last_end) = (0, 0);
-    for (hash, end) in hashes.iter().zip(ends) {
-        write_varint(&mut out, u64::from(hash - last_hash));
-        write_varint(&mut out, u64::from(end - last_end));
-        (last_hash, last_end) = (*hash, *end);
-    }
-    write_varint(&mut out, lists.len() as u64);
-    out.extend(lists);
     index.names.write(&mut out);
     out
 }
@@ -166,10 +235,11 @@ fn parse_body(mut bytes: &[u8]) -> Option<SegmentIndex> {
     let bytes = &mut bytes;
     let mut index = SegmentIndex::default();
     let mut row = 0u32;
+    let base = read_varint(bytes)?;
     for _ in 0..read_count(bytes)? {
         let id = read_trace_id(bytes)?;
         let spans = read_u32(bytes)?;
-        let first_start = read_varint(bytes)?;
+        let first_start = base.checked_add(read_varint(bytes)?)?;
         index.traces.push(IndexedTrace {
             id,
             first_row: row,
@@ -181,18 +251,6 @@ fn parse_body(mut bytes: &[u8]) -> Option<SegmentIndex> {
         });
         row = row.checked_add(spans)?;
     }
-    let postings = &mut index.postings;
-    let (mut hash, mut end) = (0u32, 0u32);
-    for _ in 0..read_count(bytes)? {
-        hash = hash.checked_add(read_u32(bytes)?)?;
-        end = end.checked_add(read_u32(bytes)?)?;
-        postings.hashes.push(hash);
-        postings.ends.push(end);
-    }
-    let length = read_count(bytes)?;
-    let (lists, rest) = bytes.split_at_checked(length)?;
-    postings.lists = lists.to_vec();
-    *bytes = rest;
     index.names = SegmentNames::read(bytes)?;
     Some(index)
 }

@@ -4,15 +4,13 @@ use std::collections::BTreeMap;
 
 use throughline_model::SpanKind;
 use throughline_store::{
-    CompletionKind, FieldValue, MemoryStore, ServiceOperation, Store as _, ValuePredicate,
-    ValueStatistics,
+    CompletionKind, FieldValue, ServiceOperation, ValuePredicate, ValueStatistics,
 };
 
 use super::byte_codec::{read_count, read_text, read_varint, write_text, write_varint};
 
-/// Names of attributes that the memory store lists; the list of a segment with as many may be
-/// partial.
-const MAX_KEYS: usize = 20_000;
+/// Maximum number of attributes listed.
+pub(super) const MAX_KEYS: usize = 20_000;
 
 /// Texts with the numbers of spans that have them.
 pub(crate) type TextCounts = Vec<(String, u64)>;
@@ -20,63 +18,31 @@ pub(crate) type TextCounts = Vec<(String, u64)>;
 /// The names and values of a segment's spans.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct SegmentNames {
-    services: BTreeMap<String, ServiceNames>,
+    pub(super) services: BTreeMap<String, ServiceNames>,
     /// Attributes with their scopes.
-    keys: TextCounts,
-    values: BTreeMap<String, AttributeValues>,
-    topics: TextCounts,
+    pub(super) keys: TextCounts,
+    pub(super) values: BTreeMap<String, AttributeValues>,
+    pub(super) topics: TextCounts,
 }
 
 /// The names of a service's spans.
 #[derive(Debug, Default, PartialEq)]
-struct ServiceNames {
+pub(super) struct ServiceNames {
     /// Names with their kinds; the kind is empty when unspecified.
-    operations: Vec<(String, String)>,
-    counts: TextCounts,
+    pub(super) operations: Vec<(String, String)>,
+    pub(super) counts: TextCounts,
 }
 
 /// The values of an attribute.
 #[derive(Debug, Default, PartialEq)]
-struct AttributeValues {
-    values: TextCounts,
-    is_complete: bool,
+pub(super) struct AttributeValues {
+    pub(super) values: TextCounts,
+    pub(super) is_complete: bool,
 }
 
 // === impl SegmentNames ===
 
 impl SegmentNames {
-    /// Returns the names and values of all spans of a store.
-    pub(super) fn of(memory: &MemoryStore) -> Self {
-        let complete = |kind| memory.complete(&kind, "", usize::MAX);
-        let mut names = Self {
-            keys: complete(CompletionKind::Keys).items,
-            topics: complete(CompletionKind::Topics).items,
-            ..Self::default()
-        };
-        for (key, _) in &names.keys {
-            let Some((_, name)) = key.split_once('.') else {
-                continue;
-            };
-            // The leading dot names the attribute, whatever its own name begins with.
-            let values = complete(CompletionKind::Values(format!(".{name}")));
-            let list = AttributeValues {
-                values: values.items,
-                is_complete: !values.more,
-            };
-            names.values.insert(name.to_owned(), list);
-        }
-        for service in memory.services() {
-            let operations = memory.operations(Some(&service), None).into_iter();
-            let operations = operations.map(|it| (it.name, it.kind.to_owned()));
-            let names_of_service = ServiceNames {
-                operations: operations.collect(),
-                counts: complete(CompletionKind::Operations(Some(service.clone()))).items,
-            };
-            names.services.insert(service, names_of_service);
-        }
-        names
-    }
-
     /// Returns the services.
     pub(crate) fn service_names(&self) -> impl Iterator<Item = &str> {
         self.services.keys().map(String::as_str)

@@ -1,68 +1,97 @@
-//! The traces that a segment may have: a Bloom filter over their ids.
-
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+//! The traces that a segment may have: a hash of each id.
 
 use throughline_model::TraceId;
 
 use super::byte_codec;
 
-/// Bits for each trace: one id in a hundred is found that is not there.
-const BITS_PER_TRACE: usize = 10;
+/// Bits of a hash: one id in thirty million is found in a segment that does not have it.
+const HASH_BITS: u32 = 40;
 
-/// Bits that one trace sets.
-const PROBES: u64 = 7;
-
-/// A Bloom filter over trace ids.
+/// The hashes of a segment's trace ids, sorted.
 #[derive(Debug, Default, PartialEq)]
-pub(crate) struct TraceFilter(Vec<u8>);
+pub(crate) struct TraceFilter(Vec<u64>);
 
 // === impl TraceFilter ===
 
 impl TraceFilter {
-    pub(crate) fn of(ids: impl ExactSizeIterator<Item = TraceId>) -> Self {
-        let bytes = (ids.len() * BITS_PER_TRACE).div_ceil(8);
-        let mut filter = Self(vec![0; bytes]);
-        for id in ids {
-            let positions: Vec<usize> = filter.positions(id).collect();
-            for at in positions {
-                if let Some(byte) = filter.0.get_mut(at / 8) {
-                    *byte |= 1 << (at % 8);
-                }
-            }
-        }
-        filter
+    pub(crate) fn of(ids: impl Iterator<Item = TraceId>) -> Self {
+        let mut hashes: Vec<u64> = ids.map(hash).collect();
+        hashes.sort_unstable();
+        hashes.dedup();
+        Self(hashes)
     }
 
     /// Returns whether this trace may be there.
     pub(crate) fn may_contain(&self, id: TraceId) -> bool {
-        !self.0.is_empty()
-            && self.positions(id).all(|at| {
-                let byte = self.0.get(at / 8).copied().unwrap_or_default();
-                byte >> (at % 8) & 1 == 1
-            })
+        self.0.binary_search(&hash(id)).is_ok()
     }
 
-    fn positions(&self, id: TraceId) -> impl Iterator<Item = usize> + use<> {
-        let mut hasher = DefaultHasher::new();
-        id.hash(&mut hasher);
-        let hash = hasher.finish();
-        // Two halves make any number of hashes (Kirsch and Mitzenmacher, 2006).
-        let (first, step) = (hash & u64::from(u32::MAX), (hash >> 32) | 1);
-        let bits = (self.0.len() as u64 * 8).max(1);
-        (0..PROBES).filter_map(move |probe| {
-            usize::try_from(first.wrapping_add(probe.wrapping_mul(step)) % bits).ok()
-        })
+    /// Returns those of the traces that may be there; they come with their hashes, sorted.
+    pub(crate) fn possible(&self, ids: &[(u64, TraceId)]) -> Vec<TraceId> {
+        let mut own = self.0.iter().peekable();
+        let possible = ids.iter().filter(|(hash, _)| {
+            while own.next_if(|it| *it < hash).is_some() {}
+            own.peek() == Some(&hash)
+        });
+        possible.map(|(_, id)| *id).collect()
     }
 
     pub(super) fn write(&self, out: &mut Vec<u8>) {
         byte_codec::write_varint(out, self.0.len() as u64);
-        out.extend_from_slice(&self.0);
+        let mut last = 0;
+        for hash in &self.0 {
+            byte_codec::write_varint(out, hash - last);
+            last = *hash;
+        }
     }
 
     pub(super) fn read(bytes: &mut &[u8]) -> Option<Self> {
-        let length = byte_codec::read_count(bytes)?;
-        let (own, rest) = bytes.split_at_checked(length)?;
-        *bytes = rest;
-        Some(Self(own.to_vec()))
+        let mut hashes = Vec::new();
+        let mut last = 0u64;
+        for _ in 0..byte_codec::read_count(bytes)? {
+            last = last.checked_add(byte_codec::read_varint(bytes)?)?;
+            hashes.push(last);
+        }
+        Some(Self(hashes))
+    }
+}
+
+/// Returns ids with their hashes, sorted.
+pub(crate) fn hashed(ids: impl Iterator<Item = TraceId>) -> Vec<(u64, TraceId)> {
+    let mut hashed: Vec<(u64, TraceId)> = ids.map(|id| (hash(id), id)).collect();
+    hashed.sort_unstable();
+    hashed
+}
+
+/// Returns a hash that is the same in every process: it is kept in files. Ids that were made to
+/// collide make searches slower, not wrong.
+fn hash(id: TraceId) -> u64 {
+    let product =
+        u128::from_be_bytes(id.to_bytes()).wrapping_mul(0x2360_ed05_1fc6_5da4_4385_df64_9fcc_f645);
+    let folded = (product >> 64) ^ (product >> 24);
+    #[expect(clippy::cast_possible_truncation, reason = "some bits of it")]
+    let hash = folded as u64;
+    hash >> (u64::BITS - HASH_BITS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(number: u128) -> TraceId {
+        TraceId::from_bytes((number + 1).to_be_bytes()).unwrap()
+    }
+
+    #[test]
+    fn ids_are_found_and_others_are_not() {
+        let filter = TraceFilter::of((0..5000).map(|it| id(it << 64 | it * 3)));
+        assert!((0..5000).all(|it| filter.may_contain(id(it << 64 | it * 3))));
+        let others = (5000..50_000).filter(|it| filter.may_contain(id(*it)));
+        assert_eq!(others.count(), 0);
+        let wanted = hashed([id(7), id(3 << 64 | 9)].into_iter());
+        assert_eq!(filter.possible(&wanted), [id(3 << 64 | 9)]);
+        let mut bytes = Vec::new();
+        filter.write(&mut bytes);
+        assert_eq!(TraceFilter::read(&mut bytes.as_slice()), Some(filter));
     }
 }

@@ -12,9 +12,12 @@ use parquet::column::reader::ColumnReader;
 use parquet::errors::ParquetError;
 use parquet::file::reader::{ChunkReader, FileReader as _, Length};
 use parquet::file::serialized_reader::{ReadOptionsBuilder, SerializedFileReader};
+use throughline_model::SpanId;
 
+use super::column::ColumnValues;
 use super::row::RowBuffer;
 use super::row_cursor::RowCursor;
+use super::schema::Leaf;
 use super::writer::SegmentSpan;
 use super::{SegmentError, column, schema};
 
@@ -56,6 +59,10 @@ impl SegmentReader {
     /// # Errors
     /// The file cannot be read, or is not a segment of a known version.
     pub fn open(path: &Path) -> Result<Self, SegmentError> {
+        guarded(|| Self::open_file(path))
+    }
+
+    fn open_file(path: &Path) -> Result<Self, SegmentError> {
         let file = File::open(path)?;
         let length = file.metadata()?.len();
         let file = Arc::new(file);
@@ -101,6 +108,14 @@ impl SegmentReader {
     pub fn read(
         &self,
         ranges: &[Range<usize>],
+        visit: impl FnMut(SegmentSpan),
+    ) -> Result<(), SegmentError> {
+        guarded(|| self.read_ranges(ranges, visit))
+    }
+
+    fn read_ranges(
+        &self,
+        ranges: &[Range<usize>],
         mut visit: impl FnMut(SegmentSpan),
     ) -> Result<(), SegmentError> {
         let mut columns = self.column_readers()?;
@@ -124,17 +139,55 @@ impl SegmentReader {
         Ok(())
     }
 
-    fn column_readers(&self) -> Result<Vec<ColumnReader>, SegmentError> {
+    /// Returns the rows with a span id.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn rows_of_span(&self, id: SpanId) -> Result<Vec<u32>, SegmentError> {
+        guarded(|| self.find_span(id))
+    }
+
+    fn find_span(&self, id: SpanId) -> Result<Vec<u32>, SegmentError> {
         let group = self.reader.get_row_group(0)?;
-        let columns = (0..group.num_columns()).map(|at| group.get_column_reader(at));
+        let mut reader = group.get_column_reader(Leaf::SpanId as usize)?;
+        let schema = self.reader.metadata().file_metadata().schema_descr();
+        let mut rows = Vec::new();
+        let mut position = 0u32;
+        loop {
+            let mut buffer = RowBuffer::new(schema)?;
+            let Some(column) = buffer.columns_mut().get_mut(Leaf::SpanId as usize) else {
+                return Ok(rows);
+            };
+            if column.read(&mut reader, CHUNK_ROWS)? == 0 {
+                return Ok(rows);
+            }
+            let ColumnValues::Fixed(ids) = &column.values else {
+                return Ok(rows);
+            };
+            for own in ids {
+                if own.data() == id.to_bytes() {
+                    rows.push(position);
+                }
+                position = position.saturating_add(1);
+            }
+        }
+    }
+
+    /// Returns the readers of the columns that spans are made of.
+    fn column_readers(&self) -> Result<Vec<Option<ColumnReader>>, SegmentError> {
+        let group = self.reader.get_row_group(0)?;
+        let columns = (0..group.num_columns()).map(|at| {
+            let is_wanted = !schema::is_derived(at);
+            is_wanted.then(|| group.get_column_reader(at)).transpose()
+        });
         Ok(columns.collect::<Result<_, _>>()?)
     }
 
-    fn skip(&self, columns: &mut [ColumnReader], rows: usize) -> Result<(), SegmentError> {
+    fn skip(&self, columns: &mut [Option<ColumnReader>], rows: usize) -> Result<(), SegmentError> {
         if rows == 0 {
             return Ok(());
         }
-        for reader in columns {
+        for reader in columns.iter_mut().flatten() {
             if column::skip(reader, rows)? != rows {
                 return Err(SegmentError::Row(self.rows));
             }
@@ -144,18 +197,28 @@ impl SegmentReader {
 
     fn read_rows(
         &self,
-        columns: &mut [ColumnReader],
+        columns: &mut [Option<ColumnReader>],
         rows: usize,
     ) -> Result<RowBuffer, SegmentError> {
         let schema = self.reader.metadata().file_metadata().schema_descr();
         let mut buffer = RowBuffer::new(schema)?;
         for (reader, column) in columns.iter_mut().zip(buffer.columns_mut()) {
+            let Some(reader) = reader else { continue };
             if column.read(reader, rows)? != rows {
                 return Err(SegmentError::Row(self.rows));
             }
         }
         Ok(buffer)
     }
+}
+
+/// Turns a panic into an error: the Parquet crate asserts what a damaged page does not keep.
+fn guarded<T>(read: impl FnOnce() -> Result<T, SegmentError>) -> Result<T, SegmentError> {
+    let read = std::panic::catch_unwind(std::panic::AssertUnwindSafe(read));
+    read.unwrap_or_else(|_| {
+        let message = "a page is damaged";
+        Err(ParquetError::General(message.to_owned()).into())
+    })
 }
 
 // === impl PositionedFile ===

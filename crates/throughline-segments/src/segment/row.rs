@@ -6,16 +6,15 @@
 use parquet::data_type::{ByteArray, FixedLenByteArray};
 use parquet::errors::Result;
 use parquet::schema::types::SchemaDescriptor;
-use throughline_model::{Event, KeyValue, Link, Span, Status, Value};
+use throughline_model::{Event, KeyValue, Link, Span, Status};
 
 use super::column::{ColumnBuffer, ColumnValues};
-use super::schema::{Leaf, WELL_KNOWN, WellKnownType};
+use super::schema::Leaf;
 use super::value_text;
 
-const UNSET: &str = "unset";
+pub(super) const UNSET: &str = "unset";
 pub(super) const OK: &str = "ok";
 pub(super) const ERROR: &str = "error";
-const UNSPECIFIED: &str = "unspecified";
 
 /// The cells of several rows.
 #[derive(Debug)]
@@ -112,48 +111,19 @@ impl RowBuffer {
         &mut self.columns
     }
 
-    /// Adds a row.
-    pub(super) fn push(&mut self, span: &Span, is_fragment: bool) {
+    /// Adds the cells that most rows have nothing in. `is_exact`: the others give the span back.
+    pub(super) fn push_rest(&mut self, span: &Span, is_fragment: bool, mut is_exact: bool) {
         let row = ElementLevels::ROW;
-        self.fixed(Leaf::TraceId, &span.trace_id.to_bytes(), 0, 0);
-        self.fixed(Leaf::SpanId, &span.span_id.to_bytes(), 0, 0);
-        match span.parent_span_id {
-            Some(id) => self.fixed(Leaf::ParentSpanId, &id.to_bytes(), 1, 0),
-            None => self.absent(Leaf::ParentSpanId, 0, 0),
-        }
-        self.number(Leaf::StartTime, span.start.cast_signed());
-        // Negative when the clock stepped back meanwhile.
-        let duration = span.end.wrapping_sub(span.start);
-        self.number(Leaf::Duration, duration.cast_signed());
-        self.text(Leaf::ServiceName, span.service(), 0, 0);
-        self.text(Leaf::Name, &span.name, 0, 0);
-        let kind = span.kind.name().unwrap_or(UNSPECIFIED);
-        self.text(Leaf::Kind, kind, 0, 0);
-        let (status, message) = match &span.status {
-            Status::Unset => (UNSET, &*span.status_message),
-            Status::Ok => (OK, &*span.status_message),
-            Status::Error(message) => (ERROR, message.as_str()),
+        let message = match &span.status {
+            Status::Unset | Status::Ok => &*span.status_message,
+            Status::Error(message) => message.as_str(),
         };
-        self.text(Leaf::Status, status, 0, 0);
         self.optional_text(Leaf::StatusMessage, message, row);
         self.optional_text(Leaf::TraceState, &span.trace_state, row);
-        self.number(Leaf::Flags, span.flags.into());
         self.number(Leaf::DroppedAttributes, span.dropped.attributes.into());
         self.number(Leaf::DroppedEvents, span.dropped.events.into());
         self.number(Leaf::DroppedLinks, span.dropped.links.into());
-        if let Some(column) = self.column(Leaf::IsFragment)
-            && let ColumnValues::Bool(values) = &mut column.values
-        {
-            values.push(is_fragment);
-        }
-        self.well_known(span);
-        let mut is_exact = self.map(ATTRIBUTES, &span.attributes, row);
-        is_exact &= self.map(RESOURCE, &span.resource.attributes, row);
-        self.optional_text(Leaf::ResourceSchemaUrl, &span.resource.schema_url, row);
-        self.optional_text(Leaf::ScopeName, &span.scope.name, row);
-        self.optional_text(Leaf::ScopeVersion, &span.scope.version, row);
-        self.optional_text(Leaf::ScopeSchemaUrl, &span.scope.schema_url, row);
-        is_exact &= self.map(SCOPE, &span.scope.attributes, row);
+        self.flag(Leaf::IsFragment, is_fragment);
         is_exact &= self.events(&span.events);
         is_exact &= self.links(&span.links);
         // A failure's message of its own has no column.
@@ -166,25 +136,24 @@ impl RowBuffer {
         }
     }
 
-    fn well_known(&mut self, span: &Span) {
-        for (at, (name, kind)) in WELL_KNOWN.into_iter().enumerate() {
-            let at = Leaf::HttpRequestMethod as usize + at;
-            let value = span.attribute(name);
-            let Some(column) = self.columns.get_mut(at) else {
-                continue;
-            };
-            let is_there = match (&mut column.values, value, kind) {
-                (ColumnValues::Bytes(values), Some(Value::String(text)), WellKnownType::Text) => {
-                    values.push(text.as_bytes().to_vec().into());
-                    true
-                }
-                (ColumnValues::Int64(values), Some(Value::Int(number)), WellKnownType::Number) => {
-                    values.push(*number);
-                    true
-                }
-                _ => false,
-            };
-            column.push_levels(is_there.into(), 0);
+    /// Adds the same cells of a row that has nothing in them.
+    pub(super) fn push_plain(&mut self) {
+        self.absent(Leaf::StatusMessage, 0, 0);
+        self.absent(Leaf::TraceState, 0, 0);
+        self.number(Leaf::DroppedAttributes, 0);
+        self.number(Leaf::DroppedEvents, 0);
+        self.number(Leaf::DroppedLinks, 0);
+        self.flag(Leaf::IsFragment, false);
+        self.events(&[]);
+        self.links(&[]);
+        self.absent(Leaf::Original, 0, 0);
+    }
+
+    fn flag(&mut self, leaf: Leaf, value: bool) {
+        if let Some(column) = self.column(leaf)
+            && let ColumnValues::Bool(values) = &mut column.values
+        {
+            values.push(value);
         }
     }
 

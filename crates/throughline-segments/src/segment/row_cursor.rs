@@ -11,7 +11,7 @@ use super::column::{ColumnBuffer, ColumnValues};
 use super::row::{
     ATTRIBUTES, ERROR, EVENT, ElementLevels, LINK, MapLeaves, OK, RESOURCE, RowBuffer, SCOPE,
 };
-use super::schema::{Leaf, WELL_KNOWN};
+use super::schema::Leaf;
 use super::value_text;
 
 /// Resources and scopes that are compared with that of a row, so that rows share them.
@@ -58,7 +58,6 @@ impl RowCursor {
         };
         let start = self.number(Leaf::StartTime)?.cast_unsigned();
         let end = start.wrapping_add(self.number(Leaf::Duration)?.cast_unsigned());
-        self.required_bytes(Leaf::ServiceName)?;
         let name = self.text(Leaf::Name)?;
         let kind = SpanKind::from_name(&self.text(Leaf::Kind)?).unwrap_or_default();
         let status = self.text(Leaf::Status)?;
@@ -71,7 +70,6 @@ impl RowCursor {
             links: self.unsigned(Leaf::DroppedLinks)?,
         };
         let is_fragment = self.flag(Leaf::IsFragment)?;
-        self.skip_well_known()?;
         let attributes = self.map(ATTRIBUTES, row)?;
         let resource = self.resource()?;
         let scope = self.scope()?;
@@ -107,15 +105,6 @@ impl RowCursor {
             scope,
         };
         Some((span, is_fragment))
-    }
-
-    fn skip_well_known(&mut self) -> Option<()> {
-        for at in 0..WELL_KNOWN.len() {
-            let at = Leaf::HttpRequestMethod as usize + at;
-            let is_there = self.level_at(at)? > 0;
-            self.positions.get_mut(at)?.1 += usize::from(is_there);
-        }
-        Some(())
     }
 
     fn resource(&mut self) -> Option<Arc<Resource>> {

@@ -15,7 +15,7 @@ pub(super) const VERSION: &str = "1";
 pub(super) const VERSION_KEY: &str = "throughline.segment.version";
 
 /// Rows of a page: the least that is decoded for one span.
-const PAGE_ROWS: usize = 4096;
+pub(super) const PAGE_ROWS: usize = 1024;
 
 /// The schema; the leaves are those of [`Leaf`], in their order.
 const MESSAGE: &str = "
@@ -108,6 +108,12 @@ message span {
   optional binary original;
 }";
 
+/// Returns whether a leaf is for the queries of other engines only: what it has, others have too.
+pub(super) fn is_derived(leaf: usize) -> bool {
+    let first = Leaf::HttpRequestMethod as usize;
+    leaf == Leaf::ServiceName as usize || (first..first + WELL_KNOWN.len()).contains(&leaf)
+}
+
 /// A leaf of the schema, by its position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Leaf {
@@ -155,6 +161,8 @@ pub(super) enum Leaf {
     LinkAttributeValue,
     LinkAttributeTypes,
     Original,
+    /// Behind the last one.
+    End,
 }
 
 /// Attributes with a column of their own, in the order of the columns, for the queries of other
