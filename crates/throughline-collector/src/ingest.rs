@@ -204,6 +204,9 @@ impl IngestPipeline {
         codings: ContentCodings,
     ) -> Result<RejectedSpans, IngestError> {
         let work = move |pipeline: &Self, grant: &IngestGrant, bytes: &[u8]| {
+            if let Some(result) = pipeline.insert_undecoded(endpoint, grant, bytes) {
+                return result;
+            }
             let decoded = decode_protobuf(bytes);
             let decoded = decoded.map_err(|error| IngestError::Malformed(error.to_string()))?;
             pipeline.insert(endpoint, grant, decoded, Some(bytes))
@@ -273,6 +276,26 @@ impl IngestPipeline {
                 "datagram rejected; further ones are only counted, see /metrics"
             );
         }
+    }
+
+    /// Stores the spans of a request as it came; `None` when they have to be decoded.
+    fn insert_undecoded(
+        &self,
+        endpoint: CollectorEndpoint,
+        grant: &IngestGrant,
+        otlp: &[u8],
+    ) -> Option<Result<RejectedSpans, IngestError>> {
+        if grant.is_limited_to_services() || self.weaving.wants(otlp) {
+            return None;
+        }
+        let count = match self.store.insert_undecoded(otlp)? {
+            Ok(count) => count,
+            Err(error) => return Some(Err(self.refuse(error))),
+        };
+        grant.take(count);
+        self.count(endpoint, &DecodedSpans::default(), count);
+        self.log_first_eviction();
+        Some(Ok(RejectedSpans::default()))
     }
 
     /// Stores the spans of a request; `otlp` is the request where that is its encoding.

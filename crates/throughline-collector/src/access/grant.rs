@@ -52,6 +52,12 @@ impl IngestGrant {
         self.0.as_ref()?.rate.as_ref()?.wait()
     }
 
+    /// Returns whether spans of some services are not allowed.
+    pub(crate) fn is_limited_to_services(&self) -> bool {
+        let limits = self.0.as_ref();
+        limits.is_some_and(|limits| !limits.services.is_empty())
+    }
+
     /// Removes the spans of services that are not allowed.
     pub(crate) fn retain_allowed(&self, decoded: &mut DecodedSpans) {
         let services = self.0.as_ref().map(|limits| &limits.services);

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use memchr::memmem;
 use throughline_model::Span;
+use throughline_model::convention::MESSAGING_KAFKA_CLUSTER_ID;
 use throughline_store::{Store, WeaveOutcome, WovenEdge};
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
@@ -29,6 +31,15 @@ const MAX_PROCESSES: usize = 1024;
 
 /// Time between two looks for decisions that are due.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
+
+/// Texts of which a request has at least one when weaving needs its spans: our own names, those of
+/// Envoy's tracers, and the cluster of a record.
+const WOVEN_MARKS: [&str; 4] = [
+    "throughline",
+    "upstream_cluster",
+    "proxy",
+    MESSAGING_KAFKA_CLUSTER_ID,
+];
 
 /// The entry of the queue.
 #[derive(Debug, Clone)]
@@ -63,6 +74,17 @@ struct WeavingState {
 // === impl WeavingFeed ===
 
 impl WeavingFeed {
+    /// Returns whether a request may have spans that weaving needs: those of our sidecars, of
+    /// Envoy, and of records with their cluster. Others have parents already.
+    pub(crate) fn wants(&self, otlp: &[u8]) -> bool {
+        let has = |text: &str| memmem::find(otlp, text.as_bytes()).is_some();
+        match self.mode {
+            WeavingMode::Off => false,
+            WeavingMode::Offsets => has(MESSAGING_KAFKA_CLUSTER_ID),
+            WeavingMode::All => WOVEN_MARKS.into_iter().any(has),
+        }
+    }
+
     /// Reads from spans all that weaving needs.
     pub(crate) fn read(&self, spans: &[Span]) -> WeavingBatch {
         let mut batch = WeavingBatch::default();
