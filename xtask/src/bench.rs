@@ -65,7 +65,7 @@ enum BenchSubject {
         cargo xtask bench weave --record target/sets && cargo xtask bench weave --data target/sets"
     )]
     Weave(weave::Options),
-    /// Store on disk: spans a second, CPU time and bytes, decoded from OTLP and sealed
+    /// Store on disk: spans a second, CPU time and bytes, by itself and behind the collector
     #[command(after_help = STORE_HELP)]
     Ingest(StoreOptions),
     /// Store on disk: times of queries, after it was opened (cold) and repeated (warm)
@@ -76,7 +76,8 @@ enum BenchSubject {
 }
 
 const STORE_HELP: &str = "\
-Prints one line of JSON per case on stdout. Without a server: the figures are those of the store.
+Prints one line of JSON per case on stdout. `ingest` measures the store alone, without a server, and
+then the collector as a process, with the sender on the same cores.
 
 Examples:
   cargo xtask bench ingest
@@ -97,25 +98,21 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         BenchSubject::Http(options) => http::run(options),
         BenchSubject::Envoy(options) => envoy::run(options),
         BenchSubject::Weave(options) => weave::run(options),
-        BenchSubject::Ingest(options) => store("ingest", options),
-        BenchSubject::Query(options) => store("query", options),
+        BenchSubject::Ingest(options) => {
+            store("throughline-segments", "store", &["ingest"], options)?;
+            store("throughline-cli", "ingest", &[], options)
+        }
+        BenchSubject::Query(options) => store("throughline-segments", "store", &["query"], options),
         BenchSubject::Ui => browser::measure(),
     }
 }
 
-fn store(subject: &str, options: &StoreOptions) -> Result<()> {
+fn store(package: &str, bench: &str, subject: &[&str], options: &StoreOptions) -> Result<()> {
     eprintln!("building in the release profile (the first time takes minutes)");
     let spans = options.spans.to_string();
-    let args = [
-        "bench",
-        "--package",
-        "throughline-segments",
-        "--bench",
-        "store",
-        "--",
-        subject,
-        &spans,
-    ];
+    let mut args = vec!["bench", "--package", package, "--bench", bench, "--"];
+    args.extend(subject);
+    args.push(&spans);
     runner::run(&mut cargo(&args))
 }
 
