@@ -76,7 +76,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
 ];
 
 /// Crates that a crate's tests may use besides; the tests of every crate may use the testkit.
-const ALLOWED_IN_TESTS: &[(&str, &str)] = &[("throughline-export", "throughline-collector")];
+const ALLOWED_IN_TESTS: &[(&str, &str)] = &[
+    ("throughline-collector", "throughline-segments"),
+    ("throughline-export", "throughline-collector"),
+];
 
 /// Crates without sockets, clocks and tasks, and the dependencies that would bring one in.
 const PURE: [&str; 7] = [

@@ -32,15 +32,6 @@ const MAX_PROCESSES: usize = 1024;
 /// Time between two looks for decisions that are due.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Texts of which a request has at least one when weaving needs its spans: our own names, those of
-/// Envoy's tracers, and the cluster of a record.
-const WOVEN_MARKS: [&str; 4] = [
-    "throughline",
-    "upstream_cluster",
-    "proxy",
-    MESSAGING_KAFKA_CLUSTER_ID,
-];
-
 /// The entry of the queue.
 #[derive(Debug, Clone)]
 pub(crate) struct WeavingFeed {
@@ -74,14 +65,16 @@ struct WeavingState {
 // === impl WeavingFeed ===
 
 impl WeavingFeed {
-    /// Returns whether a request may have spans that weaving needs: those of our sidecars, of
-    /// Envoy, and of records with their cluster. Others have parents already.
+    /// Returns whether a request may have spans that weaving needs. The offset join needs records
+    /// with their cluster; the inference needs all that a process receives and sends, also as its
+    /// own tracer reports it: a call that Envoy reports is joined with such a span.
     pub(crate) fn wants(&self, otlp: &[u8]) -> bool {
-        let has = |text: &str| memmem::find(otlp, text.as_bytes()).is_some();
         match self.mode {
             WeavingMode::Off => false,
-            WeavingMode::Offsets => has(MESSAGING_KAFKA_CLUSTER_ID),
-            WeavingMode::All => WOVEN_MARKS.into_iter().any(has),
+            WeavingMode::Offsets => {
+                memmem::find(otlp, MESSAGING_KAFKA_CLUSTER_ID.as_bytes()).is_some()
+            }
+            WeavingMode::All => true,
         }
     }
 

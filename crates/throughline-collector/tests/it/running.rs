@@ -2,10 +2,12 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use throughline_collector::{CollectorAddresses, CollectorLimits, CollectorServer, Config};
+use throughline_store::{MemoryStore, Store};
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -37,6 +39,10 @@ impl RunningCollector {
     }
 
     pub(crate) fn configured(change: impl FnOnce(&mut Config)) -> Self {
+        Self::with_store(Arc::new(MemoryStore::new(512 << 20)), change)
+    }
+
+    pub(crate) fn with_store(store: Arc<dyn Store>, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config {
             otlp_grpc_port: 0,
             otlp_http_port: 0,
@@ -49,7 +55,7 @@ impl RunningCollector {
         let collector = runtime.block_on(CollectorServer::bind(config)).unwrap();
         let addresses = collector.addresses();
         let (stop, stopped) = oneshot::channel();
-        let served = runtime.spawn(collector.run(async {
+        let served = runtime.spawn(collector.run_with_store(store, async {
             stopped.await.unwrap_or_default();
         }));
         Self {

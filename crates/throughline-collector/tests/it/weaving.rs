@@ -1,9 +1,14 @@
 //! Weaving over real sockets: spans of several senders become one trace, in every API.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 use throughline_collector::WeavingMode;
+use throughline_model::{
+    DroppedCounts, KeyValue, Resource, Span, SpanId, SpanKind, Status, TraceId,
+};
+use throughline_segments::{DiskSettings, DiskStore};
 
 use crate::running::{JSON, RunningCollector, eventually};
 
@@ -105,49 +110,42 @@ fn nothing_is_joined_when_weaving_is_off() {
     assert_eq!(found["traces"].as_array().unwrap().len(), 2);
 }
 
-/// Envoy begins a trace for each call of a service that does not propagate contexts.
-#[test]
-fn calls_in_traces_of_envoy_join_the_requests_that_made_them() {
-    const REQUESTS: u64 = 80;
-    let collector = RunningCollector::configured(|config| {
-        config.weaving.wait = Duration::from_millis(100);
-    });
+const REQUESTS: u64 = 80;
+
+/// A span of Envoy's tracer, which begins a trace for each call of a service that does not
+/// propagate contexts.
+fn envoy_span(trace: u64, kind: &str, start: u64, duration: u64, path: &str) -> Value {
+    json!({
+        "traceId": format!("{trace:016x}"), "id": format!("{trace:016x}"), "kind": kind,
+        "name": "shop:80/*", "timestamp": start, "duration": duration,
+        "localEndpoint": { "serviceName": "shop" },
+        "tags": { "component": "proxy", "k8s.pod.name": "shop-1", "http.url": path,
+                  "upstream_cluster": format!("{kind} of shop") },
+    })
+}
+
+/// Requests of a service, each with its number, start and duration in microseconds, and the start
+/// of the call that it makes.
+fn requests() -> impl Iterator<Item = (u64, u64, u64, u64)> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     let now = u64::try_from(now.as_micros()).unwrap();
-    let span = |trace: u64, kind: &str, start: u64, duration: u64, path: &str| {
-        json!({
-            "traceId": format!("{trace:016x}"), "id": format!("{trace:016x}"), "kind": kind,
-            "name": "shop:80/*", "timestamp": start, "duration": duration,
-            "localEndpoint": { "serviceName": "shop" },
-            "tags": { "component": "proxy", "node_id": "sidecar~10.0.0.1~shop-1", "http.url": path,
-                      "upstream_cluster": format!("{kind} of shop") },
-        })
-    };
-    let mut spans = Vec::new();
-    for number in 1..=REQUESTS {
+    (1..=REQUESTS).map(move |number| {
         let start = now - 4_000_000 + number * 40_000;
         // The times vary, as they do.
         let vary = (number * 7919) % 3_000;
-        spans.push(span(
-            number,
-            "SERVER",
-            start,
-            20_000 + vary,
-            "http://shop/buy",
-        ));
-        let call = start + 3_000 + vary / 2;
-        spans.push(span(
-            1_000 + number,
-            "CLIENT",
-            call,
-            9_000,
-            "http://bank/pay",
-        ));
-    }
+        (number, start, 20_000 + vary, start + 3_000 + vary / 2)
+    })
+}
+
+fn send_to_zipkin(collector: &RunningCollector, spans: Vec<Value>) {
     let body = Value::from(spans).to_string();
     let zipkin = collector.addresses.zipkin;
     let response = collector.post(zipkin, "/api/v2/spans", &[JSON], body.as_bytes());
     assert_eq!(response.status, 202, "{}", response.text());
+}
+
+/// Waits for all decisions; each request must have joined the trace of its own call.
+fn assert_requests_are_joined(collector: &RunningCollector) {
     let decided = |metrics: &str| {
         let counts = metrics.lines().filter(|line| {
             line.starts_with("throughline_woven_total{")
@@ -183,4 +181,68 @@ fn calls_in_traces_of_envoy_join_the_requests_that_made_them() {
     // The first ones show what the process does; nothing is certain before.
     assert!(joined >= REQUESTS - 10, "{joined} joined:\n{metrics}");
     assert!(metrics.contains("throughline_weave_open 0"), "{metrics}");
+}
+
+#[test]
+fn calls_in_traces_of_envoy_join_the_requests_that_made_them() {
+    let collector = RunningCollector::configured(|config| {
+        config.weaving.wait = Duration::from_millis(100);
+    });
+    let mut spans = Vec::new();
+    for (number, start, duration, call) in requests() {
+        let (inbound, outbound) = ("http://shop/buy", "http://bank/pay");
+        spans.push(envoy_span(number, "SERVER", start, duration, inbound));
+        spans.push(envoy_span(1_000 + number, "CLIENT", call, 9_000, outbound));
+    }
+    send_to_zipkin(&collector, spans);
+    assert_requests_are_joined(&collector);
+}
+
+/// A store on disk keeps such requests without decoding them where nothing weaves.
+#[test]
+fn calls_in_traces_of_envoy_join_the_requests_that_a_plain_sdk_reports() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = DiskSettings {
+        min_free_bytes: 0,
+        ..DiskSettings::default()
+    };
+    let store = Arc::new(DiskStore::open(folder.path(), settings).unwrap());
+    let collector = RunningCollector::with_store(store, |config| {
+        config.weaving.wait = Duration::from_millis(100);
+    });
+    let mut resource = Resource::of_service("shop");
+    let instance = KeyValue::new("k8s.pod.name", "shop-1");
+    resource.attributes.push(instance);
+    let resource = Arc::new(resource);
+    let (mut sdk, mut envoy) = (Vec::new(), Vec::new());
+    for (number, start, duration, call) in requests() {
+        sdk.push(Span {
+            trace_id: TraceId::from_bytes(u128::from(number).to_be_bytes()).unwrap(),
+            span_id: SpanId::from_bytes(number.to_be_bytes()).unwrap(),
+            parent_span_id: None,
+            flags: 0x101,
+            trace_state: String::new(),
+            name: "POST /buy".to_owned(),
+            kind: SpanKind::Server,
+            start: start * 1_000,
+            end: (start + duration) * 1_000,
+            attributes: vec![KeyValue::new("http.request.method", "POST")],
+            events: Vec::new(),
+            links: Vec::new(),
+            status: Status::Unset,
+            status_message: Box::default(),
+            dropped: DroppedCounts::default(),
+            resource: Arc::clone(&resource),
+            scope: Arc::default(),
+        });
+        let path = "http://bank/pay";
+        envoy.push(envoy_span(1_000 + number, "CLIENT", call, 9_000, path));
+    }
+    let otlp = throughline_otlp::encode_protobuf(&sdk);
+    let headers = [("content-type", "application/x-protobuf")];
+    let to = collector.addresses.otlp_http;
+    let response = collector.post(to, "/v1/traces", &headers, &otlp);
+    assert_eq!(response.status, 200, "{}", response.text());
+    send_to_zipkin(&collector, envoy);
+    assert_requests_are_joined(&collector);
 }
