@@ -114,6 +114,23 @@ enum FieldContent {
     Fixed32(u32),
 }
 
+/// The fields of a span that come once.
+#[derive(Debug, Default)]
+struct SingularFields {
+    trace_id: Option<TraceId>,
+    span_id: Option<SpanId>,
+    parent_span_id: Option<SpanId>,
+    name: ByteRange,
+    kind: SpanKind,
+    start: u64,
+    end: u64,
+    flags: u32,
+    status: ScannedStatus,
+    seen: FieldSet,
+    /// There is something else in the span: an event, a link, a message, a state or a count.
+    has_more: bool,
+}
+
 /// The fields of a message in turn.
 struct WireFieldReader<'a> {
     body: &'a [u8],
@@ -289,75 +306,45 @@ impl ScannedRequest {
     fn span(&mut self, body: &[u8], content: ByteRange, origin: usize) -> Option<()> {
         let number = self.spans.len();
         let first = self.attributes.len();
-        let (mut trace_id, mut span_id, mut parent_span_id) = (None, None, None);
-        let mut name = ByteRange::default();
-        let (mut kind, mut start, mut end, mut flags) = (SpanKind::Unspecified, 0, 0, 0);
-        let (mut status, mut is_plain) = (ScannedStatus::Unset, true);
-        let mut seen = FieldSet::default();
+        let mut span = SingularFields::default();
         let mut fields = WireFieldReader::new(body, content);
         while !fields.is_at_end() {
             let (field, value) = fields.next()?;
             // A repeated field would replace the one before.
-            if !matches!(field, 9 | 11 | 13) && !seen.insert(field) {
+            if !matches!(field, 9 | 11 | 13) && !span.seen.insert(field) {
                 return None;
             }
             match (field, value) {
-                (1, FieldContent::Bytes(range)) => {
-                    trace_id = TraceId::from_bytes(range.of(body).try_into().ok()?);
-                }
-                (2, FieldContent::Bytes(range)) => {
-                    span_id = SpanId::from_bytes(range.of(body).try_into().ok()?);
-                }
-                (4, FieldContent::Bytes(range)) if range.is_empty() => {}
-                (4, FieldContent::Bytes(range)) => {
-                    // Zeros are a missing parent.
-                    parent_span_id = SpanId::from_bytes(range.of(body).try_into().ok()?);
-                }
-                (5, FieldContent::Bytes(range)) => name = range,
-                (6, FieldContent::Varint(value)) => kind = decode::kind(i32::try_from(value).ok()?),
-                (7, FieldContent::Fixed64(value)) => start = value,
-                (8, FieldContent::Fixed64(value)) => end = value,
                 (9, FieldContent::Bytes(range)) => self.attributes.push(range),
-                (16, FieldContent::Fixed32(value)) => flags = value,
-                (15, FieldContent::Bytes(range)) => match plain_status(body, range) {
-                    Some(code) => status = code,
-                    None => {
-                        status = ScannedStatus::of_message(range.of(body))?;
-                        is_plain = false;
-                    }
-                },
                 (11, FieldContent::Bytes(range)) => {
                     self.event(body, number, range)?;
-                    is_plain = false;
+                    span.has_more = true;
                 }
                 (13, FieldContent::Bytes(range)) => {
                     self.link(body, number, range)?;
-                    is_plain = false;
+                    span.has_more = true;
                 }
-                (3, FieldContent::Bytes(_)) | (10 | 12 | 14, FieldContent::Varint(_)) => {
-                    is_plain = false;
-                }
-                _ => return None,
+                (field, value) => span.set(body, field, value)?,
             }
         }
-        if !is_plain {
+        if span.has_more {
             // The parts that were not looked at may be malformed.
             ProtoSpan::decode(content.of(body)).ok()?;
         }
         self.spans.push(ScannedSpan {
             origin,
             content,
-            trace_id: trace_id?,
-            span_id: span_id?,
-            parent_span_id,
-            name,
-            kind,
-            start,
-            end,
-            flags,
-            status,
+            trace_id: span.trace_id?,
+            span_id: span.span_id?,
+            parent_span_id: span.parent_span_id,
+            name: span.name,
+            kind: span.kind,
+            start: span.start,
+            end: span.end,
+            flags: span.flags,
+            status: span.status,
             attributes: first..self.attributes.len(),
-            is_plain,
+            is_plain: !span.has_more,
         });
         Some(())
     }
@@ -392,6 +379,47 @@ impl ScannedRequest {
         // An invalid link would count as dropped.
         span_id?;
         self.links.push((span, trace_id?));
+        Some(())
+    }
+}
+
+// === impl SingularFields ===
+
+impl SingularFields {
+    /// Takes a field that comes once.
+    #[inline]
+    fn set(&mut self, body: &[u8], field: u64, value: FieldContent) -> Option<()> {
+        match (field, value) {
+            (1, FieldContent::Bytes(range)) => {
+                self.trace_id = TraceId::from_bytes(range.of(body).try_into().ok()?);
+            }
+            (2, FieldContent::Bytes(range)) => {
+                self.span_id = SpanId::from_bytes(range.of(body).try_into().ok()?);
+            }
+            (4, FieldContent::Bytes(range)) if range.is_empty() => {}
+            (4, FieldContent::Bytes(range)) => {
+                // Zeros are a missing parent.
+                self.parent_span_id = SpanId::from_bytes(range.of(body).try_into().ok()?);
+            }
+            (5, FieldContent::Bytes(range)) => self.name = range,
+            (6, FieldContent::Varint(value)) => {
+                self.kind = decode::kind(i32::try_from(value).ok()?);
+            }
+            (7, FieldContent::Fixed64(value)) => self.start = value,
+            (8, FieldContent::Fixed64(value)) => self.end = value,
+            (16, FieldContent::Fixed32(value)) => self.flags = value,
+            (15, FieldContent::Bytes(range)) => match plain_status(body, range) {
+                Some(code) => self.status = code,
+                None => {
+                    self.status = ScannedStatus::of_message(range.of(body))?;
+                    self.has_more = true;
+                }
+            },
+            (3, FieldContent::Bytes(_)) | (10 | 12 | 14, FieldContent::Varint(_)) => {
+                self.has_more = true;
+            }
+            _ => return None,
+        }
         Some(())
     }
 }
