@@ -1,9 +1,4 @@
 //! The demo's trace outlives the collector.
-#![expect(
-    clippy::print_stderr,
-    clippy::unwrap_used,
-    reason = "a test fails by panicking, and shows its progress"
-)]
 
 use e2e::{TraceSet, modes};
 use serde_json::{Value, json};
@@ -23,7 +18,7 @@ fn the_demos_trace_is_still_there_after_a_restart() {
         collector_args: args.map(str::to_owned).to_vec(),
         ..Config::new(DemoMode::Linked)
     };
-    let demo = Demo::start(&binaries, &config, &mut progress).unwrap();
+    let demo = Demo::start(binaries, &config, &mut progress).unwrap();
     let traces = demo.checkout_and_wait(SPANS_TIMEOUT).unwrap();
     modes::assert_linked(&TraceSet::from_json(&json!({ "data": traces })));
     let ids = traces.iter().map(|trace| trace.get("traceID").unwrap());

@@ -155,11 +155,8 @@ fn segments(data: &Path) -> usize {
 
 #[test]
 fn a_kill_at_any_moment_loses_nothing_that_was_acknowledged() {
-    let rounds = if std::env::var_os("THROUGHLINE_FULL").is_some() {
-        100
-    } else {
-        3
-    };
+    let is_full = std::env::var_os("THROUGHLINE_FULL").is_some_and(|full| full == "1");
+    let rounds = if is_full { 100 } else { 3 };
     let folder = tempfile::tempdir().unwrap();
     let mut acknowledged: Vec<u64> = Vec::new();
     for round in 0..rounds {
