@@ -280,6 +280,11 @@ impl HotColumns {
         terms.unwrap_or_default()
     }
 
+    /// Returns whether a row says how its parent was found.
+    pub(crate) fn has_evidence(&self, row: &SpanRow) -> bool {
+        self.terms.has_evidence(self.terms_of(row))
+    }
+
     pub(crate) const fn terms(&self) -> &TermTable {
         &self.terms
     }

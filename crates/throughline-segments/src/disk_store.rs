@@ -196,14 +196,12 @@ impl Store for DiskStore {
 
     fn search(&self, query: &TraceQuery) -> SearchPage {
         let view = self.inner.view();
-        TraceSearch::new(&view, query).run(true, |_, summary| Some(summary))
+        TraceSearch::new(&view, query).run()
     }
 
     fn search_traces(&self, query: &TraceQuery) -> Vec<StoredTrace> {
         let view = self.inner.view();
-        let search = TraceSearch::new(&view, query);
-        let page = search.run(false, |read, summary| read.trace(summary.id, query.view));
-        page.traces
+        TraceSearch::new(&view, query).traces()
     }
 
     fn summary(&self, id: TraceId, view: WeavingView) -> Option<TraceSummary> {

@@ -16,12 +16,14 @@ mod trace_filter;
 use throughline_model::TraceId;
 use throughline_store::target_hash;
 
-pub(crate) use self::file::{BuiltIndex, read_body, read_header, read_row_facts, write};
+pub(crate) use self::file::{
+    BuiltIndex, read_body, read_header, read_row_durations, read_row_facts, write,
+};
 pub(crate) use self::name_counter::names_of;
 pub(crate) use self::names::SegmentNames;
 use self::posting_file::PostingFile;
 pub(crate) use self::query::{SegmentRowSource, candidates};
-pub(crate) use self::row_facts::{RowFact, RowFacts, duration_code, least_duration};
+pub(crate) use self::row_facts::{RowDurations, RowFact, RowFacts, least_duration};
 pub(crate) use self::trace_bitmap::TraceBitmap;
 pub(crate) use self::trace_filter::{TraceFilter, hashed};
 
@@ -63,6 +65,8 @@ pub(crate) struct IndexedTrace {
     pub(crate) last_start: u64,
     pub(crate) duration: u64,
     pub(crate) errors: u64,
+    /// Whether no attribute matters to the summary: see [`RowFacts::is_outlined`].
+    pub(crate) is_outlined: bool,
 }
 
 // === impl SegmentIndex ===

@@ -26,7 +26,8 @@ fn spans() -> Vec<Span> {
     let span = |number: u8| Span {
         trace_id: TraceId::from_bytes([number / 4 + 1; 16]).unwrap(),
         span_id: SpanId::from_bytes([number + 1; 8]).unwrap(),
-        parent_span_id: (number % 4 > 0).then(|| SpanId::from_bytes([number; 8]).unwrap()),
+        parent_span_id: (!number.is_multiple_of(4))
+            .then(|| SpanId::from_bytes([number; 8]).unwrap()),
         flags: 0x101,
         trace_state: String::new(),
         name: format!("GET /{}", number % 3),

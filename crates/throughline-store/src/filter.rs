@@ -84,6 +84,17 @@ impl TraceExpression {
         }
     }
 
+    /// Returns whether all fields that the expression is about satisfy a condition.
+    pub fn has_only_fields(&self, accepts: &dyn Fn(&SpanField) -> bool) -> bool {
+        match self {
+            Self::Spans(filter) => filter.has_only_fields(accepts),
+            Self::All(parts) | Self::Any(parts) => {
+                parts.iter().all(|part| part.has_only_fields(accepts))
+            }
+            Self::Count(inner, _, _) => inner.has_only_fields(accepts),
+        }
+    }
+
     /// Returns whether every span matches trivially, so that a list of matches has no value.
     #[must_use]
     pub fn matches_every_span(&self) -> bool {
@@ -99,6 +110,16 @@ impl TraceExpression {
 // === impl SpanFilter ===
 
 impl SpanFilter {
+    fn has_only_fields(&self, accepts: &dyn Fn(&SpanField) -> bool) -> bool {
+        match self {
+            Self::All(parts) | Self::Any(parts) => {
+                parts.iter().all(|part| part.has_only_fields(accepts))
+            }
+            Self::Not(part) => part.has_only_fields(accepts),
+            Self::Is(field, _) => accepts(field),
+        }
+    }
+
     /// Returns whether a span passes the filter.
     #[must_use]
     pub fn matches(&self, span: &Span, properties: &TraceProperties<'_>) -> bool {

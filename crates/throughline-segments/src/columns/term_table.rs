@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
+use throughline_model::convention::{PARENT_CONFIDENCE, PARENT_EVIDENCE};
 use throughline_model::{KeyValue, Value};
 use throughline_otlp::{decode_key_value, text_key_value};
 use throughline_store::{attribute_hashes, describes_message, text_attribute_hashes};
@@ -18,7 +19,9 @@ pub(crate) struct TermTable {
     messages: TextTable,
     terms: Vec<Term>,
     keys: TextTable,
-    key_bits: Vec<bool>,
+    key_facts: Vec<KeyFacts>,
+    /// Whether a name says how a parent was found.
+    has_evidence: bool,
     hashes: HashTable,
     /// Hashes of all terms, by number.
     term_hashes: Vec<u32>,
@@ -31,6 +34,15 @@ struct Term {
     /// End of its hashes in `term_hashes`.
     hashes_end: usize,
     is_valid: bool,
+}
+
+/// Facts that follow from the name of an attribute.
+#[derive(Debug, Clone, Copy, Default)]
+struct KeyFacts {
+    /// More than its hashes matters to the index.
+    is_special: bool,
+    /// It says how the parent of the span was found.
+    is_evidence: bool,
 }
 
 /// The hashes of an index, by number.
@@ -71,7 +83,8 @@ impl TermTable {
             messages: TextTable::new(),
             terms: Vec::new(),
             keys: TextTable::new(),
-            key_bits: Vec::new(),
+            key_facts: Vec::new(),
+            has_evidence: false,
             hashes: HashTable {
                 numbers: HashMap::with_hasher(FoldHasher::new()),
                 hashes: Vec::new(),
@@ -143,7 +156,12 @@ impl TermTable {
     fn key(&mut self, key: &str) -> u32 {
         let (number, is_new) = self.keys.intern(key.as_bytes());
         if is_new {
-            self.key_bits.push(key == ERROR || describes_message(key));
+            let facts = KeyFacts {
+                is_special: key == ERROR || describes_message(key),
+                is_evidence: key == PARENT_EVIDENCE || key == PARENT_CONFIDENCE,
+            };
+            self.has_evidence |= facts.is_evidence;
+            self.key_facts.push(facts);
         }
         number
     }
@@ -157,10 +175,19 @@ impl TermTable {
         self.terms.get(term as usize).map_or(0, |term| term.key)
     }
 
+    fn facts_of(&self, term: u32) -> KeyFacts {
+        let facts = self.key_facts.get(self.key_of(term) as usize);
+        facts.copied().unwrap_or_default()
+    }
+
     /// Returns whether more than its hashes matters to the index.
     pub(super) fn is_special(&self, term: u32) -> bool {
-        let key = self.key_of(term) as usize;
-        self.key_bits.get(key).copied().unwrap_or_default()
+        self.facts_of(term).is_special
+    }
+
+    /// Returns whether one of the attributes says how the parent of the span was found.
+    pub(super) fn has_evidence(&self, terms: &[u32]) -> bool {
+        self.has_evidence && terms.iter().any(|term| self.facts_of(*term).is_evidence)
     }
 
     /// Returns the hashes of an attribute, by number.

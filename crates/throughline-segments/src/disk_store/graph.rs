@@ -4,7 +4,7 @@
 //! read: those about messages, with links, joined by decisions, or in several parts, and those that
 //! are not wholly within the range.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use throughline_model::TraceId;
@@ -15,8 +15,8 @@ use throughline_store::{
 
 use super::generation::Generation;
 use super::sources::StoreView;
-use crate::columns::SealedOrder;
-use crate::index::{RowFact, RowFacts, SegmentRowSource as _, least_duration};
+use crate::columns::{FoldHasher, SealedOrder};
+use crate::index::{RowFact, RowFacts, least_duration};
 
 /// Spans that are read for a graph; the latest traces count where there are more.
 const MAX_SPANS: u64 = 200_000;
@@ -46,8 +46,8 @@ struct CallCounter<'a> {
     spans: u64,
     /// Spans and errors of each service.
     services: Vec<(u64, u64)>,
-    /// By caller and callee.
-    calls: BTreeMap<(u16, u16), CallTotals>,
+    /// By caller, in the upper half, and callee.
+    calls: HashMap<u32, CallTotals, FoldHasher>,
 }
 
 /// The calls of one service to another.
@@ -199,7 +199,7 @@ impl<'a> CallCounter<'a> {
             first_start: None,
             spans: 0,
             services: vec![(0, 0); facts.services.len()],
-            calls: BTreeMap::new(),
+            calls: HashMap::with_hasher(FoldHasher::new()),
         }
     }
 
@@ -218,7 +218,8 @@ impl<'a> CallCounter<'a> {
             }
             let parent = row.parent().and_then(|at| rows.get(at));
             if let Some(parent) = parent.filter(|parent| parent.service != row.service) {
-                let calls = self.calls.entry((parent.service, row.service)).or_default();
+                let pair = u32::from(parent.service) << 16 | u32::from(row.service);
+                let calls = self.calls.entry(pair).or_default();
                 calls.count += 1;
                 // The client may see a failure (a timeout) that the server does not.
                 let failed = row.failed() || (parent.is_client() && parent.failed());
@@ -231,8 +232,8 @@ impl<'a> CallCounter<'a> {
     fn finish(self) -> ServiceGraph {
         let names = self.facts.services.iter().map(|it| Arc::from(it.as_str()));
         let names: Vec<Arc<str>> = names.collect();
-        let name = |number: u16| {
-            let name = names.get(usize::from(number));
+        let name = |number: u32| {
+            let name = names.get(number as usize);
             name.map_or_else(|| Arc::from(""), Arc::clone)
         };
         let counts = names.iter().zip(&self.services);
@@ -244,7 +245,8 @@ impl<'a> CallCounter<'a> {
         });
         let services = services.collect();
         let (mut edges, mut dependencies) = (Vec::new(), Vec::new());
-        for ((from, to), counts) in self.calls {
+        for (pair, counts) in self.calls {
+            let (from, to) = (pair >> 16, pair & 0xffff);
             dependencies.push(ServiceDependency {
                 parent: name(from),
                 child: name(to),

@@ -9,7 +9,10 @@ use throughline_model::{SpanId, TraceId};
 
 use super::folder::SegmentName;
 use crate::columns::{HotColumns, SealedOrder};
-use crate::index::{self, BuiltIndex, IndexHeader, RowFacts, SegmentIndex, SegmentRowSource};
+use crate::index::{
+    self, BuiltIndex, IndexHeader, IndexedTrace, RowDurations, RowFacts, SegmentIndex,
+    SegmentRowSource,
+};
 use crate::segment::{SegmentError, SegmentReader, SegmentSpan};
 
 /// Spans that are encoded together.
@@ -23,6 +26,14 @@ pub(crate) struct SealedSegment {
     /// Size of the file.
     pub(crate) bytes: u64,
     pub(crate) header: IndexHeader,
+}
+
+/// Traces to read.
+#[derive(Debug, Default)]
+pub(crate) struct WantedTraces {
+    pub(crate) whole: BTreeSet<TraceId>,
+    /// Traces of which the summary is all that matters, and that have no spans elsewhere.
+    pub(crate) outlined: BTreeSet<TraceId>,
 }
 
 /// The indexes that were used last, bounded by bytes.
@@ -103,31 +114,48 @@ impl SealedSegment {
         self.header.filter.may_contain(id) && self.index(cache).trace(id).is_some()
     }
 
-    /// Passes the spans of traces, whose ids are in rising order, to `visit`.
+    /// Returns the facts of all rows; `None` when they cannot be read.
+    pub(crate) fn row_facts(&self) -> Option<RowFacts> {
+        index::read_row_facts(&self.path.with_extension("index"))
+    }
+
+    /// Passes the spans of traces to `visit`, an outline of them where that is enough.
     pub(crate) fn spans_of(
         &self,
-        ids: impl Iterator<Item = TraceId>,
+        wanted: &WantedTraces,
         cache: &IndexCache,
-        visit: impl FnMut(SegmentSpan),
+        mut visit: impl FnMut(SegmentSpan),
     ) {
-        let possible: Vec<TraceId> = ids
-            .filter(|id| self.header.filter.may_contain(*id))
-            .collect();
-        if possible.is_empty() {
+        let is_possible = |id: &&TraceId| self.header.filter.may_contain(**id);
+        let possible: Vec<&TraceId> = wanted.whole.iter().filter(is_possible).collect();
+        let outlined: Vec<&TraceId> = wanted.outlined.iter().filter(is_possible).collect();
+        if possible.is_empty() && outlined.is_empty() {
             return;
         }
         let index = self.index(cache);
-        let rows = possible.iter().filter_map(|id| {
-            let trace = index.trace(*id)?;
-            let first = usize::try_from(trace.first_row).ok()?;
-            Some(first..first + usize::try_from(trace.spans).ok()?)
-        });
-        let rows: Vec<Range<usize>> = rows.collect();
-        if rows.is_empty() {
+        let traces = |ids: Vec<&TraceId>| -> Vec<IndexedTrace> {
+            let traces = ids.into_iter().filter_map(|id| index.trace(*id).copied());
+            traces.collect()
+        };
+        let mut whole = traces(possible);
+        let (outlined, others): (Vec<_>, Vec<_>) =
+            traces(outlined).into_iter().partition(|it| it.is_outlined);
+        whole.extend(others);
+        whole.sort_unstable_by_key(|trace| trace.first_row);
+        if whole.is_empty() && outlined.is_empty() {
             return;
         }
-        let reader = SegmentReader::open(&self.path);
-        let read = reader.and_then(|reader| reader.read(&rows, visit));
+        let read = SegmentReader::open(&self.path).and_then(|reader| {
+            if !outlined.is_empty() {
+                let ids = outlined.iter().map(|trace| trace.id);
+                let traces: Vec<_> = ids.zip(ranges(&outlined)).collect();
+                reader.read_outlines(&traces, &mut visit)?;
+            }
+            if !whole.is_empty() {
+                reader.read(&ranges(&whole), &mut visit)?;
+            }
+            Ok(())
+        });
         if let Err(error) = read {
             self.log_unreadable(&error);
         }
@@ -146,9 +174,18 @@ impl SegmentRowSource for SealedSegment {
         rows.unwrap_or_default()
     }
 
-    fn row_facts(&self) -> Option<RowFacts> {
-        index::read_row_facts(&self.path.with_extension("index"))
+    fn row_durations(&self) -> Option<RowDurations> {
+        index::read_row_durations(&self.path.with_extension("index"))
     }
+}
+
+/// Returns the rows of traces.
+fn ranges(traces: &[IndexedTrace]) -> Vec<Range<usize>> {
+    let rows = traces.iter().map(|trace| {
+        let first = trace.first_row as usize;
+        first..first + trace.spans as usize
+    });
+    rows.collect()
 }
 
 /// Builds the index of a segment from its spans.

@@ -7,7 +7,7 @@ use throughline_model::TraceId;
 use throughline_store::{MemoryStore, WeavingView, WovenEdge};
 
 use super::generation::Generation;
-use super::sealed_segment::{IndexCache, SealedSegment};
+use super::sealed_segment::{IndexCache, SealedSegment, WantedTraces};
 use super::woven_layer::WovenLayer;
 use crate::columns::insert_in_order;
 use crate::index;
@@ -88,6 +88,11 @@ impl StoreView<'_> {
         joints
     }
 
+    /// Returns whether there are decisions about a trace.
+    pub(crate) fn is_woven(&self, id: TraceId) -> bool {
+        !self.woven.is_empty() && self.woven.has_edges(id)
+    }
+
     /// Returns a trace with those that are joined with it.
     pub(crate) fn unit_of(&self, id: TraceId, view: WeavingView) -> Vec<TraceId> {
         let members = match view {
@@ -110,18 +115,28 @@ impl StoreView<'_> {
 
     /// Adds traces to a store.
     pub(crate) fn load_into(&self, scratch: &MemoryStore, ids: &BTreeSet<TraceId>) {
+        let wanted = WantedTraces {
+            whole: ids.clone(),
+            outlined: BTreeSet::new(),
+        };
+        self.load_wanted(scratch, &wanted);
+    }
+
+    /// Adds traces to a store, some of them as outlines.
+    pub(crate) fn load_wanted(&self, scratch: &MemoryStore, wanted: &WantedTraces) {
         // In the order in which they arrived, as if they were all in memory.
         for segment in &self.sources.segments {
             let mut spans = Vec::new();
-            segment.spans_of(ids.iter().copied(), self.cache, |span| spans.push(span));
+            segment.spans_of(wanted, self.cache, |span| spans.push(span));
             insert_in_order(scratch, &spans);
         }
         for generation in &self.sources.generations {
-            for id in ids {
+            for id in wanted.whole.iter().chain(&wanted.outlined) {
                 insert_in_order(scratch, &generation.spans_of(*id));
             }
         }
-        let edges: Vec<WovenEdge> = ids.iter().flat_map(|id| self.woven.edges_of(*id)).collect();
+        let edges = wanted.whole.iter().flat_map(|id| self.woven.edges_of(*id));
+        let edges: Vec<WovenEdge> = edges.collect();
         if !edges.is_empty() {
             throughline_store::Store::weave(scratch, edges);
         }

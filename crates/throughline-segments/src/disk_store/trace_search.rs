@@ -4,17 +4,17 @@
 //! have. From the greatest on, traces are read whole, into a store in memory whose engine decides;
 //! what it finds is returned once no trace that was not examined can come before.
 
-use std::collections::{BTreeSet, BinaryHeap, HashSet};
+use std::collections::{BinaryHeap, HashSet};
 use std::sync::Arc;
 
 use throughline_model::TraceId;
 use throughline_store::{
-    MemoryStore, Prefilter, SearchPage, SortOrder, SortPosition, Store as _, TraceQuery,
-    TraceSummary, WeavingView,
+    MemoryStore, Prefilter, SearchPage, SortOrder, SortPosition, SpanField, Store as _,
+    StoredTrace, TraceQuery, TraceSummary, WeavingView,
 };
 
 use super::generation::{Generation, ListedTrace};
-use super::sealed_segment::SealedSegment;
+use super::sealed_segment::{SealedSegment, WantedTraces};
 use super::sources::StoreView;
 use crate::index::{IndexedTrace, SegmentIndex, TraceBitmap, candidates};
 
@@ -28,6 +28,8 @@ pub(crate) struct TraceSearch<'a> {
     query: &'a TraceQuery,
     /// The query for what was read: the page is cut here.
     inner: TraceQuery,
+    /// Whether the condition can be checked on outlines of spans.
+    has_outline: bool,
     /// Traces that were not examined, by the greatest position that they can have.
     pool: BinaryHeap<SortPosition>,
     /// Segments whose traces are not in the pool; the one with the latest trace is the last.
@@ -54,6 +56,8 @@ impl<'a> TraceSearch<'a> {
             max_spans: usize::MAX,
             ..query.clone()
         };
+        let expression = query.expression.as_ref();
+        let has_outline = expression.is_none_or(|it| it.has_only_fields(&is_in_outline));
         let mut pending = view.sources.segments.clone();
         pending.retain(|segment| {
             let header = &segment.header;
@@ -65,6 +69,7 @@ impl<'a> TraceSearch<'a> {
             view,
             query,
             inner,
+            has_outline,
             pool: BinaryHeap::new(),
             pending,
             examined: HashSet::new(),
@@ -72,9 +77,23 @@ impl<'a> TraceSearch<'a> {
         }
     }
 
+    /// Fills a page with the summaries of the traces that match, and looks behind a full page for
+    /// the next match.
+    pub(crate) fn run(self) -> SearchPage {
+        self.run_with(true, |_, summary| Some(summary))
+    }
+
+    /// Returns the traces that match, whole.
+    pub(crate) fn traces(mut self) -> Vec<StoredTrace> {
+        self.has_outline = false;
+        let view = self.query.view;
+        let page = self.run_with(false, |read, summary| read.trace(summary.id, view));
+        page.traces
+    }
+
     /// Fills a page with what `project` makes of the traces that match. `look_beyond` continues
     /// behind a full page to the next match.
-    pub(crate) fn run<T>(
+    fn run_with<T>(
         mut self,
         look_beyond: bool,
         project: impl Fn(&MemoryStore, TraceSummary) -> Option<T>,
@@ -134,26 +153,30 @@ impl<'a> TraceSearch<'a> {
         found: &mut Vec<FoundTrace<T>>,
         project: &impl Fn(&MemoryStore, TraceSummary) -> Option<T>,
     ) {
-        let mut ids = BTreeSet::new();
-        while ids.len() < count
+        let mut wanted = WantedTraces::default();
+        while wanted.whole.len() + wanted.outlined.len() < count
             && let Some(position) = self.pool.pop()
         {
             if self.examined.contains(&position.id) {
                 continue;
             }
-            let unit = self.view.unit_of(position.id, self.query.view);
-            self.examined.extend(unit.iter().copied());
-            ids.extend(unit);
+            let has_parts = self.is_sealed_joint(position.id) || self.view.is_woven(position.id);
+            if self.has_outline && !has_parts {
+                self.examined.insert(position.id);
+                wanted.outlined.insert(position.id);
+            } else {
+                let unit = self.view.unit_of(position.id, self.query.view);
+                self.examined.extend(unit.iter().copied());
+                wanted.whole.extend(unit);
+            }
             // Traces of a segment that was not opened yet may come next.
             let next = self.pool.peek().map(|next| next.value);
             if self.is_pending_before(next) {
                 break;
             }
         }
-        if ids.is_empty() {
-            return;
-        }
-        let scratch = self.view.load(&ids);
+        let scratch = MemoryStore::new(usize::MAX);
+        self.view.load_wanted(&scratch, &wanted);
         for summary in scratch.search(&self.inner).traces {
             let position = position_of(&summary, self.query.order);
             let spans = summary.spans;
@@ -293,6 +316,26 @@ impl<'a> TraceSearch<'a> {
             self.pool.push(position);
         }
     }
+}
+
+/// Returns whether a field is in the outline of a span; see
+/// [`SegmentReader::read_outlines`](crate::SegmentReader).
+const fn is_in_outline(field: &SpanField) -> bool {
+    matches!(
+        field,
+        SpanField::Name
+            | SpanField::StartTime
+            | SpanField::Duration
+            | SpanField::Status
+            | SpanField::Kind
+            | SpanField::Id
+            | SpanField::ParentId
+            | SpanField::Service
+            | SpanField::TraceDuration
+            | SpanField::RootName
+            | SpanField::RootService
+            | SpanField::TraceId
+    )
 }
 
 fn value_of(trace: &IndexedTrace, order: SortOrder) -> u64 {

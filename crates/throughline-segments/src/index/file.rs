@@ -12,20 +12,24 @@ use super::byte_codec::{read_count, read_trace_id, read_u32, read_varint, write_
 use super::name_counter::names_of;
 use super::posting_file::{PostingFile, section_crc};
 use super::posting_lists::PostingLists;
-use super::row_facts::RowFacts;
+use super::row_facts::{RowDurations, RowFacts};
 use super::{IndexHeader, IndexedTrace, SegmentIndex, SegmentNames, TraceFilter};
 use crate::columns::{HotColumns, SealedOrder};
 
 /// The first bytes of an index; the last one is the version.
-const MAGIC: &[u8; 8] = b"TLINDEX\x03";
+const MAGIC: &[u8; 8] = b"TLINDEX\x04";
 
-/// Sections in their order: what stays in memory, traces and names, facts of rows, and the
-/// directory of posting lists. The lists come last.
-const SECTIONS: usize = 4;
+/// Sections in their order: what stays in memory, traces and names, facts of rows, one column after
+/// the other, and the directory of posting lists. The lists come last.
+const SECTIONS: usize = 8;
 const HEADER: usize = 0;
 const BODY: usize = 1;
-const ROW_FACTS: usize = 2;
-const DIRECTORY: usize = 3;
+const FACTS: usize = 2;
+const FACT_SERVICES: usize = 3;
+const FACT_DURATIONS: usize = 4;
+const FACT_PARENTS: usize = 5;
+const FACT_BITS: usize = 6;
+const DIRECTORY: usize = 7;
 
 /// Length of what precedes the sections: the magic number, the hash of [`probe`], and length and
 /// checksum of each section.
@@ -48,26 +52,30 @@ pub(crate) struct BuiltIndex {
 impl BuiltIndex {
     /// Builds the index of a segment with these rows.
     pub(crate) fn of(columns: &HotColumns, order: &SealedOrder) -> Self {
+        let facts = RowFacts::of(columns, order);
         let mut row = 0;
-        let traces = order.traces.iter().filter_map(|(number, spans)| {
-            let trace = columns.trace(*number)?;
-            let first_row = row;
-            row += spans;
-            Some(IndexedTrace {
-                id: trace.id,
-                first_row,
-                spans: *spans,
-                first_start: trace.first_start,
-                last_start: trace.last_start,
-                duration: trace.duration(),
-                errors: trace.errors.into(),
-            })
-        });
+        let traces = (0..)
+            .zip(&order.traces)
+            .filter_map(|(at, (number, spans))| {
+                let trace = columns.trace(*number)?;
+                let first_row = row;
+                row += spans;
+                Some(IndexedTrace {
+                    id: trace.id,
+                    first_row,
+                    spans: *spans,
+                    first_start: trace.first_start,
+                    last_start: trace.last_start,
+                    duration: trace.duration(),
+                    errors: trace.errors.into(),
+                    is_outlined: facts.is_outlined(at),
+                })
+            });
         Self {
             traces: traces.collect(),
             names: names_of(columns),
             postings: PostingLists::of(columns, order),
-            facts: RowFacts::of(columns, order),
+            facts,
         }
     }
 
@@ -89,10 +97,15 @@ impl BuiltIndex {
 /// Writes an index in place of an earlier one.
 pub(crate) fn write(path: &Path, header: &IndexHeader, index: &BuiltIndex) -> io::Result<()> {
     let (blocks, directory) = index.postings.to_blocks()?;
+    let facts = &index.facts;
     let sections = [
         header_bytes(header),
         body_bytes(index),
-        index.facts.to_bytes(),
+        facts.to_bytes(),
+        facts.column(|row| row.service.to_le_bytes()),
+        facts.column(|row| row.duration.to_le_bytes()),
+        facts.column(|row| row.parent.to_le_bytes()),
+        facts.column(|row| [row.bits]),
         directory,
     ];
     let sections = sections.map(|section| zstd::bulk::compress(&section, 1));
@@ -117,20 +130,38 @@ pub(crate) fn write(path: &Path, header: &IndexHeader, index: &BuiltIndex) -> io
 
 /// Reads the header; `None` when there is no usable index.
 pub(crate) fn read_header(path: &Path) -> Option<IndexHeader> {
-    parse_header(&read_section(path, HEADER)?.0)
+    parse_header(&SectionReader::open(path)?.read(HEADER)?)
 }
 
 /// Reads traces, names and the directory of postings; `None` when they are not usable.
 pub(crate) fn read_body(path: &Path) -> Option<SegmentIndex> {
-    let mut index = parse_body(&read_section(path, BODY)?.0)?;
-    let (directory, end) = read_section(path, DIRECTORY)?;
-    index.postings = PostingFile::read(&mut directory.as_slice(), path, end)?;
+    let sections = SectionReader::open(path)?;
+    let mut index = parse_body(&sections.read(BODY)?)?;
+    let directory = sections.read(DIRECTORY)?;
+    let lists = sections.end(DIRECTORY)?;
+    index.postings = PostingFile::read(&mut directory.as_slice(), path, lists)?;
     Some(index)
 }
 
 /// Reads the facts of the rows; `None` when they are not usable.
 pub(crate) fn read_row_facts(path: &Path) -> Option<RowFacts> {
-    RowFacts::parse(&read_section(path, ROW_FACTS)?.0)
+    let sections = SectionReader::open(path)?;
+    let mut facts = RowFacts::parse(&sections.read(FACTS)?)?;
+    let columns = [FACT_SERVICES, FACT_DURATIONS, FACT_PARENTS, FACT_BITS];
+    let [services, durations, parents, bits] = columns.map(|it| sections.read(it));
+    facts.set_rows(&services?, &durations?, &parents?, &bits?)?;
+    Some(facts)
+}
+
+/// Reads the services and durations of the rows; `None` when they are not usable.
+pub(crate) fn read_row_durations(path: &Path) -> Option<RowDurations> {
+    let sections = SectionReader::open(path)?;
+    let facts = RowFacts::parse(&sections.read(FACTS)?)?;
+    let (services, durations) = (
+        sections.read(FACT_SERVICES)?,
+        sections.read(FACT_DURATIONS)?,
+    );
+    RowDurations::new(facts.services, services, durations)
 }
 
 /// Returns the hash of a fixed id: the hashes of another version of the standard library may
@@ -139,42 +170,57 @@ fn probe() -> u32 {
     TraceId::from_bytes([7; 16]).map_or(0, target_hash)
 }
 
-/// Reads a section; returns it with the position behind it.
-fn read_section(path: &Path, number: usize) -> Option<(Vec<u8>, u64)> {
-    let file = File::open(path).ok()?;
-    let mut prefix = [0; PREFIX_BYTES];
-    file.read_exact_at(&mut prefix, 0).ok()?;
-    let mut numbers = prefix
-        .strip_prefix(MAGIC)?
-        .chunks_exact(4)
-        .filter_map(|it| {
+/// The sections of a file.
+struct SectionReader {
+    file: File,
+    /// Position, length and checksum of each.
+    sections: Vec<(u64, u32, u32)>,
+}
+
+// === impl SectionReader ===
+
+impl SectionReader {
+    fn open(path: &Path) -> Option<Self> {
+        let file = File::open(path).ok()?;
+        let mut prefix = [0; PREFIX_BYTES];
+        file.read_exact_at(&mut prefix, 0).ok()?;
+        let numbers = prefix.strip_prefix(MAGIC)?.chunks_exact(4);
+        let mut numbers = numbers.filter_map(|it| {
             let number: [u8; 4] = it.try_into().ok()?;
             Some(u32::from_le_bytes(number))
         });
-    if numbers.next()? != probe() {
-        return None;
+        if numbers.next()? != probe() {
+            return None;
+        }
+        let mut offset = PREFIX_BYTES as u64;
+        let mut sections = Vec::with_capacity(SECTIONS);
+        for _ in 0..SECTIONS {
+            let (length, crc) = (numbers.next()?, numbers.next()?);
+            sections.push((offset, length, crc));
+            offset += u64::from(length);
+        }
+        // No more is read than the file has, whatever its lengths say.
+        (offset <= file.metadata().ok()?.len()).then_some(Self { file, sections })
     }
-    let mut offset = PREFIX_BYTES as u64;
-    for _ in 0..number {
-        offset += u64::from(numbers.next()?);
-        numbers.next()?;
+
+    /// Returns the position behind a section.
+    fn end(&self, number: usize) -> Option<u64> {
+        let (offset, length, _) = self.sections.get(number)?;
+        Some(offset + u64::from(*length))
     }
-    let length = u64::from(numbers.next()?);
-    let crc = numbers.next()?;
-    let end = offset + length;
-    if end > file.metadata().ok()?.len() {
-        return None;
+
+    fn read(&self, number: usize) -> Option<Vec<u8>> {
+        let (offset, length, crc) = *self.sections.get(number)?;
+        let mut section = vec![0; usize::try_from(length).ok()?];
+        self.file.read_exact_at(&mut section, offset).ok()?;
+        if section_crc(&section) != crc {
+            return None;
+        }
+        let length = zstd::zstd_safe::get_frame_content_size(&section).ok()??;
+        let length = usize::try_from(length).ok()?;
+        (length <= MAX_SECTION_BYTES).then_some(())?;
+        zstd::bulk::decompress(&section, length).ok()
     }
-    let mut section = vec![0; usize::try_from(length).ok()?];
-    file.read_exact_at(&mut section, offset).ok()?;
-    if section_crc(&section) != crc {
-        return None;
-    }
-    let length = zstd::zstd_safe::get_frame_content_size(&section).ok()??;
-    let length = usize::try_from(length).ok()?;
-    (length <= MAX_SECTION_BYTES).then_some(())?;
-    let section = zstd::bulk::decompress(&section, length).ok()?;
-    Some((section, end))
 }
 
 fn header_bytes(header: &IndexHeader) -> Vec<u8> {
@@ -225,7 +271,7 @@ fn body_bytes(index: &BuiltIndex) -> Vec<u8> {
         write_varint(&mut out, trace.first_start - base);
         write_varint(&mut out, trace.last_start.wrapping_sub(trace.first_start));
         write_varint(&mut out, trace.duration);
-        write_varint(&mut out, trace.errors);
+        write_varint(&mut out, trace.errors << 1 | u64::from(trace.is_outlined));
     }
     index.names.write(&mut out);
     out
@@ -240,14 +286,17 @@ fn parse_body(mut bytes: &[u8]) -> Option<SegmentIndex> {
         let id = read_trace_id(bytes)?;
         let spans = read_u32(bytes)?;
         let first_start = base.checked_add(read_varint(bytes)?)?;
+        let last_start = first_start.wrapping_add(read_varint(bytes)?);
+        let (duration, errors) = (read_varint(bytes)?, read_varint(bytes)?);
         index.traces.push(IndexedTrace {
             id,
             first_row: row,
             spans,
             first_start,
-            last_start: first_start.wrapping_add(read_varint(bytes)?),
-            duration: read_varint(bytes)?,
-            errors: read_varint(bytes)?,
+            last_start,
+            duration,
+            errors: errors >> 1,
+            is_outlined: errors & 1 == 1,
         });
         row = row.checked_add(spans)?;
     }

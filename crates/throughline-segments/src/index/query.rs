@@ -1,19 +1,17 @@
 //! The traces of a segment that can satisfy a prefilter.
 
-use std::ops::RangeInclusive;
-
 use throughline_model::SpanId;
 use throughline_store::Prefilter;
 
-use super::{RowFacts, SegmentIndex, TraceBitmap, duration_code};
+use super::{RowDurations, SegmentIndex, TraceBitmap};
 
 /// The rows of a segment, for what its index does not have.
 pub(crate) trait SegmentRowSource {
     /// Returns the rows with a span id.
     fn rows_of_span(&self, id: SpanId) -> Vec<u32>;
 
-    /// Returns the facts of all rows; `None` when they cannot be read.
-    fn row_facts(&self) -> Option<RowFacts>;
+    /// Returns the durations of all rows; `None` when they cannot be read.
+    fn row_durations(&self) -> Option<RowDurations>;
 }
 
 /// Returns the traces that can satisfy a prefilter.
@@ -43,15 +41,17 @@ pub(crate) fn candidates(
             numbers_of(starts, |start| start <= *time)
         }
         Prefilter::Duration { service, range } => {
-            let facts = rows.row_facts();
-            facts.map_or_else(
+            let durations = rows.row_durations();
+            durations.map_or_else(
                 || TraceBitmap::all(count),
-                |facts| of_rows(index, slow_rows(&facts, service.as_deref(), range)),
+                |it| of_rows(index, it.rows(service.as_deref(), range)),
             )
         }
         Prefilter::All(parts) => {
             let mut set = TraceBitmap::all(count);
-            for part in parts {
+            // Rows are looked at last, where the rest leaves any trace.
+            let (last, first): (Vec<_>, Vec<_>) = parts.iter().partition(|it| is_about_rows(it));
+            for part in first.into_iter().chain(last) {
                 if set.iter().next().is_none() {
                     break;
                 }
@@ -89,17 +89,6 @@ fn numbers_of(
     set
 }
 
-/// Returns the rows of a service, or of any, whose duration can be in a range.
-fn slow_rows(facts: &RowFacts, service: Option<&str>, range: &RangeInclusive<u64>) -> Vec<u32> {
-    let number = service.map(|name| facts.services.iter().position(|own| own == name));
-    if number == Some(None) {
-        return Vec::new();
-    }
-    let number = number.flatten();
-    let codes = duration_code(*range.start())..=duration_code(*range.end());
-    let rows = (0..).zip(&facts.rows).filter(|(_, row)| {
-        codes.contains(&row.duration)
-            && number.is_none_or(|number| usize::from(row.service) == number)
-    });
-    rows.map(|(row, _)| row).collect()
+const fn is_about_rows(prefilter: &Prefilter) -> bool {
+    matches!(prefilter, Prefilter::Duration { .. } | Prefilter::Span(_))
 }

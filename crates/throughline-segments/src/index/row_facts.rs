@@ -1,9 +1,11 @@
 //! The facts of every span that searches by duration and the map need, without a look at the
 //! segment.
 
+use std::ops::RangeInclusive;
+
 use throughline_model::SpanKind;
 
-use super::byte_codec::{read_count, read_text, read_u32, read_varint, write_text, write_varint};
+use super::byte_codec::{read_count, read_text, read_u32, write_text, write_varint};
 use crate::columns::{HotColumns, KINDS, SealedOrder, SpanRow};
 
 /// Traces with more spans than this are read as a whole.
@@ -16,6 +18,16 @@ pub(crate) struct RowFacts {
     pub(crate) rows: Vec<RowFact>,
     /// Traces of which the facts are not all that the map needs, by number, in rising order.
     complex: Vec<u32>,
+    /// Other traces to whose summary an attribute matters, likewise.
+    detailed: Vec<u32>,
+}
+
+/// The services and durations of all rows.
+#[derive(Debug)]
+pub(crate) struct RowDurations {
+    services: Vec<String>,
+    /// Numbers of services and codes of durations, as bytes.
+    rows: (Vec<u8>, Vec<u8>),
 }
 
 /// The facts of a row.
@@ -25,9 +37,9 @@ pub(crate) struct RowFact {
     pub(crate) service: u16,
     /// Code of the duration; see [`duration_code`].
     pub(crate) duration: u16,
-    /// Distance to the row of the parent, plus one; 0 without one in the trace.
-    parent: u16,
-    bits: u8,
+    /// Number of the parent's row in the trace, plus one; 0 without one in the trace.
+    pub(super) parent: u16,
+    pub(super) bits: u8,
 }
 
 const FAILED: u8 = 8;
@@ -62,7 +74,7 @@ impl RowFact {
 }
 
 /// Returns a code of a duration that keeps the order, exact to a thousandth.
-pub(crate) fn duration_code(duration: u64) -> u16 {
+fn duration_code(duration: u64) -> u16 {
     let Some(power) = duration.checked_ilog2().filter(|power| *power >= 11) else {
         return u16::try_from(duration).unwrap_or_default();
     };
@@ -103,6 +115,8 @@ impl RowFacts {
             rows = others;
             if !has_room || !facts.push_trace(columns, own) {
                 facts.complex.push(number);
+            } else if !has_outline(columns, own) {
+                facts.detailed.push(number);
             }
         }
         facts
@@ -135,10 +149,16 @@ impl RowFacts {
 
     /// Returns whether the facts of a trace are all that the map needs.
     pub(crate) fn is_simple(&self, trace: usize) -> bool {
-        let trace = u32::try_from(trace).unwrap_or(u32::MAX);
-        self.complex.binary_search(&trace).is_err()
+        !has_number(&self.complex, trace)
     }
 
+    /// Returns whether the summary of a trace follows from ids, times, names, kinds and statuses
+    /// alone.
+    pub(super) fn is_outlined(&self, trace: usize) -> bool {
+        self.is_simple(trace) && !has_number(&self.detailed, trace)
+    }
+
+    /// Returns all but the rows and what the index has of each trace.
     pub(super) fn to_bytes(&self) -> Vec<u8> {
         let mut out = Vec::new();
         write_varint(&mut out, self.services.len() as u64);
@@ -149,18 +169,12 @@ impl RowFacts {
             write_varint(&mut out, u64::from(trace - last));
             last = *trace;
         }
-        write_varint(&mut out, self.rows.len() as u64);
-        // One column after the other: each compresses better by itself.
-        let columns: [fn(&RowFact) -> u16; 4] = [
-            |row| row.service,
-            |row| row.duration,
-            |row| row.parent,
-            |row| row.bits.into(),
-        ];
-        for column in columns {
-            out.extend(self.rows.iter().flat_map(|row| column(row).to_le_bytes()));
-        }
         out
+    }
+
+    /// Returns a column of the rows.
+    pub(super) fn column<const N: usize>(&self, bytes: impl Fn(&RowFact) -> [u8; N]) -> Vec<u8> {
+        self.rows.iter().flat_map(bytes).collect()
     }
 
     pub(super) fn parse(mut bytes: &[u8]) -> Option<Self> {
@@ -174,29 +188,87 @@ impl RowFacts {
             last = last.checked_add(read_u32(bytes)?)?;
             facts.complex.push(last);
         }
-        let rows = usize::try_from(read_varint(bytes)?).ok()?;
-        (rows.checked_mul(8)? == bytes.len()).then_some(())?;
-        let mut columns = bytes.chunks_exact((rows * 2).max(1)).map(|column| {
-            column.chunks_exact(2).map(|it| {
-                let number: [u8; 2] = it.try_into().unwrap_or_default();
-                u16::from_le_bytes(number)
-            })
-        });
-        if rows == 0 {
-            return Some(facts);
-        }
-        let services = columns.next()?;
-        let rest = columns.next()?.zip(columns.next()?).zip(columns.next()?);
-        facts.rows = services
-            .zip(rest)
-            .map(|(service, ((duration, parent), bits))| RowFact {
-                service,
-                duration,
-                parent,
-                bits: u8::try_from(bits).unwrap_or_default(),
-            })
-            .collect();
         Some(facts)
+    }
+
+    /// Sets the rows from their columns; `None` when these are not of one length.
+    pub(super) fn set_rows(
+        &mut self,
+        services: &[u8],
+        durations: &[u8],
+        parents: &[u8],
+        bits: &[u8],
+    ) -> Option<()> {
+        let is_whole = |column: &[u8]| column.len() == bits.len() * 2;
+        (is_whole(services) && is_whole(durations) && is_whole(parents)).then_some(())?;
+        let rest = numbers(durations).zip(numbers(parents)).zip(bits);
+        let rows = numbers(services).zip(rest);
+        let rows = rows.map(|(service, ((duration, parent), bits))| RowFact {
+            service,
+            duration,
+            parent,
+            bits: *bits,
+        });
+        self.rows = rows.collect();
+        Some(())
+    }
+}
+
+/// Returns whether a list in rising order has a number.
+fn has_number(list: &[u32], number: usize) -> bool {
+    let number = u32::try_from(number).unwrap_or(u32::MAX);
+    list.binary_search(&number).is_ok()
+}
+
+/// Returns the numbers of a column.
+fn numbers(column: &[u8]) -> impl Iterator<Item = u16> {
+    let (pairs, _) = column.as_chunks::<2>();
+    pairs.iter().map(|pair| u16::from_le_bytes(*pair))
+}
+
+/// Returns whether no attribute matters to the summary of a simple trace: its root is not a client,
+/// whose destination is shown, and no span says how its parent was found.
+fn has_outline(columns: &HotColumns, rows: &[SpanRow]) -> bool {
+    let has_root = rows.iter().any(|row| row.parent_span_id.is_none());
+    let first = rows.first().map_or(0, |row| row.start);
+    rows.iter().all(|row| {
+        let may_be_root = if has_root {
+            row.parent_span_id.is_none()
+        } else {
+            row.start == first
+        };
+        let kind = KINDS.get(usize::from(row.kind));
+        let is_call = matches!(kind, Some(SpanKind::Client | SpanKind::Producer));
+        let has_destination = may_be_root && is_call;
+        !has_destination && !row.is_fragment() && !columns.has_evidence(row)
+    })
+}
+
+// === impl RowDurations ===
+
+impl RowDurations {
+    pub(super) fn new(services: Vec<String>, numbers: Vec<u8>, codes: Vec<u8>) -> Option<Self> {
+        (numbers.len() == codes.len()).then_some(Self {
+            services,
+            rows: (numbers, codes),
+        })
+    }
+
+    /// Returns the rows of a service, or of any, whose duration can be in a range.
+    pub(super) fn rows(&self, service: Option<&str>, range: &RangeInclusive<u64>) -> Vec<u32> {
+        let number = service.map(|name| self.services.iter().position(|own| own == name));
+        let number = match number {
+            // No span has the service.
+            Some(None) => return Vec::new(),
+            Some(Some(number)) => u16::try_from(number).ok(),
+            None => None,
+        };
+        let codes = duration_code(*range.start())..=duration_code(*range.end());
+        let rows = (0..).zip(numbers(&self.rows.1).zip(numbers(&self.rows.0)));
+        let rows = rows.filter(|(_, (code, service))| {
+            codes.contains(code) && number.is_none_or(|number| *service == number)
+        });
+        rows.map(|(row, _)| row).collect()
     }
 }
 

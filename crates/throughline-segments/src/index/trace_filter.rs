@@ -84,8 +84,8 @@ mod tests {
 
     #[test]
     fn ids_are_found_and_others_are_not() {
-        let filter = TraceFilter::of((0..5000).map(|it| id(it << 64 | it * 3)));
-        assert!((0..5000).all(|it| filter.may_contain(id(it << 64 | it * 3))));
+        let filter = TraceFilter::of((0..5000).map(|it| id((it << 64) | (it * 3))));
+        assert!((0..5000).all(|it| filter.may_contain(id((it << 64) | (it * 3)))));
         let others = (5000..50_000).filter(|it| filter.may_contain(id(*it)));
         assert_eq!(others.count(), 0);
         let wanted = hashed([id(7), id(3 << 64 | 9)].into_iter());

@@ -88,6 +88,11 @@ impl ColumnDictionary {
         self.next()
     }
 
+    /// Returns the number of values.
+    pub(super) const fn len(&self) -> u32 {
+        self.count
+    }
+
     fn widen(&mut self, value: &[u8]) {
         match &mut self.bounds {
             None => self.bounds = Some((value.to_vec(), value.to_vec())),

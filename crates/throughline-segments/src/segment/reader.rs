@@ -12,7 +12,7 @@ use parquet::column::reader::ColumnReader;
 use parquet::errors::ParquetError;
 use parquet::file::reader::{ChunkReader, FileReader as _, Length};
 use parquet::file::serialized_reader::{ReadOptionsBuilder, SerializedFileReader};
-use throughline_model::SpanId;
+use throughline_model::{SpanId, TraceId};
 
 use super::column::ColumnValues;
 use super::row::RowBuffer;
@@ -108,30 +108,56 @@ impl SegmentReader {
     pub fn read(
         &self,
         ranges: &[Range<usize>],
-        visit: impl FnMut(SegmentSpan),
-    ) -> Result<(), SegmentError> {
-        guarded(|| self.read_ranges(ranges, visit))
-    }
-
-    fn read_ranges(
-        &self,
-        ranges: &[Range<usize>],
         mut visit: impl FnMut(SegmentSpan),
     ) -> Result<(), SegmentError> {
-        let mut columns = self.column_readers()?;
+        guarded(|| {
+            let mut columns = self.column_readers(|leaf| !schema::is_derived(leaf))?;
+            self.read_ranges(&mut columns, ranges.iter().cloned(), |cursor, _| {
+                let (span, is_fragment) = cursor.next_span()?;
+                let span = Arc::new(span);
+                visit(SegmentSpan { span, is_fragment });
+                Some(())
+            })
+        })
+    }
+
+    /// Reads outlines of traces, given with their rows in rising order: the spans have ids, times,
+    /// service, name, kind and status, and nothing else.
+    pub(crate) fn read_outlines(
+        &self,
+        traces: &[(TraceId, Range<usize>)],
+        mut visit: impl FnMut(SegmentSpan),
+    ) -> Result<(), SegmentError> {
+        guarded(|| {
+            let mut columns = self.column_readers(schema::is_outline)?;
+            let ranges = traces.iter().map(|(_, range)| range.clone());
+            self.read_ranges(&mut columns, ranges, |cursor, at| {
+                let span = Arc::new(cursor.next_outline(traces.get(at)?.0)?);
+                let is_fragment = false;
+                visit(SegmentSpan { span, is_fragment });
+                Some(())
+            })
+        })
+    }
+
+    /// Reads ranges; `visit` takes the next row of a range, which has this number.
+    fn read_ranges(
+        &self,
+        columns: &mut [Option<ColumnReader>],
+        ranges: impl Iterator<Item = Range<usize>>,
+        mut visit: impl FnMut(&mut RowCursor, usize) -> Option<()>,
+    ) -> Result<(), SegmentError> {
         let mut cursor = RowCursor::new();
         let mut position = 0;
-        for range in ranges {
+        for (number, range) in ranges.enumerate() {
             let end = range.end.min(self.rows);
-            self.skip(&mut columns, range.start.saturating_sub(position))?;
+            self.skip(columns, range.start.saturating_sub(position))?;
             position = position.max(range.start);
             while position < end {
                 let rows = (end - position).min(CHUNK_ROWS);
-                cursor.load(self.read_rows(&mut columns, rows)?);
+                cursor.load(self.read_rows(columns, rows)?);
                 for row in position..position + rows {
-                    let (span, is_fragment) = cursor.next_span().ok_or(SegmentError::Row(row))?;
-                    let span = Arc::new(span);
-                    visit(SegmentSpan { span, is_fragment });
+                    visit(&mut cursor, number).ok_or(SegmentError::Row(row))?;
                 }
                 position += rows;
             }
@@ -173,11 +199,13 @@ impl SegmentReader {
         }
     }
 
-    /// Returns the readers of the columns that spans are made of.
-    fn column_readers(&self) -> Result<Vec<Option<ColumnReader>>, SegmentError> {
+    fn column_readers(
+        &self,
+        is_wanted: impl Fn(usize) -> bool,
+    ) -> Result<Vec<Option<ColumnReader>>, SegmentError> {
         let group = self.reader.get_row_group(0)?;
         let columns = (0..group.num_columns()).map(|at| {
-            let is_wanted = !schema::is_derived(at);
+            let is_wanted = is_wanted(at);
             is_wanted.then(|| group.get_column_reader(at)).transpose()
         });
         Ok(columns.collect::<Result<_, _>>()?)

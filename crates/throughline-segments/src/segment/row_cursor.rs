@@ -45,10 +45,41 @@ impl RowCursor {
         self.positions = vec![(0, 0); self.columns.len()];
     }
 
-    /// Reads the next row; `None` when it has no valid span.
-    pub(super) fn next_span(&mut self) -> Option<(Span, bool)> {
-        let row = ElementLevels::ROW;
-        let trace_id = TraceId::from_bytes(self.required_bytes(Leaf::TraceId)?.try_into().ok()?)?;
+    /// Reads the next row with the columns of outlines; `None` when it has no valid span.
+    pub(super) fn next_outline(&mut self, trace_id: TraceId) -> Option<Span> {
+        let ((span_id, parent_span_id), times) = (self.span_ids()?, self.times()?);
+        let service = self.text(Leaf::ServiceName)?;
+        let (name, kind) = (self.text(Leaf::Name)?, self.kind()?);
+        let status = match self.text(Leaf::Status)?.as_str() {
+            ERROR => Status::Error(String::new()),
+            OK => Status::Ok,
+            _ => Status::Unset,
+        };
+        let resource = share(&mut self.resources, Resource::of_service(&service));
+        let scope = share(&mut self.scopes, Scope::default());
+        Some(Span {
+            trace_id,
+            span_id,
+            parent_span_id,
+            flags: 0,
+            trace_state: String::new(),
+            name,
+            kind,
+            start: times.0,
+            end: times.1,
+            attributes: Vec::new(),
+            events: Vec::new(),
+            links: Vec::new(),
+            status,
+            status_message: Box::default(),
+            dropped: DroppedCounts::default(),
+            resource,
+            scope,
+        })
+    }
+
+    /// Returns the ids of the span and its parent.
+    fn span_ids(&mut self) -> Option<(SpanId, Option<SpanId>)> {
         let span_id = SpanId::from_bytes(self.required_bytes(Leaf::SpanId)?.try_into().ok()?)?;
         let parent_span_id = match self.level(Leaf::ParentSpanId)? {
             0 => None,
@@ -56,10 +87,28 @@ impl RowCursor {
                 self.bytes(Leaf::ParentSpanId)?.try_into().ok()?,
             )?),
         };
+        Some((span_id, parent_span_id))
+    }
+
+    /// Returns start and end.
+    fn times(&mut self) -> Option<(u64, u64)> {
         let start = self.number(Leaf::StartTime)?.cast_unsigned();
-        let end = start.wrapping_add(self.number(Leaf::Duration)?.cast_unsigned());
+        let duration = self.number(Leaf::Duration)?.cast_unsigned();
+        Some((start, start.wrapping_add(duration)))
+    }
+
+    fn kind(&mut self) -> Option<SpanKind> {
+        Some(SpanKind::from_name(&self.text(Leaf::Kind)?).unwrap_or_default())
+    }
+
+    /// Reads the next row; `None` when it has no valid span.
+    pub(super) fn next_span(&mut self) -> Option<(Span, bool)> {
+        let row = ElementLevels::ROW;
+        let trace_id = TraceId::from_bytes(self.required_bytes(Leaf::TraceId)?.try_into().ok()?)?;
+        let (span_id, parent_span_id) = self.span_ids()?;
+        let (start, end) = self.times()?;
         let name = self.text(Leaf::Name)?;
-        let kind = SpanKind::from_name(&self.text(Leaf::Kind)?).unwrap_or_default();
+        let kind = self.kind()?;
         let status = self.text(Leaf::Status)?;
         let message = self.optional_text(Leaf::StatusMessage, row)?;
         let trace_state = self.optional_text(Leaf::TraceState, row)?;

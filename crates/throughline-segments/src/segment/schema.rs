@@ -17,6 +17,9 @@ pub(super) const VERSION_KEY: &str = "throughline.segment.version";
 /// Rows of a page: the least that is decoded for one span.
 pub(super) const PAGE_ROWS: usize = 1024;
 
+/// Rows of a page of a column with one value: it costs nothing to skip them.
+pub(super) const UNIFORM_PAGE_ROWS: usize = 16_384;
+
 /// The schema; the leaves are those of [`Leaf`], in their order.
 const MESSAGE: &str = "
 message span {
@@ -112,6 +115,11 @@ message span {
 pub(super) fn is_derived(leaf: usize) -> bool {
     let first = Leaf::HttpRequestMethod as usize;
     leaf == Leaf::ServiceName as usize || (first..first + WELL_KNOWN.len()).contains(&leaf)
+}
+
+/// Returns whether a leaf is one of those that outlines are made of. The trace id is known.
+pub(super) const fn is_outline(leaf: usize) -> bool {
+    leaf >= Leaf::SpanId as usize && leaf <= Leaf::Status as usize
 }
 
 /// A leaf of the schema, by its position.

@@ -16,7 +16,7 @@ use super::chunk_writer::{ChunkWriter, ColumnCells, ColumnDictionary};
 use super::entry_map::EntryMap;
 use super::page_encoder::PageLayout;
 use super::row::{ERROR, OK, RowBuffer, UNSET};
-use super::schema::{Leaf, PAGE_ROWS, WELL_KNOWN, WellKnownType};
+use super::schema::{Leaf, PAGE_ROWS, UNIFORM_PAGE_ROWS, WELL_KNOWN, WellKnownType};
 use super::{SegmentError, schema};
 use crate::columns::{ColumnOrigin, HotColumns, KINDS, SealedOrder, SpanRow, TextTable, kind_name};
 use crate::request_log::LogWriter;
@@ -130,6 +130,10 @@ impl<'a> SegmentRows<'a> {
         PageLayout::required(self.rows.len(), PAGE_ROWS)
     }
 
+    fn required_of(&self, dictionary: &ColumnDictionary) -> Vec<PageLayout> {
+        PageLayout::required(self.rows.len(), page_rows(dictionary))
+    }
+
     fn write_ids<W: Write + Send>(&self, chunks: &mut ChunkWriter<'_, '_, W>) -> Result<()> {
         let pages = self.required();
         let mut traces = ColumnDictionary::default();
@@ -201,17 +205,11 @@ impl<'a> SegmentRows<'a> {
         chunks.write(Leaf::Name, &pages, cells)?;
         let kinds = KINDS.map(kind_name);
         let (dictionary, entries) = self.enumerated(&kinds, |row| row.kind);
-        chunks.write(
-            Leaf::Kind,
-            &pages,
-            ColumnCells::Entries(&dictionary, &entries),
-        )?;
+        let cells = ColumnCells::Entries(&dictionary, &entries);
+        chunks.write(Leaf::Kind, &self.required_of(&dictionary), cells)?;
         let (dictionary, entries) = self.enumerated(&STATUSES, |row| row.status);
-        chunks.write(
-            Leaf::Status,
-            &pages,
-            ColumnCells::Entries(&dictionary, &entries),
-        )
+        let cells = ColumnCells::Entries(&dictionary, &entries);
+        chunks.write(Leaf::Status, &self.required_of(&dictionary), cells)
     }
 
     /// Returns the entries of a column with few values.
@@ -248,7 +246,7 @@ impl<'a> SegmentRows<'a> {
         });
         let entries: Vec<u32> = entries.collect();
         let cells = ColumnCells::Entries(&dictionary, &entries);
-        chunks.write(Leaf::Flags, &self.required(), cells)
+        chunks.write(Leaf::Flags, &self.required_of(&dictionary), cells)
     }
 
     fn write_well_known<W: Write + Send>(&self, chunks: &mut ChunkWriter<'_, '_, W>) -> Result<()> {
@@ -283,7 +281,7 @@ impl<'a> SegmentRows<'a> {
                     entries.push(entry);
                 }
             }
-            let pages = PageLayout::optional(&is_there, PAGE_ROWS);
+            let pages = PageLayout::optional(&is_there, page_rows(&dictionary));
             let cells = ColumnCells::Entries(&dictionary, &entries);
             chunks.write_at(leaf, &pages, cells)?;
         }
@@ -297,8 +295,9 @@ impl<'a> SegmentRows<'a> {
         let is_there: Vec<bool> = types.iter().map(|entry| *entry != NONE).collect();
         let entries = types.iter().copied().filter(|entry| *entry != NONE);
         let entries: Vec<u32> = entries.collect();
-        let pages = PageLayout::optional(&is_there, PAGE_ROWS);
-        let cells = ColumnCells::Entries(&self.attributes.type_dictionary, &entries);
+        let dictionary = &self.attributes.type_dictionary;
+        let pages = PageLayout::optional(&is_there, page_rows(dictionary));
+        let cells = ColumnCells::Entries(dictionary, &entries);
         chunks.write(Leaf::AttributeTypes, &pages, cells)
     }
 
@@ -371,7 +370,7 @@ impl<'a> SegmentRows<'a> {
         let cells: Vec<u32> = cells.collect();
         let is_there: Vec<bool> = cells.iter().map(|entry| *entry != NONE).collect();
         let entries: Vec<u32> = cells.into_iter().filter(|entry| *entry != NONE).collect();
-        let pages = PageLayout::optional(&is_there, PAGE_ROWS);
+        let pages = PageLayout::optional(&is_there, page_rows(&dictionary));
         chunks.write(leaf, &pages, ColumnCells::Entries(&dictionary, &entries))
     }
 
@@ -404,17 +403,27 @@ impl<'a> SegmentRows<'a> {
     ) -> Result<()> {
         let rows = self.rows.len();
         if at == Leaf::IsFragment as usize {
-            return chunks.write_at(at, &self.required(), ColumnCells::False);
+            let pages = PageLayout::required(rows, UNIFORM_PAGE_ROWS);
+            return chunks.write_at(at, &pages, ColumnCells::False);
         }
         let mut dictionary = ColumnDictionary::default();
         if (Leaf::DroppedAttributes as usize..=Leaf::DroppedLinks as usize).contains(&at) {
             dictionary.push_number(0);
             let entries = vec![0; rows];
             let cells = ColumnCells::Entries(&dictionary, &entries);
-            return chunks.write_at(at, &self.required(), cells);
+            return chunks.write_at(at, &self.required_of(&dictionary), cells);
         }
         let is_nested = at >= Leaf::EventTime as usize && at < Leaf::Original as usize;
         let pages = PageLayout::absent(rows, is_nested);
         chunks.write_at(at, &pages, ColumnCells::Entries(&dictionary, &[]))
+    }
+}
+
+/// Returns the rows of a page of a column with these values.
+const fn page_rows(dictionary: &ColumnDictionary) -> usize {
+    if dictionary.len() > 1 {
+        PAGE_ROWS
+    } else {
+        UNIFORM_PAGE_ROWS
     }
 }

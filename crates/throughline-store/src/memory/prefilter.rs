@@ -252,14 +252,15 @@ impl Prefilter {
         match filter {
             SpanFilter::All(parts) if names_unknown_operation(parts, statistics) => NEVER,
             SpanFilter::All(parts) => {
-                let mut all: Vec<Self> = each(parts);
-                all.extend(Self::of_durations(parts));
-                Self::All(all)
+                // One condition has the durations of all parts.
+                let others = parts.iter().filter(|part| !is_duration(part));
+                let others = others.map(|part| Self::of_filter(part, statistics));
+                Self::All(others.chain(Self::of_durations(parts)).collect())
             }
             SpanFilter::Any(parts) => Self::Any(each(parts)),
             // The complement of a necessary condition is not necessary for the complement.
             SpanFilter::Not(_) => Self::Unknown,
-            SpanFilter::Is(SpanField::Duration, _) => {
+            filter if is_duration(filter) => {
                 let durations = Self::of_durations(std::slice::from_ref(filter));
                 durations.unwrap_or(Self::Unknown)
             }
@@ -444,6 +445,11 @@ impl Prefilter {
             | ValuePredicate::Time(..) => Self::Unknown,
         }
     }
+}
+
+/// Returns whether a filter is a condition on the duration of the span.
+const fn is_duration(filter: &SpanFilter) -> bool {
+    matches!(filter, SpanFilter::Is(SpanField::Duration, _))
 }
 
 /// Returns whether the parts ask for a service, an operation, or a pair of them that no stored
