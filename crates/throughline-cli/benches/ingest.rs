@@ -38,6 +38,9 @@ const SENDERS: usize = 4;
 /// Spans after which a generation is sealed.
 const GENERATION_SPANS: u64 = 1 << 18;
 
+/// Time for one case.
+const LIMIT: Duration = Duration::from_secs(600);
+
 /// A way to send.
 #[derive(Debug, Clone, Copy)]
 struct IngestCase {
@@ -45,6 +48,9 @@ struct IngestCase {
     is_grpc: bool,
     is_gzip: bool,
 }
+
+/// A collector, which ends with the measurement.
+struct CollectorProcess(Child);
 
 const CASES: [IngestCase; 4] = [
     IngestCase {
@@ -71,21 +77,24 @@ const CASES: [IngestCase; 4] = [
 
 fn main() {
     let spans = std::env::args().find_map(|it| it.parse().ok());
-    // Whole generations: all of them are sealed in the end.
     let spans: u64 = spans.unwrap_or(1 << 20);
-    let spans = spans.div_ceil(GENERATION_SPANS) * GENERATION_SPANS;
+    let generations = spans.div_ceil(GENERATION_SPANS);
     for case in CASES {
-        measure(case, spans);
+        measure(case, generations);
     }
 }
 
-fn measure(case: IngestCase, spans: u64) {
+fn measure(case: IngestCase, generations: u64) {
+    // A generation takes what its senders have under way when it is full. With that much more for
+    // each, all of them fill up and are sealed.
+    let spans = generations * (GENERATION_SPANS + SENDERS as u64 * BATCH_SPANS);
     let folder = tempfile::tempdir().unwrap();
     let resources = resources();
     let batches = (0..spans).step_by(usize::try_from(BATCH_SPANS).unwrap());
     let requests = batches.map(|first| body(case, &request(first, &resources)));
     let requests: Vec<Bytes> = requests.collect();
-    let mut child = start(folder.path());
+    let mut collector = CollectorProcess::start(folder.path());
+    let child = &mut collector.0;
     let mut output = BufReader::new(child.stdout.take().unwrap());
     let mut line = String::new();
     output.read_line(&mut line).unwrap();
@@ -101,8 +110,9 @@ fn measure(case: IngestCase, spans: u64) {
     send(case, address, requests);
     let sent = started.elapsed();
     let cpu_sent = cpu_seconds(child.id()) - before;
-    let segments = usize::try_from(spans / GENERATION_SPANS).unwrap();
+    let segments = usize::try_from(generations).unwrap();
     while files(folder.path(), "index").len() < segments {
+        assert!(started.elapsed() < LIMIT, "the segments were not sealed");
         std::thread::park_timeout(Duration::from_millis(5));
     }
     let (seconds, cpu) = (started.elapsed(), cpu_seconds(child.id()) - before);
@@ -112,8 +122,6 @@ fn measure(case: IngestCase, spans: u64) {
         sizes.sum::<u64>() / spans
     };
     let memory = peak_megabytes(child.id());
-    child.kill().unwrap();
-    child.wait().unwrap();
     #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
     let line = json!({
         "case": case.name,
@@ -129,17 +137,28 @@ fn measure(case: IngestCase, spans: u64) {
     println!("{line}");
 }
 
-fn start(folder: &Path) -> Child {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_throughline"));
-    command.args(["up", "--json", "--min-free", "0", "--data"]);
-    command.arg(folder);
-    for port in ["otlp-grpc", "otlp-http", "zipkin", "query"] {
-        command.args([format!("--{port}-port"), "0".to_owned()]);
+// === impl CollectorProcess ===
+
+impl CollectorProcess {
+    fn start(folder: &Path) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_throughline"));
+        command.args(["up", "--json", "--min-free", "0", "--data"]);
+        command.arg(folder);
+        for port in ["otlp-grpc", "otlp-http", "zipkin", "query"] {
+            command.args([format!("--{port}-port"), "0".to_owned()]);
+        }
+        for port in ["http", "compact", "binary", "sampling"] {
+            command.args([format!("--jaeger-{port}-port"), "off".to_owned()]);
+        }
+        Self(command.stdout(Stdio::piped()).spawn().unwrap())
     }
-    for port in ["http", "compact", "binary", "sampling"] {
-        command.args([format!("--jaeger-{port}-port"), "off".to_owned()]);
+}
+
+impl Drop for CollectorProcess {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ended = self.0.kill().and_then(|()| self.0.wait());
     }
-    command.stdout(Stdio::piped()).spawn().unwrap()
 }
 
 /// Returns the files of the segments with this extension.
