@@ -291,6 +291,16 @@ pub fn kubernetes_tools(progress: &mut dyn FnMut(&str)) -> Result<KubernetesTool
     kubernetes::install_tools(&sources.join("deploy"), &python, progress)
 }
 
+/// Returns Kubernetes' API server with etcd, of `e2e/apiserver`; builds it if it is missing.
+///
+/// # Errors
+/// Fails if a tool is missing or fails; the message names the remedy.
+pub fn kubernetes_api_server(progress: &mut dyn FnMut(&str)) -> Result<PathBuf> {
+    let sources = repository_root().join("e2e");
+    let python = python::install_client(&sources.join("clients/python"), progress)?;
+    kubernetes::install_api_server(&sources.join("apiserver"), &python, progress)
+}
+
 /// Returns the test program of `e2e/istio`, which runs in that folder; builds it if it is missing.
 ///
 /// # Errors

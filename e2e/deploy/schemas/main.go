@@ -1,5 +1,6 @@
 // Writes JSON schemas for kubeconform: one file for each kind of Kubernetes' API, Istio's API and
-// the Prometheus operator, from the definitions that their Go modules carry.
+// the Prometheus operator, from the definitions that their Go modules carry. Istio's definitions
+// themselves are in istio-definitions.yaml.
 //
 //	go run ./schemas FOLDER
 //
@@ -36,7 +37,9 @@ func main() {
 	var swagger object
 	must(json.Unmarshal(read(kubernetes, "api/openapi-spec/swagger.json"), &swagger))
 	writeDefinitions(folder, swagger["definitions"].(object))
-	writeResources(folder, read(istio, "kubernetes/customresourcedefinitions.gen.yaml"))
+	resources := read(istio, "kubernetes/customresourcedefinitions.gen.yaml")
+	writeResources(folder, resources)
+	must(os.WriteFile(filepath.Join(folder, "istio-definitions.yaml"), resources, 0o644))
 	for _, kind := range []string{"servicemonitors", "podmonitors"} {
 		name := "example/prometheus-operator-crd/monitoring.coreos.com_" + kind + ".yaml"
 		writeResources(folder, read(prometheus, name))

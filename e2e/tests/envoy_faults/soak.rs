@@ -6,7 +6,7 @@ use crate::fixture::{FaultFixture, MIB, PRODUCE, UNKNOWN_API, body, exchange, no
 use crate::wire::{self, RawConnection};
 
 /// Duration of the load after the first minute, in which caches and pools fill.
-const SOAK: Duration = Duration::from_secs(240);
+const SOAK: Duration = Duration::from_secs(540);
 const WARM_UP: Duration = Duration::from_secs(60);
 
 /// Long: `cargo xtask test --full` runs it.

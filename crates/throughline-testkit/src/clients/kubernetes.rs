@@ -1,5 +1,5 @@
-//! Programs that check manifests: Helm, kubeconform and the schemas that it reads, and Istio's
-//! control plane.
+//! Programs that check manifests: Helm, kubeconform and the schemas that it reads, Kubernetes' API
+//! server, and Istio's control plane.
 
 use std::fs;
 use std::io::Write as _;
@@ -18,6 +18,10 @@ pub struct KubernetesTools {
     kubeconform: PathBuf,
     schemas: PathBuf,
 }
+
+/// Linker flags with the version that the API server reports; Helm compares it with the chart's.
+const API_SERVER_VERSION: &str = "-s -w -X k8s.io/component-base/version.gitVersion=v1.37.2 \
+    -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=37";
 
 /// Builds the missing programs from the sources in `e2e/deploy`.
 pub(super) fn install_tools(
@@ -52,6 +56,30 @@ pub(super) fn install_tools(
         kubeconform,
         schemas,
     })
+}
+
+/// Builds the API server of Kubernetes with etcd, from `e2e/apiserver`.
+pub(super) fn install_api_server(
+    sources: &Path,
+    python: &Path,
+    progress: &mut dyn FnMut(&str),
+) -> Result<PathBuf> {
+    let files = ["go.mod", "go.sum", "main.go"].map(|name| sources.join(name));
+    let folder = install("kube-apiserver", &files, |into| {
+        let go = go::go(python, progress)?;
+        progress("fetching and building Kubernetes' API server (some ten minutes)");
+        fs::create_dir_all(into)?;
+        let mut build = Command::new(go);
+        build
+            .args(["build", "-trimpath", "-mod=readonly", "-ldflags"])
+            .arg(API_SERVER_VERSION)
+            .arg("-o")
+            .arg(into.join("apiserver"))
+            .arg(".")
+            .current_dir(sources);
+        run(&mut build, "go was removed during the build")
+    })?;
+    Ok(folder.join("apiserver"))
 }
 
 /// Builds the tests of `e2e/istio`, which run Istio's control plane.
@@ -91,6 +119,12 @@ impl KubernetesTools {
     /// Fails if Helm fails; shows its output.
     pub fn helm(&self, args: &[&str]) -> Result<String> {
         output(Command::new(&self.helm).args(args), "")
+    }
+
+    /// Returns the file with the definitions of Istio's resources.
+    #[must_use]
+    pub fn istio_definitions(&self) -> PathBuf {
+        self.schemas.join("istio-definitions.yaml")
     }
 
     /// Checks manifests against the schemas; unknown fields are errors.
