@@ -3,7 +3,12 @@
 //! kubelet: no pod runs.
 //!
 //! Runs with `THROUGHLINE_FULL=1`, as root: building the API server takes some ten minutes.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::unwrap_in_result,
+    reason = "a test fails by panicking"
+)]
 #![expect(clippy::print_stderr, reason = "shows the progress of long builds")]
 
 use std::fs;
