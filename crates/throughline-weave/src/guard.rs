@@ -4,6 +4,8 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::event::Nanos;
+use crate::live_lane::StatedCause;
+use crate::weaver_settings::LiveChecks;
 
 /// Confidence that is claimed for a pair of operations which few requests have shown.
 const UNPROVEN_CONFIDENCE: f64 = 0.95;
@@ -11,6 +13,9 @@ const UNPROVEN_CONFIDENCE: f64 = 0.95;
 const MIN_BACKING: f64 = 3.0;
 /// The first call of a kind is trusted this soon after its request began.
 const PROMPT_NS: Nanos = 100_000_000;
+/// Doubt about a choice between several requests, before a call of the kind was certain. It becomes
+/// smaller with the number of requests that have shown the call, by the rule of succession.
+const FIRST_DOUBT: f64 = 0.05;
 /// Above this many in flight, few requests vouch for little.
 const CROWDED: usize = 3;
 /// Requests in flight beyond these for which the doubt doubles.
@@ -43,6 +48,10 @@ pub(crate) struct DecisionContext {
     pub(crate) operation: u32,
     pub(crate) kind: u32,
     pub(crate) in_flight: usize,
+    /// Whether the parent is a record.
+    pub(crate) is_record: bool,
+    /// Whether more records have waited in its partition than are held.
+    pub(crate) is_lost: bool,
     /// The first call of its kind by the request, this long after the request began.
     pub(crate) first_after_ns: Option<Nanos>,
     /// A request has just ended: it may go on, and nobody has shown that it does not.
@@ -59,6 +68,8 @@ pub(crate) struct DecisionContext {
 pub(crate) struct ConfidenceGuard {
     /// Distinct requests that have shown a pair of operations.
     backing: HashMap<(u32, u32), f64>,
+    /// Distinct requests that have made a call that can only have been theirs, by the same pair.
+    proven: HashMap<(u32, u32), f64>,
     /// Pairs of operations of which a request has waited for the call.
     awaited: HashSet<(u32, u32)>,
     /// Records of an operation, and those during which the next one made a call.
@@ -68,6 +79,7 @@ pub(crate) struct ConfidenceGuard {
     checked: f64,
     wrong: f64,
     expected_wrong: f64,
+    pub(crate) checks: LiveChecks,
 }
 
 // === impl ConfidenceGuard ===
@@ -76,6 +88,7 @@ impl Default for ConfidenceGuard {
     fn default() -> Self {
         Self {
             backing: HashMap::new(),
+            proven: HashMap::new(),
             awaited: HashSet::new(),
             records: HashMap::new(),
             // Little is known yet: some decisions that are not confident show that, but the first
@@ -84,6 +97,7 @@ impl Default for ConfidenceGuard {
             checked: 0.0,
             wrong: 0.0,
             expected_wrong: 0.0,
+            checks: LiveChecks::default(),
         }
     }
 }
@@ -96,6 +110,11 @@ impl ConfidenceGuard {
 
     pub(crate) fn backing(&self, operation: u32, kind: u32) -> f64 {
         self.backing.get(&(operation, kind)).copied().unwrap_or(0.0)
+    }
+
+    /// Records that a request of `operation` has certainly made calls of `kind`, however many.
+    pub(crate) fn note_proven(&mut self, operation: u32, kind: u32) {
+        *self.proven.entry((operation, kind)).or_default() += 1.0;
     }
 
     /// Records that a request of `operation` has waited for a call of `kind`.
@@ -127,9 +146,14 @@ impl ConfidenceGuard {
         self.confident_share += SHARE_STEP * (confident - self.confident_share);
     }
 
-    /// Records whether a decision agreed with a proof that came later. `raw` is its confidence
-    /// before it was limited: limited ones are checked as well, or a limit would never end.
-    pub(crate) fn check(&mut self, raw: f64, right: bool) {
+    /// Records whether a decision agreed with a proof that came later. Limited ones are checked as
+    /// well, or a limit would never end.
+    pub(crate) fn check(&mut self, stated: &StatedCause, right: bool) {
+        if stated.confidence >= CONFIDENT {
+            self.checks.right += u64::from(right);
+            self.checks.wrong += u64::from(!right);
+        }
+        let raw = stated.raw;
         if raw < CONFIDENT {
             return;
         }
@@ -154,12 +178,17 @@ impl ConfidenceGuard {
         if !is_shown && !is_trusted {
             limit = limit.min(UNPROVEN_CONFIDENCE);
         }
+        if context.in_flight > 1 && !context.is_record {
+            let proven = self.proven.get(&pair).copied().unwrap_or(0.0);
+            limit = limit.min(1.0 - FIRST_DOUBT / (proven + 1.0));
+        }
         if context.in_flight > CROWDED {
             limit = limit.min(1.0 - 1.0 / (backing * backing + 2.0));
         }
         if self.confident_share < MIN_CONFIDENT_SHARE
             || context.stray_share > MAX_STRAY_SHARE
             || context.abandoned_nearby
+            || context.is_lost
             || self.is_concurrent(context.operation)
         {
             limit = limit.min(LOST_CONFIDENCE);
@@ -179,12 +208,15 @@ impl ConfidenceGuard {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::InboundId;
 
     fn context(in_flight: usize) -> DecisionContext {
         DecisionContext {
             operation: 1,
             kind: 2,
             in_flight,
+            is_record: false,
+            is_lost: false,
             first_after_ns: None,
             ended_nearby: false,
             abandoned_nearby: false,
@@ -193,16 +225,27 @@ mod tests {
         }
     }
 
+    fn stated(confidence: f64) -> StatedCause {
+        StatedCause {
+            parent: InboundId(1),
+            raw: confidence,
+            confidence,
+        }
+    }
+
     fn guard() -> ConfidenceGuard {
         let mut guard = ConfidenceGuard::default();
-        (0..100).for_each(|_| guard.back(1, 2, 1.0));
+        for _ in 0..1000 {
+            guard.back(1, 2, 1.0);
+            guard.note_proven(1, 2);
+        }
         guard
     }
 
     #[test]
     fn one_wrong_decision_does_not_end_all_confidence() {
         let mut guard = guard();
-        guard.check(0.995, false);
+        guard.check(&stated(0.995), false);
         assert!(guard.limit(0.9999, &context(2)) > 0.999);
     }
 
@@ -210,13 +253,33 @@ mod tests {
     fn decisions_that_are_often_wrong_lower_the_confidence_until_they_are_right_again() {
         let mut guard = guard();
         for number in 0..100 {
-            guard.check(0.99999, number % 4 != 0);
+            guard.check(&stated(0.99999), number % 4 != 0);
         }
         assert!(guard.limit(0.99999, &context(2)) < 0.9);
         for _ in 0..20_000 {
-            guard.check(0.99999, true);
+            guard.check(&stated(0.99999), true);
         }
+        assert_eq!((guard.checks.right, guard.checks.wrong), (20_075, 25));
         assert!(guard.limit(0.99999, &context(2)) > 0.998);
+    }
+
+    #[test]
+    fn choice_between_requests_is_only_as_sure_as_the_requests_that_have_shown_the_call() {
+        let mut guard = ConfidenceGuard::default();
+        (0..10).for_each(|_| guard.back(1, 2, 1.0));
+        assert!(guard.limit(0.9999, &context(1)) > 0.999);
+        assert!(guard.limit(0.9999, &context(2)) < 0.99);
+        (0..100).for_each(|_| guard.note_proven(1, 2));
+        assert!(guard.limit(0.9999, &context(2)) > 0.999);
+    }
+
+    #[test]
+    fn partition_with_records_that_were_given_up_is_not_claimed() {
+        let context = DecisionContext {
+            is_lost: true,
+            ..context(1)
+        };
+        assert!(guard().limit(0.9999, &context) <= LOST_CONFIDENCE);
     }
 
     #[test]

@@ -62,7 +62,7 @@ pub use evidence_tier::EvidenceTier;
 pub use live_decider::LiveDecider;
 pub use plan::{PlanError, ProcessPlan};
 pub use weaver::Weaver;
-pub use weaver_settings::{WeaverLosses, WeaverSettings};
+pub use weaver_settings::{LiveChecks, WeaverLosses, WeaverSettings};
 
 /// Tokens of a message that are kept.
 pub const MAX_TOKENS: usize = 32;

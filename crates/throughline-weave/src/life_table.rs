@@ -187,7 +187,9 @@ impl LifeTable {
     }
 
     /// Smooths the table, adds `prior` for [`PRIOR_REQUESTS`] requests, and returns the sums.
-    fn blend(&self, prior: &StepPrior) -> StepPrior {
+    /// Unseen steps weigh `unseen_weight` times as much.
+    fn blend(&self, prior: &StepPrior, unseen_weight: f64) -> StepPrior {
+        let unseen_requests = PRIOR_REQUESTS * unseen_weight;
         let mut steps: Vec<(Step, Vec<f64>)> = Vec::with_capacity(prior.steps.len() + 1);
         let mut unseen_kinds = prior.unseen_kinds;
         for (step, expected) in &prior.steps {
@@ -202,7 +204,7 @@ impl LifeTable {
                 Some(index) => index,
                 None => {
                     unseen_kinds -= 1.0;
-                    let share = prior.unseen.iter().map(|mass| mass * PRIOR_REQUESTS);
+                    let share = prior.unseen.iter().map(|mass| mass * unseen_requests);
                     steps.push((*step, share.collect()));
                     steps.len() - 1
                 }
@@ -222,7 +224,7 @@ impl LifeTable {
             unseen: prior
                 .unseen
                 .iter()
-                .map(|mass| mass * PRIOR_REQUESTS)
+                .map(|mass| mass * unseen_requests)
                 .collect(),
             unseen_kinds: unseen_kinds.max(0.0),
             censored,
@@ -230,14 +232,33 @@ impl LifeTable {
     }
 
     /// Returns the expectations of one request for a finer table.
-    pub(crate) fn as_prior(&self, prior: &StepPrior) -> StepPrior {
-        let mut sums = self.blend(prior);
+    pub(crate) fn as_prior(&self, ignorance: &StepPrior) -> StepPrior {
+        let mut sums = self.blend(ignorance, 1.0);
         sums.normalize(self.visits + PRIOR_REQUESTS);
         sums
     }
 
-    pub(crate) fn curve(&self, prior: &StepPrior, scale: GapScale) -> HazardCurve {
-        self.blend(prior).curve(scale)
+    /// Returns the same, but a step that no visit has shown stays as likely as before the first.
+    /// The visits of this table are those of the finer ones, which must not count twice.
+    pub(crate) fn as_cautious_prior(&self, ignorance: &StepPrior) -> StepPrior {
+        let mut sums = self.as_prior(ignorance);
+        sums.unseen.clone_from(&ignorance.unseen);
+        for (step, masses) in &mut sums.steps {
+            let expected = ignorance.steps.iter().find(|(known, _)| known == step);
+            if *step != END
+                && self.count(*step) == 0.0
+                && let Some((_, expected)) = expected
+            {
+                masses.clone_from(expected);
+            }
+        }
+        sums
+    }
+
+    /// Returns the hazards. Of the visits, `proven` show that no other step was taken.
+    pub(crate) fn curve(&self, prior: &StepPrior, proven: f64, scale: GapScale) -> HazardCurve {
+        let unseen_weight = (self.visits + PRIOR_REQUESTS) / (proven + PRIOR_REQUESTS);
+        self.blend(prior, unseen_weight).curve(scale)
     }
 }
 

@@ -13,14 +13,14 @@ use crate::event::{
 use crate::evidence_tier::EvidenceTier;
 use crate::guard::{ConfidenceGuard, DecisionContext};
 use crate::life_table::Step;
-use crate::live_decision::{live_decision, only_open_witness};
-use crate::live_lane::LiveCall;
+use crate::live_decision::{abandoned_rivals, candidate_lanes, live_decision, only_open_witness};
+use crate::live_lane::{LiveCall, StatedCause};
 use crate::live_learning::{LearnedCalls, learn_handled, learn_request};
 use crate::live_state::{LiveState, call_step};
 use crate::plan::ProcessPlan;
 use crate::problem::{Inbound, OPEN, Outbound};
 use crate::stray::StrayModel;
-use crate::weaver_settings::{WeaverLosses, WeaverSettings};
+use crate::weaver_settings::{LiveChecks, WeaverLosses, WeaverSettings};
 
 /// Time after the end of a request in which a record that it made may still be seen.
 const SETTLE_NS: Nanos = 30_000_000;
@@ -64,6 +64,8 @@ pub struct LiveDecider {
     is_idle: bool,
     open_requests: usize,
     queue_lanes: Vec<u32>,
+    /// Queues with a commit that has not been weighed.
+    committed_lanes: Vec<u32>,
     /// When to look at a lane that may be settled.
     deadlines: BTreeSet<(Nanos, u32)>,
     last_end: Option<(Nanos, u32)>,
@@ -84,6 +86,7 @@ impl LiveDecider {
     /// it says what to expect, and is soon outweighed.
     #[must_use]
     pub fn with_plan(settings: WeaverSettings, mut plan: ProcessPlan) -> Self {
+        plan.model.is_live = true;
         plan.model.limit_counts(PLAN_REQUESTS);
         plan.model.refresh();
         Self {
@@ -98,6 +101,7 @@ impl LiveDecider {
             is_idle: true,
             open_requests: 0,
             queue_lanes: Vec::new(),
+            committed_lanes: Vec::new(),
             deadlines: BTreeSet::new(),
             last_end: None,
             lingering: BTreeMap::new(),
@@ -115,6 +119,12 @@ impl LiveDecider {
     #[must_use]
     pub const fn losses(&self) -> WeaverLosses {
         self.losses
+    }
+
+    /// Returns the confident decisions that a later proof has confirmed or refuted.
+    #[must_use]
+    pub const fn checks(&self) -> LiveChecks {
+        self.guard.checks
     }
 
     /// Takes an event. Events may be late by as much as connections reorder them.
@@ -209,6 +219,7 @@ impl LiveDecider {
             self.queue_lanes.push(lane);
         }
         if self.state.lanes[lane as usize].members.len() > MAX_QUEUE {
+            self.state.lanes[lane as usize].is_lost = true;
             self.settle_queue_up_to(lane, Some(MAX_QUEUE / 2));
         }
     }
@@ -224,8 +235,12 @@ impl LiveDecider {
         }
         let (operation, start) = (inbound.operation, inbound.start);
         inbound.end = at.max(start);
-        if inbound.position.is_some() {
+        if let Some(position) = inbound.position {
             self.deadlines.insert((at + LAG_NS, lane));
+            self.state.lanes[lane as usize].note_commit(position.offset, at);
+            if !self.committed_lanes.contains(&lane) {
+                self.committed_lanes.push(lane);
+            }
             return;
         }
         self.open_requests = self.open_requests.saturating_sub(1);
@@ -264,10 +279,11 @@ impl LiveDecider {
         }
         let call = &mut self.state.calls[slot as usize];
         call.outbound.end = at;
-        if let Some((stated, confidence)) = call.stated.take() {
-            let proof = only_open_witness(&self.state, slot);
-            if let Some(proof) = proof {
-                self.guard.check(confidence, stated == proof);
+        let stated = call.stated.take();
+        if let Some(proof) = only_open_witness(&self.state, slot) {
+            self.state.calls[slot as usize].proof = Some(proof);
+            if let Some(stated) = stated {
+                self.guard.check(&stated, stated.parent == proof);
             }
         }
     }
@@ -280,6 +296,11 @@ impl LiveDecider {
             self.losses.outbound += 1;
             return None;
         }
+        for lane in std::mem::take(&mut self.committed_lanes) {
+            let factors = self.state.commit_factors(lane);
+            self.state
+                .weigh_paths(lane, &factors, self.now, &mut self.plan.model);
+        }
         let kind = self.plan.kinds.get(start.operation);
         self.plan.model.kinds = self.plan.kinds.len();
         if start.is_record {
@@ -287,7 +308,7 @@ impl LiveDecider {
         }
         self.notice_lingering(kind, start.at);
         let outbound = Outbound::new(start, kind);
-        let candidates = self.candidates(&outbound);
+        let candidates = candidate_lanes(&self.state, &self.plan.model, &outbound);
         if candidates.len() > self.settings.max_competing {
             self.losses.crowded += 1;
             return None;
@@ -309,13 +330,17 @@ impl LiveDecider {
             &outlook,
             stray_rate,
         );
-        self.state.calls[slot as usize].stated =
-            decision.parent.map(|parent| (parent, decision.confidence));
+        let raw = decision.confidence;
         if named.is_some() {
             decision.tier = EvidenceTier::Exact;
         } else {
             self.limit(&mut decision, &outbound, &candidates);
         }
+        self.state.calls[slot as usize].stated = decision.parent.map(|parent| StatedCause {
+            parent,
+            raw,
+            confidence: decision.confidence,
+        });
         let call = call_step(slot, &outbound, kind);
         let model = &mut self.plan.model;
         self.state
@@ -333,9 +358,14 @@ impl LiveDecider {
             .map(|lane| &self.state.lanes[*lane as usize])
             .filter(|lane| lane.is_open && !is_queue_busy)
             .filter_map(|lane| lane.members.first());
-        let witnesses = open
+        let witnesses: Vec<InboundId> = open
             .map(|member| self.state.inbound[*member as usize].id)
             .collect();
+        let only = match (witnesses.as_slice(), candidates) {
+            ([only], [_]) => Some(*only),
+            _ => None,
+        };
+        let proof = outbound.exact.or(only);
         self.state.add_call(LiveCall {
             outbound,
             lanes: Vec::new(),
@@ -343,6 +373,7 @@ impl LiveDecider {
             is_idle: self.is_idle,
             stated: None,
             witnesses,
+            proof,
         })
     }
 
@@ -375,27 +406,6 @@ impl LiveDecider {
         }
     }
 
-    fn candidates(&self, outbound: &Outbound) -> Vec<u32> {
-        let state = &self.state;
-        if let Some(named) = outbound.exact.and_then(|id| state.inbound_index(id)) {
-            return vec![state.lane_of[named as usize]];
-        }
-        let is_candidate = |lane: &u32| {
-            let of_lane = &state.lanes[*lane as usize];
-            if of_lane.is_queue {
-                return true;
-            }
-            of_lane.members.first().is_some_and(|member| {
-                let inbound = &state.inbound[*member as usize];
-                let lingers = self.plan.model.lingers(inbound.operation, outbound.kind);
-                // A record may be seen long after it was made, when later requests have begun.
-                inbound.start <= outbound.start
-                    && inbound.end.saturating_add(lingers) >= outbound.start
-            })
-        };
-        state.live.iter().copied().filter(is_candidate).collect()
-    }
-
     /// Limits what is said to what the circumstances allow.
     fn limit(&mut self, decision: &mut Decision, outbound: &Outbound, candidates: &[u32]) {
         self.guard.observe(decision.confidence);
@@ -415,32 +425,19 @@ impl LiveDecider {
             operation: inbound.operation,
             kind: outbound.kind,
             in_flight: candidates.len(),
+            is_record: inbound.position.is_some(),
+            is_lost: lane.is_lost,
             ended_nearby: self
                 .last_end
                 .is_some_and(|(end, _)| (0..=MAX_LINGER_NS).contains(&(outbound.start - end))),
-            abandoned_nearby: self.is_abandoned_nearby(index, outbound.kind, candidates),
+            abandoned_nearby: abandoned_rivals(&self.state, &self.plan.model, index, outbound)
+                .filter(|(lane, _)| candidates.contains(lane))
+                .any(|(_, operation)| self.guard.backing(operation, outbound.kind) > 0.0),
             first_after_ns: is_first.then_some(outbound.start - since),
             strays: self.strays.count(outbound.kind),
             stray_share: self.strays.share(outbound.kind),
         };
         decision.confidence = self.guard.limit(decision.confidence, &context);
-    }
-
-    /// Returns whether a request without a client other than `parent` may make a call of `kind`: of
-    /// how long its handler takes little is known.
-    fn is_abandoned_nearby(&self, parent: u32, kind: Step, candidates: &[u32]) -> bool {
-        let model = &self.plan.model;
-        candidates.iter().any(|lane| {
-            let lane = &self.state.lanes[*lane as usize];
-            let Some(member) = lane.members.first().filter(|it| **it != parent) else {
-                return false;
-            };
-            let inbound = &self.state.inbound[*member as usize];
-            let mut paths = lane.paths.iter();
-            inbound.abandoned
-                && self.guard.backing(inbound.operation, kind) > 0.0
-                && paths.any(|path| !model.has_made(path.standing.history, kind))
-        })
     }
 
     /// Learns from a lane what has become certain, or has had its time.
@@ -548,6 +545,7 @@ impl LiveDecider {
     fn remove_queue(&mut self, lane: u32) {
         let calls = std::mem::take(&mut self.state.lanes[lane as usize].calls);
         self.queue_lanes.retain(|other| *other != lane);
+        self.committed_lanes.retain(|other| *other != lane);
         self.state.remove_lane(lane);
         self.release_calls(lane, &calls, &LearnedCalls::default());
     }
@@ -555,6 +553,9 @@ impl LiveDecider {
     fn note_learned(&mut self, learned: &LearnedCalls) {
         for ((operation, kind), weight) in &learned.backing {
             self.guard.back(*operation, *kind, *weight);
+        }
+        for (operation, kind) in &learned.proven {
+            self.guard.note_proven(*operation, *kind);
         }
         for (operation, kind) in &learned.awaited {
             self.guard.note_awaited(*operation, *kind);

@@ -5,6 +5,7 @@ use crate::event::InboundId;
 use crate::evidence_tier::EvidenceTier;
 use crate::live_state::{LiveState, ProcessOutlook};
 use crate::problem::{OPEN, Outbound};
+use crate::step_model::StepModel;
 use crate::tokens::{DECISIVE_FACTOR, TokenModel};
 
 /// Alternatives that a decision names, and those below this are not worth naming.
@@ -50,6 +51,48 @@ pub(crate) fn live_decision(
         tier,
         alternatives: possible,
     }
+}
+
+/// Returns the lanes that may have made a call.
+pub(crate) fn candidate_lanes(
+    state: &LiveState,
+    model: &StepModel,
+    outbound: &Outbound,
+) -> Vec<u32> {
+    if let Some(named) = outbound.exact.and_then(|id| state.inbound_index(id)) {
+        return vec![state.lane_of[named as usize]];
+    }
+    let is_candidate = |lane: &u32| {
+        let of_lane = &state.lanes[*lane as usize];
+        if of_lane.is_queue {
+            return true;
+        }
+        of_lane.members.first().is_some_and(|member| {
+            let inbound = &state.inbound[*member as usize];
+            let lingers = model.lingers(inbound.operation, outbound.kind);
+            // A record may be seen long after it was made, when later requests have begun.
+            inbound.start <= outbound.start && inbound.end.saturating_add(lingers) >= outbound.start
+        })
+    };
+    state.live.iter().copied().filter(is_candidate).collect()
+}
+
+/// Returns the lanes and operations of requests without a client, other than `parent`, that may not
+/// have made a call of this kind yet: of how long their handlers take little is known.
+pub(crate) fn abandoned_rivals<'a>(
+    state: &'a LiveState,
+    model: &'a StepModel,
+    parent: u32,
+    outbound: &'a Outbound,
+) -> impl Iterator<Item = (u32, u32)> + 'a {
+    state.live.iter().filter_map(move |index| {
+        let lane = &state.lanes[*index as usize];
+        let member = lane.members.first().filter(|it| **it != parent)?;
+        let inbound = &state.inbound[*member as usize];
+        let mut paths = lane.paths.iter();
+        let lacks_call = paths.any(|path| !model.has_made(path.standing.history, outbound.kind));
+        (inbound.abandoned && lacks_call).then_some((*index, inbound.operation))
+    })
 }
 
 /// Returns the only one of several requests that was open when a call began, and when it ended. The

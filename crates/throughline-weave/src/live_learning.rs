@@ -6,7 +6,7 @@ use crate::event::Nanos;
 use crate::lane_path::{LanePath, visit_trail};
 use crate::live_state::LiveState;
 use crate::problem::Inbound;
-use crate::step_model::{Stay, StepModel};
+use crate::step_model::{ObservedStay, Stays, StepModel};
 
 /// Paths below this share teach nothing.
 const MIN_SHARE: f64 = 1e-3;
@@ -26,6 +26,8 @@ pub(crate) struct LearnedCalls {
     pub(crate) owned: BTreeMap<u32, f64>,
     /// Operations of requests with the kinds of calls that they have shown.
     pub(crate) backing: Vec<((u32, u32), f64)>,
+    /// Those of a call that can only have been made by the request.
+    pub(crate) proven: Vec<(u32, u32)>,
     /// Those of a call that the request has certainly waited for.
     pub(crate) awaited: Vec<(u32, u32)>,
     /// Handled records of an operation, and those during which the next one made a call.
@@ -49,6 +51,16 @@ pub(crate) fn learn_request(
     };
     let inbound = &state.inbound[*member as usize];
     model.learn_request(inbound.operation);
+    let calls = of_lane
+        .calls
+        .iter()
+        .map(|call| &state.calls[*call as usize]);
+    let proven = calls.filter(|call| call.proof == Some(inbound.id));
+    learned.proven = proven
+        .map(|call| (inbound.operation, call.outbound.kind))
+        .collect();
+    learned.proven.sort_unstable();
+    learned.proven.dedup();
     let mut kinds: BTreeMap<u32, f64> = BTreeMap::new();
     for (path, share) in of_lane.paths.iter().zip(shares) {
         if *share < MIN_SHARE {
@@ -59,20 +71,9 @@ pub(crate) fn learn_request(
             let awaited = awaited_kinds(state, path, inbound).into_iter();
             learned.awaited = awaited.map(|kind| (inbound.operation, kind)).collect();
         }
-        let mut stays: Vec<(Stay, f64)> = Vec::new();
-        if let Some(before) = path.before_end {
-            let end = inbound.end.max(before.last_start);
-            stays.extend(
-                path.standing
-                    .stays(now, None)
-                    .iter()
-                    .map(|stay| (*stay, *share)),
-            );
-            stays.extend(before.stays_to_end(end).iter().map(|stay| (*stay, *share)));
-        }
+        let stays = observed_stays(state, lane, path, *share, now);
         let mut of_path: BTreeMap<u32, f64> = BTreeMap::new();
-        visit_trail(&path.trail, *share, &mut |steps, call, kind, weight| {
-            stays.extend(steps.iter().map(|stay| (*stay, weight)));
+        visit_trail(&path.trail, *share, &mut |_, call, kind, weight| {
             *learned.owned.entry(call).or_default() += weight;
             let most = of_path.entry(kind).or_default();
             *most = most.max(weight);
@@ -93,6 +94,53 @@ pub(crate) fn learn_request(
         .map(|(kind, share)| ((inbound.operation, kind), share.min(1.0)))
         .collect();
     learned
+}
+
+/// Returns the stays of a request on one of its paths, and which of them are proven.
+fn observed_stays(
+    state: &LiveState,
+    lane: u32,
+    path: &LanePath,
+    share: f64,
+    now: Nanos,
+) -> Vec<ObservedStay> {
+    let of_lane = &state.lanes[lane as usize];
+    let Some(member) = of_lane.members.first() else {
+        return Vec::new();
+    };
+    let inbound = &state.inbound[*member as usize];
+    let proof = |call: u32| state.calls[call as usize].proof;
+    let is_own = |call: u32| proof(call) == Some(inbound.id);
+    let mut steps: Vec<(Stays, u32, f64)> = Vec::new();
+    visit_trail(&path.trail, share, &mut |stays, call, _, weight| {
+        steps.push((*stays, call, weight));
+    });
+    let mut observed = Vec::new();
+    let mut add = |stays: Stays, weight: f64, is_proven: bool| {
+        observed.extend(stays.iter().map(|stay| ObservedStay {
+            stay: *stay,
+            weight,
+            is_proven,
+        }));
+    };
+    if let Some(before) = path.before_end {
+        let is_proven = share > CERTAIN
+            && of_lane.calls.iter().all(|call| proof(*call).is_some())
+            && steps.first().is_none_or(|step| is_own(step.1));
+        let end = inbound.end.max(before.last_start);
+        add(path.standing.stays(now, None), share, is_proven);
+        add(before.stays_to_end(end), share, is_proven);
+    }
+    // The latest step is the first.
+    for (index, (stays, call, weight)) in steps.iter().enumerate() {
+        let is_after_proof = match steps.get(index + 1) {
+            Some(before) => is_own(before.1),
+            None => !path.is_cut,
+        };
+        let is_proven = *weight > CERTAIN && is_own(*call) && is_after_proof;
+        add(*stays, *weight, is_proven);
+    }
+    observed
 }
 
 /// Returns the kinds of the calls of a request that has certainly made them: one of each, one after
@@ -146,15 +194,19 @@ pub(crate) fn learn_handled(
             let records = learned.records.entry(operation).or_default();
             records.0 += share;
             records.1 += share * f64::from(u8::from(record.is_overlapped));
-            let mut stays: Vec<(Stay, f64)> = Vec::new();
+            let mut stays: Vec<ObservedStay> = Vec::new();
             visit_trail(&record.trail, *share, &mut |steps, call, kind, weight| {
-                stays.extend(steps.iter().map(|stay| (*stay, weight)));
+                stays.extend(steps.iter().map(|stay| ObservedStay {
+                    stay: *stay,
+                    weight,
+                    is_proven: true,
+                }));
                 *learned.owned.entry(call).or_default() += weight;
                 let shown = backing.entry((record.member, operation, kind)).or_default();
                 *shown = shown.max(weight);
             });
-            for (stay, weight) in stays.iter().filter(|(stay, _)| stay.step.is_some()) {
-                model.learn_done(stay.history, false, *weight);
+            for observed in stays.iter().filter(|it| it.stay.step.is_some()) {
+                model.learn_done(observed.stay.history, false, observed.weight);
             }
             model.learn_done(record.history, true, *share);
             model.learn_path(&stays);

@@ -90,6 +90,11 @@ impl LiveState {
         }
     }
 
+    /// Returns how likely the paths of a queue make its last commit.
+    pub(crate) fn commit_factors(&self, lane: u32) -> Vec<f64> {
+        self.lanes[lane as usize].commit_factors(&self.inbound)
+    }
+
     /// Returns the lane of a queue.
     pub(crate) fn queue_lane(&self, queue: u64) -> Option<u32> {
         self.queues.get(&queue).copied()
@@ -129,6 +134,8 @@ impl LiveState {
             calls: Vec::new(),
             last_step: start,
             is_open: true,
+            commit: None,
+            is_lost: false,
             outlook_from: 0,
         };
         let index = put(&mut self.lanes, &mut self.free_lanes, lane);

@@ -25,6 +25,8 @@ const MAX_HISTORIES: usize = 4096;
 /// and so on.
 const FIRST_FADE: f64 = 24.0;
 const FADE: f64 = 0.4;
+/// How much a visit that was guessed shows about the steps that are not taken.
+const GUESSED_PART: f64 = 0.1;
 /// Growth of a table after which its curve is computed again.
 const REFRESH_GROWTH: f64 = 1.08;
 /// Visits up to which the curve of a table is computed when it is needed: in a process that has
@@ -62,6 +64,15 @@ pub(crate) struct Stay {
     pub(crate) step: Option<Step>,
 }
 
+/// A stay that was learned live.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ObservedStay {
+    pub(crate) stay: Stay,
+    pub(crate) weight: f64,
+    /// Whether the calls before and after it are certain without the model.
+    pub(crate) is_proven: bool,
+}
+
 /// Where a request stands, as far as its next step depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Standing {
@@ -87,6 +98,8 @@ struct StateTable {
     curve: HazardCurve,
     /// Visits when the curve was computed.
     drawn_visits: f64,
+    /// Visits that show which steps are not taken: what the model guessed shows little.
+    proven_visits: f64,
     /// Visits that were learned live, ever, and those after which older ones fade.
     live_visits: f64,
     fade_at: f64,
@@ -97,6 +110,8 @@ struct StateTable {
 #[derive(Debug, Clone)]
 pub(crate) struct StepModel {
     pub(crate) scale: GapScale,
+    /// Whether it learns from decisions that cannot be revised.
+    pub(crate) is_live: bool,
     histories: Vec<CallHistory>,
     history_ids: HashMap<CallHistory, HistoryId>,
     following: HashMap<(HistoryId, Step), HistoryId>,
@@ -144,6 +159,7 @@ impl StepModel {
     pub(crate) fn new(scale: GapScale) -> Self {
         Self {
             scale,
+            is_live: false,
             histories: Vec::new(),
             history_ids: HashMap::new(),
             following: HashMap::new(),
@@ -258,7 +274,7 @@ impl StepModel {
         let coarse = self.coarse_table(operation, last, phase);
         let prior = self.coarse_prior(coarse);
         let table = LifeTable::default();
-        let curve = table.curve(&prior, self.scale);
+        let curve = table.curve(&prior, 0.0, self.scale);
         self.tables.push(StateTable {
             table,
             coarse,
@@ -298,13 +314,18 @@ impl StepModel {
             Phase::Waiting => END_PRIOR.1,
             Phase::Ended => 0.0,
         };
-        table.as_prior(&StepPrior::ignorance(PriorMass {
+        let ignorance = StepPrior::ignorance(PriorMass {
             call: factor * (0.5 / (requests + 1.0)).max(0.1),
             end,
             last: *last,
             repeat: REPEAT_PRIOR,
             kinds: self.kinds,
-        }))
+        });
+        if self.is_live {
+            table.as_cautious_prior(&ignorance)
+        } else {
+            table.as_prior(&ignorance)
+        }
     }
 
     /// Returns the histories: operation, and calls in an order that leads to the same history.
@@ -371,7 +392,8 @@ impl StepModel {
             .map(|coarse| self.coarse_prior(coarse))
             .collect();
         for state in &mut self.tables {
-            state.curve = state.table.curve(&priors[state.coarse], self.scale);
+            let prior = &priors[state.coarse];
+            state.curve = state.table.curve(prior, state.proven_visits, self.scale);
             state.drawn_visits = state.table.visits;
             state.is_stale = false;
         }
@@ -391,7 +413,7 @@ impl StepModel {
     fn refresh_table(&mut self, index: usize) {
         let prior = self.coarse_prior(self.tables[index].coarse);
         let state = &mut self.tables[index];
-        state.curve = state.table.curve(&prior, self.scale);
+        state.curve = state.table.curve(&prior, state.proven_visits, self.scale);
         state.drawn_visits = state.table.visits;
         state.is_stale = false;
     }
@@ -412,14 +434,24 @@ impl StepModel {
 
     /// Learns the stays of one request with their weights. A request counts once for each coarse
     /// state, however often it repeats a call: the calls of one request are not independent.
-    pub(crate) fn learn_path(&mut self, stays: &[(Stay, f64)]) {
+    pub(crate) fn learn_path(&mut self, stays: &[ObservedStay]) {
         let mut seen: Vec<(usize, Option<Step>)> = Vec::new();
-        for (stay, weight) in stays {
+        for ObservedStay {
+            stay,
+            weight,
+            is_proven,
+        } in stays
+        {
             let index = self.state(stay.history, stay.phase);
             let bin = self.scale.bin(stay.gap_ns).index;
             let state = &mut self.tables[index];
             state.table.add(bin, stay.step, *weight);
             state.live_visits += weight;
+            state.proven_visits += if *is_proven {
+                *weight
+            } else {
+                weight * GUESSED_PART
+            };
             if state.live_visits >= state.fade_at {
                 // The first events were learned from guesses.
                 state.fade_at *= 2.0;
@@ -447,9 +479,10 @@ impl StepModel {
 
     /// Multiplies all counts, so that later ones weigh more.
     pub(crate) fn scale_counts(&mut self, factor: f64) {
-        self.tables
-            .iter_mut()
-            .for_each(|state| state.table.scale(factor));
+        for state in &mut self.tables {
+            state.table.scale(factor);
+            state.proven_visits *= factor;
+        }
         self.coarse
             .iter_mut()
             .for_each(|(_, table)| table.scale(factor));
@@ -476,6 +509,7 @@ impl StepModel {
         self.scale_counts(0.0);
         for (state, old) in self.tables.iter_mut().zip(&base.tables) {
             state.table.clone_from(&old.table);
+            state.proven_visits = old.proven_visits;
         }
         for ((_, table), (_, old)) in self.coarse.iter_mut().zip(&base.coarse) {
             table.clone_from(old);
@@ -502,6 +536,7 @@ impl StepModel {
         let state = self.state(stay.history, stay.phase);
         let bin = self.scale.bin(stay.gap_ns).index;
         let state = &mut self.tables[state];
+        state.proven_visits += weight;
         let coarse = &mut self.coarse[state.coarse].1;
         for table in [&mut state.table, coarse] {
             table.add(bin, stay.step, weight);

@@ -24,6 +24,13 @@ pub struct WeaverLosses {
     pub crowded: u64,
 }
 
+/// Decisions that were stated with 0.99 or more, and for which a proof came later.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LiveChecks {
+    pub right: u64,
+    pub wrong: u64,
+}
+
 // === impl WeaverSettings ===
 
 impl Default for WeaverSettings {
