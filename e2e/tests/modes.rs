@@ -142,9 +142,9 @@ fn sidecars_at_twenty_checkouts_a_second_infer_hardly_a_wrong_parent() {
     if WEAVER_IS_ASKED {
         assert!(count(&report, &["woven", "whole"]) >= 380, "{report}");
     } else {
-        // Without the weaver, the sidecars leave most parents open at this rate.
+        // The sidecars find by the steps of requests what the only request in flight does not show.
         assert!(
-            count(&report, &["live", "edges", "open", "found"]) > 0,
+            count(&report, &["live", "edges", "structure", "found"]) > 400,
             "{report}"
         );
     }
@@ -178,7 +178,8 @@ fn sidecars_trace_a_spring_application_from_its_first_checkout_on() {
     }
 }
 
-/// Whether the sidecar and the collector ask the weaver.
+/// Whether the collector asks the weaver about the calls that the sidecars leave open: the first
+/// ones of a process, and some of those at high load.
 const WEAVER_IS_ASKED: bool = false;
 
 /// Asserts that every checkout was answered and has all its spans.

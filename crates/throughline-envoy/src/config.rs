@@ -18,9 +18,10 @@ use crate::kafka_filter::BrokerListener;
 use crate::tracing_process::SharedConfig;
 
 /// Keys whose values are shared by all filters of a process.
-const SHARED_KEYS: [&str; 6] = [
+const SHARED_KEYS: [&str; 7] = [
     "collector",
     "correlation_keys",
+    "inference_threshold",
     "max_spans_per_second",
     "memory",
     "service",

@@ -247,8 +247,11 @@ impl HttpFilter {
         });
         let now = process.now();
         let activity_context = context.clone();
+        // The authority names the service itself, and clients can write anything there.
+        let (method, target) = (text(&headers.list, ":method"), text(&headers.list, ":path"));
+        let operation = request_signature(method, "", target);
         let (activity, sent) = process.with_correlator(|correlator| {
-            let activity = correlator.begin_request(now, activity_context, tokens);
+            let activity = correlator.begin_request(now, activity_context, operation, tokens);
             (activity, correlator.sent_formats())
         });
         self.activity.set(Some(activity));

@@ -102,8 +102,8 @@ impl TracingProcess {
         }
         if !running.is_empty() {
             tracing::warn!(
-                "two filters differ in collector, service, memory, max_spans_per_second, sole or \
-                 correlation_keys: parents are not found across them"
+                "two filters differ in collector, service, memory, max_spans_per_second, sole, \
+                 inference_threshold or correlation_keys: parents are not found across them"
             );
         }
         let process = Arc::new(Self::start(config)?);

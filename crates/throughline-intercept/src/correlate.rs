@@ -11,6 +11,9 @@
 //! | `request-id` | it carries a token of an inbound message, such as `x-request-id` | exact |
 //! | `sole` | exactly one inbound request or record is in flight | with a confidence |
 //! | `order` | only records of one partition are in flight, and one is next | with a confidence |
+//! | `tokens` | it shares a value with one of the requests in flight | with a confidence |
+//! | `structure` | only one of the requests in flight had come to this step | with a confidence |
+//! | `timing` | one had most likely come to this step by now | with a confidence |
 //! | `open` | none of these: the span begins a trace of its own | |
 //!
 //! The confidence is the attribute `throughline.parent.confidence`. Other tokens than
@@ -117,6 +120,14 @@
 //!
 //! A handler that makes one call for many records has no single parent: its call is `open`.
 //!
+//! # Steps
+//!
+//! Where these rules leave a call open, the steps of the requests in flight may decide
+//! (`structure`, `timing`): the engine of `throughline-weave` learns in which order, and after what
+//! time, requests of an operation make their calls, and follows each request through its steps. It
+//! sees all events of the correlator, decides at the moment of the call, and its answer counts from
+//! a posterior of [`Settings::inference_threshold`] on. See `docs/weaving.md`.
+//!
 //! # Propagation of the process
 //!
 //! A call with a context shows in which formats the process propagates, and whether it continues
@@ -136,11 +147,13 @@ mod decaying_counter;
 mod doubt;
 mod evidence;
 mod inference;
+mod live_inference;
 mod occupancy;
 mod process_model;
 mod propagation;
 mod record_queue;
 mod settings;
+mod shared_tokens;
 mod token;
 mod topic_profile;
 

@@ -27,6 +27,11 @@ struct EvidenceLabels {
     evidence: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CheckLabels {
+    result: &'static str,
+}
+
 // === impl SharedCorrelator ===
 
 impl SharedCorrelator {
@@ -50,6 +55,8 @@ impl SharedCorrelator {
         // A new registry for each scrape: the correlator keeps the counts, and they are absolute.
         let parents = Family::<EvidenceLabels, Counter>::default();
         let discontinued = Counter::<u64>::default();
+        let unconsidered = Counter::<u64>::default();
+        let checks = Family::<CheckLabels, Counter>::default();
         let in_flight = Gauge::<i64>::default();
         let idle_seconds = Gauge::<f64, AtomicU64>::default();
         let now = self.timestamp();
@@ -65,6 +72,16 @@ impl SharedCorrelator {
             discontinued
                 .inner()
                 .store(discontinued_count, Ordering::Relaxed);
+            unconsidered
+                .inner()
+                .store(correlator.unconsidered_count(), Ordering::Relaxed);
+            let (right, wrong) = correlator.inference_checks();
+            for (result, count) in [("right", right), ("wrong", wrong)] {
+                checks
+                    .get_or_create(&CheckLabels { result })
+                    .inner()
+                    .store(count, Ordering::Relaxed);
+            }
             idle_seconds.set(correlator.idle_seconds(now));
             in_flight.set(i64::try_from(correlator.in_flight_count()).unwrap_or(i64::MAX));
         });
@@ -78,6 +95,16 @@ impl SharedCorrelator {
             "discontinued_traces",
             "Outbound requests for an inbound one that carry another trace than that",
             discontinued,
+        );
+        registry.register(
+            "unconsidered",
+            "Requests, records and calls beyond the limits of the inference of parents",
+            unconsidered,
+        );
+        registry.register(
+            "inference_checks",
+            "Parents inferred with 0.99 or more that a later event has proven right or wrong",
+            checks,
         );
         registry.register(
             "in_flight",

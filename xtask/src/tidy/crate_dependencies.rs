@@ -14,7 +14,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("throughline-kafka", &[]),
     (
         "throughline-intercept",
-        &["throughline-kafka", "throughline-model"],
+        &[
+            "throughline-kafka",
+            "throughline-model",
+            "throughline-weave",
+        ],
     ),
     ("throughline-weave", &[]),
     ("throughline-otlp", &["throughline-model"]),

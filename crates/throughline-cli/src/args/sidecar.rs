@@ -467,6 +467,20 @@ pub(crate) struct SidecarArgs {
     )]
     pub(crate) sole: String,
 
+    /// Probability from which a parent that the steps of requests show is used for outbound
+    /// traffic, from 0.5 to 1, or off
+    ///
+    /// The sidecar learns in which order, and after what time, requests make their calls. With
+    /// several in flight it knows which of them may make a call now. --sole never turns this off.
+    #[arg(
+        long,
+        env = "THROUGHLINE_SIDECAR_INFERENCE_THRESHOLD",
+        default_value = "0.998",
+        value_name = "PROBABILITY",
+        help_heading = CONTEXTS
+    )]
+    pub(crate) inference_threshold: String,
+
     /// Maximum number of client connections; further ones wait
     #[arg(
         long,

@@ -259,6 +259,9 @@ fn percent(part: f64) -> String {
 fn evidence_words(name: &str) -> &str {
     match name {
         "sole" => "only one request was in flight",
+        "tokens" => "shares a value with one of several requests in flight",
+        "structure" => "only one of several requests in flight had come to this step",
+        "timing" => "one of several requests in flight had most likely come to this step",
         "order" => "matched by order among several requests in flight",
         other => other,
     }

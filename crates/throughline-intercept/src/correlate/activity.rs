@@ -30,6 +30,12 @@ pub(super) struct Activity {
     /// Time of the last call, or of the last response to one.
     pub(super) last_active_at: Timestamp,
     pub(super) tokens: Vec<CorrelationToken>,
+    /// Calls by signature that were made while it was the only candidate.
+    single_calls: Vec<(CallSignature, u32)>,
+    /// Whether it may not have made a call that came late, and that no other activity has shown.
+    pub(super) has_doubtful_call: bool,
+    /// Calls without a response.
+    pub(super) outstanding: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +74,9 @@ impl Activity {
             may_lack_call: false,
             last_active_at: now,
             tokens: Vec::new(),
+            single_calls: Vec::new(),
+            has_doubtful_call: false,
+            outstanding: 0,
         }
     }
 
@@ -97,6 +106,22 @@ impl Activity {
     /// Returns whether a call failed that may still be retried.
     pub(super) fn may_retry(&self) -> bool {
         self.calls.iter().any(|calls| calls.has_failed)
+    }
+
+    /// Counts a call that was made while it was the only candidate. Returns the number of calls of
+    /// the signature before.
+    pub(super) fn record_single(&mut self, signature: CallSignature) -> u32 {
+        let known = self.single_calls.iter_mut();
+        if let Some((_, count)) = known.into_iter().find(|(it, _)| *it == signature) {
+            *count = count.saturating_add(1);
+            return *count - 1;
+        }
+        if self.single_calls.len() < MAX_CALL_SIGNATURES {
+            self.single_calls.push((signature, 1));
+            return 0;
+        }
+        // Beyond the limit of signatures, an activity shows nothing more.
+        u32::MAX
     }
 
     /// Counts a call and returns the pause before it in nanoseconds.
@@ -137,6 +162,11 @@ impl Activity {
         is_success: bool,
     ) {
         self.last_active_at = now;
+        self.outstanding = self.outstanding.saturating_sub(1);
+        if !is_success {
+            // It will be made again, and is then the same call.
+            self.single_calls.retain(|(known, _)| *known != signature);
+        }
         if let Some(calls) = self
             .calls
             .iter_mut()

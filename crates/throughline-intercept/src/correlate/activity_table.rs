@@ -9,6 +9,7 @@ use throughline_model::context::SpanContext;
 use super::activity::{Activity, ActivityId, ActivityState};
 use super::activity_traces::ActivityTraces;
 use super::settings::CorrelationLimits;
+use super::shared_tokens::SharedTokens;
 use super::token::{CorrelationToken, TokenSet};
 use crate::Timestamp;
 
@@ -23,6 +24,8 @@ const LONGEST_DECAY: u64 = 128;
 const ABORTED_WORK_FACTOR: u64 = 4;
 const MIN_ABORTED_WORK_NS: u64 = 250_000_000;
 const MAX_ABORTED_WORK_NS: u64 = 30_000_000_000;
+/// Of a handler that has already run this many times the longest request nothing is known.
+const OUTLIER_FACTOR: u64 = 2;
 
 /// All activities, capped by [`CorrelationLimits::max_activities`].
 #[derive(Debug)]
@@ -32,13 +35,16 @@ pub(super) struct ActivityTable {
     in_flight: BTreeSet<ActivityId>,
     /// Times at which activities that did not end turn ambient or are removed.
     deadlines: BTreeSet<(Timestamp, ActivityId)>,
-    /// In the order of time, as is `aborted`.
+    /// In the order of time.
     ended: VecDeque<(Timestamp, ActivityId)>,
+    /// Aborted activities, with the time until which their handlers may be running.
     aborted: VecDeque<(Timestamp, ActivityId)>,
     by_token: HashMap<CorrelationToken, Vec<ActivityId>>,
     /// [`None`] until a call carries a context: most services make none that does, and the index
     /// would cost each request more than the rest of the table.
     traces: Option<ActivityTraces>,
+    /// Tokens that more than one activity had, with the number of these.
+    shared_tokens: SharedTokens,
     /// Duration of the longest request, slowly decaying.
     longest_request_ns: u64,
     last_id: u64,
@@ -57,6 +63,7 @@ impl ActivityTable {
             aborted: VecDeque::new(),
             by_token: HashMap::new(),
             traces: None,
+            shared_tokens: SharedTokens::default(),
             longest_request_ns: 0,
             last_id: 0,
         }
@@ -107,6 +114,9 @@ impl ActivityTable {
                 // The oldest owner of a token is the least likely to be running.
                 owners.remove(0);
             }
+            if !owners.is_empty() {
+                self.shared_tokens.record(token.value_hash());
+            }
             owners.push(id);
             activity.tokens.push(token);
         }
@@ -119,15 +129,16 @@ impl ActivityTable {
         };
         let is_record = activity.topic.is_some();
         let max_age_ns = self.limits.max_age_ns(is_record);
+        let ran_ns = now.saturating_sub(activity.started_at);
+        let is_outlier = ran_ns > self.longest_request_ns.saturating_mul(OUTLIER_FACTOR);
         let mut deadline = activity.started_at.saturating_add(max_age_ns);
         match activity.state {
             ActivityState::Ended { .. } => return,
             // It was given a second deadline when it turned ambient.
             ActivityState::Ambient => deadline = deadline.saturating_add(AMBIENT_RETENTION_NS),
             ActivityState::InFlight if !is_record => {
-                let duration_ns = now.saturating_sub(activity.started_at);
                 let decayed = self.longest_request_ns - self.longest_request_ns / LONGEST_DECAY;
-                self.longest_request_ns = duration_ns.max(decayed);
+                self.longest_request_ns = ran_ns.max(decayed);
             }
             ActivityState::InFlight => {}
         }
@@ -139,11 +150,34 @@ impl ActivityTable {
         self.deadlines.remove(&(deadline, id));
         self.ended.push_back((now, id));
         if is_aborted {
-            // Queries look at the newest entries only.
-            if self.aborted.len() >= self.limits.max_candidates {
-                self.aborted.pop_front();
-            }
-            self.aborted.push_back((now, id));
+            let work_ns = if is_outlier {
+                MAX_ABORTED_WORK_NS
+            } else {
+                self.aborted_work_ns()
+            };
+            self.push_aborted(now.saturating_add(work_ns), id);
+        }
+    }
+
+    fn push_aborted(&mut self, until: Timestamp, id: ActivityId) {
+        // Queries look at the newest entries only.
+        if self.aborted.len() >= self.limits.max_candidates {
+            self.aborted.pop_front();
+        }
+        self.aborted.push_back((until, id));
+    }
+
+    /// Returns how long the handler of an aborted request is expected to go on.
+    fn aborted_work_ns(&self) -> u64 {
+        self.longest_request_ns
+            .saturating_mul(ABORTED_WORK_FACTOR)
+            .clamp(MIN_ABORTED_WORK_NS, MAX_ABORTED_WORK_NS)
+    }
+
+    /// Notes that the handler of an aborted activity has received a response, and goes on.
+    pub(super) fn continue_aborted(&mut self, id: ActivityId, now: Timestamp) {
+        if self.is_aborted(id) {
+            self.push_aborted(now.saturating_add(self.aborted_work_ns()), id);
         }
     }
 
@@ -163,8 +197,8 @@ impl ActivityTable {
             self.ended.pop_front();
             self.remove(id);
         }
-        while let Some(&(ended_at, _)) = self.aborted.front()
-            && ended_at.saturating_add(retention_ns) <= now
+        while let Some(&(until, _)) = self.aborted.front()
+            && until.saturating_add(retention_ns) <= now
         {
             self.aborted.pop_front();
         }
@@ -231,18 +265,42 @@ impl ActivityTable {
     /// Returns whether the handler of an aborted activity other than `except` may have been running
     /// at `time`.
     pub(super) fn has_aborted_before(&self, time: Timestamp, except: Option<ActivityId>) -> bool {
-        let aborted_work_ns = self
-            .longest_request_ns
-            .saturating_mul(ABORTED_WORK_FACTOR)
-            .clamp(MIN_ABORTED_WORK_NS, MAX_ABORTED_WORK_NS);
-        is_any_since(&self.aborted, time.saturating_sub(aborted_work_ns), except)
+        self.aborted.iter().any(|(until, id)| {
+            let is_waiting = || self.get(*id).is_some_and(|it| it.outstanding > 0);
+            Some(*id) != except && (*until >= time || is_waiting())
+        })
+    }
+
+    /// Returns whether an activity that is remembered has one of the tokens.
+    pub(super) fn knows_token(&self, tokens: &TokenSet) -> bool {
+        tokens.iter().any(|token| self.by_token.contains_key(token))
+    }
+
+    /// Returns whether an aborted activity has one of the tokens. Its client may have sent the
+    /// request again: nothing distinguishes the two handlers.
+    pub(super) fn knows_aborted_token(&self, tokens: &TokenSet) -> bool {
+        let owners = tokens.iter().filter_map(|token| self.by_token.get(token));
+        owners.flatten().any(|id| self.is_aborted(*id))
+    }
+
+    fn is_aborted(&self, id: ActivityId) -> bool {
+        let state = self.get(id).map(|activity| activity.state);
+        matches!(
+            state,
+            Some(ActivityState::Ended {
+                is_aborted: true,
+                ..
+            })
+        )
     }
 
     /// Returns the activity that one of the tokens names: the only one with it, or the only one of
-    /// several that can still make calls.
+    /// several that can still make calls. A token of many activities is a constant, and names none.
     pub(super) fn find_by_token(&self, tokens: &TokenSet, now: Timestamp) -> Option<ActivityId> {
+        let is_key = |token: &&CorrelationToken| !self.shared_tokens.is_common(token.value_hash());
         tokens
             .iter()
+            .filter(is_key)
             .find_map(|token| match self.by_token.get(token)?.as_slice() {
                 [only] => Some(*only),
                 several => {

@@ -31,7 +31,7 @@ pub struct OutboundCall {
 pub struct Attribution {
     pub parent: ParentDecision,
     pub call: CallHandle,
-    /// `x-request-id` of the parent, if there is a parent with one.
+    /// `x-request-id` of the parent, if there is an exact one that has it.
     pub request_id: Option<Arc<[u8]>>,
 }
 
@@ -40,7 +40,13 @@ pub struct Attribution {
 pub struct CallHandle {
     pub(super) activity: Option<ActivityId>,
     pub(super) signature: CallSignature,
+    /// Number of the call in the engine.
+    pub(super) number: Option<CallNumber>,
 }
+
+/// Number of a call, by which the inference knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct CallNumber(pub(super) u64);
 
 /// Outcome of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +73,7 @@ impl Attribution {
         let call = CallHandle {
             activity: None,
             signature,
+            number: None,
         };
         Self {
             parent,

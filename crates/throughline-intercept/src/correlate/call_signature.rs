@@ -15,4 +15,8 @@ impl CallSignature {
         parts.hash(&mut hasher);
         Self(hasher.finish())
     }
+
+    pub(super) const fn value(self) -> u64 {
+        self.0
+    }
 }

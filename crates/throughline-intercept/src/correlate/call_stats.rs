@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::call_signature::CallSignature;
-use super::decaying_counter::DecayingCounter;
+use super::decaying_counter::{DecayingCounter, LongCounter};
 use crate::Timestamp;
 
 /// Count below which a signature counts as forgotten.
@@ -22,6 +22,11 @@ pub(super) struct CallStats {
     pub(super) single_quiescent: DecayingCounter,
     /// Calls with a token of an inbound message.
     pub(super) with_token: DecayingCounter,
+    /// Unattributed and single calls, for a long time.
+    pub(super) long_unattributed: LongCounter,
+    pub(super) long_single: LongCounter,
+    /// Activities that have made a single call.
+    pub(super) activities: u32,
 }
 
 /// Statistics of all signatures. Beyond the cap new signatures share one entry, which can only
@@ -63,9 +68,10 @@ impl CallStatsTable {
 
 impl CallStats {
     fn is_forgotten(&self, now: Timestamp) -> bool {
-        [self.unattributed, self.single, self.with_token]
+        let is_quiet = [self.unattributed, self.single, self.with_token]
             .iter()
-            .all(|count| count.value_at(now) < FORGOTTEN_COUNT)
+            .all(|count| count.value_at(now) < FORGOTTEN_COUNT);
+        is_quiet && self.long_unattributed.value_at(now) < FORGOTTEN_COUNT
     }
 }
 
@@ -83,7 +89,7 @@ mod tests {
             table.entry(signature("c"), 0).unattributed.value_at(0) > 0.5,
             "c shares the entry of b"
         );
-        let later = 24 * 3600 * 1_000_000_000;
+        let later = 365 * 24 * 3600 * 1_000_000_000;
         let unattributed = table.entry(signature("d"), later).unattributed;
         assert!(unattributed.value_at(later) < 0.5);
     }

@@ -6,8 +6,10 @@ use throughline_model::context::{FormatSet, SpanContext};
 
 use super::activity::ActivityId;
 use super::call::{Attribution, CallHandle, CallOutcome, OutboundCall};
+use super::call_signature::CallSignature;
 use super::evidence::{Evidence, ParentDecision};
 use super::inference::ParentInference;
+use super::live_inference::{InferredParent, LiveInference};
 use super::process_model::{ProcessModel, RecordDelivery};
 use super::propagation::{CarriedContext, PropagationObservation, PropagationState};
 use super::record_queue::RecordQueueId;
@@ -29,6 +31,7 @@ pub struct Correlator {
     extractor: TokenExtractor,
     model: ProcessModel,
     propagation: PropagationState,
+    inference: Option<LiveInference>,
     /// Attributions by evidence, in the order of [`Evidence::ALL`].
     evidence_counts: [u64; Evidence::ALL.len()],
     /// The greatest time seen.
@@ -62,13 +65,18 @@ impl Correlator {
         let Settings {
             keys,
             single_in_flight,
+            inference_threshold,
             limits,
         } = settings;
+        let infers = single_in_flight != SingleInFlightPolicy::Never;
         Self {
             policy: single_in_flight,
             extractor: TokenExtractor::new(keys, limits.max_body_bytes),
             model: ProcessModel::new(limits, now),
             propagation: PropagationState::default(),
+            inference: inference_threshold
+                .filter(|_| infers)
+                .map(LiveInference::new),
             evidence_counts: [0; Evidence::ALL.len()],
             latest: now,
         }
@@ -80,28 +88,44 @@ impl Correlator {
         &self.extractor
     }
 
-    /// Records an inbound request. `context` is that of its SERVER span.
+    /// Records an inbound request. `context` is that of its SERVER span, `operation` the signature
+    /// of requests of its kind.
     pub fn begin_request(
         &mut self,
         now: Timestamp,
         context: SpanContext,
+        operation: CallSignature,
         tokens: TokenSet,
     ) -> ActivityId {
         let now = self.advance(now);
-        self.model.begin_activity(now, context, None, tokens)
+        let of_engine = self.inference.is_some().then(|| tokens.clone());
+        let id = self.model.begin_activity(now, context, None, tokens);
+        if let (Some(inference), Some(tokens)) = (&mut self.inference, of_engine) {
+            inference.begin(now, id, operation, None, &tokens);
+        }
+        id
     }
 
     /// Records the end of an inbound request. A second end changes nothing.
     pub fn end_request(&mut self, now: Timestamp, id: ActivityId, outcome: RequestOutcome) {
         let now = self.advance(now);
-        self.model
-            .end_activity(id, now, outcome == RequestOutcome::Aborted);
+        let is_aborted = outcome == RequestOutcome::Aborted;
+        self.model.end_activity(id, now, is_aborted);
+        if let Some(inference) = &mut self.inference {
+            inference.end(now, id, is_aborted);
+        }
     }
 
     /// Records the delivery of a record to a consumer.
     pub fn deliver_record(&mut self, now: Timestamp, delivery: RecordDelivery) {
         let now = self.advance(now);
-        self.model.deliver_record(now, delivery);
+        let (queue, offset) = (delivery.queue, delivery.offset);
+        let operation = CallSignature::new(&("record", &delivery.topic));
+        let of_engine = self.inference.is_some().then(|| delivery.tokens.clone());
+        let id = self.model.deliver_record(now, delivery);
+        if let (Some(inference), Some(tokens)) = (&mut self.inference, of_engine) {
+            inference.begin(now, id, operation, Some((queue, offset)), &tokens);
+        }
     }
 
     /// Records that a consumer has handled the records with these offsets. A commit of `n` covers
@@ -113,7 +137,12 @@ impl Correlator {
         offsets: RangeInclusive<i64>,
     ) {
         let now = self.advance(now);
-        self.model.settle_records(now, queue, &offsets);
+        let settled = self.model.settle_records(now, queue, &offsets);
+        if let Some(inference) = &mut self.inference {
+            for id in settled {
+                inference.end(now, id, false);
+            }
+        }
     }
 
     /// Stops inferring parents for [`handling_timeout_ns`], after the delivery of records that
@@ -134,9 +163,8 @@ impl Correlator {
         for (count, candidate) in self.evidence_counts.iter_mut().zip(Evidence::ALL) {
             *count += u64::from(candidate == evidence);
         }
-        // An open call may have a candidate, whose id it must not get: it would be exact evidence
-        // later.
-        if attribution.parent.context.is_some()
+        // Only an exact parent gives the call its id: downstream, the id is exact evidence.
+        if attribution.parent.is_exact()
             && let Some(activity) = attribution.call.activity
             && let Some(key_index) = self.extractor.request_id_index()
         {
@@ -172,11 +200,18 @@ impl Correlator {
     /// Records the response to a call, or its failure.
     pub fn complete_call(&mut self, now: Timestamp, call: CallHandle, outcome: CallOutcome) {
         let now = self.advance(now);
+        if let (Some(inference), Some(number)) = (&mut self.inference, call.number) {
+            inference.complete(now, number, outcome == CallOutcome::Succeeded);
+        }
         let Some(id) = call.activity else { return };
         let Some(activity) = self.model.activities.get_mut(id) else {
             return;
         };
         activity.record_outcome(call.signature, now, outcome == CallOutcome::Succeeded);
+        self.model.activities.continue_aborted(id, now);
+        let Some(activity) = self.model.activities.get(id) else {
+            return;
+        };
         // Consumers commit late: a record that has made all its calls is in the way of the next
         // one.
         let profile = self.model.profiles.of(activity);
@@ -195,6 +230,22 @@ impl Correlator {
     /// Returns the number of attributions so far by evidence.
     pub fn evidence_counts(&self) -> impl Iterator<Item = (Evidence, u64)> {
         Evidence::ALL.into_iter().zip(self.evidence_counts)
+    }
+
+    /// Returns the requests, records and calls that the inference could not consider.
+    #[must_use]
+    pub fn unconsidered_count(&self) -> u64 {
+        let losses = self.inference.as_ref().map(LiveInference::losses);
+        losses.map_or(0, |losses| {
+            losses.inbound + losses.outbound + losses.crowded
+        })
+    }
+
+    /// Returns the inferences of 0.99 or more that a later event has proven right, and wrong.
+    #[must_use]
+    pub fn inference_checks(&self) -> (u64, u64) {
+        let checks = self.inference.as_ref().map(LiveInference::checks);
+        checks.map_or((0, 0), |checks| (checks.right, checks.wrong))
     }
 
     /// Returns the recent seconds with nothing in flight. With none, `sole` is never inferred.
@@ -231,11 +282,15 @@ impl Correlator {
             model.settle_preceding(now, id);
             let context = model.activities.get(id).map(|found| found.context.clone());
             if let Some(context) = context {
-                return Attribution {
+                let mut attribution = Attribution {
                     parent: ParentDecision::exact(Evidence::RequestId, context),
                     call: model.record_call(now, call, id),
                     request_id: None,
                 };
+                if let Some(inference) = &mut self.inference {
+                    attribution.call.number = Some(inference.decide(now, call, Some(id)).call);
+                }
+                return attribution;
             }
         }
         let inference = ParentInference {
@@ -244,6 +299,24 @@ impl Correlator {
             call,
             now,
         };
-        inference.infer()
+        let mut attribution = inference.infer();
+        if let Some(inference) = &mut self.inference {
+            let inferred = inference.decide(now, call, None);
+            attribution.call.number = Some(inferred.call);
+            if attribution.parent.evidence == Evidence::Open
+                && let Some(parent) = inferred.parent
+                && model.allows_inference(now, call)
+                && let Some(activity) = model.activities.get(parent.activity)
+            {
+                let context = activity.context.clone();
+                let InferredParent {
+                    evidence,
+                    confidence,
+                    ..
+                } = parent;
+                attribution.parent = ParentDecision::inferred(evidence, context, confidence);
+            }
+        }
+        attribution
     }
 }

@@ -4,24 +4,29 @@ use std::time::Duration;
 
 use crate::Timestamp;
 
-/// Half-life of all counters: long enough to know a service with a request every few minutes, short
-/// enough to notice that it has become busy.
-const HALF_LIFE_SECONDS: f64 = 300.0;
+/// Half-life in seconds of what describes the present: long enough to know a service with a request
+/// every few minutes, short enough to notice that it has become busy.
+const HALF_LIFE_SECONDS: u32 = 300;
+/// Half-life in seconds of what must not be forgotten between two runs of an hourly or daily job.
+const LONG_HALF_LIFE_SECONDS: u32 = 7 * 24 * 3600;
 
-/// A count that halves every [`HALF_LIFE_SECONDS`].
+/// A count that halves every `HALF_LIFE` seconds.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct DecayingCounter {
+pub(super) struct DecayingCounter<const HALF_LIFE: u32 = HALF_LIFE_SECONDS> {
     count: f64,
     updated_at: Timestamp,
 }
 
+/// A count that remembers a week.
+pub(super) type LongCounter = DecayingCounter<LONG_HALF_LIFE_SECONDS>;
+
 // === impl DecayingCounter ===
 
-impl DecayingCounter {
+impl<const HALF_LIFE: u32> DecayingCounter<HALF_LIFE> {
     /// Returns the count at a time.
     pub(super) fn value_at(&self, now: Timestamp) -> f64 {
         let age = seconds(now.saturating_sub(self.updated_at));
-        self.count * (-age / HALF_LIFE_SECONDS).exp2()
+        self.count * (-age / f64::from(HALF_LIFE)).exp2()
     }
 
     pub(super) fn add(&mut self, now: Timestamp, amount: f64) {
@@ -49,7 +54,7 @@ mod tests {
 
     #[test]
     fn count_halves_every_half_life() {
-        let mut counter = DecayingCounter::default();
+        let mut counter: DecayingCounter = DecayingCounter::default();
         counter.add(0, 8.0);
         assert!((counter.value_at(600 * SECOND) - 2.0).abs() < 1e-9);
         counter.add(600 * SECOND, 1.0);

@@ -15,6 +15,10 @@ const UNSEEN_PRIOR: f64 = 0.1;
 const UNSEEN_AFTER_END_PRIOR: f64 = 0.05;
 /// Weight of a single call in a quiescent time, where it cannot be late work of an ended activity.
 const QUIESCENT_WEIGHT: f64 = 4.0;
+/// Activities that must have made a call of a signature before it is taken for one of theirs.
+const MIN_ACTIVITIES: u32 = 3;
+/// Unattributed calls of a long time below which they are left to the recent ones.
+const MIN_LONG_UNATTRIBUTED: f64 = 0.5;
 /// Calls with a token from which on a signature is expected to carry one.
 const MIN_CALLS_WITH_TOKEN: f64 = 0.5;
 
@@ -55,20 +59,37 @@ impl DoubtEstimator {
     ) {
         for stats in [self.stats.entry(signature, now), &mut self.all_calls] {
             stats.unattributed.add(now, 1.0);
+            stats.long_unattributed.add(now, 1.0);
             stats.unattributed_after_end.add_if(now, is_after_end);
         }
     }
 
-    /// Counts a call that exactly one activity can have caused.
+    /// Counts a call that exactly one activity can have caused; `is_first` for the first one of its
+    /// signature by the activity.
     pub(super) fn record_single(
         &mut self,
         signature: CallSignature,
         now: Timestamp,
         is_after_end: bool,
+        is_first: bool,
     ) {
         let stats = self.stats.entry(signature, now);
+        stats.activities = stats.activities.saturating_add(u32::from(is_first));
+        stats.long_single.add(now, 1.0);
         stats.single.add(now, 1.0);
         stats.single_quiescent.add_if(now, !is_after_end);
+    }
+
+    /// Returns whether several activities have made calls of this signature, apart from `counted`
+    /// that do not count. Many calls beside one activity may be those of a job: they count as one
+    /// observation.
+    pub(super) fn is_shown(
+        &mut self,
+        signature: CallSignature,
+        now: Timestamp,
+        counted: u32,
+    ) -> bool {
+        self.stats.entry(signature, now).activities >= MIN_ACTIVITIES + counted
     }
 
     /// Returns whether calls of this signature usually carry a token.
@@ -94,7 +115,17 @@ impl DoubtEstimator {
         );
         let unattributed = stats.unattributed.value_at(now) + unseen;
         // Calls without a cause are as frequent in a second with one activity as in an idle second.
-        let overall = unattributed * self.occupancy.single_per_idle(now) / (single + 1.0);
+        let recent = unattributed * self.occupancy.single_per_idle(now) / (single + 1.0);
+        // A job that runs once an hour is not among the recent calls.
+        let long_unattributed = stats.long_unattributed.value_at(now);
+        let long_single = stats.long_single.value_at(now);
+        let long_term = if long_unattributed > MIN_LONG_UNATTRIBUTED {
+            let ratio = self.occupancy.long_single_per_idle(now);
+            long_unattributed * ratio / (long_single + 1.0)
+        } else {
+            0.0
+        };
+        let overall = recent.max(long_term);
         if !is_after_end {
             return overall;
         }

@@ -13,6 +13,12 @@ pub enum Evidence {
     Sole,
     /// The record was the next in the order of its partition.
     Order,
+    /// The message shares a value with this one of the possible parents.
+    Tokens,
+    /// Only this request or record had come to the step that the call is.
+    Structure,
+    /// This is the most likely one of those that had come to the step, by the time that it takes.
+    Timing,
     /// No parent was found: the span is a root.
     Open,
 }
@@ -31,11 +37,14 @@ pub struct ParentDecision {
 
 impl Evidence {
     /// All variants, best first.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 8] = [
         Self::Header,
         Self::RequestId,
         Self::Sole,
         Self::Order,
+        Self::Tokens,
+        Self::Structure,
+        Self::Timing,
         Self::Open,
     ];
 
@@ -47,6 +56,9 @@ impl Evidence {
             Self::RequestId => "request-id",
             Self::Sole => "sole",
             Self::Order => "order",
+            Self::Tokens => "tokens",
+            Self::Structure => "structure",
+            Self::Timing => "timing",
             Self::Open => "open",
         }
     }
@@ -63,6 +75,12 @@ impl ParentDecision {
             context: None,
             confidence: None,
         }
+    }
+
+    /// Returns whether the message itself shows its parent.
+    #[must_use]
+    pub const fn is_exact(&self) -> bool {
+        self.context.is_some() && self.confidence.is_none()
     }
 
     pub(super) const fn exact(evidence: Evidence, context: SpanContext) -> Self {

@@ -14,6 +14,12 @@ const MAX_CLOCK_SKEW_NS: u64 = 1_000_000;
 /// Resolution of the timestamps of records: 1 ms.
 const TIMESTAMP_UNIT_NS: u64 = 1_000_000;
 
+/// A call counts as caused by an activity this soon after the activity began, or after the response
+/// to its last call, although no other activity has shown that.
+const PROMPT_NS: u64 = 100_000_000;
+/// Calls of one signature by one activity that count as observations.
+const MAX_COUNTED_CALLS: u32 = 3;
+
 /// Search for the parent of one call.
 #[derive(Debug)]
 pub(super) struct ParentInference<'a> {
@@ -181,14 +187,33 @@ impl ParentInference<'_> {
             return None;
         }
         let is_after_end = activities.has_ended_before(since, Some(id));
+        let mut is_prompt = false;
+        let mut calls_before = u32::MAX;
+        if let Some(activity) = self.model.activities.get_mut(id) {
+            // A record may be sent long after it was created.
+            let created_at = self.call.created_at.unwrap_or(now);
+            is_prompt = created_at.saturating_sub(activity.last_active_at) <= PROMPT_NS;
+            calls_before = activity.record_single(signature);
+        }
         let estimator = &mut self.model.estimator;
         let doubt = estimator.estimate_doubt(signature, now, is_after_end);
         let doubt = (base_doubt + doubt).min(1.0);
-        estimator.record_single(signature, now, is_after_end);
+        // A few activities with a call each say more than one with many.
+        let is_first = calls_before == 0;
+        let has_counted = u32::from((1..u32::MAX).contains(&calls_before));
+        let mut is_shown = estimator.is_shown(signature, now, has_counted);
+        if calls_before < MAX_COUNTED_CALLS {
+            estimator.record_single(signature, now, is_after_end, is_first);
+        }
+        if !is_shown && let Some(activity) = self.model.activities.get_mut(id) {
+            activity.has_doubtful_call |= !is_prompt;
+            is_shown = !activity.has_doubtful_call;
+        }
+        let estimator = &mut self.model.estimator;
         // Calls of this signature carry tokens, and this one has none, or an unknown one.
         let lacks_token = estimator.expects_token(signature, now);
         let is_accepted = match self.policy {
-            SingleInFlightPolicy::Measured { max_doubt } => doubt <= max_doubt,
+            SingleInFlightPolicy::Measured { max_doubt } => doubt <= max_doubt && is_shown,
             SingleInFlightPolicy::Assumed => base_doubt == 0.0,
             SingleInFlightPolicy::Never => false,
         };

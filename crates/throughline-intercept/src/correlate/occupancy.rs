@@ -1,13 +1,15 @@
 //! Occupancy: how much of its time a process has nothing in flight, and how much exactly one
 //! request or record.
 
-use super::decaying_counter::{DecayingCounter, seconds};
+use super::decaying_counter::{DecayingCounter, LongCounter, seconds};
 use crate::Timestamp;
 
 /// Seconds by number of activities in flight, decaying.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Occupancy {
     total: OccupiedSeconds,
+    long_idle: LongCounter,
+    long_single: LongCounter,
     /// Only the time within the linger time after the end of an activity.
     after_end: OccupiedSeconds,
     changed_at: Option<Timestamp>,
@@ -31,6 +33,11 @@ impl Occupancy {
         // The part of the elapsed time that lies within the linger time.
         let lingering_ns = self.lingers_until.min(now).saturating_sub(changed_at);
         self.total.add(now, elapsed_ns, self.in_flight);
+        match self.in_flight {
+            0 => self.long_idle.add(now, seconds(elapsed_ns)),
+            1 => self.long_single.add(now, seconds(elapsed_ns)),
+            _ => {}
+        }
         self.after_end.add(now, lingering_ns, self.in_flight);
         self.changed_at = Some(now);
         self.in_flight = in_flight;
@@ -51,6 +58,11 @@ impl Occupancy {
         self.total.single_per_idle(now)
     }
 
+    /// Returns the same ratio over a long time.
+    pub(super) fn long_single_per_idle(&self, now: Timestamp) -> f64 {
+        ratio(self.long_single.value_at(now), self.long_idle.value_at(now))
+    }
+
     /// Returns the same ratio for the time within the linger time after an end.
     pub(super) fn single_per_idle_after_end(&self, now: Timestamp) -> f64 {
         self.after_end.single_per_idle(now)
@@ -69,13 +81,16 @@ impl OccupiedSeconds {
     }
 
     fn single_per_idle(&self, now: Timestamp) -> f64 {
-        let idle = self.idle.value_at(now);
-        if idle > 0.0 {
-            self.single.value_at(now) / idle
-        } else {
-            // Without idle time nothing was measured: no doubt is then small enough.
-            f64::INFINITY
-        }
+        ratio(self.single.value_at(now), self.idle.value_at(now))
+    }
+}
+
+fn ratio(single: f64, idle: f64) -> f64 {
+    if idle > 0.0 {
+        single / idle
+    } else {
+        // Without idle time nothing was measured: no doubt is then small enough.
+        f64::INFINITY
     }
 }
 

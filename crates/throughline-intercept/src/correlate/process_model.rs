@@ -97,7 +97,11 @@ impl ProcessModel {
             .record_end(now.saturating_add(self.limits.linger_ns));
     }
 
-    pub(super) fn deliver_record(&mut self, now: Timestamp, delivery: RecordDelivery) {
+    pub(super) fn deliver_record(
+        &mut self,
+        now: Timestamp,
+        delivery: RecordDelivery,
+    ) -> ActivityId {
         // Read before the insertion, which counts the record itself.
         let was_idle = self.activities.in_flight_count() == 0;
         let RecordDelivery {
@@ -117,15 +121,18 @@ impl ProcessModel {
         if was_idle {
             self.single_record = Some(id);
         }
+        id
     }
 
+    /// Returns the records that are settled.
     pub(super) fn settle_records(
         &mut self,
         now: Timestamp,
         queue: RecordQueueId,
         offsets: &RangeInclusive<i64>,
-    ) {
-        for id in self.queues.take_offsets(queue, offsets.clone()) {
+    ) -> Vec<ActivityId> {
+        let settled = self.queues.take_offsets(queue, offsets.clone());
+        for id in settled.iter().copied() {
             // A settled record has made all its calls: the moment to compare them with the profile.
             if let Some(record) = self.activities.get(id)
                 && let Some(profile) = self.profiles.of_mut(record)
@@ -134,6 +141,7 @@ impl ProcessModel {
             }
             self.finish_record(id, now);
         }
+        settled
     }
 
     /// Settles the records before one that is certainly being handled, because a call carries its
@@ -174,6 +182,15 @@ impl ProcessModel {
         self.suspended_until = self.suspended_until.max(now.saturating_add(duration_ns));
     }
 
+    /// Returns whether a parent may be inferred for a call: all that can have made it is seen, and
+    /// calls like it do not carry a token instead.
+    pub(super) fn allows_inference(&mut self, now: Timestamp, call: &OutboundCall) -> bool {
+        let lacks_token = self.estimator.expects_token(call.signature, now)
+            && !self.activities.knows_token(&call.tokens);
+        let is_resent = self.activities.knows_aborted_token(&call.tokens);
+        now >= self.suspended_until && !lacks_token && !is_resent
+    }
+
     /// Counts a call of an activity. Calls of records teach what records of their topic do.
     pub(super) fn record_call(
         &mut self,
@@ -181,6 +198,9 @@ impl ProcessModel {
         call: &OutboundCall,
         id: ActivityId,
     ) -> CallHandle {
+        if let Some(activity) = self.activities.get_mut(id) {
+            activity.outstanding += u32::from(call.expects_response);
+        }
         if let Some(activity) = self.activities.get_mut(id)
             && let Some(topic) = activity.topic.as_ref().map(Arc::clone)
         {
@@ -193,6 +213,7 @@ impl ProcessModel {
         CallHandle {
             activity: Some(id),
             signature: call.signature,
+            number: None,
         }
     }
 

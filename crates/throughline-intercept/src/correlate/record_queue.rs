@@ -37,6 +37,10 @@ impl RecordQueueId {
         key.hash(&mut hasher);
         Self(hasher.finish())
     }
+
+    pub(super) const fn value(self) -> u64 {
+        self.0
+    }
 }
 
 // === impl RecordQueues ===

@@ -11,6 +11,8 @@ pub struct Settings {
     /// Keys whose values are tokens.
     pub keys: Vec<CorrelationKey>,
     pub single_in_flight: SingleInFlightPolicy,
+    /// Posterior from which a parent that the steps of requests show is used; [`None`] never.
+    pub inference_threshold: Option<f64>,
     pub limits: CorrelationLimits,
 }
 
@@ -54,11 +56,17 @@ pub struct CorrelationLimits {
 
 // === impl Settings ===
 
+impl Settings {
+    /// Default of [`inference_threshold`](Self::inference_threshold).
+    pub const INFERENCE_THRESHOLD: f64 = 0.998;
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
             keys: vec![CorrelationKey::request_id()],
             single_in_flight: SingleInFlightPolicy::default(),
+            inference_threshold: Some(Self::INFERENCE_THRESHOLD),
             limits: CorrelationLimits::default(),
         }
     }

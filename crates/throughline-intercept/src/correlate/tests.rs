@@ -19,9 +19,29 @@ struct TestProcess {
     queue: RecordQueueId,
 }
 
+fn operation() -> CallSignature {
+    CallSignature::new(&"GET /checkout")
+}
+
 impl TestProcess {
+    /// Returns a process in which nothing is inferred from the steps of requests.
     fn new() -> Self {
-        Self::with(Settings::default())
+        Self::with(Settings {
+            inference_threshold: None,
+            ..Settings::default()
+        })
+    }
+
+    /// Returns a process in which three requests have shown the call.
+    fn with_shown_call() -> Self {
+        let mut process = Self::new();
+        for id in 101..104 {
+            let request = process.begin(id);
+            process.exchange();
+            process.end(request, RequestOutcome::Completed);
+            process.wait(2_000);
+        }
+        process
     }
 
     /// Returns a process that has been idle for two minutes.
@@ -51,7 +71,7 @@ impl TestProcess {
 
     fn begin_with(&mut self, id: u8, request_id: Option<&str>) -> ActivityId {
         self.correlator
-            .begin_request(self.now, context(id), tokens(request_id))
+            .begin_request(self.now, context(id), operation(), tokens(request_id))
     }
 
     fn end(&mut self, id: ActivityId, outcome: RequestOutcome) {
@@ -183,10 +203,26 @@ fn first_call_of_the_only_request_in_flight_is_attributed() {
 }
 
 #[test]
+fn late_call_that_no_other_request_has_shown_is_open_and_does_not_vouch_for_the_next() {
+    let mut process = TestProcess::new();
+    process.begin(1);
+    process.wait(1_000);
+    for _ in 0..3 {
+        assert_eq!(process.exchange(), ParentDecision::open());
+    }
+    let mut process = TestProcess::with_shown_call();
+    process.begin(1);
+    process.wait(1_000);
+    for _ in 0..3 {
+        assert_parent(&process.exchange(), Evidence::Sole, 1);
+    }
+}
+
+#[test]
 fn call_with_no_or_two_candidates_is_open() {
     let mut process = TestProcess::new();
     assert_eq!(process.call().0, ParentDecision::open());
-    let mut process = TestProcess::new();
+    let mut process = TestProcess::with_shown_call();
     let first = process.begin(1);
     process.begin(2);
     assert_eq!(process.exchange(), ParentDecision::open());
@@ -284,7 +320,7 @@ fn token_in_a_request_body_matches_a_record_key() {
     let body = extract(None, Some(b"{\"id\":17}".as_slice()));
     process
         .correlator
-        .begin_request(process.now, context(1), body);
+        .begin_request(process.now, context(1), operation(), body);
     process.begin(2);
     let call = OutboundCall {
         tokens: extract(Some(b"17".as_slice()), None),
@@ -361,16 +397,29 @@ fn request_that_just_ended_is_a_candidate_when_ends_arrive_out_of_order() {
 
 #[test]
 fn call_soon_after_an_aborted_request_is_open() {
-    let mut process = TestProcess::new();
-    let left = process.begin(1);
-    process.wait(20);
-    process.end(left, RequestOutcome::Aborted);
-    process.wait(5);
-    process.begin(2);
-    process.wait(2);
-    assert_eq!(process.exchange(), ParentDecision::open());
-    process.wait(1_100);
-    assert_parent(&process.exchange(), Evidence::Sole, 2);
+    let mut process = TestProcess::with_shown_call();
+    let usual = process.begin(4);
+    process.wait(30);
+    process.end(usual, RequestOutcome::Completed);
+    process.wait(2_000);
+    // The second one has run longer than any other: nothing is known about its handler's end.
+    for (first, ran_ms, open_ms) in [(1, 20, 200), (11, 200, 29_000)] {
+        let left = process.begin(first);
+        process.wait(ran_ms);
+        process.end(left, RequestOutcome::Aborted);
+        for (id, wait_ms) in [(first + 1, 5), (first + 2, open_ms)] {
+            process.wait(wait_ms);
+            let request = process.begin(id);
+            process.wait(2);
+            assert_eq!(process.exchange(), ParentDecision::open());
+            process.end(request, RequestOutcome::Completed);
+        }
+        process.wait(2_000);
+        let last = process.begin(first + 3);
+        process.wait(2);
+        assert_parent(&process.exchange(), Evidence::Sole, first + 3);
+        process.end(last, RequestOutcome::Completed);
+    }
 }
 
 #[test]
@@ -449,7 +498,7 @@ fn overflow_suspends_inference_and_stays_within_the_cap() {
 
 #[test]
 fn record_is_in_flight_until_its_commit() {
-    let mut process = TestProcess::new();
+    let mut process = TestProcess::with_shown_call();
     process.deliver(0, 1);
     process.wait(2);
     assert_parent(&process.exchange(), Evidence::Sole, 1);
@@ -560,7 +609,7 @@ fn unreadable_records_suspend_inference() {
 
 #[test]
 fn redelivered_record_replaces_its_first_delivery() {
-    let mut process = TestProcess::new();
+    let mut process = TestProcess::with_shown_call();
     process.deliver(0, 1);
     process.deliver(0, 2);
     assert_eq!(process.in_flight(), 1);

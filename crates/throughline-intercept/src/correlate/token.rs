@@ -8,6 +8,18 @@ use throughline_model::context::Carrier;
 /// The request-id header that proxies and gateways agree on.
 pub const REQUEST_ID: &str = "x-request-id";
 
+/// Values that clients and proxies write where they have none.
+const PLACEHOLDERS: [&str; 9] = [
+    "undefined",
+    "null",
+    "none",
+    "nil",
+    "nan",
+    "unknown",
+    "n/a",
+    "[object Object]",
+    "(null)",
+];
 /// Longest value of a token. A longer one is content rather than an identifier.
 const MAX_TOKEN_BYTES: usize = 128;
 
@@ -163,13 +175,22 @@ impl TokenSet {
     }
 }
 
+/// Returns whether a value stands for a missing one.
+fn is_placeholder(value: &[u8]) -> bool {
+    // Also the nil UUID.
+    value.iter().all(|byte| b"0-_.*?#".contains(byte))
+        || PLACEHOLDERS
+            .iter()
+            .any(|word| value.eq_ignore_ascii_case(word.as_bytes()))
+}
+
 // === impl CorrelationToken ===
 
 impl CorrelationToken {
     fn new(key_index: usize, value: &[u8]) -> Option<Self> {
         // White space around a header value is not part of it (RFC 9110, section 5.5).
         let value = value.trim_ascii();
-        if !(1..=MAX_TOKEN_BYTES).contains(&value.len()) {
+        if !(1..=MAX_TOKEN_BYTES).contains(&value.len()) || is_placeholder(value) {
             return None;
         }
         let mut hasher = DefaultHasher::new();
@@ -179,6 +200,11 @@ impl CorrelationToken {
             value: value.into(),
             hash: hasher.finish(),
         })
+    }
+
+    /// Returns the hash of key and value.
+    pub(super) const fn value_hash(&self) -> u64 {
+        self.hash
     }
 
     /// Returns the value if it was found under the key with this index.

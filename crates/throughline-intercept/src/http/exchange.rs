@@ -288,9 +288,11 @@ impl HttpExchange {
         }
         let (identity, context) = self.new_identity(&parent);
         let tokens = extract_tokens(correlator, request, headers);
+        // The authority names the service itself, and clients can write anything there.
+        let operation = request_signature(request.method, "", request.target);
         let span_context = context.clone();
         let (activity, sent) = correlator.with_correlator(|correlator| {
-            let activity = correlator.begin_request(now, span_context, tokens);
+            let activity = correlator.begin_request(now, span_context, operation, tokens);
             (activity, correlator.sent_formats())
         });
         StartedRequest {

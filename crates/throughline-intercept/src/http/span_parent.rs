@@ -45,12 +45,23 @@ impl SpanParent {
 
     /// Returns the parent that the correlator found.
     pub(super) fn attributed(decision: ParentDecision, sampling: Option<Sampling>) -> Self {
+        let is_exact = decision.is_exact();
+        let mut context = decision.context;
+        if let Some(context) = context.as_mut().filter(|_| !is_exact) {
+            // A parent that may be wrong overrides no decision that the message carries, and does
+            // not spread the wish of its client for debugging.
+            context.sampling = match (sampling, context.sampling) {
+                (Some(own), _) => own,
+                (None, Sampling::Debug) => Sampling::Sample,
+                (None, inherited) => inherited,
+            };
+        }
         Self {
             evidence: Some(ParentEvidence {
                 evidence: decision.evidence,
                 confidence: decision.confidence,
             }),
-            context: decision.context,
+            context,
             untrusted: None,
             sampling,
         }

@@ -8,6 +8,9 @@ use crate::correlate::{CorrelationKey, Settings, SingleInFlightPolicy, TokenLoca
 /// Probability that a parent is wrong up to which `sole: measured` accepts it.
 const MAX_SOLE_DOUBT: f64 = 0.01;
 
+/// Least value of `inference_threshold`: below it another parent may be more likely.
+const MIN_THRESHOLD: f64 = 0.5;
+
 const SOLE_VALUES: [(&str, SingleInFlightPolicy); 3] = [
     (
         "measured",
@@ -37,8 +40,11 @@ struct RawCorrelationKey {
 /// Reads the rules for parents of outbound messages.
 pub fn correlation_settings(source: &mut impl OptionReader) -> Settings {
     let single_in_flight = source.word("sole", &SOLE_VALUES, SingleInFlightPolicy::default());
+    let default = Settings::default().inference_threshold;
+    let inference_threshold = source.parsed("inference_threshold", parse_threshold, default);
     let mut settings = Settings {
         single_in_flight,
+        inference_threshold,
         ..Settings::default()
     };
     let keys: Vec<RawCorrelationKey> = source.entries(CORRELATION_KEYS).unwrap_or_else(|error| {
@@ -54,6 +60,19 @@ pub fn correlation_settings(source: &mut impl OptionReader) -> Settings {
         }
     }
     settings
+}
+
+/// Parses the probability from which a parent is inferred, if it is.
+fn parse_threshold(text: &str) -> Result<Option<f64>, String> {
+    let text = text.trim();
+    if text.eq_ignore_ascii_case("off") {
+        return Ok(None);
+    }
+    let threshold = text.parse().ok();
+    let threshold = threshold.filter(|it| (MIN_THRESHOLD..=1.0).contains(it));
+    threshold
+        .map(Some)
+        .ok_or_else(|| format!("{text:?} is not a number from {MIN_THRESHOLD} to 1, or off"))
 }
 
 fn correlation_key(raw: RawCorrelationKey) -> Result<CorrelationKey, String> {

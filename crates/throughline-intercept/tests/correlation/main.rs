@@ -25,8 +25,8 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use throughline_intercept::correlate::{
-    ActivityId, CallHandle, CorrelationKey, Correlator, OutboundCall, RecordDelivery,
-    RecordQueueId, Settings, TokenExtractor, TokenSet, TokenSource,
+    ActivityId, CallHandle, CallSignature, CorrelationKey, Correlator, OutboundCall,
+    RecordDelivery, RecordQueueId, Settings, TokenExtractor, TokenSet, TokenSource,
 };
 use throughline_model::context::{HeaderList, Sampling, SpanContext};
 use throughline_model::{SpanId, TraceId};
@@ -86,7 +86,7 @@ fn consumer_calls_are_attributed_to_their_records() {
 #[test]
 fn calls_of_a_new_process_are_attributed_to_their_requests() {
     let mut all = Vec::new();
-    let processes = if cfg!(debug_assertions) { 10 } else { 500 };
+    let processes = if cfg!(debug_assertions) { 10 } else { 50 };
     for (name, service) in services() {
         for clients in [1, 2, 4, 16] {
             let mut sum = AttributionTally::default();
@@ -111,7 +111,7 @@ fn minutes(load: f64) -> f64 {
     if cfg!(debug_assertions) {
         (4.0 / load).min(4.0)
     } else {
-        (40.0 / load).min(10.0)
+        (10.0 / load).min(10.0)
     }
 }
 
@@ -165,7 +165,12 @@ fn run(mut process: SimulatedProcess) -> AttributionTally {
     for (now, _, event) in process.events {
         match event {
             SimulatedEvent::Begin { activity, token } => {
-                let id = correlator.begin_request(now, context(activity), tokens(token));
+                let id = correlator.begin_request(
+                    now,
+                    context(activity),
+                    CallSignature::new(&"GET /checkout"),
+                    tokens(token),
+                );
                 activities[activity] = Some(id);
             }
             SimulatedEvent::End { activity, outcome } => {

@@ -7,8 +7,8 @@ use throughline_model::context::SpanContext;
 
 /// Head of the table.
 pub(crate) const TABLE_HEAD: &str = "\
-| process | load | calls | exact % | sole % | order % | open % | wrong | wrong, % of guesses |
-|---|---|---:|---:|---:|---:|---:|---:|---:|";
+| process | load | calls | exact % | sole % | order % | steps % | open % | wrong | % of guesses |
+|---|---|---:|---:|---:|---:|---:|---:|---:|---:|";
 
 /// Attributions of a simulation by evidence, and the wrong ones among them.
 #[derive(Debug, Default, Clone, Copy)]
@@ -21,6 +21,9 @@ pub(crate) struct AttributionTally {
     sole_wrong: u32,
     order: u32,
     order_wrong: u32,
+    /// By the steps of requests: structure, timing and shared tokens.
+    steps: u32,
+    steps_wrong: u32,
     open: u32,
     /// Inferred parents, those of calls without a cause included.
     pub(crate) inferred: u32,
@@ -42,6 +45,7 @@ impl AttributionTally {
             Evidence::Header | Evidence::RequestId => self.exact_wrong += wrong,
             Evidence::Sole => self.sole_wrong += wrong,
             Evidence::Order => self.order_wrong += wrong,
+            Evidence::Tokens | Evidence::Structure | Evidence::Timing => self.steps_wrong += wrong,
             Evidence::Open => {}
         }
         if cause.is_none() {
@@ -52,6 +56,7 @@ impl AttributionTally {
             Evidence::Header | Evidence::RequestId => self.exact += 1,
             Evidence::Sole => self.sole += 1,
             Evidence::Order => self.order += 1,
+            Evidence::Tokens | Evidence::Structure | Evidence::Timing => self.steps += 1,
             Evidence::Open => self.open += 1,
         }
     }
@@ -64,6 +69,8 @@ impl AttributionTally {
         self.sole_wrong += other.sole_wrong;
         self.order += other.order;
         self.order_wrong += other.order_wrong;
+        self.steps += other.steps;
+        self.steps_wrong += other.steps_wrong;
         self.open += other.open;
         self.inferred += other.inferred;
         self.confidence += other.confidence;
@@ -71,11 +78,11 @@ impl AttributionTally {
 
     /// Returns the calls whose parents were inferred.
     pub(crate) fn inferred_calls(&self) -> u32 {
-        self.sole + self.order
+        self.sole + self.order + self.steps
     }
 
     pub(crate) fn wrong(&self) -> u32 {
-        self.sole_wrong + self.order_wrong
+        self.sole_wrong + self.order_wrong + self.steps_wrong
     }
 
     /// Returns a share of the calls with a cause, in percent.
@@ -95,17 +102,19 @@ impl AttributionTally {
         .unwrap();
         write!(
             row,
-            "{:.1} | {:.1} | ",
+            "{:.1} | {:.1} | {:.1} | ",
             self.share(self.sole),
-            self.share(self.order)
+            self.share(self.order),
+            self.share(self.steps)
         )
         .unwrap();
         let wrong_share = 100.0 * f64::from(self.wrong()) / f64::from(self.inferred.max(1));
         write!(
             row,
-            "{:.1} | {} | {wrong_share:.3} |",
+            "{:.1} | {} ({}) | {wrong_share:.3} |",
             self.share(self.open),
-            self.wrong()
+            self.wrong(),
+            self.steps_wrong
         )
         .unwrap();
         row
