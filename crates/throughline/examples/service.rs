@@ -1,8 +1,8 @@
 //! A service with axum, rdkafka and reqwest: a request sends a record, and handling the record
 //! calls another service. All of it is one trace.
 //!
-//! `cargo run --example service --features axum,kafka,reqwest,signal -- localhost:9092`, on a broker
-//! that has the topic `orders` (`cargo xtask kafka --topic orders` starts one), then
+//! `cargo run --example service --features axum,kafka,reqwest,signal -- localhost:9092`, with a
+//! broker that has the topic `orders` (`cargo xtask kafka --topic orders` starts one), then
 //! `curl -X POST http://127.0.0.1:8080/orders/7`.
 
 use std::error::Error;
