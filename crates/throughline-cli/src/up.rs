@@ -27,6 +27,9 @@ const MAX_WEAVE_WAIT: u64 = 600_000_000_000;
 /// Default of `--max-client-connections` on an address that others reach: a quarter of all.
 const MAX_CLIENT_CONNECTIONS: usize = 256;
 
+/// Port for queries over gRPC; Jaeger's.
+const QUERY_GRPC_PORT: ListenerPort = ListenerPort::IfFree(16685);
+
 /// Value of an optional port that is to stay closed.
 const PORT_OFF: &str = "off";
 
@@ -176,11 +179,11 @@ fn parse_access(args: &UpArgs, config: &mut Config, errors: &mut Vec<String>) ->
 fn parse_ports(args: &UpArgs, config: &mut Config, errors: &mut Vec<String>) {
     let mut ports: Vec<(CollectorEndpoint, u16)> = Vec::new();
     config.jaeger = JaegerPorts::STANDARD;
+    config.query_grpc = QUERY_GRPC_PORT;
     for listener in CollectorEndpoint::ALL {
         let option = port_option(listener);
-        let is_optional = jaeger_port_mut(&mut config.jaeger, listener).is_some();
-        // Without an option, the standard ports of Jaeger's clients are opened as far as they are
-        // free.
+        let is_optional = optional_port_mut(config, listener).is_some();
+        // Without an option, the standard ports of Jaeger are opened as far as they are free.
         let Some(text) = port_argument(args, listener) else {
             continue;
         };
@@ -218,6 +221,7 @@ const fn port_argument(args: &UpArgs, listener: CollectorEndpoint) -> Option<&St
         CollectorEndpoint::OtlpHttp => Some(&args.otlp_http_port),
         CollectorEndpoint::Zipkin => Some(&args.zipkin_port),
         CollectorEndpoint::Query => Some(&args.query_port),
+        CollectorEndpoint::QueryGrpc => args.query_grpc_port.as_ref(),
         CollectorEndpoint::JaegerHttp => args.jaeger_http_port.as_ref(),
         CollectorEndpoint::JaegerCompact => args.jaeger_compact_port.as_ref(),
         CollectorEndpoint::JaegerBinary => args.jaeger_binary_port.as_ref(),
@@ -227,7 +231,7 @@ const fn port_argument(args: &UpArgs, listener: CollectorEndpoint) -> Option<&St
 
 /// Sets the port of a listener, which is then required; `None` closes it, if it is optional.
 const fn set_port(config: &mut Config, listener: CollectorEndpoint, port: Option<u16>) {
-    if let Some(own) = jaeger_port_mut(&mut config.jaeger, listener) {
+    if let Some(own) = optional_port_mut(config, listener) {
         *own = match port {
             Some(port) => ListenerPort::Required(port),
             None => ListenerPort::Closed,
@@ -240,6 +244,7 @@ const fn set_port(config: &mut Config, listener: CollectorEndpoint, port: Option
         CollectorEndpoint::OtlpHttp => config.otlp_http_port = port,
         CollectorEndpoint::Zipkin => config.zipkin_port = port,
         CollectorEndpoint::Query
+        | CollectorEndpoint::QueryGrpc
         | CollectorEndpoint::JaegerHttp
         | CollectorEndpoint::JaegerCompact
         | CollectorEndpoint::JaegerBinary
@@ -247,12 +252,14 @@ const fn set_port(config: &mut Config, listener: CollectorEndpoint, port: Option
     }
 }
 
-/// Returns the port if it is one of Jaeger's clients, which is optional.
-const fn jaeger_port_mut(
-    ports: &mut JaegerPorts,
+/// Returns the port if it is optional.
+const fn optional_port_mut(
+    config: &mut Config,
     listener: CollectorEndpoint,
 ) -> Option<&mut ListenerPort> {
+    let ports = &mut config.jaeger;
     match listener {
+        CollectorEndpoint::QueryGrpc => Some(&mut config.query_grpc),
         CollectorEndpoint::JaegerHttp => Some(&mut ports.http),
         CollectorEndpoint::JaegerCompact => Some(&mut ports.compact),
         CollectorEndpoint::JaegerBinary => Some(&mut ports.binary),
@@ -270,6 +277,7 @@ const fn port_option(listener: CollectorEndpoint) -> &'static str {
         CollectorEndpoint::OtlpHttp => "--otlp-http-port",
         CollectorEndpoint::Zipkin => "--zipkin-port",
         CollectorEndpoint::Query => "--query-port",
+        CollectorEndpoint::QueryGrpc => "--query-grpc-port",
         CollectorEndpoint::JaegerHttp => "--jaeger-http-port",
         CollectorEndpoint::JaegerCompact => "--jaeger-compact-port",
         CollectorEndpoint::JaegerBinary => "--jaeger-binary-port",
@@ -380,6 +388,7 @@ fn print_addresses(
         otlp_http,
         zipkin,
         query,
+        query_grpc,
         jaeger_http,
         jaeger_compact,
         jaeger_binary,
@@ -393,7 +402,8 @@ fn print_addresses(
             CollectorEndpoint::OtlpHttp.label(): otlp_http,
             CollectorEndpoint::Zipkin.label(): zipkin,
             CollectorEndpoint::Query.label(): query,
-            // Null for a port that is closed.
+            // Null for a port that is closed, here and below.
+            CollectorEndpoint::QueryGrpc.label(): query_grpc,
             CollectorEndpoint::JaegerHttp.label(): jaeger_http,
             CollectorEndpoint::JaegerCompact.label(): jaeger_compact,
             CollectorEndpoint::JaegerBinary.label(): jaeger_binary,
@@ -409,6 +419,9 @@ fn print_addresses(
         writeln!(out, "  OTLP/HTTP  {http}://{otlp_http}/v1/traces")?;
         writeln!(out, "  OTLP/gRPC  {http}://{otlp_grpc}")?;
         writeln!(out, "  Zipkin     {http}://{zipkin}/api/v2/spans")?;
+        if let Some(address) = query_grpc {
+            writeln!(out, "  Queries    {http}://{address} (gRPC)")?;
+        }
         if let Some(address) = jaeger_http {
             writeln!(out, "  Jaeger     {http}://{address}/api/traces")?;
         }

@@ -14,8 +14,9 @@ use crate::accept_loop::HttpAcceptLoop;
 use crate::config::{CollectorEndpoint, Config, ListenerPort};
 use crate::ingest::IngestPipeline;
 use crate::metrics::{self, Metrics};
+use crate::query::{self, QueryState};
 use crate::weaving::WeavingTask;
-use crate::{cors, jaeger_receiver, otlp_grpc, otlp_http, query, token_layer, zipkin};
+use crate::{cors, jaeger_receiver, otlp_grpc, otlp_http, token_layer, zipkin};
 
 /// Memory of a UDP socket for datagrams that were not read yet.
 const UDP_RECEIVE_BUFFER_BYTES: usize = 4 << 20;
@@ -46,7 +47,9 @@ pub struct CollectorAddresses {
     pub zipkin: SocketAddr,
     /// Queries and the UI.
     pub query: SocketAddr,
-    /// Jaeger's Thrift over HTTP; `None` when closed, here and below.
+    /// Queries over gRPC; `None` when closed, here and below.
+    pub query_grpc: Option<SocketAddr>,
+    /// Jaeger's Thrift over HTTP.
     pub jaeger_http: Option<SocketAddr>,
     /// Jaeger's Thrift over UDP, on the port for the compact protocol.
     pub jaeger_compact: Option<SocketAddr>,
@@ -84,6 +87,8 @@ impl CollectorServer {
             otlp_http: bind(&config, CollectorEndpoint::OtlpHttp, &mut listeners).await?,
             zipkin: bind(&config, CollectorEndpoint::Zipkin, &mut listeners).await?,
             query: bind(&config, CollectorEndpoint::Query, &mut listeners).await?,
+            query_grpc: bind_optional(&config, CollectorEndpoint::QueryGrpc, &mut listeners)
+                .await?,
             jaeger_http: bind_optional(&config, CollectorEndpoint::JaegerHttp, &mut listeners)
                 .await?,
             jaeger_compact: bind_optional(
@@ -141,6 +146,9 @@ impl CollectorServer {
             self.config.limits.clone(),
             weaving,
         ));
+        // One state: the limits hold for both ports of queries together.
+        let limits = &self.config.limits;
+        let queries = QueryState::new(Arc::clone(&store), Arc::clone(&metrics), limits);
         let stopping = CancellationToken::new();
         let mut loops = JoinSet::new();
         loops.spawn(weaver.run(stopping.clone()));
@@ -169,9 +177,8 @@ impl CollectorServer {
                     let router = guarded(zipkin::router(Arc::clone(&pipeline)));
                     cors::allow_origins(router, &self.config)
                 }
-                CollectorEndpoint::Query => {
-                    query::router(Arc::clone(&store), Arc::clone(&metrics), &self.config)
-                }
+                CollectorEndpoint::Query => query::router(queries.clone(), &self.config),
+                CollectorEndpoint::QueryGrpc => query::grpc::router(queries.clone(), &self.config),
                 CollectorEndpoint::JaegerHttp
                 | CollectorEndpoint::JaegerCompact
                 | CollectorEndpoint::JaegerBinary => {

@@ -25,7 +25,7 @@ pub(crate) enum CounterKey {
     Rejected(CollectorEndpoint, &'static str),
     /// Values that were replaced or left out, by kind.
     Repaired(CollectorEndpoint, &'static str),
-    /// Requests answered, by HTTP status; for the gRPC endpoint by gRPC status.
+    /// Requests answered, by HTTP status; for the gRPC endpoints by gRPC status.
     Requests(CollectorEndpoint, u16),
     /// Requests of signals that are accepted and not stored.
     Dropped(CollectorEndpoint, &'static str),
@@ -239,15 +239,10 @@ pub(crate) fn count_requests(
         let metrics = Arc::clone(&metrics);
         async move {
             let response = next.run(request).await;
-            let code = match endpoint {
-                CollectorEndpoint::OtlpGrpc => grpc_status(response.headers()),
-                CollectorEndpoint::OtlpHttp
-                | CollectorEndpoint::Zipkin
-                | CollectorEndpoint::Query
-                | CollectorEndpoint::JaegerHttp
-                | CollectorEndpoint::JaegerCompact
-                | CollectorEndpoint::JaegerBinary
-                | CollectorEndpoint::JaegerSampling => response.status().as_u16(),
+            let code = if endpoint.is_grpc() {
+                grpc_status(response.headers())
+            } else {
+                response.status().as_u16()
             };
             // One log line for each status and endpoint, not one for each request.
             let is_first = metrics.add(CounterKey::Requests(endpoint, code), 1);
@@ -261,7 +256,7 @@ pub(crate) fn count_requests(
                 | CollectorEndpoint::JaegerCompact
                 | CollectorEndpoint::JaegerBinary
                 | CollectorEndpoint::JaegerSampling => code >= 400,
-                CollectorEndpoint::Query => false,
+                CollectorEndpoint::Query | CollectorEndpoint::QueryGrpc => false,
             };
             if is_first && is_rejected {
                 tracing::warn!(

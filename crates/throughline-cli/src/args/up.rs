@@ -73,6 +73,16 @@ pub(crate) struct UpArgs {
     )]
     pub(crate) query_port: String,
 
+    /// Port for queries over gRPC: Jaeger's API v3, and its Remote Storage API for a Jaeger that
+    /// reads these traces [default: 16685 if free]; `off` opens none
+    #[arg(
+        long,
+        env = "THROUGHLINE_QUERY_GRPC_PORT",
+        value_name = "PORT",
+        help_heading = LISTENERS
+    )]
+    pub(crate) query_grpc_port: Option<String>,
+
     /// Port for Jaeger's Thrift over HTTP (path /api/traces) [default: 14268 if free]; `off` opens
     /// none, for all of the Jaeger ports
     #[arg(
