@@ -31,9 +31,7 @@ pub struct CollectorEndpoints {
     pub zipkin: SocketAddr,
     /// Query API and web UI.
     pub query: SocketAddr,
-    /// Queries over gRPC; [`None`] if the port was taken or is closed, here and below.
-    pub query_grpc: Option<SocketAddr>,
-    /// Jaeger's Thrift over HTTP.
+    /// Jaeger's Thrift over HTTP; [`None`] if the port was taken or is closed.
     pub jaeger_http: Option<SocketAddr>,
     /// Jaeger's Thrift over UDP, compact protocol.
     pub jaeger_compact: Option<SocketAddr>,
@@ -248,7 +246,6 @@ impl CollectorEndpoints {
             otlp_http: address("otlp_http")?,
             zipkin: address("zipkin")?,
             query: address("query")?,
-            query_grpc: address("query_grpc").ok(),
             jaeger_http: address("jaeger_http").ok(),
             jaeger_compact: address("jaeger_compact").ok(),
             jaeger_sampling: address("jaeger_sampling").ok(),

@@ -212,16 +212,16 @@ impl WeavingState {
     }
 
     fn join(&self, edges: Vec<WovenEdge>) {
-        let counters = edges.iter().map(|edge| {
-            if edge.is_joined {
+        for edge in &edges {
+            let counter = if edge.is_joined {
                 CounterKey::Woven(edge.evidence.name())
             } else if edge.parent.is_some() {
                 CounterKey::WeaveAbandoned("uncertain")
             } else {
                 CounterKey::WeaveAbandoned("no_parent")
-            }
-        });
-        let counters: Vec<CounterKey> = counters.collect();
+            };
+            self.metrics.add(counter, 1);
+        }
         let WeaveOutcome {
             missing,
             reported,
@@ -230,10 +230,6 @@ impl WeavingState {
             joined: _,
             kept: _,
         } = self.store.weave(edges);
-        // Counted once they are kept: queries show the joins that are counted.
-        for counter in counters {
-            self.metrics.add(counter, 1);
-        }
         for (reason, count) in [
             ("evicted", missing),
             ("reported", reported),
