@@ -1,7 +1,6 @@
 //! `throughline up`: the collector, from its arguments to its shutdown.
 
 mod access;
-mod kafka;
 
 use std::io::Write as _;
 use std::net::IpAddr;
@@ -10,14 +9,13 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow};
 use throughline_collector::{
     AccessControl, CollectorAddresses, CollectorBindError, CollectorEndpoint, CollectorServer,
-    CollectorTls, Config, JaegerPorts, ListenerPort, SpanDestination, WeavingMode, WeavingSettings,
+    CollectorTls, Config, JaegerPorts, ListenerPort, WeavingMode, WeavingSettings,
 };
 use throughline_model::duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use self::access::{AccessFiles, AccessReloader, exposure_warnings};
-use self::kafka::SpanRoute;
 use crate::args::up::UpArgs;
 use crate::daemon::{init_logging, log_filter, raise_nofile_limit, stop_signal};
 use crate::error::CommandError;
@@ -29,6 +27,9 @@ const MAX_WEAVE_WAIT: u64 = 600_000_000_000;
 /// Default of `--max-client-connections` on an address that others reach: a quarter of all.
 const MAX_CLIENT_CONNECTIONS: usize = 256;
 
+/// Port for queries over gRPC; Jaeger's.
+const QUERY_GRPC_PORT: ListenerPort = ListenerPort::IfFree(16685);
+
 /// Value of an optional port that is to stay closed.
 const PORT_OFF: &str = "off";
 
@@ -37,7 +38,6 @@ pub(crate) fn run(args: &UpArgs) -> Result<(), CommandError> {
     let ParsedUp {
         config,
         choice,
-        route,
         filter,
         warnings,
     } = parse(args).map_err(CommandError::Usage)?;
@@ -55,7 +55,7 @@ pub(crate) fn run(args: &UpArgs) -> Result<(), CommandError> {
     runtime.block_on(async move {
         // Handlers come first: a script may send a signal once it has read the addresses.
         let stop = stop_signal()?;
-        let opened = route.open(&choice)?;
+        let opened = choice.open()?;
         let hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
         let (tls, access) = (config.tls.clone(), config.access.clone());
         let reloader = AccessReloader::new(AccessFiles::of(args), tls, access, hangup);
@@ -63,17 +63,14 @@ pub(crate) fn run(args: &UpArgs) -> Result<(), CommandError> {
         let collector = CollectorServer::bind(config)
             .await
             .map_err(|error| bind_error(&error))?;
-        print_addresses(collector.addresses(), (&choice, &route), has_tls, json)
+        print_addresses(collector.addresses(), &choice, has_tls, json)
             .context("cannot write to stdout")?;
         if let Some(reloader) = reloader {
             tokio::spawn(reloader.run());
         }
-        let destination = opened.destination.clone();
-        let ran = collector.run_with(destination, opened.records, stop).await;
-        if let SpanDestination::Store(store) = opened.destination {
-            store.sync()?;
-        }
-        ran.context("the collector stopped by itself")
+        collector.run_with_store(opened.store(), stop).await;
+        opened.close();
+        Ok::<_, anyhow::Error>(())
     })?;
     // A query that is still running must not delay the exit.
     runtime.shutdown_background();
@@ -84,7 +81,6 @@ pub(crate) fn run(args: &UpArgs) -> Result<(), CommandError> {
 struct ParsedUp {
     config: Config,
     choice: StoreChoice,
-    route: SpanRoute,
     filter: EnvFilter,
     /// Messages for the log once it runs.
     warnings: Vec<String>,
@@ -109,7 +105,6 @@ fn parse(args: &UpArgs) -> Result<ParsedUp, Vec<String>> {
     config.cors_origins = parse_origins(&args.cors_origin, &mut errors);
     config.allowed_hosts = parse_hosts(&args.allowed_host, &mut errors);
     let choice = StoreChoice::parse(&args.store, &mut errors);
-    let route = SpanRoute::parse(args, &mut errors);
     match parse_weaving(args) {
         Ok(weaving) => config.weaving = weaving,
         Err(error) => errors.push(error),
@@ -117,11 +112,10 @@ fn parse(args: &UpArgs) -> Result<ParsedUp, Vec<String>> {
     match log_filter("--log", &args.log) {
         // The filter comes last, so that its error is listed with the others.
         Ok(filter) if errors.is_empty() => {
-            if let (Some(choice), Some(route)) = (choice, route) {
+            if let Some(choice) = choice {
                 return Ok(ParsedUp {
                     config,
                     choice,
-                    route,
                     filter,
                     warnings,
                 });
@@ -185,11 +179,11 @@ fn parse_access(args: &UpArgs, config: &mut Config, errors: &mut Vec<String>) ->
 fn parse_ports(args: &UpArgs, config: &mut Config, errors: &mut Vec<String>) {
     let mut ports: Vec<(CollectorEndpoint, u16)> = Vec::new();
     config.jaeger = JaegerPorts::STANDARD;
+    config.query_grpc = QUERY_GRPC_PORT;
     for listener in CollectorEndpoint::ALL {
         let option = port_option(listener);
-        let is_optional = jaeger_port_mut(&mut config.jaeger, listener).is_some();
-        // Without an option, the standard ports of Jaeger's clients are opened as far as they are
-        // free.
+        let is_optional = optional_port_mut(config, listener).is_some();
+        // Without an option, the standard ports of Jaeger are opened as far as they are free.
         let Some(text) = port_argument(args, listener) else {
             continue;
         };
@@ -227,6 +221,7 @@ const fn port_argument(args: &UpArgs, listener: CollectorEndpoint) -> Option<&St
         CollectorEndpoint::OtlpHttp => Some(&args.otlp_http_port),
         CollectorEndpoint::Zipkin => Some(&args.zipkin_port),
         CollectorEndpoint::Query => Some(&args.query_port),
+        CollectorEndpoint::QueryGrpc => args.query_grpc_port.as_ref(),
         CollectorEndpoint::JaegerHttp => args.jaeger_http_port.as_ref(),
         CollectorEndpoint::JaegerCompact => args.jaeger_compact_port.as_ref(),
         CollectorEndpoint::JaegerBinary => args.jaeger_binary_port.as_ref(),
@@ -236,7 +231,7 @@ const fn port_argument(args: &UpArgs, listener: CollectorEndpoint) -> Option<&St
 
 /// Sets the port of a listener, which is then required; `None` closes it, if it is optional.
 const fn set_port(config: &mut Config, listener: CollectorEndpoint, port: Option<u16>) {
-    if let Some(own) = jaeger_port_mut(&mut config.jaeger, listener) {
+    if let Some(own) = optional_port_mut(config, listener) {
         *own = match port {
             Some(port) => ListenerPort::Required(port),
             None => ListenerPort::Closed,
@@ -249,6 +244,7 @@ const fn set_port(config: &mut Config, listener: CollectorEndpoint, port: Option
         CollectorEndpoint::OtlpHttp => config.otlp_http_port = port,
         CollectorEndpoint::Zipkin => config.zipkin_port = port,
         CollectorEndpoint::Query
+        | CollectorEndpoint::QueryGrpc
         | CollectorEndpoint::JaegerHttp
         | CollectorEndpoint::JaegerCompact
         | CollectorEndpoint::JaegerBinary
@@ -256,12 +252,14 @@ const fn set_port(config: &mut Config, listener: CollectorEndpoint, port: Option
     }
 }
 
-/// Returns the port if it is one of Jaeger's clients, which is optional.
-const fn jaeger_port_mut(
-    ports: &mut JaegerPorts,
+/// Returns the port if it is optional.
+const fn optional_port_mut(
+    config: &mut Config,
     listener: CollectorEndpoint,
 ) -> Option<&mut ListenerPort> {
+    let ports = &mut config.jaeger;
     match listener {
+        CollectorEndpoint::QueryGrpc => Some(&mut config.query_grpc),
         CollectorEndpoint::JaegerHttp => Some(&mut ports.http),
         CollectorEndpoint::JaegerCompact => Some(&mut ports.compact),
         CollectorEndpoint::JaegerBinary => Some(&mut ports.binary),
@@ -279,6 +277,7 @@ const fn port_option(listener: CollectorEndpoint) -> &'static str {
         CollectorEndpoint::OtlpHttp => "--otlp-http-port",
         CollectorEndpoint::Zipkin => "--zipkin-port",
         CollectorEndpoint::Query => "--query-port",
+        CollectorEndpoint::QueryGrpc => "--query-grpc-port",
         CollectorEndpoint::JaegerHttp => "--jaeger-http-port",
         CollectorEndpoint::JaegerCompact => "--jaeger-compact-port",
         CollectorEndpoint::JaegerBinary => "--jaeger-binary-port",
@@ -380,7 +379,7 @@ fn bind_error(error: &CollectorBindError) -> anyhow::Error {
 /// Prints the addresses: one line of JSON for scripts, or text.
 fn print_addresses(
     addresses: CollectorAddresses,
-    (choice, route): (&StoreChoice, &SpanRoute),
+    choice: &StoreChoice,
     has_tls: bool,
     json: bool,
 ) -> std::io::Result<()> {
@@ -389,6 +388,7 @@ fn print_addresses(
         otlp_http,
         zipkin,
         query,
+        query_grpc,
         jaeger_http,
         jaeger_compact,
         jaeger_binary,
@@ -402,26 +402,26 @@ fn print_addresses(
             CollectorEndpoint::OtlpHttp.label(): otlp_http,
             CollectorEndpoint::Zipkin.label(): zipkin,
             CollectorEndpoint::Query.label(): query,
-            // Null for a port that is closed.
+            // Null for a port that is closed, here and below.
+            CollectorEndpoint::QueryGrpc.label(): query_grpc,
             CollectorEndpoint::JaegerHttp.label(): jaeger_http,
             CollectorEndpoint::JaegerCompact.label(): jaeger_compact,
             CollectorEndpoint::JaegerBinary.label(): jaeger_binary,
             CollectorEndpoint::JaegerSampling.label(): jaeger_sampling,
-            // Null where traces are kept in memory only, or not at all.
-            "data": choice.folder().filter(|_| !route.is_forwarding()),
+            // Null where traces are kept in memory only.
+            "data": choice.folder(),
         });
         writeln!(out, "{line}")?;
     } else {
         let http = if has_tls { "https" } else { "http" };
         writeln!(out, "The collector is up.")?;
-        if route.is_forwarding() {
-            writeln!(out, "  Metrics    {http}://{query}/metrics")?;
-        } else {
-            writeln!(out, "  Web UI     {http}://{query}")?;
-        }
+        writeln!(out, "  Web UI     {http}://{query}")?;
         writeln!(out, "  OTLP/HTTP  {http}://{otlp_http}/v1/traces")?;
         writeln!(out, "  OTLP/gRPC  {http}://{otlp_grpc}")?;
         writeln!(out, "  Zipkin     {http}://{zipkin}/api/v2/spans")?;
+        if let Some(address) = query_grpc {
+            writeln!(out, "  Queries    {http}://{address} (gRPC)")?;
+        }
         if let Some(address) = jaeger_http {
             writeln!(out, "  Jaeger     {http}://{address}/api/traces")?;
         }
@@ -431,7 +431,7 @@ fn print_addresses(
         if let Some(address) = jaeger_sampling {
             writeln!(out, "  Sampling   {http}://{address}/sampling")?;
         }
-        writeln!(out, "Press Ctrl-C to stop. {}", route.describe(choice))?;
+        writeln!(out, "Press Ctrl-C to stop. {}", choice.describe())?;
     }
     out.flush()
 }

@@ -21,6 +21,7 @@ struct Collector {
     process: Child,
     log: Option<ChildStderr>,
     query: u16,
+    query_grpc: u16,
     otlp_http: u16,
 }
 
@@ -38,7 +39,14 @@ impl Collector {
                 "memory",
             ])
             .args(["--otlp-grpc-port", "0", "--otlp-http-port", "0"])
-            .args(["--zipkin-port", "0", "--query-port", "0"])
+            .args([
+                "--zipkin-port",
+                "0",
+                "--query-port",
+                "0",
+                "--query-grpc-port",
+                "0",
+            ])
             .args(["--jaeger-http-port", "off", "--jaeger-sampling-port", "off"])
             .args(options)
             .current_dir(folder)
@@ -59,6 +67,7 @@ impl Collector {
         Self {
             log: process.stderr.take(),
             query: port("query"),
+            query_grpc: port("query_grpc"),
             otlp_http: port("otlp_http"),
             process,
         }
@@ -154,6 +163,47 @@ fn assert_commands_send_their_token(folder: &Path, collector: &Collector) {
     );
 }
 
+fn assert_grpc_has_tls_and_tokens(folder: &Path, collector: &Collector) {
+    // An empty message without compression.
+    std::fs::write(folder.join("message"), [0; 5]).unwrap();
+    let path = "jaeger.storage.v2.TraceReader/GetServices";
+    let url = format!("https://localhost:{}/{path}", collector.query_grpc);
+    let call = |more: &[&str]| {
+        let mut command = Command::new("curl");
+        let body = [
+            "--data-binary",
+            "@message",
+            "--header",
+            "content-type: application/grpc",
+        ];
+        command
+            .args([
+                "--silent",
+                "--output",
+                "/dev/null",
+                "--max-time",
+                "20",
+                "--noproxy",
+                "*",
+            ])
+            .args([
+                "--write-out",
+                "%{http_version} %header{grpc-status}",
+                "--http2",
+            ])
+            .args(["--cacert", "ca.pem"])
+            .args(body)
+            .args(more);
+        let output = command.arg(&url).current_dir(folder).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(call(&[]), "2 16", "UNAUTHENTICATED");
+    let token = format!("authorization: Bearer {READ}");
+    // The status of a success is in the trailers.
+    assert_eq!(call(&["--header", &token]), "2 ");
+    assert_eq!(call(&["--header", &token, "--cacert", "client.pem"]), "0 ");
+}
+
 #[test]
 fn certificates_and_tokens_are_required_and_replaced_while_it_runs() {
     let folder = tempfile::tempdir().unwrap();
@@ -187,6 +237,7 @@ fn certificates_and_tokens_are_required_and_replaced_while_it_runs() {
     assert_eq!((sent(&send), sent(&read)), (200, 401));
 
     assert_commands_send_their_token(folder, &collector);
+    assert_grpc_has_tls_and_tokens(folder, &collector);
 
     // A file that is not valid changes nothing; both files then change at once.
     std::fs::write(folder.join("access.yaml"), format!("query: {READ}\n")).unwrap();

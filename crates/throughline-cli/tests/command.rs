@@ -55,6 +55,8 @@ impl UpProcess {
             "0",
             "--query-port",
             "0",
+            "--query-grpc-port",
+            "0",
             "--jaeger-http-port",
             "0",
             "--jaeger-compact-port",
@@ -145,6 +147,8 @@ fn all_errors_of_up_are_in_one_message_with_their_remedies() {
         "4318",
         "--jaeger-compact-port",
         "none",
+        "--query-grpc-port",
+        "4318",
         "--cors-origin",
         "shop.example",
         "--allowed-host",
@@ -158,11 +162,12 @@ fn all_errors_of_up_are_in_one_message_with_their_remedies() {
     assert!(output.stdout.is_empty());
     let message = stderr(&output);
     for part in [
-        "9 errors in arguments or configuration",
+        "10 errors in arguments or configuration",
         "--host \"nowhere\" is not an IP address; use 127.0.0.1",
         "--otlp-http-port 4318 is also the port of --otlp-grpc-port; use another one",
         "--zipkin-port \"99999\" is not a port; use a number",
         "--jaeger-http-port 4318 is also the port of",
+        "--query-grpc-port 4318 is also the port of",
         "--jaeger-compact-port \"none\" is not a port; use a number from 1 to 65535, or 0 for a \
          free one, or off for none",
         "--cors-origin \"shop.example\" is not an origin; write it as https://shop.example",

@@ -40,7 +40,14 @@ impl DiskCollector {
         let mut child = throughline(&["up", "--json", "--data", data.to_str().unwrap()])
             .env("THROUGHLINE_MIN_FREE", "0")
             .args(["--otlp-grpc-port", "0", "--otlp-http-port", "0"])
-            .args(["--zipkin-port", "0", "--query-port", "0"])
+            .args([
+                "--zipkin-port",
+                "0",
+                "--query-port",
+                "0",
+                "--query-grpc-port",
+                "off",
+            ])
             .args(["--jaeger-http-port", "off", "--jaeger-compact-port", "off"])
             .args([
                 "--jaeger-binary-port",

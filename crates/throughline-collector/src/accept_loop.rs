@@ -191,15 +191,10 @@ impl HttpAcceptLoop {
     }
 
     const fn protocol(&self) -> HttpProtocol {
-        match self.endpoint {
-            CollectorEndpoint::OtlpGrpc => HttpProtocol::Http2,
-            CollectorEndpoint::OtlpHttp
-            | CollectorEndpoint::Zipkin
-            | CollectorEndpoint::Query
-            | CollectorEndpoint::JaegerHttp
-            | CollectorEndpoint::JaegerCompact
-            | CollectorEndpoint::JaegerBinary
-            | CollectorEndpoint::JaegerSampling => HttpProtocol::Http1,
+        if self.endpoint.is_grpc() {
+            HttpProtocol::Http2
+        } else {
+            HttpProtocol::Http1
         }
     }
 

@@ -4,7 +4,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::Router;
 use socket2::SockRef;
 use throughline_store::{MemoryStore, Store};
 use tokio::net::{TcpListener, UdpSocket};
@@ -12,11 +11,12 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::accept_loop::HttpAcceptLoop;
-use crate::config::{CollectorEndpoint, Config, ListenerPort, WeavingMode};
-use crate::ingest::{IngestPipeline, RecordIngest, RecordSource, SpanDestination};
+use crate::config::{CollectorEndpoint, Config, ListenerPort};
+use crate::ingest::IngestPipeline;
 use crate::metrics::{self, Metrics};
-use crate::weaving::{WeavingFeed, WeavingTask};
-use crate::{cors, jaeger_receiver, otlp_grpc, otlp_http, query, token_layer, zipkin};
+use crate::query::{self, QueryState};
+use crate::weaving::WeavingTask;
+use crate::{cors, jaeger_receiver, otlp_grpc, otlp_http, token_layer, zipkin};
 
 /// Memory of a UDP socket for datagrams that were not read yet.
 const UDP_RECEIVE_BUFFER_BYTES: usize = 4 << 20;
@@ -27,15 +27,6 @@ pub struct CollectorServer {
     listeners: Vec<(CollectorEndpoint, CollectorListener)>,
     addresses: CollectorAddresses,
     config: Config,
-}
-
-/// All that the listeners share.
-struct CollectorServices {
-    pipeline: Arc<IngestPipeline>,
-    destination: SpanDestination,
-    metrics: Arc<Metrics>,
-    config: Config,
-    stopping: CancellationToken,
 }
 
 /// An open port.
@@ -56,7 +47,9 @@ pub struct CollectorAddresses {
     pub zipkin: SocketAddr,
     /// Queries and the UI.
     pub query: SocketAddr,
-    /// Jaeger's Thrift over HTTP; `None` when closed, here and below.
+    /// Queries over gRPC; `None` when closed, here and below.
+    pub query_grpc: Option<SocketAddr>,
+    /// Jaeger's Thrift over HTTP.
     pub jaeger_http: Option<SocketAddr>,
     /// Jaeger's Thrift over UDP, on the port for the compact protocol.
     pub jaeger_compact: Option<SocketAddr>,
@@ -78,11 +71,6 @@ pub struct CollectorBindError {
     pub source: io::Error,
 }
 
-/// The source of records has ended, and with it the collector.
-#[derive(Debug, thiserror::Error)]
-#[error("records are not read any more; the log has the reason")]
-pub struct RecordSourceEnd;
-
 impl CollectorServer {
     /// Opens all listeners. From then on the operating system accepts connections; they are
     /// answered once [`CollectorServer::run`] runs.
@@ -99,6 +87,8 @@ impl CollectorServer {
             otlp_http: bind(&config, CollectorEndpoint::OtlpHttp, &mut listeners).await?,
             zipkin: bind(&config, CollectorEndpoint::Zipkin, &mut listeners).await?,
             query: bind(&config, CollectorEndpoint::Query, &mut listeners).await?,
+            query_grpc: bind_optional(&config, CollectorEndpoint::QueryGrpc, &mut listeners)
+                .await?,
             jaeger_http: bind_optional(&config, CollectorEndpoint::JaegerHttp, &mut listeners)
                 .await?,
             jaeger_compact: bind_optional(
@@ -144,142 +134,75 @@ impl CollectorServer {
         store: Arc<dyn Store>,
         stop: impl Future<Output = ()> + Send,
     ) {
-        let destination = SpanDestination::Store(store);
-        let ran = self.run_with(destination, None, stop).await;
-        // Without a source of records, none can end.
-        ran.unwrap_or_default();
-    }
-
-    /// Does the same with spans that go to this destination, and records that are read besides.
-    ///
-    /// # Errors
-    /// The source of records ended before `stop`.
-    pub async fn run_with(
-        self,
-        destination: SpanDestination,
-        records: Option<Box<dyn RecordSource>>,
-        stop: impl Future<Output = ()> + Send,
-    ) -> Result<(), RecordSourceEnd> {
         let metrics = Arc::new(Metrics::default());
-        let (weaving, weaver) = self.weaving(&destination, &metrics);
-        let services = CollectorServices {
-            pipeline: Arc::new(IngestPipeline::new(
-                destination.clone(),
-                Arc::clone(&metrics),
-                self.config.limits.clone(),
-                weaving,
-            )),
-            destination,
-            metrics,
-            config: self.config,
-            stopping: CancellationToken::new(),
-        };
-        let stopping = &services.stopping;
+        let (weaving, weaver) = WeavingTask::new(
+            Arc::clone(&store),
+            Arc::clone(&metrics),
+            self.config.weaving.clone(),
+        );
+        let pipeline = Arc::new(IngestPipeline::new(
+            Arc::clone(&store),
+            Arc::clone(&metrics),
+            self.config.limits.clone(),
+            weaving,
+        ));
+        // One state: the limits hold for both ports of queries together.
+        let limits = &self.config.limits;
+        let queries = QueryState::new(Arc::clone(&store), Arc::clone(&metrics), limits);
+        let stopping = CancellationToken::new();
         let mut loops = JoinSet::new();
         loops.spawn(weaver.run(stopping.clone()));
         for (endpoint, listener) in self.listeners {
-            services.serve(endpoint, listener, &mut loops);
-        }
-        let reader_ended = CancellationToken::new();
-        if let Some(records) = records {
-            let ingest = RecordIngest::new(Arc::clone(&services.pipeline));
-            let (stopping, ended) = (stopping.clone(), reader_ended.clone());
-            loops.spawn_blocking(move || {
-                let _ended = ended.drop_guard();
-                records.run(ingest, stopping);
+            let stopping = stopping.clone();
+            let listener = match listener {
+                CollectorListener::Http(listener) => listener,
+                CollectorListener::Datagrams(socket) => {
+                    let pipeline = Arc::clone(&pipeline);
+                    let agent = jaeger_receiver::agent::serve(socket, endpoint, pipeline, stopping);
+                    loops.spawn(agent);
+                    continue;
+                }
+            };
+            let access = &self.config.access;
+            let guarded =
+                |router| token_layer::require_ingest_token(router, endpoint, access, &pipeline);
+            let router = match endpoint {
+                CollectorEndpoint::OtlpGrpc => guarded(otlp_grpc::router(Arc::clone(&pipeline))),
+                CollectorEndpoint::OtlpHttp => {
+                    // Outside of the tokens: a browser asks for permission without any.
+                    let router = guarded(otlp_http::router(Arc::clone(&pipeline)));
+                    cors::allow_origins(router, &self.config)
+                }
+                CollectorEndpoint::Zipkin => {
+                    let router = guarded(zipkin::router(Arc::clone(&pipeline)));
+                    cors::allow_origins(router, &self.config)
+                }
+                CollectorEndpoint::Query => query::router(queries.clone(), &self.config),
+                CollectorEndpoint::QueryGrpc => query::grpc::router(queries.clone(), &self.config),
+                CollectorEndpoint::JaegerHttp
+                | CollectorEndpoint::JaegerCompact
+                | CollectorEndpoint::JaegerBinary => {
+                    guarded(jaeger_receiver::http::router(Arc::clone(&pipeline)))
+                }
+                CollectorEndpoint::JaegerSampling => jaeger_receiver::sampling::router(),
+            };
+            let accept_loop = HttpAcceptLoop {
+                endpoint,
+                // The outermost layer, so that responses of other layers are counted too.
+                router: metrics::count_requests(router, endpoint, Arc::clone(&metrics)),
+                tls: self.config.tls.clone(),
+                limits: self.config.limits.clone(),
+                metrics: Arc::clone(&metrics),
+            };
+            loops.spawn(async move {
+                accept_loop.serve(listener, stopping).await;
+                tracing::debug!(endpoint = endpoint.label(), "listener closed");
             });
         }
-        let ended = tokio::select! {
-            () = stop => Ok(()),
-            () = reader_ended.cancelled() => Err(RecordSourceEnd),
-        };
+        stop.await;
         stopping.cancel();
         // All listeners drain at the same time, so the drain timeout holds for the whole.
         while loops.join_next().await.is_some() {}
-        ended
-    }
-
-    /// Returns the weaver of spans that are stored here; those that pass through have none.
-    fn weaving(
-        &self,
-        destination: &SpanDestination,
-        metrics: &Arc<Metrics>,
-    ) -> (WeavingFeed, WeavingTask) {
-        let mut settings = self.config.weaving.clone();
-        let store: Arc<dyn Store> = match destination {
-            SpanDestination::Store(store) => Arc::clone(store),
-            SpanDestination::Forwarder(_) => {
-                settings.mode = WeavingMode::Off;
-                Arc::new(MemoryStore::new(0))
-            }
-        };
-        WeavingTask::new(store, Arc::clone(metrics), settings)
-    }
-}
-
-// === impl CollectorServices ===
-
-impl CollectorServices {
-    /// Serves a listener in a task of its own.
-    fn serve(
-        &self,
-        endpoint: CollectorEndpoint,
-        listener: CollectorListener,
-        loops: &mut JoinSet<()>,
-    ) {
-        let stopping = self.stopping.clone();
-        let listener = match listener {
-            CollectorListener::Http(listener) => listener,
-            CollectorListener::Datagrams(socket) => {
-                let pipeline = Arc::clone(&self.pipeline);
-                let agent = jaeger_receiver::agent::serve(socket, endpoint, pipeline, stopping);
-                loops.spawn(agent);
-                return;
-            }
-        };
-        let router = self.router(endpoint);
-        let accept_loop = HttpAcceptLoop {
-            endpoint,
-            // The outermost layer, so that responses of other layers are counted too.
-            router: metrics::count_requests(router, endpoint, Arc::clone(&self.metrics)),
-            tls: self.config.tls.clone(),
-            limits: self.config.limits.clone(),
-            metrics: Arc::clone(&self.metrics),
-        };
-        loops.spawn(async move {
-            accept_loop.serve(listener, stopping).await;
-            tracing::debug!(endpoint = endpoint.label(), "listener closed");
-        });
-    }
-
-    fn router(&self, endpoint: CollectorEndpoint) -> Router {
-        let (pipeline, config) = (&self.pipeline, &self.config);
-        let guarded =
-            |router| token_layer::require_ingest_token(router, endpoint, &config.access, pipeline);
-        match endpoint {
-            CollectorEndpoint::OtlpGrpc => guarded(otlp_grpc::router(Arc::clone(pipeline))),
-            CollectorEndpoint::OtlpHttp => {
-                // Outside of the tokens: a browser asks for permission without any.
-                cors::allow_origins(guarded(otlp_http::router(Arc::clone(pipeline))), config)
-            }
-            CollectorEndpoint::Zipkin => {
-                cors::allow_origins(guarded(zipkin::router(Arc::clone(pipeline))), config)
-            }
-            CollectorEndpoint::Query => match &self.destination {
-                SpanDestination::Store(store) => {
-                    query::router(Arc::clone(store), Arc::clone(&self.metrics), config)
-                }
-                SpanDestination::Forwarder(_) => {
-                    query::status_router(Arc::clone(&self.metrics), config)
-                }
-            },
-            CollectorEndpoint::JaegerHttp
-            | CollectorEndpoint::JaegerCompact
-            | CollectorEndpoint::JaegerBinary => {
-                guarded(jaeger_receiver::http::router(Arc::clone(pipeline)))
-            }
-            CollectorEndpoint::JaegerSampling => jaeger_receiver::sampling::router(),
-        }
     }
 }
 

@@ -19,6 +19,8 @@ pub struct Config {
     pub zipkin_port: u16,
     /// Port of queries and the UI.
     pub query_port: u16,
+    /// Port of queries over gRPC; none by default.
+    pub query_grpc: ListenerPort,
     /// Ports of Jaeger's own clients.
     pub jaeger: JaegerPorts,
     /// Origins of web pages that may send spans over HTTP, such as `https://shop.example`; `*` for
@@ -97,6 +99,8 @@ pub enum CollectorEndpoint {
     Zipkin,
     /// Queries and the UI.
     Query,
+    /// Queries over gRPC.
+    QueryGrpc,
     /// Jaeger's Thrift over HTTP.
     JaegerHttp,
     /// Jaeger's Thrift over UDP, on the port for the compact protocol.
@@ -157,6 +161,7 @@ impl Default for Config {
             otlp_http_port: 4318,
             zipkin_port: 9411,
             query_port: 16686,
+            query_grpc: ListenerPort::Closed,
             jaeger: JaegerPorts::default(),
             cors_origins: Vec::new(),
             allowed_hosts: Vec::new(),
@@ -177,6 +182,7 @@ impl Config {
             CollectorEndpoint::OtlpHttp => ListenerPort::Required(self.otlp_http_port),
             CollectorEndpoint::Zipkin => ListenerPort::Required(self.zipkin_port),
             CollectorEndpoint::Query => ListenerPort::Required(self.query_port),
+            CollectorEndpoint::QueryGrpc => self.query_grpc,
             CollectorEndpoint::JaegerHttp => self.jaeger.http,
             CollectorEndpoint::JaegerCompact => self.jaeger.compact,
             CollectorEndpoint::JaegerBinary => self.jaeger.binary,
@@ -237,11 +243,12 @@ impl Default for CollectorLimits {
 
 impl CollectorEndpoint {
     /// All endpoints.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::OtlpGrpc,
         Self::OtlpHttp,
         Self::Zipkin,
         Self::Query,
+        Self::QueryGrpc,
         Self::JaegerHttp,
         Self::JaegerCompact,
         Self::JaegerBinary,
@@ -254,6 +261,12 @@ impl CollectorEndpoint {
         matches!(self, Self::JaegerCompact | Self::JaegerBinary)
     }
 
+    /// Returns whether the endpoint speaks gRPC, and not HTTP/1.1.
+    #[must_use]
+    pub const fn is_grpc(self) -> bool {
+        matches!(self, Self::OtlpGrpc | Self::QueryGrpc)
+    }
+
     /// Returns the endpoint's name in metrics, in logs, and in the JSON of `throughline up --json`.
     #[must_use]
     pub const fn label(self) -> &'static str {
@@ -262,6 +275,7 @@ impl CollectorEndpoint {
             Self::OtlpHttp => "otlp_http",
             Self::Zipkin => "zipkin",
             Self::Query => "query",
+            Self::QueryGrpc => "query_grpc",
             Self::JaegerHttp => "jaeger_http",
             Self::JaegerCompact => "jaeger_compact",
             Self::JaegerBinary => "jaeger_binary",

@@ -1,12 +1,13 @@
 //! Receives spans (OTLP over gRPC and HTTP, Zipkin, Jaeger's Thrift), answers queries (Jaeger's two
-//! JSON APIs and our own), and serves the web UI.
+//! JSON APIs, its gRPC APIs and our own), and serves the web UI.
 //!
 //! ```text
 //!  gRPC 4317 ─┐
 //!  HTTP 4318 ─┼─► accept_loop ─► ingest: admit ─ read ─ inflate ─ decode ─► Store
 //!  Zipkin 9411┤                          (each step has a limit)             │
 //!  Jaeger ────┘                                                              │
-//!  HTTP 16686 ──► accept_loop ─► query ◄─────────────────────────────────────┘
+//!  HTTP 16686 ──► accept_loop ─► query ◄─────────────────────────────────────┤
+//!  gRPC 16685 ──► accept_loop ─► query::grpc ◄───────────────────────────────┘
 //! ```
 //!
 //! [`CollectorServer::bind`] opens all listeners, [`CollectorServer::run`] serves them until it is
@@ -22,6 +23,7 @@ mod collector;
 mod config;
 mod connection_table;
 mod cors;
+mod grpc_message;
 mod ingest;
 mod jaeger_receiver;
 mod metrics;
@@ -39,17 +41,11 @@ mod weaving;
 mod zipkin;
 
 pub use access::{AccessControl, AccessRules, AccessToken, IngestToken};
-pub use collector::{CollectorAddresses, CollectorBindError, CollectorServer, RecordSourceEnd};
+pub use collector::{CollectorAddresses, CollectorBindError, CollectorServer};
 pub use config::{
     CollectorEndpoint, CollectorLimits, Config, JaegerPorts, ListenerPort, WeavingMode,
     WeavingSettings,
 };
-pub use ingest::{
-    ForwardedSpans, RecordError, RecordIngest, RecordOutcome, RecordSource, SpanDelivery,
-    SpanDestination, SpanForwarder,
-};
 pub use recorded_spans::{RecordedSpansError, decode_recorded_spans};
 pub use tls::CollectorTls;
-pub use weaving::{
-    JoinedSpans, ProcessIdentity, WeavingProgress, WeavingReport, WovenSpans, weave_spans,
-};
+pub use weaving::{JoinedSpans, WeavingProgress, WeavingReport, WovenSpans, weave_spans};

@@ -1,10 +1,12 @@
 //! The query endpoint: Jaeger's legacy JSON under `/api`, its OTLP JSON under `/api/v3`, Tempo's
-//! API under `/tempo`, our own under `/api/throughline`, health, metrics and the UI.
+//! API under `/tempo`, our own under `/api/throughline`, health, metrics and the UI. The queries of
+//! gRPC are in [`grpc`], on a port of their own.
 //!
 //! Responses carry no CORS headers, so pages of other origins cannot read them. A listener on
 //! loopback also requires a loopback host name or an allowed one, so a foreign name that resolves
 //! to it (DNS rebinding) does not help either.
 
+pub(crate) mod grpc;
 mod jaeger;
 mod query_params;
 mod response_budget;
@@ -22,16 +24,14 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use http::header::{CONTENT_TYPE, HOST, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, StatusCode};
-use throughline_store::{Store, StoreOccupancy};
 
-use self::state::QueryState;
-use crate::config::Config;
-use crate::metrics::Metrics;
+pub(crate) use self::state::QueryState;
+use crate::config::{CollectorEndpoint, Config};
 use crate::token_layer::require_query_token;
 use crate::ui;
 
 /// Returns the routes of the endpoint.
-pub(crate) fn router(store: Arc<dyn Store>, metrics: Arc<Metrics>, config: &Config) -> Router {
+pub(crate) fn router(state: QueryState, config: &Config) -> Router {
     let router = Router::new()
         .merge(jaeger::routes())
         .merge(tempo::routes())
@@ -39,33 +39,14 @@ pub(crate) fn router(store: Arc<dyn Store>, metrics: Arc<Metrics>, config: &Conf
         .route("/healthz", get(async || "ok\n"))
         .route("/metrics", get(metrics_text))
         .fallback(ui::serve)
-        .with_state(QueryState::new(store, metrics, &config.limits))
+        .with_state(state)
         .layer(middleware::map_response(async |mut response: Response| {
             response
                 .headers_mut()
                 .insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
             response
         }));
-    guard(router, config)
-}
-
-/// Returns the routes of a collector that keeps no spans: health and metrics.
-pub(crate) fn status_router(metrics: Arc<Metrics>, config: &Config) -> Router {
-    let text = move || async move { prometheus(metrics.render(StoreOccupancy::default())) };
-    let router = Router::new()
-        .route("/healthz", get(async || "ok\n"))
-        .route("/metrics", get(text))
-        .fallback(async || {
-            let message = "this collector forwards all spans and keeps none; query a collector \
-                           that keeps them\n";
-            (StatusCode::NOT_FOUND, message)
-        });
-    guard(router, config)
-}
-
-/// Returns the router with the checks of tokens and host names.
-fn guard(router: Router, config: &Config) -> Router {
-    let router = require_query_token(router, &config.access);
+    let router = require_query_token(router, &config.access, CollectorEndpoint::Query);
     // Any other address is served under names that are not known here.
     if config.host.is_loopback() {
         let allowed: Arc<[String]> = config.allowed_hosts.clone().into();
@@ -79,12 +60,12 @@ fn guard(router: Router, config: &Config) -> Router {
 }
 
 async fn metrics_text(State(state): State<QueryState>) -> Response {
-    prometheus(state.render_metrics())
-}
-
-fn prometheus(text: String) -> Response {
-    let media_type = "text/plain; version=0.0.4; charset=utf-8";
-    ([(CONTENT_TYPE, media_type)], text).into_response()
+    let text = state.render_metrics();
+    (
+        [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
+        text,
+    )
+        .into_response()
 }
 
 async fn require_loopback_host(

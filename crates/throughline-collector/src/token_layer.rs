@@ -45,10 +45,14 @@ pub(crate) fn require_ingest_token(
 }
 
 /// Returns the router with a token, or the header of a proxy, required of queries.
-pub(crate) fn require_query_token(router: Router, access: &AccessControl) -> Router {
+pub(crate) fn require_query_token(
+    router: Router,
+    access: &AccessControl,
+    endpoint: CollectorEndpoint,
+) -> Router {
     let requirement = TokenRequirement {
         access: access.clone(),
-        endpoint: CollectorEndpoint::Query,
+        endpoint,
         pipeline: None,
         is_logged: Arc::default(),
     };
@@ -98,7 +102,7 @@ impl TokenRequirement {
             );
         }
         let message = "a valid token is required in the header authorization";
-        if self.endpoint == CollectorEndpoint::OtlpGrpc {
+        if self.endpoint.is_grpc() {
             return Status::unauthenticated(message).into_http();
         }
         let mut response = (StatusCode::UNAUTHORIZED, format!("{message}\n")).into_response();

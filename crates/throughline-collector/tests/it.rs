@@ -20,6 +20,8 @@ mod jaeger;
 mod otlp_http;
 #[path = "it/query.rs"]
 mod query;
+#[path = "it/query_grpc.rs"]
+mod query_grpc;
 #[path = "it/running.rs"]
 mod running;
 #[path = "it/tempo.rs"]

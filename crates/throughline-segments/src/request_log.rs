@@ -238,15 +238,10 @@ impl LogWriter {
         if *synced >= until {
             return Ok(());
         }
-        if self.is_damaged() {
-            // The system may have dropped what it could not write: a second sync would succeed
-            // without it.
-            return Err(io::Error::other(
-                "the log was damaged by an earlier failure",
-            ));
-        }
         let length = self.bytes();
         if let Err(error) = self.file.sync_data() {
+            // The system may have dropped what it could not write: a second sync would succeed
+            // without it.
             self.state().is_damaged = true;
             return Err(error);
         }

@@ -281,6 +281,23 @@ pub fn h2spec(progress: &mut dyn FnMut(&str)) -> Result<PathBuf> {
     )
 }
 
+/// Returns Jaeger; fetches and builds it if it is missing.
+///
+/// # Errors
+/// Fails if a tool is missing or fails; the message names the remedy.
+pub fn jaeger(progress: &mut dyn FnMut(&str)) -> Result<PathBuf> {
+    let sources = repository_root().join("e2e");
+    let python = python::install_client(&sources.join("clients/python"), progress)?;
+    let package = "github.com/jaegertracing/jaeger/cmd/jaeger";
+    go_tool::install_tool(
+        "jaeger",
+        package,
+        &sources.join("jaeger"),
+        &python,
+        progress,
+    )
+}
+
 /// Returns the programs that check manifests; fetches and builds the missing ones.
 ///
 /// # Errors

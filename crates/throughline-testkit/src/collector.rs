@@ -31,7 +31,9 @@ pub struct CollectorEndpoints {
     pub zipkin: SocketAddr,
     /// Query API and web UI.
     pub query: SocketAddr,
-    /// Jaeger's Thrift over HTTP; [`None`] if the port was taken or is closed.
+    /// Queries over gRPC; [`None`] if the port was taken or is closed, here and below.
+    pub query_grpc: Option<SocketAddr>,
+    /// Jaeger's Thrift over HTTP.
     pub jaeger_http: Option<SocketAddr>,
     /// Jaeger's Thrift over UDP, compact protocol.
     pub jaeger_compact: Option<SocketAddr>,
@@ -246,6 +248,7 @@ impl CollectorEndpoints {
             otlp_http: address("otlp_http")?,
             zipkin: address("zipkin")?,
             query: address("query")?,
+            query_grpc: address("query_grpc").ok(),
             jaeger_http: address("jaeger_http").ok(),
             jaeger_compact: address("jaeger_compact").ok(),
             jaeger_sampling: address("jaeger_sampling").ok(),

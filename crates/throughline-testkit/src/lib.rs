@@ -12,6 +12,7 @@
 //! - [`network`]: network namespaces that behave like pods.
 //! - [`podman`]: the manifests of `deploy/` as pods.
 //! - [`envoy`]: a stock Envoy with our module.
+//! - [`jaeger`]: a stock Jaeger over its stores or over the collector.
 //! - [`eshop`]: the six services of the example.
 //! - [`demo`]: broker, collector and eshop together; sends checkouts and waits for their traces.
 //! - [`recording`]: spans of a bare service with their true parents, for the weaver's benchmark.
@@ -28,6 +29,7 @@ pub mod demo;
 pub mod envoy;
 pub mod eshop;
 pub mod http;
+pub mod jaeger;
 pub mod kafka;
 mod legacy_span;
 pub mod network;

@@ -68,16 +68,6 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "throughline-proxy",
             "throughline-segments",
             "throughline-store",
-            "throughline-topic",
-        ],
-    ),
-    (
-        "throughline-topic",
-        &[
-            "throughline-collector",
-            "throughline-model",
-            "throughline-otlp",
-            "throughline-store",
         ],
     ),
     ("throughline", &["throughline-model"]),

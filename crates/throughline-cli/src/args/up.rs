@@ -1,6 +1,5 @@
 //! Arguments of `throughline up`.
 
-use super::kafka::KafkaArgs;
 use super::store::StoreArgs;
 
 pub(super) const EXAMPLES: &str = "\
@@ -9,8 +8,6 @@ Examples:
   throughline up --data ./traces --retention 72h
   throughline up --query-port 8080 --store memory --store-memory 2GiB
   throughline up --host 0.0.0.0 --tls-cert tls.crt --tls-key tls.key --access access.yaml
-  throughline up --to-kafka kafka:9092
-  throughline up --from-kafka kafka:9092 --data /var/lib/throughline
   throughline up --json --otlp-grpc-port 0 --otlp-http-port 0 --zipkin-port 0 --query-port 0
 
 Send traces from any OpenTelemetry SDK:
@@ -75,6 +72,16 @@ pub(crate) struct UpArgs {
         help_heading = LISTENERS
     )]
     pub(crate) query_port: String,
+
+    /// Port for queries over gRPC: Jaeger's API v3, and its Remote Storage API for a Jaeger that
+    /// reads these traces [default: 16685 if free]; `off` opens none
+    #[arg(
+        long,
+        env = "THROUGHLINE_QUERY_GRPC_PORT",
+        value_name = "PORT",
+        help_heading = LISTENERS
+    )]
+    pub(crate) query_grpc_port: Option<String>,
 
     /// Port for Jaeger's Thrift over HTTP (path /api/traces) [default: 14268 if free]; `off` opens
     /// none, for all of the Jaeger ports
@@ -164,9 +171,6 @@ pub(crate) struct UpArgs {
 
     #[command(flatten)]
     pub(crate) store: StoreArgs,
-
-    #[command(flatten)]
-    pub(crate) kafka: KafkaArgs,
 
     /// Parents to find for spans that were reported without one: by the offsets of records, which
     /// are exact (offsets), by inference within processes as well (all), or none (off)

@@ -35,7 +35,7 @@ pub(crate) struct ContentCodings([Option<ContentCoding>; MAX_CODINGS]);
 
 impl ContentCoding {
     /// Returns the name for error messages.
-    pub(super) const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Gzip => "gzip",
             Self::Deflate => "deflate",
@@ -44,7 +44,7 @@ impl ContentCoding {
     }
 
     /// Returns a reader of the inflated data.
-    pub(super) fn decoder<'a>(self, bytes: &'a [u8]) -> io::Result<Box<dyn Read + 'a>> {
+    pub(crate) fn decoder<'a>(self, bytes: &'a [u8]) -> io::Result<Box<dyn Read + 'a>> {
         Ok(match self {
             // A body may consist of several gzip members (RFC 1952, section 2.2).
             Self::Gzip => Box::new(MultiGzDecoder::new(bytes)),
@@ -94,7 +94,7 @@ impl ContentCodings {
     }
 
     /// Returns the codings in the order in which they are removed: the last one first.
-    pub(super) fn removal_order(self) -> impl Iterator<Item = ContentCoding> {
+    pub(crate) fn removal_order(self) -> impl Iterator<Item = ContentCoding> {
         self.0.into_iter().rev().flatten()
     }
 

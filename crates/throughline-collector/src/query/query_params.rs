@@ -8,7 +8,7 @@ use throughline_store::{TagCondition, WeavingView};
 use super::state::{MAX_SEARCH_TRACES, QueryError, view_of};
 
 /// Number of traces of a search without a limit; Jaeger's default.
-const DEFAULT_LIMIT: usize = 100;
+pub(super) const DEFAULT_LIMIT: usize = 100;
 
 /// The parameters of a request, in order.
 #[derive(Debug, serde::Deserialize)]

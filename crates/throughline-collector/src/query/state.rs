@@ -9,6 +9,7 @@ use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use throughline_store::{Store, WeavingView};
 use tokio::sync::Semaphore;
+use tonic::{Code, Status};
 
 use super::response_budget::ResponseBudget;
 use crate::clock;
@@ -52,7 +53,7 @@ pub(crate) enum QueryError {
 // === impl QueryState ===
 
 impl QueryState {
-    pub(super) fn new(
+    pub(crate) fn new(
         store: Arc<dyn Store>,
         metrics: Arc<Metrics>,
         limits: &CollectorLimits,
@@ -99,6 +100,17 @@ impl QueryState {
 // === impl QueryError ===
 
 impl QueryError {
+    /// Returns the status of a gRPC response.
+    pub(super) fn into_grpc_status(self) -> Status {
+        let code = match &self {
+            Self::Invalid(_) => Code::InvalidArgument,
+            Self::NotFound(_) => Code::NotFound,
+            Self::Busy => Code::Unavailable,
+            Self::Internal => Code::Internal,
+        };
+        Status::new(code, self.into_status_and_message().1)
+    }
+
     /// Returns the HTTP status and the message.
     pub(super) fn into_status_and_message(self) -> (StatusCode, String) {
         match self {

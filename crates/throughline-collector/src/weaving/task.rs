@@ -212,16 +212,16 @@ impl WeavingState {
     }
 
     fn join(&self, edges: Vec<WovenEdge>) {
-        for edge in &edges {
-            let counter = if edge.is_joined {
+        let counters = edges.iter().map(|edge| {
+            if edge.is_joined {
                 CounterKey::Woven(edge.evidence.name())
             } else if edge.parent.is_some() {
                 CounterKey::WeaveAbandoned("uncertain")
             } else {
                 CounterKey::WeaveAbandoned("no_parent")
-            };
-            self.metrics.add(counter, 1);
-        }
+            }
+        });
+        let counters: Vec<CounterKey> = counters.collect();
         let WeaveOutcome {
             missing,
             reported,
@@ -230,6 +230,10 @@ impl WeavingState {
             joined: _,
             kept: _,
         } = self.store.weave(edges);
+        // Counted once they are kept: queries show the joins that are counted.
+        for counter in counters {
+            self.metrics.add(counter, 1);
+        }
         for (reason, count) in [
             ("evicted", missing),
             ("reported", reported),

@@ -9,6 +9,7 @@ use tonic::{Code, Request};
 use tonic_types::StatusExt as _;
 
 use crate::grpc::client;
+use crate::query_grpc::services_with_token;
 use crate::running::{
     HttpResponse, JSON, RunningCollector, TRACE, eventually, open, raw, request, request_message,
 };
@@ -109,6 +110,19 @@ fn grpc_calls_need_a_token() {
     let token = MetadataValue::from_static(SEND.1);
     request.metadata_mut().insert("authorization", token);
     collector.runtime.block_on(client.export(request)).unwrap();
+}
+
+#[test]
+fn queries_over_grpc_need_a_token() {
+    let (collector, _) = collector(rules(&[], None));
+    let spans = request(TRACE, "00f067aa0ba902b7");
+    assert_eq!(send(&collector, &[SEND], &spans).status, 200);
+    for token in [None, Some(SEND.1)] {
+        let status = services_with_token(&collector, token).unwrap_err();
+        assert_eq!(status.code(), Code::Unauthenticated, "{token:?}: {status}");
+    }
+    let services = services_with_token(&collector, Some(READ.1)).unwrap();
+    assert_eq!(services, ["eshop"]);
 }
 
 #[test]

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use throughline_collector::{CollectorAddresses, CollectorLimits, CollectorServer, Config};
+use throughline_collector::{
+    CollectorAddresses, CollectorLimits, CollectorServer, Config, ListenerPort,
+};
 use throughline_store::{MemoryStore, Store};
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
@@ -48,6 +50,7 @@ impl RunningCollector {
             otlp_http_port: 0,
             zipkin_port: 0,
             query_port: 0,
+            query_grpc: ListenerPort::Required(0),
             ..Config::default()
         };
         change(&mut config);
