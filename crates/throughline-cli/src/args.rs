@@ -3,6 +3,7 @@
 
 pub(crate) mod init;
 pub(crate) mod inject;
+pub(crate) mod kafka;
 pub(crate) mod query;
 pub(crate) mod sidecar;
 pub(crate) mod store;

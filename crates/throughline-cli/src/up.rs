@@ -1,6 +1,7 @@
 //! `throughline up`: the collector, from its arguments to its shutdown.
 
 mod access;
+mod kafka;
 
 use std::io::Write as _;
 use std::net::IpAddr;
@@ -9,13 +10,14 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow};
 use throughline_collector::{
     AccessControl, CollectorAddresses, CollectorBindError, CollectorEndpoint, CollectorServer,
-    CollectorTls, Config, JaegerPorts, ListenerPort, WeavingMode, WeavingSettings,
+    CollectorTls, Config, JaegerPorts, ListenerPort, SpanDestination, WeavingMode, WeavingSettings,
 };
 use throughline_model::duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use self::access::{AccessFiles, AccessReloader, exposure_warnings};
+use self::kafka::SpanRoute;
 use crate::args::up::UpArgs;
 use crate::daemon::{init_logging, log_filter, raise_nofile_limit, stop_signal};
 use crate::error::CommandError;
@@ -38,6 +40,7 @@ pub(crate) fn run(args: &UpArgs) -> Result<(), CommandError> {
     let ParsedUp {
         config,
         choice,
+        route,
         filter,
         warnings,
     } = parse(args).map_err(CommandError::Usage)?;
@@ -55,7 +58,7 @@ pub(crate) fn run(args: &UpArgs) -> Result<(), CommandError> {
     runtime.block_on(async move {
         // Handlers come first: a script may send a signal once it has read the addresses.
         let stop = stop_signal()?;
-        let opened = choice.open()?;
+        let opened = route.open(&choice)?;
         let hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
         let (tls, access) = (config.tls.clone(), config.access.clone());
         let reloader = AccessReloader::new(AccessFiles::of(args), tls, access, hangup);
@@ -63,14 +66,17 @@ pub(crate) fn run(args: &UpArgs) -> Result<(), CommandError> {
         let collector = CollectorServer::bind(config)
             .await
             .map_err(|error| bind_error(&error))?;
-        print_addresses(collector.addresses(), &choice, has_tls, json)
+        print_addresses(collector.addresses(), (&choice, &route), has_tls, json)
             .context("cannot write to stdout")?;
         if let Some(reloader) = reloader {
             tokio::spawn(reloader.run());
         }
-        collector.run_with_store(opened.store(), stop).await;
-        opened.close();
-        Ok::<_, anyhow::Error>(())
+        let destination = opened.destination.clone();
+        let ran = collector.run_with(destination, opened.records, stop).await;
+        if let SpanDestination::Store(store) = opened.destination {
+            store.sync()?;
+        }
+        ran.context("the collector stopped by itself")
     })?;
     // A query that is still running must not delay the exit.
     runtime.shutdown_background();
@@ -81,6 +87,7 @@ pub(crate) fn run(args: &UpArgs) -> Result<(), CommandError> {
 struct ParsedUp {
     config: Config,
     choice: StoreChoice,
+    route: SpanRoute,
     filter: EnvFilter,
     /// Messages for the log once it runs.
     warnings: Vec<String>,
@@ -105,6 +112,7 @@ fn parse(args: &UpArgs) -> Result<ParsedUp, Vec<String>> {
     config.cors_origins = parse_origins(&args.cors_origin, &mut errors);
     config.allowed_hosts = parse_hosts(&args.allowed_host, &mut errors);
     let choice = StoreChoice::parse(&args.store, &mut errors);
+    let route = SpanRoute::parse(args, &mut errors);
     match parse_weaving(args) {
         Ok(weaving) => config.weaving = weaving,
         Err(error) => errors.push(error),
@@ -112,10 +120,11 @@ fn parse(args: &UpArgs) -> Result<ParsedUp, Vec<String>> {
     match log_filter("--log", &args.log) {
         // The filter comes last, so that its error is listed with the others.
         Ok(filter) if errors.is_empty() => {
-            if let Some(choice) = choice {
+            if let (Some(choice), Some(route)) = (choice, route) {
                 return Ok(ParsedUp {
                     config,
                     choice,
+                    route,
                     filter,
                     warnings,
                 });
@@ -379,7 +388,7 @@ fn bind_error(error: &CollectorBindError) -> anyhow::Error {
 /// Prints the addresses: one line of JSON for scripts, or text.
 fn print_addresses(
     addresses: CollectorAddresses,
-    choice: &StoreChoice,
+    (choice, route): (&StoreChoice, &SpanRoute),
     has_tls: bool,
     json: bool,
 ) -> std::io::Result<()> {
@@ -408,14 +417,18 @@ fn print_addresses(
             CollectorEndpoint::JaegerCompact.label(): jaeger_compact,
             CollectorEndpoint::JaegerBinary.label(): jaeger_binary,
             CollectorEndpoint::JaegerSampling.label(): jaeger_sampling,
-            // Null where traces are kept in memory only.
-            "data": choice.folder(),
+            // Null where traces are kept in memory only, or not at all.
+            "data": choice.folder().filter(|_| !route.is_forwarding()),
         });
         writeln!(out, "{line}")?;
     } else {
         let http = if has_tls { "https" } else { "http" };
         writeln!(out, "The collector is up.")?;
-        writeln!(out, "  Web UI     {http}://{query}")?;
+        if route.is_forwarding() {
+            writeln!(out, "  Metrics    {http}://{query}/metrics")?;
+        } else {
+            writeln!(out, "  Web UI     {http}://{query}")?;
+        }
         writeln!(out, "  OTLP/HTTP  {http}://{otlp_http}/v1/traces")?;
         writeln!(out, "  OTLP/gRPC  {http}://{otlp_grpc}")?;
         writeln!(out, "  Zipkin     {http}://{zipkin}/api/v2/spans")?;
@@ -431,7 +444,7 @@ fn print_addresses(
         if let Some(address) = jaeger_sampling {
             writeln!(out, "  Sampling   {http}://{address}/sampling")?;
         }
-        writeln!(out, "Press Ctrl-C to stop. {}", choice.describe())?;
+        writeln!(out, "Press Ctrl-C to stop. {}", route.describe(choice))?;
     }
     out.flush()
 }

@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use axum::Router;
 use socket2::SockRef;
 use throughline_store::{MemoryStore, Store};
 use tokio::net::{TcpListener, UdpSocket};
@@ -11,11 +12,11 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::accept_loop::HttpAcceptLoop;
-use crate::config::{CollectorEndpoint, Config, ListenerPort};
-use crate::ingest::IngestPipeline;
+use crate::config::{CollectorEndpoint, Config, ListenerPort, WeavingMode};
+use crate::ingest::{IngestPipeline, RecordIngest, RecordSource, SpanDestination};
 use crate::metrics::{self, Metrics};
 use crate::query::{self, QueryState};
-use crate::weaving::WeavingTask;
+use crate::weaving::{WeavingFeed, WeavingTask};
 use crate::{cors, jaeger_receiver, otlp_grpc, otlp_http, token_layer, zipkin};
 
 /// Memory of a UDP socket for datagrams that were not read yet.
@@ -27,6 +28,16 @@ pub struct CollectorServer {
     listeners: Vec<(CollectorEndpoint, CollectorListener)>,
     addresses: CollectorAddresses,
     config: Config,
+}
+
+/// All that the listeners share.
+struct CollectorServices {
+    pipeline: Arc<IngestPipeline>,
+    /// One state: the limits hold for both ports of queries together. None without a store.
+    queries: Option<QueryState>,
+    metrics: Arc<Metrics>,
+    config: Config,
+    stopping: CancellationToken,
 }
 
 /// An open port.
@@ -70,6 +81,11 @@ pub struct CollectorBindError {
     /// Error of the operating system.
     pub source: io::Error,
 }
+
+/// The source of records has ended, and with it the collector.
+#[derive(Debug, thiserror::Error)]
+#[error("records are not read any more; the log has the reason")]
+pub struct RecordSourceEnd;
 
 impl CollectorServer {
     /// Opens all listeners. From then on the operating system accepts connections; they are
@@ -134,75 +150,149 @@ impl CollectorServer {
         store: Arc<dyn Store>,
         stop: impl Future<Output = ()> + Send,
     ) {
+        let destination = SpanDestination::Store(store);
+        let ran = self.run_with(destination, None, stop).await;
+        // Without a source of records, none can end.
+        ran.unwrap_or_default();
+    }
+
+    /// Does the same with spans that go to this destination, and records that are read besides.
+    ///
+    /// # Errors
+    /// The source of records ended before `stop`.
+    pub async fn run_with(
+        self,
+        destination: SpanDestination,
+        records: Option<Box<dyn RecordSource>>,
+        stop: impl Future<Output = ()> + Send,
+    ) -> Result<(), RecordSourceEnd> {
         let metrics = Arc::new(Metrics::default());
-        let (weaving, weaver) = WeavingTask::new(
-            Arc::clone(&store),
-            Arc::clone(&metrics),
-            self.config.weaving.clone(),
-        );
-        let pipeline = Arc::new(IngestPipeline::new(
-            Arc::clone(&store),
-            Arc::clone(&metrics),
-            self.config.limits.clone(),
-            weaving,
-        ));
-        // One state: the limits hold for both ports of queries together.
-        let limits = &self.config.limits;
-        let queries = QueryState::new(Arc::clone(&store), Arc::clone(&metrics), limits);
-        let stopping = CancellationToken::new();
+        let (weaving, weaver) = self.weaving(&destination, &metrics);
+        let queries = match &destination {
+            SpanDestination::Store(store) => Some(QueryState::new(
+                Arc::clone(store),
+                Arc::clone(&metrics),
+                &self.config.limits,
+            )),
+            SpanDestination::Forwarder(_) => None,
+        };
+        let services = CollectorServices {
+            pipeline: Arc::new(IngestPipeline::new(
+                destination,
+                Arc::clone(&metrics),
+                self.config.limits.clone(),
+                weaving,
+            )),
+            queries,
+            metrics,
+            config: self.config,
+            stopping: CancellationToken::new(),
+        };
+        let stopping = &services.stopping;
         let mut loops = JoinSet::new();
         loops.spawn(weaver.run(stopping.clone()));
         for (endpoint, listener) in self.listeners {
-            let stopping = stopping.clone();
-            let listener = match listener {
-                CollectorListener::Http(listener) => listener,
-                CollectorListener::Datagrams(socket) => {
-                    let pipeline = Arc::clone(&pipeline);
-                    let agent = jaeger_receiver::agent::serve(socket, endpoint, pipeline, stopping);
-                    loops.spawn(agent);
-                    continue;
-                }
-            };
-            let access = &self.config.access;
-            let guarded =
-                |router| token_layer::require_ingest_token(router, endpoint, access, &pipeline);
-            let router = match endpoint {
-                CollectorEndpoint::OtlpGrpc => guarded(otlp_grpc::router(Arc::clone(&pipeline))),
-                CollectorEndpoint::OtlpHttp => {
-                    // Outside of the tokens: a browser asks for permission without any.
-                    let router = guarded(otlp_http::router(Arc::clone(&pipeline)));
-                    cors::allow_origins(router, &self.config)
-                }
-                CollectorEndpoint::Zipkin => {
-                    let router = guarded(zipkin::router(Arc::clone(&pipeline)));
-                    cors::allow_origins(router, &self.config)
-                }
-                CollectorEndpoint::Query => query::router(queries.clone(), &self.config),
-                CollectorEndpoint::QueryGrpc => query::grpc::router(queries.clone(), &self.config),
-                CollectorEndpoint::JaegerHttp
-                | CollectorEndpoint::JaegerCompact
-                | CollectorEndpoint::JaegerBinary => {
-                    guarded(jaeger_receiver::http::router(Arc::clone(&pipeline)))
-                }
-                CollectorEndpoint::JaegerSampling => jaeger_receiver::sampling::router(),
-            };
-            let accept_loop = HttpAcceptLoop {
-                endpoint,
-                // The outermost layer, so that responses of other layers are counted too.
-                router: metrics::count_requests(router, endpoint, Arc::clone(&metrics)),
-                tls: self.config.tls.clone(),
-                limits: self.config.limits.clone(),
-                metrics: Arc::clone(&metrics),
-            };
-            loops.spawn(async move {
-                accept_loop.serve(listener, stopping).await;
-                tracing::debug!(endpoint = endpoint.label(), "listener closed");
+            services.serve(endpoint, listener, &mut loops);
+        }
+        let reader_ended = CancellationToken::new();
+        if let Some(records) = records {
+            let ingest = RecordIngest::new(Arc::clone(&services.pipeline));
+            let (stopping, ended) = (stopping.clone(), reader_ended.clone());
+            loops.spawn_blocking(move || {
+                let _ended = ended.drop_guard();
+                records.run(ingest, stopping);
             });
         }
-        stop.await;
+        let ended = tokio::select! {
+            () = stop => Ok(()),
+            () = reader_ended.cancelled() => Err(RecordSourceEnd),
+        };
         stopping.cancel();
         // All listeners drain at the same time, so the drain timeout holds for the whole.
         while loops.join_next().await.is_some() {}
+        ended
+    }
+
+    /// Returns the weaver of spans that are stored here; those that pass through have none.
+    fn weaving(
+        &self,
+        destination: &SpanDestination,
+        metrics: &Arc<Metrics>,
+    ) -> (WeavingFeed, WeavingTask) {
+        let mut settings = self.config.weaving.clone();
+        let store: Arc<dyn Store> = match destination {
+            SpanDestination::Store(store) => Arc::clone(store),
+            SpanDestination::Forwarder(_) => {
+                settings.mode = WeavingMode::Off;
+                Arc::new(MemoryStore::new(0))
+            }
+        };
+        WeavingTask::new(store, Arc::clone(metrics), settings)
+    }
+}
+
+// === impl CollectorServices ===
+
+impl CollectorServices {
+    /// Serves a listener in a task of its own.
+    fn serve(
+        &self,
+        endpoint: CollectorEndpoint,
+        listener: CollectorListener,
+        loops: &mut JoinSet<()>,
+    ) {
+        let stopping = self.stopping.clone();
+        let listener = match listener {
+            CollectorListener::Http(listener) => listener,
+            CollectorListener::Datagrams(socket) => {
+                let pipeline = Arc::clone(&self.pipeline);
+                let agent = jaeger_receiver::agent::serve(socket, endpoint, pipeline, stopping);
+                loops.spawn(agent);
+                return;
+            }
+        };
+        let router = self.router(endpoint);
+        let accept_loop = HttpAcceptLoop {
+            endpoint,
+            // The outermost layer, so that responses of other layers are counted too.
+            router: metrics::count_requests(router, endpoint, Arc::clone(&self.metrics)),
+            tls: self.config.tls.clone(),
+            limits: self.config.limits.clone(),
+            metrics: Arc::clone(&self.metrics),
+        };
+        loops.spawn(async move {
+            accept_loop.serve(listener, stopping).await;
+            tracing::debug!(endpoint = endpoint.label(), "listener closed");
+        });
+    }
+
+    fn router(&self, endpoint: CollectorEndpoint) -> Router {
+        let (pipeline, config) = (&self.pipeline, &self.config);
+        let guarded =
+            |router| token_layer::require_ingest_token(router, endpoint, &config.access, pipeline);
+        match endpoint {
+            CollectorEndpoint::OtlpGrpc => guarded(otlp_grpc::router(Arc::clone(pipeline))),
+            CollectorEndpoint::OtlpHttp => {
+                // Outside of the tokens: a browser asks for permission without any.
+                cors::allow_origins(guarded(otlp_http::router(Arc::clone(pipeline))), config)
+            }
+            CollectorEndpoint::Zipkin => {
+                cors::allow_origins(guarded(zipkin::router(Arc::clone(pipeline))), config)
+            }
+            CollectorEndpoint::Query | CollectorEndpoint::QueryGrpc => match &self.queries {
+                None => query::status_router(Arc::clone(&self.metrics), config),
+                Some(queries) if endpoint == CollectorEndpoint::Query => {
+                    query::router(queries.clone(), config)
+                }
+                Some(queries) => query::grpc::router(queries.clone(), config),
+            },
+            CollectorEndpoint::JaegerHttp
+            | CollectorEndpoint::JaegerCompact
+            | CollectorEndpoint::JaegerBinary => {
+                guarded(jaeger_receiver::http::router(Arc::clone(pipeline)))
+            }
+            CollectorEndpoint::JaegerSampling => jaeger_receiver::sampling::router(),
+        }
     }
 }
 

@@ -5,7 +5,9 @@
 
 mod body;
 mod coding;
+mod destination;
 mod error;
+mod record;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,21 +16,24 @@ use axum::body::Body;
 use http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt as _;
 use throughline_otlp::{DecodedSpans, RejectedSpans, decode_protobuf};
-use throughline_store::{InsertError, Store};
+use throughline_store::InsertError;
 use tokio::sync::Semaphore;
 
 pub(crate) use self::body::AdmittedBody;
 use self::body::{MemoryReservation, RESERVATION_UNIT_BYTES};
 pub(crate) use self::coding::ContentCodings;
+use self::destination::Insertion;
+pub use self::destination::{ForwardedSpans, SpanDelivery, SpanDestination, SpanForwarder};
 pub(crate) use self::error::{ACCEPTED_CODINGS, IngestError};
+pub use self::record::{RecordError, RecordIngest, RecordOutcome, RecordSource};
 use crate::access::IngestGrant;
 use crate::config::{CollectorEndpoint, CollectorLimits};
-use crate::metrics::{CounterKey, Metrics};
+use crate::metrics::{CounterKey, IngestSource, Metrics};
 use crate::weaving::WeavingFeed;
 
 /// The pipeline and what its limits count.
 pub(crate) struct IngestPipeline {
-    store: Arc<dyn Store>,
+    destination: SpanDestination,
     metrics: Arc<Metrics>,
     limits: CollectorLimits,
     /// One permit for each request.
@@ -73,7 +78,7 @@ impl IgnoredSignal {
 
 impl IngestPipeline {
     pub(crate) fn new(
-        store: Arc<dyn Store>,
+        destination: SpanDestination,
         metrics: Arc<Metrics>,
         limits: CollectorLimits,
         weaving: WeavingFeed,
@@ -82,7 +87,7 @@ impl IngestPipeline {
         let units = limits.max_in_flight_bytes / RESERVATION_UNIT_BYTES;
         let decodes = Arc::new(Semaphore::new(limits.max_concurrent_decodes));
         Self {
-            store,
+            destination,
             metrics,
             limits,
             requests,
@@ -190,7 +195,7 @@ impl IngestPipeline {
     {
         let work = move |pipeline: &Self, grant: &IngestGrant, bytes: &[u8]| {
             let decoded = decode(bytes)?;
-            pipeline.insert(endpoint, grant, decoded, None)
+            pipeline.insert(IngestSource::Endpoint(endpoint), grant, decoded, None)
         };
         self.inflate_and_run(grant, body, codings, work).await
     }
@@ -204,12 +209,7 @@ impl IngestPipeline {
         codings: ContentCodings,
     ) -> Result<RejectedSpans, IngestError> {
         let work = move |pipeline: &Self, grant: &IngestGrant, bytes: &[u8]| {
-            if let Some(result) = pipeline.insert_undecoded(endpoint, grant, bytes) {
-                return result;
-            }
-            let decoded = decode_protobuf(bytes);
-            let decoded = decoded.map_err(|error| IngestError::Malformed(error.to_string()))?;
-            pipeline.insert(endpoint, grant, decoded, Some(bytes))
+            pipeline.insert_otlp(IngestSource::Endpoint(endpoint), grant, bytes)
         };
         self.inflate_and_run(grant, body, codings, work).await
     }
@@ -223,9 +223,7 @@ impl IngestPipeline {
         work: F,
     ) -> Result<RejectedSpans, IngestError>
     where
-        F: FnOnce(&Self, &IngestGrant, &[u8]) -> Result<RejectedSpans, IngestError>
-            + Send
-            + 'static,
+        F: FnOnce(&Self, &IngestGrant, &[u8]) -> Result<Insertion, IngestError> + Send + 'static,
     {
         // Before the decode, which is the costly part.
         if let Some(wait) = grant.wait() {
@@ -239,10 +237,12 @@ impl IngestPipeline {
             let _permit = permit;
             let body = body.decompress(codings, pipeline.limits.max_body_bytes)?;
             // The body and its reservation live until the spans are stored.
-            work(&pipeline, &grant, body.bytes())
+            let insertion = work(&pipeline, &grant, body.bytes())?;
+            Ok((insertion, grant))
         });
         // A panic in the decoder is one failed request.
-        task.await.unwrap_or(Err(IngestError::Internal))
+        let (insertion, grant) = task.await.unwrap_or(Err(IngestError::Internal))?;
+        self.complete(insertion, &grant).await
     }
 
     /// Decodes a datagram and stores its spans. A datagram is small and each socket has one at a
@@ -258,10 +258,14 @@ impl IngestPipeline {
         let pipeline = Arc::clone(self);
         let task = tokio::task::spawn_blocking(move || {
             let decoded = decode(&datagram)?;
-            // A datagram has no token.
-            pipeline.insert(endpoint, &IngestGrant::default(), decoded, None)
+            let source = IngestSource::Endpoint(endpoint);
+            pipeline.insert(source, &IngestGrant::default(), decoded, None)
         });
-        let result = task.await.unwrap_or(Err(IngestError::Internal));
+        let result = match task.await.unwrap_or(Err(IngestError::Internal)) {
+            // A datagram has no token.
+            Ok(insertion) => self.complete(insertion, &IngestGrant::default()).await,
+            Err(error) => Err(error),
+        };
         // Counted as the requests over HTTP are, by the status that such a request would get.
         let status = match &result {
             Ok(_) => StatusCode::ACCEPTED,
@@ -278,58 +282,71 @@ impl IngestPipeline {
         }
     }
 
-    /// Stores the spans of a request as it came; `None` when they have to be decoded.
-    fn insert_undecoded(
+    /// Keeps or forwards the spans of a request in protobuf, as it came where that is possible.
+    fn insert_otlp(
         &self,
-        endpoint: CollectorEndpoint,
+        source: IngestSource,
         grant: &IngestGrant,
         otlp: &[u8],
-    ) -> Option<Result<RejectedSpans, IngestError>> {
-        if grant.is_limited_to_services() || self.weaving.wants(otlp) {
-            return None;
+    ) -> Result<Insertion, IngestError> {
+        let must_decode = grant.is_limited_to_services() || self.weaving.wants(otlp);
+        if let (SpanDestination::Store(store), false) = (&self.destination, must_decode)
+            && let Some(inserted) = store.insert_undecoded(otlp)
+        {
+            let count = inserted.map_err(|error| self.refuse(error))?;
+            return Ok(Insertion::kept(source, count, DecodedSpans::default()));
         }
-        let count = match self.store.insert_undecoded(otlp)? {
-            Ok(count) => count,
-            Err(error) => return Some(Err(self.refuse(error))),
-        };
-        grant.take(count);
-        self.count(endpoint, &DecodedSpans::default(), count);
-        self.log_first_eviction();
-        Some(Ok(RejectedSpans::default()))
+        let decoded = decode_protobuf(otlp);
+        let decoded = decoded.map_err(|error| IngestError::Malformed(error.to_string()))?;
+        self.insert(source, grant, decoded, Some(otlp))
     }
 
-    /// Stores the spans of a request; `otlp` is the request where that is its encoding.
+    /// Keeps or forwards the spans of a request; `otlp` is the request where that is its encoding.
     fn insert(
         &self,
-        endpoint: CollectorEndpoint,
+        source: IngestSource,
         grant: &IngestGrant,
         mut decoded: DecodedSpans,
         otlp: Option<&[u8]>,
-    ) -> Result<RejectedSpans, IngestError> {
+    ) -> Result<Insertion, IngestError> {
         let sent = decoded.spans.len();
         grant.retain_allowed(&mut decoded);
         // The request as it came has the spans that are not allowed as well.
         let otlp = otlp.filter(|_| decoded.spans.len() == sent);
         let spans = std::mem::take(&mut decoded.spans);
+        let store = match &self.destination {
+            SpanDestination::Store(store) => store,
+            SpanDestination::Forwarder(forwarder) => {
+                let otlp = otlp.filter(|_| decoded.rejected.total() == 0);
+                let forwarded = forwarder.forward(&spans, otlp, source.sends_fragments());
+                let forwarded = forwarded.map_err(|error| self.refuse(error))?;
+                return Ok(Insertion::forwarded(source, decoded, forwarded));
+            }
+        };
         let count = spans.len() as u64;
         let weaving = self.weaving.read(&spans);
-        // Only Zipkin's clients send a span in parts.
-        let inserted = if endpoint == CollectorEndpoint::Zipkin {
-            self.store.insert_fragments(spans)
+        let inserted = if source.sends_fragments() {
+            store.insert_fragments(spans)
         } else if let Some(otlp) = otlp {
-            self.store.insert_request(spans, otlp)
+            store.insert_request(spans, otlp)
         } else {
-            self.store.insert(spans)
+            store.insert(spans)
         };
-        if let Err(error) = inserted {
-            return Err(self.refuse(error));
-        }
-        // Counted once they are kept: a sender repeats a request that was refused.
-        grant.take(count);
-        self.count(endpoint, &decoded, count);
+        inserted.map_err(|error| self.refuse(error))?;
         self.weaving.offer(weaving);
-        self.log_first_eviction();
-        Ok(decoded.rejected)
+        Ok(Insertion::kept(source, count, decoded))
+    }
+
+    /// Waits until spans are where they are sent, if anywhere, and counts them.
+    async fn complete(
+        &self,
+        mut insertion: Insertion,
+        grant: &IngestGrant,
+    ) -> Result<RejectedSpans, IngestError> {
+        if let Some(delivery) = insertion.delivery.take() {
+            delivery.await.map_err(|error| self.refuse(error))?;
+        }
+        Ok(self.count(insertion, grant))
     }
 
     /// Reads and drops a request of a signal that is not stored, and counts it. The answer is a
@@ -362,31 +379,44 @@ impl IngestPipeline {
         IngestError::Store(error)
     }
 
-    fn count(&self, endpoint: CollectorEndpoint, decoded: &DecodedSpans, spans: u64) {
-        self.metrics.add(CounterKey::Received(endpoint), spans);
+    /// Counts spans once they are kept: a sender repeats a request that was refused.
+    fn count(&self, insertion: Insertion, grant: &IngestGrant) -> RejectedSpans {
+        let Insertion {
+            source,
+            count,
+            decoded,
+            delivery: _,
+        } = insertion;
+        grant.take(count);
+        self.metrics.add(CounterKey::Received(source), count);
         for (kind, count) in decoded.repairs.iter() {
-            let repaired = CounterKey::Repaired(endpoint, kind.label());
+            let repaired = CounterKey::Repaired(source, kind.label());
             if self.metrics.add(repaired, count) {
                 tracing::warn!(
-                    endpoint = endpoint.label(),
+                    endpoint = source.label(),
                     "value repaired: {kind}; further ones are only counted, see /metrics"
                 );
             }
         }
         for (reason, count) in decoded.rejected.iter() {
-            let rejected = CounterKey::Rejected(endpoint, reason.label());
+            let rejected = CounterKey::Rejected(source, reason.label());
             if self.metrics.add(rejected, count) {
                 tracing::warn!(
-                    endpoint = endpoint.label(),
+                    endpoint = source.label(),
                     "span rejected: {reason}; further ones are only counted, see /metrics"
                 );
             }
         }
+        self.log_first_eviction();
+        decoded.rejected
     }
 
     /// Logs the first eviction only: from then on it is the normal state of a full store.
     fn log_first_eviction(&self) {
-        if self.store.occupancy().evicted_traces > 0
+        let SpanDestination::Store(store) = &self.destination else {
+            return;
+        };
+        if store.occupancy().evicted_traces > 0
             && !self.eviction_logged.swap(true, Ordering::Relaxed)
         {
             tracing::info!(

@@ -41,11 +41,17 @@ mod weaving;
 mod zipkin;
 
 pub use access::{AccessControl, AccessRules, AccessToken, IngestToken};
-pub use collector::{CollectorAddresses, CollectorBindError, CollectorServer};
+pub use collector::{CollectorAddresses, CollectorBindError, CollectorServer, RecordSourceEnd};
 pub use config::{
     CollectorEndpoint, CollectorLimits, Config, JaegerPorts, ListenerPort, WeavingMode,
     WeavingSettings,
 };
+pub use ingest::{
+    ForwardedSpans, RecordError, RecordIngest, RecordOutcome, RecordSource, SpanDelivery,
+    SpanDestination, SpanForwarder,
+};
 pub use recorded_spans::{RecordedSpansError, decode_recorded_spans};
 pub use tls::CollectorTls;
-pub use weaving::{JoinedSpans, WeavingProgress, WeavingReport, WovenSpans, weave_spans};
+pub use weaving::{
+    JoinedSpans, ProcessIdentity, WeavingProgress, WeavingReport, WovenSpans, weave_spans,
+};

@@ -20,11 +20,11 @@ pub(crate) struct Metrics(Mutex<BTreeMap<CounterKey, u64>>);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum CounterKey {
     /// Spans received and stored.
-    Received(CollectorEndpoint),
+    Received(IngestSource),
     /// Spans rejected, by reason.
-    Rejected(CollectorEndpoint, &'static str),
+    Rejected(IngestSource, &'static str),
     /// Values that were replaced or left out, by kind.
-    Repaired(CollectorEndpoint, &'static str),
+    Repaired(IngestSource, &'static str),
     /// Requests answered, by HTTP status; for the gRPC endpoints by gRPC status.
     Requests(CollectorEndpoint, u16),
     /// Requests of signals that are accepted and not stored.
@@ -37,6 +37,44 @@ pub(crate) enum CounterKey {
     WeaveAbandoned(&'static str),
     /// Spans that wait for a decision.
     WeaveOpen,
+    /// Records of a topic that were read, by outcome.
+    Records(&'static str),
+    /// Records of the assigned partitions that are not committed yet.
+    RecordLag,
+    /// Partitions that are assigned to this member of the group.
+    AssignedPartitions,
+    /// Commits of offsets, by outcome.
+    OffsetCommits(&'static str),
+}
+
+/// Where spans come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum IngestSource {
+    /// A port.
+    Endpoint(CollectorEndpoint),
+    /// A topic of Kafka.
+    Topic {
+        /// The spans may be parts of spans.
+        are_fragments: bool,
+    },
+}
+
+impl IngestSource {
+    /// Returns the name in metrics and logs.
+    pub(crate) const fn label(self) -> &'static str {
+        match self {
+            Self::Endpoint(endpoint) => endpoint.label(),
+            Self::Topic { .. } => "kafka",
+        }
+    }
+
+    /// Returns whether a span may come in parts: only Zipkin's clients send them so.
+    pub(crate) fn sends_fragments(self) -> bool {
+        match self {
+            Self::Endpoint(endpoint) => endpoint == CollectorEndpoint::Zipkin,
+            Self::Topic { are_fragments } => are_fragments,
+        }
+    }
 }
 
 impl Metrics {
@@ -106,6 +144,7 @@ impl Metrics {
             }
         }
         render_labelled(&mut out, &counters);
+        render_records(&mut out, &counters);
         render_weaving(&mut out, &counters);
         render_store(&mut out, store);
         out
@@ -131,6 +170,47 @@ fn render_labelled(out: &mut String, counters: &BTreeMap<CounterKey, u64>) {
             let endpoint = endpoint.label();
             let labels = format_args!("{{door=\"{endpoint}\",reason=\"{reason}\"}}");
             write_line(out, format_args!("{closed}{labels} {count}"));
+        }
+    }
+}
+
+/// Renders the counters of a reader of records; nothing without one.
+fn render_records(out: &mut String, counters: &BTreeMap<CounterKey, u64>) {
+    for (name, key, help) in [
+        (
+            "throughline_kafka_assigned_partitions",
+            CounterKey::AssignedPartitions,
+            "Partitions that are assigned to this member of the consumer group.",
+        ),
+        (
+            "throughline_kafka_consumer_lag",
+            CounterKey::RecordLag,
+            "Records of the assigned partitions whose offsets are not committed.",
+        ),
+    ] {
+        if let Some(value) = counters.get(&key) {
+            write_family(out, name, "gauge", help);
+            write_line(out, format_args!("{name} {value}"));
+        }
+    }
+    if !counters.contains_key(&CounterKey::AssignedPartitions) {
+        return;
+    }
+    let records = "throughline_kafka_records_total";
+    let help = "Records read: stored, poisoned (skipped) or refused by the store (kept).";
+    write_family(out, records, "counter", help);
+    for (key, count) in counters {
+        if let CounterKey::Records(outcome) = key {
+            let labels = format_args!("{{outcome=\"{outcome}\"}}");
+            write_line(out, format_args!("{records}{labels} {count}"));
+        }
+    }
+    let commits = "throughline_kafka_commits_total";
+    write_family(out, commits, "counter", "Commits of offsets, by outcome.");
+    for (key, count) in counters {
+        if let CounterKey::OffsetCommits(outcome) = key {
+            let labels = format_args!("{{outcome=\"{outcome}\"}}");
+            write_line(out, format_args!("{commits}{labels} {count}"));
         }
     }
 }

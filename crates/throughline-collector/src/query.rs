@@ -24,9 +24,11 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use http::header::{CONTENT_TYPE, HOST, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, StatusCode};
+use throughline_store::StoreOccupancy;
 
 pub(crate) use self::state::QueryState;
 use crate::config::{CollectorEndpoint, Config};
+use crate::metrics::Metrics;
 use crate::token_layer::require_query_token;
 use crate::ui;
 
@@ -46,6 +48,25 @@ pub(crate) fn router(state: QueryState, config: &Config) -> Router {
                 .insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
             response
         }));
+    guard(router, config)
+}
+
+/// Returns the routes of a collector that keeps no spans: health and metrics.
+pub(crate) fn status_router(metrics: Arc<Metrics>, config: &Config) -> Router {
+    let text = move || async move { prometheus(metrics.render(StoreOccupancy::default())) };
+    let router = Router::new()
+        .route("/healthz", get(async || "ok\n"))
+        .route("/metrics", get(text))
+        .fallback(async || {
+            let message = "this collector forwards all spans and keeps none; query a collector \
+                           that keeps them\n";
+            (StatusCode::NOT_FOUND, message)
+        });
+    guard(router, config)
+}
+
+/// Returns the router with the checks of tokens and host names.
+fn guard(router: Router, config: &Config) -> Router {
     let router = require_query_token(router, &config.access, CollectorEndpoint::Query);
     // Any other address is served under names that are not known here.
     if config.host.is_loopback() {
@@ -60,12 +81,12 @@ pub(crate) fn router(state: QueryState, config: &Config) -> Router {
 }
 
 async fn metrics_text(State(state): State<QueryState>) -> Response {
-    let text = state.render_metrics();
-    (
-        [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
-        text,
-    )
-        .into_response()
+    prometheus(state.render_metrics())
+}
+
+fn prometheus(text: String) -> Response {
+    let media_type = "text/plain; version=0.0.4; charset=utf-8";
+    ([(CONTENT_TYPE, media_type)], text).into_response()
 }
 
 async fn require_loopback_host(

@@ -12,10 +12,12 @@
 
 mod activity_span;
 mod offset_join;
+mod process_identity;
 mod process_weaver;
 mod record_endpoint;
 mod recording;
 mod task;
 
+pub use self::process_identity::ProcessIdentity;
 pub use self::recording::{JoinedSpans, WeavingProgress, WeavingReport, WovenSpans, weave_spans};
 pub(crate) use self::task::{WeavingFeed, WeavingTask};

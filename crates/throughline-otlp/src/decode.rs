@@ -53,6 +53,8 @@ pub enum RejectionReason {
     Malformed,
     /// The sender may not send spans of this service.
     Service,
+    /// The span is larger than the next collector or broker accepts.
+    Size,
 }
 
 // === impl RejectedSpans ===
@@ -99,6 +101,7 @@ impl RejectionReason {
             Self::Time => "time",
             Self::Malformed => "malformed",
             Self::Service => "service",
+            Self::Size => "size",
         }
     }
 }
@@ -112,6 +115,7 @@ impl fmt::Display for RejectionReason {
             Self::Time => "start and end must be nanoseconds since 1970",
             Self::Malformed => "the span is malformed",
             Self::Service => "the token does not allow spans of this service",
+            Self::Size => "the span is too large to be forwarded",
         })
     }
 }

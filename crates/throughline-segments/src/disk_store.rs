@@ -68,11 +68,6 @@ impl DiskStore {
         })
     }
 
-    /// Makes everything that arrived so far durable.
-    pub fn sync(&self) {
-        self.inner.sync();
-    }
-
     /// Seals everything that arrived so far.
     pub fn seal(&self) {
         self.inner.rotate(None);
@@ -128,7 +123,9 @@ impl Drop for DiskStore {
             worker.join().unwrap_or_default();
         }
         self.inner.delete_merged(Duration::ZERO);
-        self.inner.sync();
+        if let Err(error) = self.inner.sync() {
+            tracing::error!(%error, "the log cannot be made durable");
+        }
     }
 }
 
@@ -151,6 +148,10 @@ impl Store for DiskStore {
     fn insert_fragments(&self, fragments: Vec<Span>) -> Result<(), InsertError> {
         let otlp = throughline_otlp::encode_protobuf(&fragments);
         self.inner.insert(RecordKind::Fragments, &otlp, &fragments)
+    }
+
+    fn sync(&self) -> Result<(), InsertError> {
+        self.inner.sync().map_err(|error| self.inner.refusal(error))
     }
 
     fn weave(&self, edges: Vec<WovenEdge>) -> WeaveOutcome {

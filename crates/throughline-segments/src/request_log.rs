@@ -238,10 +238,15 @@ impl LogWriter {
         if *synced >= until {
             return Ok(());
         }
-        let length = self.bytes();
-        if let Err(error) = self.file.sync_data() {
+        if self.is_damaged() {
             // The system may have dropped what it could not write: a second sync would succeed
             // without it.
+            return Err(io::Error::other(
+                "the log was damaged by an earlier failure",
+            ));
+        }
+        let length = self.bytes();
+        if let Err(error) = self.file.sync_data() {
             self.state().is_damaged = true;
             return Err(error);
         }

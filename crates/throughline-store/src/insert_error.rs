@@ -14,4 +14,7 @@ pub enum InsertError {
     /// The disk fails.
     #[error("the store cannot write: {0}")]
     Write(#[source] io::Error),
+    /// The spans are forwarded, and the next collector or broker does not accept them.
+    #[error("the spans cannot be forwarded: {0}")]
+    Forward(String),
 }

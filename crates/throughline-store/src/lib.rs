@@ -84,6 +84,14 @@ pub trait Store: Send + Sync {
     /// As [`Self::insert`].
     fn insert_fragments(&self, fragments: Vec<Span>) -> Result<(), InsertError>;
 
+    /// Makes all spans that were kept so far durable, as far as the store does that.
+    ///
+    /// # Errors
+    /// [`InsertError`]: some of them may be lost if the machine fails.
+    fn sync(&self) -> Result<(), InsertError> {
+        Ok(())
+    }
+
     /// Keeps decisions about the parents of stored spans, each in place of an earlier one about the
     /// same span.
     fn weave(&self, edges: Vec<WovenEdge>) -> WeaveOutcome;

@@ -68,6 +68,16 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "throughline-proxy",
             "throughline-segments",
             "throughline-store",
+            "throughline-topic",
+        ],
+    ),
+    (
+        "throughline-topic",
+        &[
+            "throughline-collector",
+            "throughline-model",
+            "throughline-otlp",
+            "throughline-store",
         ],
     ),
     ("throughline", &["throughline-model"]),

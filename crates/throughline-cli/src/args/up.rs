@@ -1,5 +1,6 @@
 //! Arguments of `throughline up`.
 
+use super::kafka::KafkaArgs;
 use super::store::StoreArgs;
 
 pub(super) const EXAMPLES: &str = "\
@@ -8,6 +9,8 @@ Examples:
   throughline up --data ./traces --retention 72h
   throughline up --query-port 8080 --store memory --store-memory 2GiB
   throughline up --host 0.0.0.0 --tls-cert tls.crt --tls-key tls.key --access access.yaml
+  throughline up --to-kafka kafka:9092
+  throughline up --from-kafka kafka:9092 --data /var/lib/throughline
   throughline up --json --otlp-grpc-port 0 --otlp-http-port 0 --zipkin-port 0 --query-port 0
 
 Send traces from any OpenTelemetry SDK:
@@ -171,6 +174,9 @@ pub(crate) struct UpArgs {
 
     #[command(flatten)]
     pub(crate) store: StoreArgs,
+
+    #[command(flatten)]
+    pub(crate) kafka: KafkaArgs,
 
     /// Parents to find for spans that were reported without one: by the offsets of records, which
     /// are exact (offsets), by inference within processes as well (all), or none (off)

@@ -23,12 +23,6 @@ pub(crate) enum StoreChoice {
     Disk(PathBuf, DiskSettings),
 }
 
-/// An open store.
-pub(crate) struct OpenStore {
-    store: Arc<dyn Store>,
-    disk: Option<Arc<DiskStore>>,
-}
-
 // === impl StoreChoice ===
 
 impl StoreChoice {
@@ -89,18 +83,10 @@ impl StoreChoice {
     }
 
     /// Opens the store.
-    pub(crate) fn open(&self) -> Result<OpenStore> {
+    pub(crate) fn open(&self) -> Result<Arc<dyn Store>> {
         Ok(match self {
-            Self::Memory(bytes) => OpenStore {
-                store: Arc::new(MemoryStore::new(*bytes)),
-                disk: None,
-            },
-            Self::Disk(folder, settings) => {
-                let disk = Arc::new(DiskStore::open(folder, settings.clone())?);
-                let store: Arc<dyn Store> = Arc::<DiskStore>::clone(&disk);
-                let disk = Some(disk);
-                OpenStore { store, disk }
-            }
+            Self::Memory(bytes) => Arc::new(MemoryStore::new(*bytes)),
+            Self::Disk(folder, settings) => Arc::new(DiskStore::open(folder, settings.clone())?),
         })
     }
 
@@ -121,21 +107,6 @@ impl StoreChoice {
                 folder.display(),
                 byte_size::format(settings.max_bytes)
             ),
-        }
-    }
-}
-
-// === impl OpenStore ===
-
-impl OpenStore {
-    pub(crate) fn store(&self) -> Arc<dyn Store> {
-        Arc::clone(&self.store)
-    }
-
-    /// Makes everything durable.
-    pub(crate) fn close(self) {
-        if let Some(disk) = self.disk {
-            disk.sync();
         }
     }
 }

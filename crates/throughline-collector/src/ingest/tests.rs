@@ -21,7 +21,12 @@ async fn concurrent_decodes_are_limited() {
         Arc::default(),
         WeavingSettings::default(),
     );
-    let pipeline = IngestPipeline::new(store, Arc::default(), limits, weaving);
+    let pipeline = IngestPipeline::new(
+        SpanDestination::Store(store),
+        Arc::default(),
+        limits,
+        weaving,
+    );
     let pipeline = Arc::new(pipeline);
     let mut requests = tokio::task::JoinSet::new();
     for _ in 0..16 {

@@ -13,17 +13,7 @@ use throughline_model::convention::{
 use throughline_model::{Span, SpanId, SpanKind, TraceId, Value};
 use throughline_store::{EvidenceAttributes, MessageAttributes, SpanKey, is_settlement};
 
-/// Attributes of a resource or span that distinguish the instances of a service; the first one that
-/// is there counts.
-const INSTANCE_KEYS: [&str; 6] = [
-    "service.instance.id",
-    "k8s.pod.uid",
-    "k8s.pod.name",
-    "container.id",
-    "host.name",
-    // Envoy: `sidecar~10.1.2.3~billing-7d9f.shop~shop.svc.cluster.local`.
-    "node_id",
-];
+use super::process_identity::ProcessIdentity;
 
 /// Attributes with the target of an HTTP request, today's names and the earlier ones.
 const URL_KEYS: [&str; 4] = [URL_FULL, "http.url", URL_PATH, "http.target"];
@@ -80,7 +70,7 @@ impl ActivitySpan {
         let role = role_of(span)?;
         Some(Self {
             key: SpanKey::of(span),
-            process: process_of(span),
+            process: hash(&ProcessIdentity::of(span)),
             parent: span.parent_span_id,
             role,
             start: span.start,
@@ -140,14 +130,6 @@ fn is_open(span: &Span) -> bool {
             text(span, "component") == Some("proxy") || span.attribute("upstream_cluster").is_some()
         }
     }
-}
-
-fn process_of(span: &Span) -> u64 {
-    let instance = INSTANCE_KEYS.iter().find_map(|key| {
-        let own = span.resource.attribute(key).and_then(Value::as_str);
-        own.or_else(|| text(span, key))
-    });
-    hash(&(span.service(), instance))
 }
 
 /// Returns the hash of everything that requests of one kind share: method, route and peer, or the

@@ -70,14 +70,14 @@ impl DiskStoreInner {
         }
     }
 
-    pub(super) fn sync(&self) {
+    /// Makes everything that arrived so far durable. Spans of logs that are gone are in segments.
+    pub(super) fn sync(&self) -> std::io::Result<()> {
         let sources = self.sources();
-        for generation in &sources.generations {
-            if let Err(error) = generation.log.sync(generation.log.bytes()) {
-                tracing::error!(%error, "the log cannot be made durable");
-            }
-        }
+        let mut logs = sources.generations.iter().map(|it| &it.log);
+        let synced = logs.try_for_each(|log| log.sync(log.bytes()));
+        // Decisions are found again, so they do not matter to those who wait for spans.
         self.woven.sync().unwrap_or_default();
+        synced
     }
 
     pub(super) fn changes(&self) -> MutexGuard<'_, ChangeLog> {
