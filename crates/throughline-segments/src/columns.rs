@@ -80,8 +80,6 @@ pub(crate) struct HotColumns {
     buffer: Vec<u8>,
     live_rows: usize,
     live_traces: usize,
-    /// Attributes of the span before.
-    likely: Vec<u32>,
 }
 
 /// A span.
@@ -232,7 +230,6 @@ impl HotColumns {
             buffer: Vec::new(),
             live_rows: 0,
             live_traces: 0,
-            likely: Vec::new(),
         }
     }
 

@@ -61,32 +61,57 @@ impl HotColumns {
             nested: Vec::with_capacity(scanned.nested.len()),
             special: Vec::new(),
         };
-        let mut likely = std::mem::take(&mut self.likely);
+        self.intern_attributes(body, scanned, &mut prepared.terms)?;
         for (number, span) in scanned.spans.iter().enumerate() {
             prepared.names.push(self.intern_name(span.name.of(body))?);
-            let first = prepared.terms.len();
-            let mut is_special = false;
-            let attributes = scanned.attributes.get(span.attributes.clone())?;
-            for (at, attribute) in attributes.iter().enumerate() {
-                let likely = likely.get(at).copied();
-                let term = self.terms.intern(attribute.of(body), likely)?;
-                is_special |= self.terms.is_special(term);
-                prepared.terms.push(term);
-            }
-            likely.clear();
-            likely.extend_from_slice(prepared.terms.get(first..)?);
-            if is_special {
+            let terms = prepared.terms.get(span.attributes.clone())?;
+            if terms.iter().any(|term| self.terms.is_special(*term)) {
                 let origin = *prepared.origins.get(span.origin)?;
                 let facts = self.special_facts(span.content.of(body), origin)?;
                 prepared.special.push((number, facts));
             }
         }
-        self.likely = likely;
         for (_, _, attribute) in &scanned.nested {
-            let term = self.terms.intern(attribute.of(body), None)?;
+            let term = self.terms.intern(attribute.of(body))?;
             prepared.nested.push(term);
         }
         Some(prepared)
+    }
+
+    /// Numbers the attributes of all spans; `None` when one is malformed.
+    fn intern_attributes(
+        &mut self,
+        body: &[u8],
+        scanned: &ScannedRequest,
+        terms: &mut Vec<u32>,
+    ) -> Option<()> {
+        let message = |at: usize| scanned.attributes.get(at).map(|it| it.of(body));
+        // Attributes that are not those of the span before, in their order.
+        let mut changed = Vec::new();
+        // Of each attribute, its number among those.
+        let mut sources: Vec<u32> = Vec::with_capacity(scanned.attributes.len());
+        let mut before = 0..0;
+        for span in &scanned.spans {
+            for (at, number) in span.attributes.clone().enumerate() {
+                let own = message(number)?;
+                // Two texts of one request: both are in the cache.
+                let other = before.start + at;
+                let source = if before.contains(&other) && message(other)? == own {
+                    *sources.get(other)?
+                } else {
+                    changed.push(own);
+                    u32::try_from(changed.len() - 1).ok()?
+                };
+                sources.push(source);
+            }
+            before = span.attributes.clone();
+        }
+        let mut numbers = Vec::with_capacity(changed.len());
+        self.terms.intern_each(&changed, &mut numbers)?;
+        for source in sources {
+            terms.push(*numbers.get(source as usize)?);
+        }
+        Some(())
     }
 
     fn intern_name(&mut self, name: &[u8]) -> Option<u32> {

@@ -13,6 +13,12 @@ use super::text_table::{FoldHasher, TextTable};
 /// Attribute that decides whether a span failed.
 const ERROR: &str = "error";
 
+/// A mark for no name.
+const NO_KEY: u32 = u32::MAX;
+
+/// Number of attributes that are looked up at once: what is known of them stays in the first cache.
+const BATCH_TERMS: usize = 256;
+
 /// Distinct attributes, each as its `KeyValue` message.
 #[derive(Debug)]
 pub(crate) struct TermTable {
@@ -27,13 +33,13 @@ pub(crate) struct TermTable {
     term_hashes: Vec<u32>,
 }
 
-/// An attribute and where its hashes are.
+/// An attribute and where its hashes are; small, because each is looked at for each span.
 #[derive(Debug, Clone, Copy)]
 struct Term {
+    /// [`NO_KEY`] for a malformed attribute.
     key: u32,
     /// End of its hashes in `term_hashes`.
-    hashes_end: usize,
-    is_valid: bool,
+    hashes_end: u32,
 }
 
 /// Facts that follow from the name of an attribute.
@@ -114,27 +120,42 @@ impl TermTable {
             + self.hashes.hashes.capacity() * 20
     }
 
-    /// Returns the number of an attribute; `None` when the message is malformed. `likely` is the
-    /// number that the attribute at the same place had before.
-    pub(super) fn intern(&mut self, message: &[u8], likely: Option<u32>) -> Option<u32> {
-        if let Some(likely) = likely
-            && self.messages.get(likely) == message
-        {
-            return Some(likely);
-        }
+    /// Returns the number of an attribute; `None` when the message is malformed.
+    pub(super) fn intern(&mut self, message: &[u8]) -> Option<u32> {
         let (number, is_new) = self.messages.intern(message);
         if is_new {
             self.add(message);
         }
         let term = self.terms.get(number as usize)?;
-        term.is_valid.then_some(number)
+        (term.key != NO_KEY).then_some(number)
+    }
+
+    /// Adds the numbers of attributes to `numbers`; `None` when a message is malformed.
+    pub(super) fn intern_each(&mut self, messages: &[&[u8]], numbers: &mut Vec<u32>) -> Option<()> {
+        let mut found = Vec::with_capacity(BATCH_TERMS);
+        for batch in messages.chunks(BATCH_TERMS) {
+            self.messages.find_each(batch.iter().copied(), &mut found);
+            for (message, number) in batch.iter().zip(&found) {
+                let number = match number {
+                    Some(number) if self.is_valid(*number) => *number,
+                    _ => self.intern(message)?,
+                };
+                numbers.push(number);
+            }
+        }
+        Some(())
+    }
+
+    fn is_valid(&self, number: u32) -> bool {
+        let term = self.terms.get(number as usize);
+        term.is_some_and(|term| term.key != NO_KEY)
     }
 
     fn add(&mut self, message: &[u8]) {
         let mut term = Term {
-            key: 0,
+            // Kept, so that the numbers agree.
+            key: NO_KEY,
             hashes_end: 0,
-            is_valid: true,
         };
         if let Some((key, text)) = text_key_value(message) {
             term.key = self.key(key);
@@ -145,11 +166,9 @@ impl TermTable {
             term.key = self.key(&pair.key);
             let (hashes, term_hashes) = (&mut self.hashes, &mut self.term_hashes);
             attribute_hashes(&pair, &mut |hash| term_hashes.push(hashes.intern(hash)));
-        } else {
-            // Kept, so that the numbers agree.
-            term.is_valid = false;
         }
-        term.hashes_end = self.term_hashes.len();
+        // Each takes four bytes in memory: there are fewer than 2^32.
+        term.hashes_end = u32::try_from(self.term_hashes.len()).unwrap_or(u32::MAX);
         self.terms.push(term);
     }
 
@@ -196,7 +215,8 @@ impl TermTable {
         let end = self.terms.get(at).map_or(0, |term| term.hashes_end);
         let before = at.checked_sub(1).and_then(|at| self.terms.get(at));
         let start = before.map_or(0, |term| term.hashes_end);
-        self.term_hashes.get(start..end).unwrap_or_default()
+        let hashes = self.term_hashes.get(start as usize..end as usize);
+        hashes.unwrap_or_default()
     }
 
     /// Returns name and text of an attribute whose value is text.

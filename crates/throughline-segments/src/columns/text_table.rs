@@ -1,6 +1,7 @@
 //! Distinct byte strings, by number.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::ops::Range;
 
 /// Smallest number of slots.
 const MIN_SLOTS: usize = 64;
@@ -119,11 +120,14 @@ impl TextTable {
 
     /// Returns the string with this number; an empty one when there is none.
     pub(crate) fn get(&self, number: u32) -> &[u8] {
+        self.bytes.get(self.range(number)).unwrap_or_default()
+    }
+
+    fn range(&self, number: u32) -> Range<usize> {
         let at = number as usize;
         let end = self.ends.get(at).copied().unwrap_or_default();
         let start = at.checked_sub(1).and_then(|at| self.ends.get(at));
-        let start = start.copied().unwrap_or_default();
-        self.bytes.get(start..end).unwrap_or_default()
+        start.copied().unwrap_or_default()..end
     }
 
     /// Returns the number of a string that is there.
@@ -152,6 +156,33 @@ impl TextTable {
         (number, true)
     }
 
+    /// Returns the numbers of strings that are there; `None` for a string that is new, or whose
+    /// place another one has taken.
+    ///
+    /// The strings are looked up step by step, all of them in each step: the reads of a step do not
+    /// depend on each other, so the processor waits for the memory once and not for every string.
+    pub(crate) fn find_each<'t>(
+        &self,
+        texts: impl Iterator<Item = &'t [u8]> + Clone,
+        found: &mut Vec<Option<u32>>,
+    ) {
+        let mask = self.slots.len() - 1;
+        found.clear();
+        found.extend(texts.clone().map(|text| {
+            let hash = self.hasher.bytes(text);
+            let slot = self.slots.get(slot_of(hash, mask)).copied();
+            slot.filter(|slot| *slot != 0 && slot & TAG == tag(hash))
+                .map(number_in)
+        }));
+        let ranges = found.iter().map(|number| number.map(|it| self.range(it)));
+        let ranges: Vec<Option<Range<usize>>> = ranges.collect();
+        for ((text, range), number) in texts.zip(ranges).zip(found) {
+            if range.and_then(|range| self.bytes.get(range)) != Some(text) {
+                *number = None;
+            }
+        }
+    }
+
     /// Returns the number of an equal string, or the free slot for it.
     fn probe(&self, hash: u64, text: &[u8]) -> Result<u32, usize> {
         let mask = self.slots.len() - 1;
@@ -162,8 +193,7 @@ impl TextTable {
                 return Err(at);
             }
             if slot & TAG == tag(hash) {
-                #[expect(clippy::cast_possible_truncation, reason = "the lower half")]
-                let number = slot as u32 - 1;
+                let number = number_in(slot);
                 if self.get(number) == text {
                     return Ok(number);
                 }
@@ -194,6 +224,13 @@ impl TextTable {
 /// The bits of a slot that are a part of the hash.
 const TAG: u64 = 0xffff_ffff_0000_0000;
 
+/// Returns the number in a slot that is taken.
+const fn number_in(slot: u64) -> u32 {
+    #[expect(clippy::cast_possible_truncation, reason = "the lower half")]
+    let number = slot as u32;
+    number.saturating_sub(1)
+}
+
 const fn tag(hash: u64) -> u64 {
     hash & TAG
 }
@@ -220,5 +257,25 @@ mod tests {
         assert_eq!(table.find(b""), None);
         assert_eq!(table.intern(b""), (5000, true));
         assert_eq!(table.intern(b""), (5000, false));
+    }
+
+    #[test]
+    fn many_strings_are_found_at_once_or_left_to_a_search_of_their_own() {
+        let mut table = TextTable::new();
+        let mut found = Vec::new();
+        table.find_each([b"new".as_slice()].into_iter(), &mut found);
+        assert_eq!(found, [None]);
+        let texts: Vec<String> = (0..1000).map(|number| format!("text {number}")).collect();
+        for text in &texts {
+            table.intern(text.as_bytes());
+        }
+        let wanted = texts.iter().map(|text| text.as_bytes());
+        table.find_each(wanted.chain([b"new".as_slice()]), &mut found);
+        assert_eq!(found.pop(), Some(None));
+        for (number, found) in (0..).zip(&found) {
+            assert!(found.is_none_or(|own| own == number), "{number}: {found:?}");
+        }
+        // A slot in two is taken at most, so most strings are in their own.
+        assert!(found.iter().flatten().count() > 600, "{found:?}");
     }
 }

@@ -7,23 +7,43 @@ use crate::columns::{HotColumns, SealedOrder};
 #[derive(Debug)]
 struct PairCollector {
     pairs: Vec<(u32, u32)>,
-    /// The trace that was added last for each hash, plus one.
-    last: Vec<u32>,
-    counts: Vec<u32>,
+    hashes: Vec<CollectedHash>,
+    /// The trace that had an attribute last, plus one.
+    terms: Vec<u32>,
+}
+
+/// The last trace and the number of traces of a hash; side by side, as most are in no cache.
+#[derive(Debug, Default, Clone, Copy)]
+struct CollectedHash {
+    /// The trace that was added last, plus one.
+    last: u32,
+    /// Number of its traces.
+    count: u32,
 }
 
 // === impl PairCollector ===
 
 impl PairCollector {
     fn add(&mut self, hash: u32, trace: u32) {
-        let Some(last) = self.last.get_mut(hash as usize) else {
+        let Some(collected) = self.hashes.get_mut(hash as usize) else {
             return;
         };
-        if *last != trace + 1 {
-            *last = trace + 1;
+        if collected.last != trace + 1 {
+            collected.last = trace + 1;
+            collected.count += 1;
             self.pairs.push((hash, trace));
-            if let Some(count) = self.counts.get_mut(hash as usize) {
-                *count += 1;
+        }
+    }
+
+    /// Adds the hashes of attributes. Most of a span are those of another span of its trace, and
+    /// their hashes need no look.
+    fn add_terms(&mut self, columns: &HotColumns, terms: &[u32], trace: u32) {
+        for term in terms {
+            let Some(last) = self.terms.get_mut(*term as usize) else {
+                continue;
+            };
+            if std::mem::replace(last, trace + 1) != trace + 1 {
+                self.add_all(columns.terms().hashes_of(*term), trace);
             }
         }
     }
@@ -35,9 +55,9 @@ impl PairCollector {
     /// Returns the traces of all hashes, one hash after the other, and where each begins.
     fn grouped(&self) -> (Vec<u32>, Vec<u32>) {
         let mut next = 0u32;
-        let starts = self.counts.iter().map(|count| {
+        let starts = self.hashes.iter().map(|collected| {
             let start = next;
-            next += count;
+            next += collected.count;
             start
         });
         let starts: Vec<u32> = starts.collect();
@@ -63,8 +83,8 @@ impl PostingLists {
         let hashes = columns.terms().hashes().all();
         let mut collector = PairCollector {
             pairs: Vec::with_capacity(order.rows.len() * 8),
-            last: vec![0; hashes.len()],
-            counts: vec![0; hashes.len()],
+            hashes: vec![CollectedHash::default(); hashes.len()],
+            terms: vec![0; columns.terms().len()],
         };
         let extra = ExtraHashes::of_columns(columns);
         let mut rows = order.rows.iter().zip(&order.numbers);
@@ -76,9 +96,7 @@ impl PostingLists {
                     origin = row.origin;
                     collector.add_all(columns.origin_hashes(origin), trace);
                 }
-                for term in columns.terms_of(row) {
-                    collector.add_all(columns.terms().hashes_of(*term), trace);
-                }
+                collector.add_terms(columns, columns.terms_of(row), trace);
                 collector.add_all(extra.of(*number), trace);
             }
         }
@@ -87,16 +105,16 @@ impl PostingLists {
 
     fn encode(hashes: &[u32], collector: &PairCollector) -> Self {
         let (traces, starts) = collector.grouped();
-        let numbers = (0u32..).zip(hashes).zip(&collector.counts);
-        let numbers = numbers.filter(|(_, count)| **count > 0);
+        let numbers = (0u32..).zip(hashes).zip(&collector.hashes);
+        let numbers = numbers.filter(|(_, collected)| collected.count > 0);
         let mut sorted: Vec<(u32, u32)> =
             numbers.map(|((number, hash), _)| (*hash, number)).collect();
         sorted.sort_unstable();
         let mut lists = Self::default();
         for (hash, number) in sorted {
             let start = starts.get(number as usize).copied().unwrap_or_default() as usize;
-            let count = collector.counts.get(number as usize).copied();
-            let end = start + count.unwrap_or_default() as usize;
+            let collected = collector.hashes.get(number as usize);
+            let end = start + collected.map_or(0, |it| it.count) as usize;
             lists.push(hash, traces.get(start..end).unwrap_or_default());
         }
         lists

@@ -44,9 +44,7 @@ pub(super) struct AttributeCells {
 struct CellBuilder<'a> {
     columns: &'a HotColumns,
     keys: EntryMap,
-    values: EntryMap,
-    /// Letter of each term that has an entry.
-    letters: Vec<u8>,
+    terms: Vec<CellTerm>,
     /// The row that had a key last, plus one.
     key_rows: Vec<usize>,
     /// Number in [`WELL_KNOWN`] of each key; [`NONE`] for others.
@@ -55,6 +53,18 @@ struct CellBuilder<'a> {
     cells: AttributeCells,
     text: String,
     row_letters: Vec<u8>,
+}
+
+/// The cells of a term; side by side, as most terms are in no cache.
+#[derive(Debug, Clone, Copy)]
+struct CellTerm {
+    /// Number of its name.
+    key: u32,
+    /// Entry of its name, and of its value; [`NONE`] before the first row that has it.
+    key_entry: u32,
+    entry: u32,
+    /// Letter of its type.
+    letter: u8,
 }
 
 /// The maps of resources, or of scopes.
@@ -86,7 +96,6 @@ impl AttributeCells {
         }
         let mut cells = builder.cells;
         cells.map.key_dictionary = builder.keys.dictionary;
-        cells.map.value_dictionary = builder.values.dictionary;
         cells
     }
 
@@ -100,6 +109,17 @@ impl AttributeCells {
         let cells = self.well_known.get(at)?;
         (!cells.is_empty()).then_some(cells)
     }
+}
+
+// === impl CellTerm ===
+
+impl CellTerm {
+    const UNSEEN: Self = Self {
+        key: NONE,
+        key_entry: NONE,
+        entry: NONE,
+        letter: 0,
+    };
 }
 
 // === impl CellBuilder ===
@@ -120,8 +140,7 @@ impl<'a> CellBuilder<'a> {
         Self {
             columns,
             keys: EntryMap::new(keys),
-            values: EntryMap::new(terms.len()),
-            letters: vec![0; terms.len()],
+            terms: vec![CellTerm::UNSEEN; terms.len()],
             key_rows: vec![0; keys],
             well_known_of_key,
             known_types: TextTable::new(),
@@ -145,13 +164,13 @@ impl<'a> CellBuilder<'a> {
         let mut has_types = false;
         let mut is_exact = true;
         for term in terms {
-            let key = self.columns.terms().key_of(*term);
-            self.note_well_known(at, key, *term);
+            let cell = self.cell_of(*term);
+            self.note_well_known(at, cell.key, *term);
             // Readers expect each key once, and the last value counts.
-            if self.is_repeated(at, key) {
+            if self.is_repeated(at, cell.key) {
                 is_exact = false;
             }
-            let letter = self.push_pair(key, *term);
+            let letter = self.push_pair(cell);
             has_types |= letter != STRING;
             is_exact &= letter != INEXACT;
             letters.push(letter);
@@ -184,7 +203,8 @@ impl<'a> CellBuilder<'a> {
             let key = self.columns.terms().key_of(*term);
             let rest = terms.get(position + 1..).unwrap_or_default();
             if !self.has_key(rest, key) {
-                letters.push(self.push_pair(key, *term));
+                let cell = self.cell_of(*term);
+                letters.push(self.push_pair(cell));
             }
         }
     }
@@ -211,30 +231,41 @@ impl<'a> CellBuilder<'a> {
     }
 
     /// Adds a key with its value; returns the letter of its type.
-    fn push_pair(&mut self, key: u32, term: u32) -> u8 {
+    fn push_pair(&mut self, cell: CellTerm) -> u8 {
+        self.cells.map.keys.push(cell.key_entry);
+        self.cells.map.values.push(cell.entry);
+        cell.letter
+    }
+
+    /// Returns the cells of a term, which it makes for the first row.
+    fn cell_of(&mut self, term: u32) -> CellTerm {
+        let seen = self.terms.get(term as usize).copied();
+        if let Some(cell) = seen.filter(|cell| cell.entry != NONE) {
+            return cell;
+        }
         let terms = self.columns.terms();
-        let text_of_key = |it: &mut ColumnDictionary| it.push_text(terms.keys().get(key));
-        let entry = self.keys.entry(key, text_of_key);
-        self.cells.map.keys.push(entry);
-        let (text, letters) = (&mut self.text, &mut self.letters);
-        let entry = self.values.entry(term, |dictionary| {
-            let (own, letter) = match terms.text(term) {
-                Some((_, own)) => (own, STRING),
-                None => {
-                    text.clear();
-                    let pair = terms.attribute(term);
-                    let letter = pair.and_then(|pair| value_text::write(&pair.value, text));
-                    let letter = letter.and_then(|letter| u8::try_from(letter).ok());
-                    (text.as_str(), letter.unwrap_or(INEXACT))
-                }
-            };
-            if let Some(slot) = letters.get_mut(term as usize) {
-                *slot = letter;
+        let key = terms.key_of(term);
+        let (own, letter) = match terms.text(term) {
+            Some((_, own)) => (own, STRING),
+            None => {
+                self.text.clear();
+                let pair = terms.attribute(term);
+                let letter = pair.and_then(|pair| value_text::write(&pair.value, &mut self.text));
+                let letter = letter.and_then(|letter| u8::try_from(letter).ok());
+                (self.text.as_str(), letter.unwrap_or(INEXACT))
             }
-            dictionary.push_text(own.as_bytes())
-        });
-        self.cells.map.values.push(entry);
-        self.letters.get(term as usize).copied().unwrap_or(INEXACT)
+        };
+        let dictionary = &mut self.cells.map.value_dictionary;
+        let cell = CellTerm {
+            key,
+            key_entry: self.keys.text(key, terms.keys()),
+            entry: dictionary.push_text(own.as_bytes()),
+            letter,
+        };
+        if let Some(slot) = self.terms.get_mut(term as usize) {
+            *slot = cell;
+        }
+        cell
     }
 
     fn types(&mut self, letters: &[u8]) -> u32 {
