@@ -2,7 +2,8 @@
 //!
 //! `ingest` inserts requests as receivers do, decoded from OTLP, until all is sealed. `query` does
 //! the same once and measures queries, after the store was opened again (cold) and repeated (warm).
-//! One line of JSON per case goes to stdout.
+//! `mixed` searches while spans are inserted, and while nobody searches. One line of JSON per case
+//! goes to stdout.
 #![expect(
     clippy::print_stdout,
     clippy::unwrap_used,
@@ -13,6 +14,7 @@
 mod spans;
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -24,6 +26,9 @@ use throughline_store::{
 };
 
 use self::spans::{BATCH_SPANS, SPACING, START, TRACE_SPANS, request, resources, trace_id};
+
+/// Time between two searches.
+const SEARCH_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Returns the CPU time of this process, in seconds (proc(5), `stat`, in ticks of 10 ms).
 fn cpu_seconds() -> f64 {
@@ -169,6 +174,66 @@ fn search(query: TraceQuery) -> Box<dyn Fn(&DiskStore) -> u64> {
     Box::new(move |store| store.search(&query).traces.len() as u64)
 }
 
+/// Inserts spans, with a search or a list of operations by turns every few milliseconds or without,
+/// and prints what either waits for the other.
+fn mixed(spans: u64, is_searched: bool) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path(), DiskSettings::default().durability);
+    let resources = resources();
+    let batches = (0..spans).step_by(usize::try_from(BATCH_SPANS).unwrap());
+    let requests: Vec<Vec<u8>> = batches.map(|first| request(first, &resources)).collect();
+    let service = SpanFilter::Is(SpanField::Service, ValuePredicate::equal("service-7"));
+    let query = filtered(vec![service]);
+    let is_done = AtomicBool::new(false);
+    let (mut insertions, mut searches, mut lists) = (Vec::new(), Vec::new(), Vec::new());
+    let started = Instant::now();
+    std::thread::scope(|scope| {
+        if is_searched {
+            scope.spawn(|| {
+                while !is_done.load(Ordering::Relaxed) {
+                    std::thread::park_timeout(SEARCH_INTERVAL);
+                    searches.push(time(|| assert!(store.search(&query).traces.len() <= 20)));
+                    std::thread::park_timeout(SEARCH_INTERVAL);
+                    let kind = None;
+                    lists.push(time(|| assert!(!store.operations(None, kind).is_empty())));
+                }
+            });
+        }
+        for request in &requests {
+            insertions.push(time(|| {
+                store.insert_undecoded(request).unwrap().unwrap();
+            }));
+        }
+        is_done.store(true, Ordering::Relaxed);
+    });
+    let seconds = started.elapsed().as_secs_f64();
+    let milliseconds = |times: &mut Vec<Duration>, quantile: usize| {
+        times.sort_unstable();
+        let at = times.len().saturating_sub(1) * quantile / 100;
+        times.get(at).map(|time| time.as_secs_f64() * 1e3)
+    };
+    #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
+    let line = json!({
+        "case": if is_searched { "ingest with searches" } else { "ingest alone" },
+        "spans": spans,
+        "spans_per_second": (spans as f64 / seconds).round(),
+        "insertion_p99_ms": milliseconds(&mut insertions, 99),
+        "insertion_max_ms": milliseconds(&mut insertions, 100),
+        "searches": searches.len(),
+        "search_p50_ms": milliseconds(&mut searches, 50),
+        "search_max_ms": milliseconds(&mut searches, 100),
+        "list_p50_ms": milliseconds(&mut lists, 50),
+        "list_max_ms": milliseconds(&mut lists, 100),
+    });
+    println!("{line}");
+}
+
+fn time(run: impl FnOnce()) -> Duration {
+    let started = Instant::now();
+    run();
+    started.elapsed()
+}
+
 fn main() {
     let mut arguments = std::env::args().skip(1).filter(|it| it != "--bench");
     let subject = arguments.next().unwrap_or_else(|| "ingest".to_owned());
@@ -178,6 +243,11 @@ fn main() {
     if subject == "query" {
         ingest(folder.path(), spans, interval, "ingest, interval");
         query(folder.path(), spans);
+        return;
+    }
+    if subject == "mixed" {
+        mixed(spans, false);
+        mixed(spans, true);
         return;
     }
     ingest(folder.path(), spans, interval, "ingest, interval");

@@ -8,6 +8,7 @@ mod append;
 mod content;
 mod order;
 mod repeat_filter;
+mod statistics;
 mod term_table;
 mod text_table;
 mod trace_set;
@@ -270,6 +271,11 @@ impl HotColumns {
         self.rows.get(row as usize)
     }
 
+    /// Returns the rows from a number on, those of spans that were replaced included.
+    pub(crate) fn rows_from(&self, number: usize) -> &[SpanRow] {
+        self.rows.get(number..).unwrap_or_default()
+    }
+
     /// Returns the attributes of a row.
     pub(crate) fn terms_of(&self, row: &SpanRow) -> &[u32] {
         let first = row.first_term as usize;
@@ -377,4 +383,29 @@ impl HotColumns {
 /// Returns the name of a kind.
 pub(crate) fn kind_name(kind: SpanKind) -> &'static str {
     kind.name().unwrap_or(UNSPECIFIED)
+}
+
+/// Returns a span of the service `shop` with one of two names.
+#[cfg(test)]
+pub(crate) fn example_span(number: u64) -> throughline_model::Span {
+    use throughline_model::{DroppedCounts, Status};
+    throughline_model::Span {
+        trace_id: TraceId::from_bytes(u128::from(number.div_ceil(4)).to_be_bytes()).unwrap(),
+        span_id: SpanId::from_bytes(number.to_be_bytes()).unwrap(),
+        parent_span_id: None,
+        flags: 0,
+        trace_state: String::new(),
+        name: format!("buy {}", (number + 1) % 2),
+        kind: SpanKind::Server,
+        start: number,
+        end: number + 1,
+        attributes: Vec::new(),
+        events: Vec::new(),
+        links: Vec::new(),
+        status: Status::Unset,
+        status_message: Box::default(),
+        dropped: DroppedCounts::default(),
+        resource: Arc::new(Resource::of_service("shop")),
+        scope: Arc::default(),
+    }
 }

@@ -19,7 +19,7 @@ use throughline_store::target_hash;
 pub(crate) use self::file::{
     BuiltIndex, read_body, read_header, read_row_durations, read_row_facts, write,
 };
-pub(crate) use self::name_counter::names_of;
+pub(crate) use self::name_counter::NameTotals;
 pub(crate) use self::names::SegmentNames;
 use self::posting_file::PostingFile;
 pub(crate) use self::query::{SegmentRowSource, candidates};

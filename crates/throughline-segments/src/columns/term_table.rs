@@ -194,6 +194,13 @@ impl TermTable {
         self.terms.get(term as usize).map_or(0, |term| term.key)
     }
 
+    /// Returns the attributes with this name, by their number among names.
+    pub(super) fn of_key(&self, key: u32) -> impl Iterator<Item = u32> {
+        let terms = (0..).zip(&self.terms);
+        let own = terms.filter(move |(_, term)| term.key == key);
+        own.map(|(number, _)| number)
+    }
+
     fn facts_of(&self, term: u32) -> KeyFacts {
         let facts = self.key_facts.get(self.key_of(term) as usize);
         facts.copied().unwrap_or_default()

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
 use throughline_model::TraceId;
@@ -10,12 +10,15 @@ use throughline_otlp::ScannedRequest;
 use throughline_store::{Prefilter, TraceBounds, TraceExpression};
 
 use crate::columns::{ColumnTrace, HotColumns, RequestPlace};
-use crate::index::{self, SegmentNames};
+use crate::index::{NameTotals, SegmentNames};
 use crate::request_log::{LogRecord, LogRecords, LogWriter, RecordKind};
 use crate::segment::SegmentSpan;
 
 /// Spans of a segment, at most.
 const MAX_SPANS: usize = 1 << 18;
+
+/// Rows that are counted while nothing can be added.
+const COUNTED_ROWS: usize = 1 << 14;
 
 /// The spans that become one segment.
 #[derive(Debug)]
@@ -27,8 +30,15 @@ pub(crate) struct Generation {
     begun: Mutex<(u64, Instant)>,
     /// True once nothing is added any more.
     is_closed: RwLock<bool>,
-    /// The names of as many rows.
-    names: Mutex<Option<(usize, Arc<SegmentNames>)>>,
+    names: Mutex<CountedNames>,
+}
+
+/// The names and values of a generation, as far as they are counted.
+#[derive(Debug)]
+struct CountedNames {
+    totals: NameTotals,
+    /// Those of all rows that are counted; `None` once there are more.
+    names: Option<Arc<SegmentNames>>,
 }
 
 /// The outcome of an insertion.
@@ -62,7 +72,7 @@ impl Generation {
             columns: RwLock::new(HotColumns::new()),
             log,
             is_closed: RwLock::new(false),
-            names: Mutex::default(),
+            names: Mutex::new(CountedNames::new()),
         }
     }
 
@@ -167,7 +177,10 @@ impl Generation {
 
     /// Makes one span of those that came twice, before the generation is sealed.
     pub(crate) fn settle(&self) {
+        let mut names = self.counted_names();
         self.columns_mut().settle(Some(&self.log));
+        // Rows that are counted may be no more.
+        *names = CountedNames::new();
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -224,18 +237,25 @@ impl Generation {
 
     /// Returns the names and values of the spans.
     pub(crate) fn names(&self) -> Arc<SegmentNames> {
-        let columns = self.columns();
-        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
-        // Rows are only added, until the generation is sealed.
-        if let Some((_, names)) = names
-            .as_ref()
-            .filter(|(spans, _)| *spans == columns.spans())
-        {
-            return Arc::clone(names);
+        let mut counted = self.counted_names();
+        loop {
+            // Some rows at a time: spans that arrive wait for the lock.
+            let columns = self.columns();
+            if !counted.totals.has_all(&columns) {
+                counted.names = None;
+            } else if let Some(names) = &counted.names {
+                return Arc::clone(names);
+            }
+            if counted.totals.add(&columns, COUNTED_ROWS) {
+                let names = Arc::new(counted.totals.names(&columns));
+                counted.names = Some(Arc::clone(&names));
+                return names;
+            }
         }
-        let current = Arc::new(index::names_of(&columns));
-        *names = Some((columns.spans(), Arc::clone(&current)));
-        current
+    }
+
+    fn counted_names(&self) -> MutexGuard<'_, CountedNames> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns all traces, and whether they can match an expression and have a topic.
@@ -244,14 +264,10 @@ impl Generation {
         expression: Option<&TraceExpression>,
         topic: Option<&str>,
     ) -> Vec<ListedTrace> {
-        let names = expression.map(|_| self.names());
-        let mut parts = Vec::new();
-        if let (Some(expression), Some(names)) = (expression, &names) {
-            parts.push(Prefilter::of_expression(expression, &**names));
-        }
-        parts.extend(topic.map(Prefilter::of_topic_name));
-        let prefilter = Prefilter::All(parts);
         let columns = self.columns();
+        let of_expression = expression.map(|it| Prefilter::of_expression(it, &*columns));
+        let of_topic = topic.map(Prefilter::of_topic_name);
+        let prefilter = Prefilter::All(of_expression.into_iter().chain(of_topic).collect());
         let is_satisfiable = !prefilter.is_unsatisfiable();
         let mut candidates = Vec::new();
         if is_satisfiable {
@@ -264,5 +280,16 @@ impl Generation {
             is_repeated: columns.is_repeated(number),
         });
         listed.collect()
+    }
+}
+
+// === impl CountedNames ===
+
+impl CountedNames {
+    fn new() -> Self {
+        Self {
+            totals: NameTotals::new(),
+            names: None,
+        }
     }
 }

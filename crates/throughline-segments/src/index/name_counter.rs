@@ -34,9 +34,115 @@ struct ValueTotals {
     is_partial: bool,
 }
 
+/// Numbers of spans by the numbers of their names and values. Rows are added as they come, so that
+/// each is counted once.
+#[derive(Debug)]
+pub(crate) struct NameTotals {
+    /// Number of rows, of attributes of events and links, and of topics that are counted.
+    rows: usize,
+    nested: usize,
+    topics: usize,
+    span_terms: Vec<u64>,
+    event_terms: Vec<u64>,
+    link_terms: Vec<u64>,
+    origins: Vec<u64>,
+    topic_spans: Vec<u64>,
+    operations: OperationCounts,
+}
+
 /// Returns the names and values of all spans.
 pub(crate) fn names_of(columns: &HotColumns) -> SegmentNames {
-    NameCounter::new(columns).finish()
+    let mut totals = NameTotals::new();
+    totals.add(columns, usize::MAX);
+    totals.names(columns)
+}
+
+// === impl NameTotals ===
+
+impl NameTotals {
+    pub(crate) fn new() -> Self {
+        Self {
+            rows: 0,
+            nested: 0,
+            topics: 0,
+            span_terms: Vec::new(),
+            event_terms: Vec::new(),
+            link_terms: Vec::new(),
+            origins: Vec::new(),
+            topic_spans: Vec::new(),
+            operations: HashMap::with_hasher(FoldHasher::new()),
+        }
+    }
+
+    /// Counts the rows that came since, this number of them at most; returns whether these are all.
+    pub(crate) fn add(&mut self, columns: &HotColumns, max_rows: usize) -> bool {
+        for terms in [
+            &mut self.span_terms,
+            &mut self.event_terms,
+            &mut self.link_terms,
+        ] {
+            terms.resize(columns.terms().len(), 0);
+        }
+        self.origins.resize(columns.origins().len(), 0);
+        self.topic_spans.resize(columns.topics().len(), 0);
+        let rows = columns.rows_from(self.rows);
+        let rows = rows.get(..max_rows.min(rows.len())).unwrap_or_default();
+        self.rows += rows.len();
+        for row in rows.iter().filter(|row| columns.is_live(row)) {
+            for term in columns.terms_of(row) {
+                add_one(&mut self.span_terms, *term);
+            }
+            add_one(&mut self.origins, row.origin);
+            let service = columns.origin(row.origin).map_or(0, |it| it.service);
+            let operation = (service, row.name, row.kind);
+            *self.operations.entry(operation).or_default() += 1;
+        }
+        self.add_nested(columns);
+        self.add_topics(columns);
+        self.has_all(columns)
+    }
+
+    /// Returns whether all rows are counted.
+    pub(crate) fn has_all(&self, columns: &HotColumns) -> bool {
+        columns.rows_from(self.rows).is_empty()
+    }
+
+    /// Counts the attributes of events and links of the rows that are counted.
+    fn add_nested(&mut self, columns: &HotColumns) {
+        let nested = columns.nested().get(self.nested..).unwrap_or_default();
+        for (row, scope, term) in nested {
+            if *row as usize >= self.rows {
+                return;
+            }
+            self.nested += 1;
+            let terms = match scope {
+                NestedScope::Event => &mut self.event_terms,
+                NestedScope::Link => &mut self.link_terms,
+            };
+            if columns.row(*row).is_some_and(|row| columns.is_live(row)) {
+                add_one(terms, *term);
+            }
+        }
+    }
+
+    /// Counts the topics of the rows that are counted.
+    fn add_topics(&mut self, columns: &HotColumns) {
+        let topics = columns.row_topics().get(self.topics..).unwrap_or_default();
+        for (row, topic) in topics {
+            if *row as usize >= self.rows {
+                return;
+            }
+            self.topics += 1;
+            if columns.row(*row).is_some_and(|row| columns.is_live(row)) {
+                add_one(&mut self.topic_spans, *topic);
+            }
+        }
+    }
+
+    /// Returns the names and values of the rows that are counted.
+    pub(crate) fn names(&self, columns: &HotColumns) -> SegmentNames {
+        NameCounter::new(columns).finish(self)
+    }
 }
 
 // === impl NameCounter ===
@@ -50,40 +156,21 @@ impl<'a> NameCounter<'a> {
         }
     }
 
-    fn finish(mut self) -> SegmentNames {
+    fn finish(mut self, totals: &NameTotals) -> SegmentNames {
         let columns = self.columns;
-        let mut span_terms = vec![0u64; columns.terms().len()];
-        let mut origins = vec![0u64; columns.origins().len()];
-        let mut operations: OperationCounts = HashMap::with_hasher(FoldHasher::new());
-        for (_, row) in columns.live_rows() {
-            for term in columns.terms_of(row) {
-                add_one(&mut span_terms, *term);
-            }
-            add_one(&mut origins, row.origin);
-            let service = columns.origin(row.origin).map_or(0, |it| it.service);
-            *operations.entry((service, row.name, row.kind)).or_default() += 1;
-        }
-        self.count_terms(&span_terms, AttributeScope::Span);
-        for scope in [NestedScope::Event, NestedScope::Link] {
-            let mut counts = vec![0u64; columns.terms().len()];
-            for (row, own, term) in columns.nested() {
-                let is_live = columns.row(*row).is_some_and(|row| columns.is_live(row));
-                if is_live && *own == scope {
-                    add_one(&mut counts, *term);
-                }
-            }
-            self.count_terms(&counts, scope_of(scope));
-        }
-        for (origin, count) in columns.origins().iter().zip(origins) {
+        self.count_terms(&totals.span_terms, AttributeScope::Span);
+        self.count_terms(&totals.event_terms, AttributeScope::Event);
+        self.count_terms(&totals.link_terms, AttributeScope::Link);
+        for (origin, count) in columns.origins().iter().zip(&totals.origins) {
             // The attributes of a resource count once, however many spans share it.
-            if count > 0 {
+            if *count > 0 {
                 self.count_pairs(&origin.resource.attributes, AttributeScope::Resource);
                 self.count_pairs(&origin.scope.attributes, AttributeScope::Instrumentation);
             }
         }
         let mut names = SegmentNames {
-            services: services(columns, &operations),
-            topics: topics(columns),
+            services: services(columns, &totals.operations),
+            topics: topics(columns, &totals.topic_spans),
             ..SegmentNames::default()
         };
         for (key, scopes) in self.keys {
@@ -162,13 +249,6 @@ fn add_one(counts: &mut [u64], at: u32) {
     }
 }
 
-const fn scope_of(scope: NestedScope) -> AttributeScope {
-    match scope {
-        NestedScope::Event => AttributeScope::Event,
-        NestedScope::Link => AttributeScope::Link,
-    }
-}
-
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
@@ -196,17 +276,64 @@ fn services(columns: &HotColumns, operations: &OperationCounts) -> BTreeMap<Stri
     services
 }
 
-fn topics(columns: &HotColumns) -> Vec<(String, u64)> {
-    let mut counts = vec![0u64; columns.topics().len()];
-    for (row, topic) in columns.row_topics() {
-        if columns.row(*row).is_some_and(|row| columns.is_live(row)) {
-            add_one(&mut counts, *topic);
-        }
-    }
-    let counts = (0..).zip(counts).filter(|(_, count)| *count > 0);
+fn topics(columns: &HotColumns, spans: &[u64]) -> Vec<(String, u64)> {
+    let counts = (0..).zip(spans).filter(|(_, count)| **count > 0);
     let mut topics: Vec<(String, u64)> = counts
-        .map(|(topic, count)| (text(columns.topics().get(topic)), count))
+        .map(|(topic, count)| (text(columns.topics().get(topic)), *count))
         .collect();
     topics.sort_unstable();
     topics
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::columns::example_span;
+    use crate::segment::SegmentSpan;
+
+    fn spans(numbers: std::ops::Range<u64>) -> Vec<SegmentSpan> {
+        let spans = numbers.map(|number| {
+            let mut span = example_span(number);
+            span.attributes
+                .push(KeyValue::new("item", i64::try_from(number % 3).unwrap()));
+            span.attributes
+                .push(KeyValue::new("messaging.system", "kafka"));
+            let topic = format!("topic {}", number % 2);
+            let topic = KeyValue::new("messaging.destination.name", topic);
+            span.attributes.push(topic);
+            span.events.push(throughline_model::Event {
+                time: number,
+                name: "sold".to_owned(),
+                attributes: vec![KeyValue::new("total", "5")],
+            });
+            SegmentSpan {
+                span: Arc::new(span),
+                is_fragment: false,
+            }
+        });
+        spans.collect()
+    }
+
+    #[test]
+    fn rows_that_are_counted_as_they_come_count_as_all_at_once() {
+        let mut columns = HotColumns::new();
+        let mut totals = NameTotals::new();
+        for first in [1, 6, 11] {
+            assert!(columns.append_spans(&spans(first..first + 5)));
+            // Two rows, two rows, one row.
+            assert!(!totals.add(&columns, 2));
+            assert!(!totals.add(&columns, 2));
+            assert!(totals.add(&columns, 2));
+            assert_eq!(totals.names(&columns), names_of(&columns), "{first}");
+        }
+        let names = totals.names(&columns);
+        let topics = [("topic 0".to_owned(), 7), ("topic 1".to_owned(), 8)];
+        assert_eq!(names.topics, topics);
+        assert!(
+            names.keys.contains(&("event.total".to_owned(), 15)),
+            "{names:?}"
+        );
+    }
 }

@@ -1,5 +1,6 @@
 //! The names and values of a segment's spans.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use throughline_model::SpanKind;
@@ -153,14 +154,14 @@ impl SegmentNames {
 }
 
 impl ValueStatistics for SegmentNames {
-    fn accepted_values(&self, key: &str, predicate: &ValuePredicate) -> Option<Vec<&str>> {
+    fn accepted_values(&self, key: &str, predicate: &ValuePredicate) -> Option<Vec<Cow<'_, str>>> {
         let Some(list) = self.values.get(key) else {
             return (self.keys.len() < MAX_KEYS).then(Vec::new);
         };
         list.is_complete.then(|| accepted(&list.values, predicate))
     }
 
-    fn accepted_topics(&self, predicate: &ValuePredicate) -> Vec<&str> {
+    fn accepted_topics(&self, predicate: &ValuePredicate) -> Vec<Cow<'_, str>> {
         accepted(&self.topics, predicate)
     }
 
@@ -184,10 +185,11 @@ impl ValueStatistics for SegmentNames {
     }
 }
 
-fn accepted<'a>(texts: &'a TextCounts, predicate: &ValuePredicate) -> Vec<&'a str> {
+fn accepted<'a>(texts: &'a TextCounts, predicate: &ValuePredicate) -> Vec<Cow<'a, str>> {
     let texts = texts.iter().map(|(text, _)| text.as_str());
     texts
         .filter(|text| predicate.accepts(FieldValue::Text(text)))
+        .map(Cow::Borrowed)
         .collect()
 }
 

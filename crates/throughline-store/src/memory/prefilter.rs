@@ -1,5 +1,6 @@
 //! Necessary conditions of an expression that can be checked without looking at the spans.
 
+use std::borrow::Cow;
 use std::ops::RangeInclusive;
 
 use throughline_model::{SpanId, TraceId};
@@ -68,14 +69,15 @@ pub trait PrefilterTarget {
 pub trait ValueStatistics {
     /// Returns the values of an attribute that satisfy a predicate; `None` when the list of its
     /// values is partial.
-    fn accepted_values(&self, key: &str, predicate: &ValuePredicate) -> Option<Vec<&str>>;
+    fn accepted_values(&self, key: &str, predicate: &ValuePredicate) -> Option<Vec<Cow<'_, str>>>;
     /// Returns the topics that satisfy a predicate.
-    fn accepted_topics(&self, predicate: &ValuePredicate) -> Vec<&str>;
+    fn accepted_topics(&self, predicate: &ValuePredicate) -> Vec<Cow<'_, str>>;
     /// Returns the services.
     fn services(&self) -> Vec<&str>;
     /// Returns the names of the spans; a name may come several times.
     fn names(&self) -> Vec<&str>;
-    /// Returns whether a span has this service and this name, where given.
+    /// Returns whether a span has this service and this name, where given. An answer may be yes
+    /// where no would be right.
     fn contains(&self, service: Option<&str>, operation: Option<&str>) -> bool;
 }
 
@@ -89,13 +91,14 @@ pub(super) struct IndexStatistics<'a> {
 // === impl IndexStatistics ===
 
 impl ValueStatistics for IndexStatistics<'_> {
-    fn accepted_values(&self, key: &str, predicate: &ValuePredicate) -> Option<Vec<&str>> {
+    fn accepted_values(&self, key: &str, predicate: &ValuePredicate) -> Option<Vec<Cow<'_, str>>> {
         let values = self.attributes.accepted_values(key, predicate)?;
-        Some(values.collect())
+        Some(values.map(Cow::Borrowed).collect())
     }
 
-    fn accepted_topics(&self, predicate: &ValuePredicate) -> Vec<&str> {
-        self.attributes.accepted_topics(predicate).collect()
+    fn accepted_topics(&self, predicate: &ValuePredicate) -> Vec<Cow<'_, str>> {
+        let topics = self.attributes.accepted_topics(predicate);
+        topics.map(Cow::Borrowed).collect()
     }
 
     fn services(&self) -> Vec<&str> {
@@ -365,9 +368,10 @@ impl Prefilter {
     fn of_topic(predicate: &ValuePredicate, statistics: &dyn ValueStatistics) -> Self {
         match predicate {
             ValuePredicate::Equal(_) => Self::of_texts(TOPIC, predicate, || None),
-            ValuePredicate::Match(_) | ValuePredicate::Text(..) => {
-                any_of(TOPIC, statistics.accepted_topics(predicate).into_iter())
-            }
+            ValuePredicate::Match(_) | ValuePredicate::Text(..) => any_of(
+                TOPIC,
+                statistics.accepted_topics(predicate).iter().map(|it| &**it),
+            ),
             ValuePredicate::Present
             | ValuePredicate::Absent
             | ValuePredicate::Unequal(_)
@@ -414,7 +418,7 @@ impl Prefilter {
                 let texts = statistics.accepted_values(key, predicate);
                 texts.map_or_else(
                     || Self::Hash(hash_of_key(key)),
-                    |texts| any_of(key, texts.into_iter()),
+                    |texts| any_of(key, texts.iter().map(|it| &**it)),
                 )
             }
         }
