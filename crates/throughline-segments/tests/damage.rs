@@ -102,6 +102,32 @@ fn fuzz_seeds_pass() {
     }
 }
 
+/// The seeds are files of version 1, which every later version reads.
+#[test]
+fn seeds_of_a_checkout_are_read_whole() {
+    let seeds = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/seeds/segments");
+    let seed = |name: &str| Path::new(seeds).join(name);
+    let mut names = Vec::new();
+    let reader = SegmentReader::open(&seed("segment")).unwrap();
+    reader
+        .read_all(|span| names.push(span.span.name.clone()))
+        .unwrap();
+    names.sort();
+    let expected = [
+        "BankTransaction.transfer",
+        "From_eshop-topic",
+        "GET",
+        "GET /checkout",
+        "GET /payment",
+        "GET /sendEmail",
+        "To_eshop-topic",
+    ];
+    assert_eq!(names, expected);
+    let log = std::fs::read(seed("log-request")).unwrap();
+    let read = LogRecords::read(&log);
+    assert_eq!((read.records.len(), read.intact_bytes), (1, log.len()));
+}
+
 #[test]
 fn a_damaged_segment_or_log_is_read_without_a_panic() {
     let folder = tempfile::tempdir().unwrap();
