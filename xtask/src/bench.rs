@@ -2,6 +2,7 @@
 
 mod envoy;
 mod http;
+mod ingest;
 mod kafka;
 mod peer_proxies;
 mod report;
@@ -65,27 +66,32 @@ enum BenchSubject {
         cargo xtask bench weave --record target/sets && cargo xtask bench weave --data target/sets"
     )]
     Weave(weave::Options),
-    /// Store on disk: spans a second, CPU time and bytes, by itself and behind the collector
-    #[command(after_help = STORE_HELP)]
-    Ingest(StoreOptions),
-    /// Store on disk: times of queries, after it was opened (cold) and repeated (warm)
-    #[command(after_help = STORE_HELP)]
-    Query(StoreOptions),
+    /// Store on disk: spans a second, CPU time and bytes, by itself, behind the collector, and
+    /// beside Jaeger
+    #[command(
+        after_help = "Prints one line of JSON per case on stdout: the store alone, without a \
+        server; the collector as a process, with the sender on the same cores; and the collector \
+        in turns with Jaeger over its memory store and over Badger, as a table on stderr. Builds \
+        Jaeger (with Go, some five minutes) into .tools/ once.\n\n\
+        Examples:\n  \
+        cargo xtask bench ingest\n  \
+        cargo xtask bench ingest --only jaeger --rounds 5"
+    )]
+    Ingest(ingest::Options),
+    /// Store on disk: times of queries, and of searches while spans arrive
+    #[command(
+        after_help = "Prints one line of JSON per case on stdout: queries after the store was \
+        opened (cold) and repeated (warm), and searches while spans are inserted.\n\n\
+        Example: cargo xtask bench query --spans 10485760"
+    )]
+    Query(QueryOptions),
     /// Web UI in a real Chromium: open, scroll and search 100,000 spans and 500 traces
     Ui,
 }
 
-const STORE_HELP: &str = "\
-Prints one line of JSON per case on stdout. `ingest` measures the store alone, without a server, and
-then the collector as a process, with the sender on the same cores.
-
-Examples:
-  cargo xtask bench ingest
-  cargo xtask bench query --spans 10485760";
-
-/// Options of `cargo xtask bench ingest` and `query`.
+/// Options of `cargo xtask bench query`.
 #[derive(Debug, clap::Args)]
-struct StoreOptions {
+struct QueryOptions {
     /// Number of spans; about 400 bytes of memory each
     #[arg(long, default_value_t = 1 << 20, value_name = "COUNT")]
     spans: u64,
@@ -98,22 +104,19 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         BenchSubject::Http(options) => http::run(options),
         BenchSubject::Envoy(options) => envoy::run(options),
         BenchSubject::Weave(options) => weave::run(options),
-        BenchSubject::Ingest(options) => {
-            store("throughline-segments", "store", &["ingest"], options)?;
-            store("throughline-cli", "ingest", &[], options)
-        }
-        BenchSubject::Query(options) => store("throughline-segments", "store", &["query"], options),
+        BenchSubject::Ingest(options) => ingest::run(options),
+        BenchSubject::Query(options) => query(options),
         BenchSubject::Ui => browser::measure(),
     }
 }
 
-fn store(package: &str, bench: &str, subject: &[&str], options: &StoreOptions) -> Result<()> {
+fn query(options: &QueryOptions) -> Result<()> {
     eprintln!("building in the release profile (the first time takes minutes)");
     let spans = options.spans.to_string();
-    let mut args = vec!["bench", "--package", package, "--bench", bench, "--"];
-    args.extend(subject);
-    args.push(&spans);
-    runner::run(&mut cargo(&args))
+    for subject in ["query", "mixed"] {
+        runner::run(ingest::store_bench().args([subject, &spans]))?;
+    }
+    Ok(())
 }
 
 fn sdk() -> Result<()> {

@@ -3,7 +3,11 @@
 //!
 //! `cargo bench -p throughline-cli --bench ingest -- [SPANS]` prints a line of JSON per case:
 //! OTLP over HTTP and gRPC, plain and with gzip. Spans are durable after 200 ms at the latest, and
-//! count once they are sealed.
+//! count once they are sealed, with their index.
+//!
+//! With `--jaeger BINARY` the collector, and that Jaeger over its memory store and over Badger,
+//! take turns in `--rounds`; lines with the medians follow. A Jaeger has no batch processor, so
+//! that it acknowledges spans once they are stored, and its spans count then.
 #![expect(
     clippy::print_stdout,
     clippy::unwrap_used,
@@ -28,9 +32,11 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::Request;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::json;
+use tempfile::TempDir;
+use throughline_testkit::jaeger::{JaegerInstance, JaegerStore};
 use tokio::net::TcpStream;
 
-use self::spans::{BATCH_SPANS, request, resources};
+use self::spans::{BATCH_SPANS, TRACE_SPANS, request, resources, trace_id};
 
 /// Connections that send at once, one request each.
 const SENDERS: usize = 4;
@@ -41,50 +47,139 @@ const GENERATION_SPANS: u64 = 1 << 18;
 /// Time for one case.
 const LIMIT: Duration = Duration::from_secs(600);
 
+/// Rounds of a comparison.
+const ROUNDS: usize = 3;
+
 /// A way to send.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct IngestCase {
     name: &'static str,
     is_grpc: bool,
     is_gzip: bool,
 }
 
-/// A collector, which ends with the measurement.
-struct CollectorProcess(Child);
+/// A program that receives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum IngestTarget {
+    Throughline,
+    JaegerMemory,
+    JaegerBadger,
+}
+
+/// A running collector or Jaeger, which ends with the measurement.
+#[derive(Debug)]
+enum TargetProcess {
+    Collector(Child),
+    Jaeger(Box<JaegerInstance>),
+}
+
+/// The figures of one run.
+#[derive(Debug, Clone, Copy)]
+struct IngestFigures {
+    case: IngestCase,
+    target: IngestTarget,
+    spans: u64,
+    /// Until the last acknowledgement, and until all is stored and indexed.
+    acknowledged: (Duration, f64),
+    stored: (Duration, f64),
+    peak_mib: u64,
+    parquet_bytes: u64,
+    index_bytes: u64,
+}
+
+const HTTP: IngestCase = IngestCase {
+    name: "OTLP/HTTP",
+    is_grpc: false,
+    is_gzip: false,
+};
+
+const GRPC: IngestCase = IngestCase {
+    name: "OTLP/gRPC",
+    is_grpc: true,
+    is_gzip: false,
+};
 
 const CASES: [IngestCase; 4] = [
-    IngestCase {
-        name: "OTLP/HTTP",
-        is_grpc: false,
-        is_gzip: false,
-    },
+    HTTP,
     IngestCase {
         name: "OTLP/HTTP, gzip",
-        is_grpc: false,
         is_gzip: true,
+        ..HTTP
     },
-    IngestCase {
-        name: "OTLP/gRPC",
-        is_grpc: true,
-        is_gzip: false,
-    },
+    GRPC,
     IngestCase {
         name: "OTLP/gRPC, gzip",
-        is_grpc: true,
         is_gzip: true,
+        ..GRPC
     },
 ];
 
 fn main() {
-    let spans = std::env::args().find_map(|it| it.parse().ok());
-    let spans: u64 = spans.unwrap_or(1 << 20);
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let option = |name: &str| {
+        let at = arguments.iter().position(|it| it == name)?;
+        arguments.get(at + 1).cloned()
+    };
+    // Cargo adds an argument of its own; the number comes before those of the options.
+    let number = arguments.iter().find_map(|it| it.parse().ok());
+    let spans: u64 = number.unwrap_or(1 << 20);
     let generations = spans.div_ceil(GENERATION_SPANS);
+    if let Some(jaeger) = option("--jaeger") {
+        let rounds = option("--rounds").map_or(ROUNDS, |it| it.parse().unwrap());
+        compare(Path::new(&jaeger), generations, rounds);
+        return;
+    }
     for case in CASES {
-        measure(case, generations);
+        let figures = measure(case, IngestTarget::Throughline, Path::new(""), generations);
+        println!("{}", figures.json());
     }
 }
 
-fn measure(case: IngestCase, generations: u64) {
+/// Measures the collector and Jaeger in turns, and prints medians.
+fn compare(jaeger: &Path, generations: u64, rounds: usize) {
+    let mut all = Vec::new();
+    for _ in 0..rounds {
+        for case in [HTTP, GRPC] {
+            for target in IngestTarget::ALL {
+                let figures = measure(case, target, jaeger, generations);
+                println!("{}", figures.json());
+                all.push(figures);
+            }
+        }
+    }
+    for case in [HTTP, GRPC] {
+        let rate = |target, per_cpu: bool| {
+            let runs = all.iter();
+            let runs = runs.filter(|it| it.case == case && it.target == target);
+            let mut rates: Vec<f64> = runs
+                .map(|it| it.rate(if per_cpu { it.stored.1 } else { it.seconds() }))
+                .collect();
+            rates.sort_by(f64::total_cmp);
+            *rates.get(rates.len() / 2).unwrap()
+        };
+        for target in IngestTarget::ALL {
+            let (own, own_cpu) = (rate(target, false), rate(target, true));
+            let ours = IngestTarget::Throughline;
+            let line = json!({
+                "case": case.name,
+                "target": target.name(),
+                "rounds": rounds,
+                "stored_per_second": own,
+                "stored_per_cpu_second": own_cpu,
+                "times_as_fast": rate(ours, false) / own,
+                "times_per_cpu_second": rate(ours, true) / own_cpu,
+            });
+            println!("{line}");
+        }
+    }
+}
+
+fn measure(
+    case: IngestCase,
+    target: IngestTarget,
+    jaeger: &Path,
+    generations: u64,
+) -> IngestFigures {
     // A generation takes what its senders have under way when it is full. With that much more for
     // each, all of them fill up and are sealed.
     let spans = generations * (GENERATION_SPANS + SENDERS as u64 * BATCH_SPANS);
@@ -93,71 +188,166 @@ fn measure(case: IngestCase, generations: u64) {
     let batches = (0..spans).step_by(usize::try_from(BATCH_SPANS).unwrap());
     let requests = batches.map(|first| body(case, &request(first, &resources)));
     let requests: Vec<Bytes> = requests.collect();
-    let mut collector = CollectorProcess::start(folder.path());
-    let child = &mut collector.0;
-    let mut output = BufReader::new(child.stdout.take().unwrap());
-    let mut line = String::new();
-    output.read_line(&mut line).unwrap();
-    let addresses: serde_json::Value = serde_json::from_str(&line).unwrap();
-    let endpoint = if case.is_grpc {
-        "otlp_grpc"
-    } else {
-        "otlp_http"
-    };
-    let address = addresses.get(endpoint).unwrap().as_str().unwrap();
-    let address: SocketAddr = address.parse().unwrap();
-    let (started, before) = (Instant::now(), cpu_seconds(child.id()));
+    let (process, address) = TargetProcess::start(case, target, jaeger, &folder, spans);
+    let id = process.id();
+    let (started, before) = (Instant::now(), cpu_seconds(id));
     send(case, address, requests);
-    let sent = started.elapsed();
-    let cpu_sent = cpu_seconds(child.id()) - before;
-    let segments = usize::try_from(generations).unwrap();
-    while files(folder.path(), "index").len() < segments {
-        assert!(started.elapsed() < LIMIT, "the segments were not sealed");
-        std::thread::park_timeout(Duration::from_millis(5));
+    let acknowledged = (started.elapsed(), cpu_seconds(id) - before);
+    let mut stored = acknowledged;
+    match &process {
+        TargetProcess::Collector(_) => {
+            let segments = usize::try_from(generations).unwrap();
+            while files(folder.path(), "index").len() < segments {
+                assert!(started.elapsed() < LIMIT, "the segments were not sealed");
+                std::thread::park_timeout(Duration::from_millis(5));
+            }
+            stored = (started.elapsed(), cpu_seconds(id) - before);
+        }
+        TargetProcess::Jaeger(jaeger) => check_stored(jaeger, spans),
     }
-    let (seconds, cpu) = (started.elapsed(), cpu_seconds(child.id()) - before);
     let bytes = |extension: &str| {
         let files = files(folder.path(), extension).into_iter();
         let sizes = files.map(|file| file.metadata().unwrap().len());
         sizes.sum::<u64>() / spans
     };
-    let memory = peak_megabytes(child.id());
-    #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
-    let line = json!({
-        "case": case.name,
-        "spans": spans,
-        "acknowledged_per_second": (spans as f64 / sent.as_secs_f64()).round(),
-        "sealed_per_second": (spans as f64 / seconds.as_secs_f64()).round(),
-        "acknowledged_per_cpu_second": (spans as f64 / cpu_sent).round(),
-        "sealed_per_cpu_second": (spans as f64 / cpu).round(),
-        "parquet_bytes_per_span": bytes("parquet"),
-        "index_bytes_per_span": bytes("index"),
-        "peak_mib": memory,
-    });
-    println!("{line}");
+    IngestFigures {
+        case,
+        target,
+        spans,
+        acknowledged,
+        stored,
+        peak_mib: peak_megabytes(id),
+        parquet_bytes: bytes("parquet"),
+        index_bytes: bytes("index"),
+    }
 }
 
-// === impl CollectorProcess ===
+/// Asserts that a Jaeger has the first, the last and other traces whole.
+fn check_stored(jaeger: &JaegerInstance, spans: u64) {
+    let traces = spans / TRACE_SPANS;
+    for trace in (0..traces).step_by(100_003).chain([traces - 1]) {
+        let found = jaeger.get(&format!("/api/traces/{}", trace_id(trace)));
+        let found = found.unwrap();
+        let spans = found.pointer("/0/spans").and_then(|it| it.as_array());
+        assert_eq!(spans.unwrap().len() as u64, TRACE_SPANS, "{trace}");
+    }
+}
 
-impl CollectorProcess {
-    fn start(folder: &Path) -> Self {
+// === impl IngestTarget ===
+
+impl IngestTarget {
+    const ALL: [Self; 3] = [Self::Throughline, Self::JaegerMemory, Self::JaegerBadger];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Throughline => "throughline",
+            Self::JaegerMemory => "jaeger, memory",
+            Self::JaegerBadger => "jaeger, badger",
+        }
+    }
+}
+
+// === impl IngestFigures ===
+
+impl IngestFigures {
+    #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
+    fn rate(&self, seconds: f64) -> f64 {
+        (self.spans as f64 / seconds).round()
+    }
+
+    const fn seconds(&self) -> f64 {
+        self.stored.0.as_secs_f64()
+    }
+
+    fn json(&self) -> serde_json::Value {
+        // A Jaeger seals nothing.
+        let is_sealed = self.target == IngestTarget::Throughline;
+        let sealed = |figure: f64| is_sealed.then_some(figure);
+        let bytes = |figure: u64| is_sealed.then_some(figure);
+        json!({
+            "case": self.case.name,
+            "target": self.target.name(),
+            "spans": self.spans,
+            "acknowledged_per_second": self.rate(self.acknowledged.0.as_secs_f64()),
+            "sealed_per_second": sealed(self.rate(self.seconds())),
+            "acknowledged_per_cpu_second": self.rate(self.acknowledged.1),
+            "sealed_per_cpu_second": sealed(self.rate(self.stored.1)),
+            "parquet_bytes_per_span": bytes(self.parquet_bytes),
+            "index_bytes_per_span": bytes(self.index_bytes),
+            "peak_mib": self.peak_mib,
+        })
+    }
+}
+
+// === impl TargetProcess ===
+
+impl TargetProcess {
+    /// Starts a target, and returns the address that takes the spans.
+    fn start(
+        case: IngestCase,
+        target: IngestTarget,
+        jaeger: &Path,
+        folder: &TempDir,
+        spans: u64,
+    ) -> (Self, SocketAddr) {
+        let store = match target {
+            IngestTarget::Throughline => return Self::start_collector(case, folder.path()),
+            IngestTarget::JaegerMemory => JaegerStore::Memory {
+                max_traces: usize::try_from(spans / TRACE_SPANS + 1).unwrap(),
+            },
+            IngestTarget::JaegerBadger => JaegerStore::Badger(folder.path().to_path_buf()),
+        };
+        let jaeger = JaegerInstance::start(jaeger, &store, false).unwrap();
+        let address = if case.is_grpc {
+            jaeger.otlp_grpc
+        } else {
+            jaeger.otlp_http
+        };
+        (Self::Jaeger(Box::new(jaeger)), address)
+    }
+
+    fn start_collector(case: IngestCase, folder: &Path) -> (Self, SocketAddr) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_throughline"));
         command.args(["up", "--json", "--min-free", "0", "--data"]);
         command.arg(folder);
         for port in ["otlp-grpc", "otlp-http", "zipkin", "query"] {
             command.args([format!("--{port}-port"), "0".to_owned()]);
         }
-        for port in ["http", "compact", "binary", "sampling"] {
-            command.args([format!("--jaeger-{port}-port"), "off".to_owned()]);
+        let closed = ["query-grpc", "jaeger-http", "jaeger-sampling"];
+        for port in closed
+            .into_iter()
+            .chain(["jaeger-compact", "jaeger-binary"])
+        {
+            command.args([format!("--{port}-port"), "off".to_owned()]);
         }
-        Self(command.stdout(Stdio::piped()).spawn().unwrap())
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut output = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        output.read_line(&mut line).unwrap();
+        let addresses: serde_json::Value = serde_json::from_str(&line).unwrap();
+        let endpoint = if case.is_grpc {
+            "otlp_grpc"
+        } else {
+            "otlp_http"
+        };
+        let address = addresses.get(endpoint).unwrap().as_str().unwrap();
+        (Self::Collector(child), address.parse().unwrap())
+    }
+
+    fn id(&self) -> u32 {
+        match self {
+            Self::Collector(child) => child.id(),
+            Self::Jaeger(jaeger) => jaeger.process().id(),
+        }
     }
 }
 
-impl Drop for CollectorProcess {
+impl Drop for TargetProcess {
     fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ended = self.0.kill().and_then(|()| self.0.wait());
+        if let Self::Collector(child) = self {
+            // It may have ended by itself.
+            let _ended = child.kill().and_then(|()| child.wait());
+        }
     }
 }
 
@@ -208,7 +398,10 @@ async fn send_all(
     requests: Arc<Vec<Bytes>>,
     next: Arc<AtomicUsize>,
 ) {
-    let stream = TokioIo::new(TcpStream::connect(address).await.unwrap());
+    let stream = TcpStream::connect(address).await.unwrap();
+    // As every gRPC client does: a frame would wait for the acknowledgement of the one before.
+    stream.set_nodelay(true).unwrap();
+    let stream = TokioIo::new(stream);
     if case.is_grpc {
         let executor = TokioExecutor::new();
         let handshake = hyper::client::conn::http2::handshake(executor, stream);
