@@ -42,6 +42,8 @@ pub(crate) struct QueryState {
 pub(crate) enum QueryError {
     /// The request is invalid.
     Invalid(String),
+    /// The request is too large.
+    TooLarge(String),
     /// The requested object does not exist.
     NotFound(&'static str),
     /// Clients have not read too many earlier responses yet.
@@ -104,6 +106,7 @@ impl QueryError {
     pub(super) fn into_grpc_status(self) -> Status {
         let code = match &self {
             Self::Invalid(_) => Code::InvalidArgument,
+            Self::TooLarge(_) => Code::ResourceExhausted,
             Self::NotFound(_) => Code::NotFound,
             Self::Busy => Code::Unavailable,
             Self::Internal => Code::Internal,
@@ -115,6 +118,7 @@ impl QueryError {
     pub(super) fn into_status_and_message(self) -> (StatusCode, String) {
         match self {
             Self::Invalid(message) => (StatusCode::BAD_REQUEST, message),
+            Self::TooLarge(message) => (StatusCode::PAYLOAD_TOO_LARGE, message),
             Self::NotFound(message) => (StatusCode::NOT_FOUND, message.to_owned()),
             Self::Busy => (
                 StatusCode::SERVICE_UNAVAILABLE,

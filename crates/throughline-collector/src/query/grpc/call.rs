@@ -15,7 +15,7 @@ use throughline_store::Store;
 use crate::grpc_message::{
     self, MESSAGE_PREFIX_BYTES, MessageFrames, error_response, is_grpc, not_grpc_response,
 };
-use crate::ingest::IngestError;
+use crate::ingest::{ContentCodings, IngestError};
 use crate::query::state::{QueryError, QueryState};
 
 /// Maximum size of a request, as sent and inflated: room for the ids of the traces of a search.
@@ -38,11 +38,12 @@ where
     if !is_grpc(&headers) {
         return not_grpc_response();
     }
-    let request = match read_request::<M>(&headers, body).await {
-        Ok(request) => request,
+    let message = match read_message(&headers, body).await {
+        Ok(message) => message,
         Err(error) => return error_response(&error),
     };
-    let response = state.run(move |store| Ok(query(store, request)?.into_bytes()));
+    // Decoded with a permit: a message takes many times the memory of its bytes.
+    let response = state.run(move |store| Ok(query(store, decode(message)?)?.into_bytes()));
     match response.await {
         Ok(frames) => grpc_message::success_response(frames),
         Err(error) => error.into_grpc_status().into_http(),
@@ -69,15 +70,22 @@ where
     answer(state, headers, body, query).await
 }
 
-async fn read_request<M: Message + Default>(
+/// Reads the message of a request, with its compression.
+async fn read_message(
     headers: &HeaderMap,
     body: Body,
-) -> Result<M, IngestError> {
+) -> Result<(ContentCodings, Bytes), IngestError> {
     let body = read_body(body).await?;
     let codings = grpc_message::parse_prefix(&body, headers)?;
-    let mut message = body.slice(MESSAGE_PREFIX_BYTES..);
+    Ok((codings, body.slice(MESSAGE_PREFIX_BYTES..)))
+}
+
+fn decode<M: Message + Default>(
+    (codings, mut message): (ContentCodings, Bytes),
+) -> Result<M, QueryError> {
+    let invalid = |error: &dyn std::fmt::Display| QueryError::Invalid(error.to_string());
     for coding in codings.removal_order() {
-        let failed = |error| IngestError::Inflate(coding.name(), error);
+        let failed = |error| invalid(&IngestError::Inflate(coding.name(), error));
         let mut inflated = Vec::new();
         let decoder = coding.decoder(&message).map_err(failed)?;
         // One byte more than allowed shows that there is more.
@@ -85,11 +93,13 @@ async fn read_request<M: Message + Default>(
         decoder.read_to_end(&mut inflated).map_err(failed)?;
         drop(decoder);
         if inflated.len() > MAX_REQUEST_BYTES {
-            return Err(IngestError::TooLarge(MAX_REQUEST_BYTES));
+            return Err(QueryError::TooLarge(
+                IngestError::TooLarge(MAX_REQUEST_BYTES).to_string(),
+            ));
         }
         message = inflated.into();
     }
-    M::decode(message).map_err(|error| IngestError::Malformed(error.to_string()))
+    M::decode(message).map_err(|error| invalid(&error))
 }
 
 async fn read_body(body: Body) -> Result<Bytes, IngestError> {
