@@ -1,5 +1,6 @@
 //! Counts the names and values of spans.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
 use throughline_model::{KeyValue, Value};
@@ -22,15 +23,21 @@ type OperationCounts = HashMap<(u32, u32, u8), u64, FoldHasher>;
 #[derive(Debug)]
 struct NameCounter<'a> {
     columns: &'a HotColumns,
-    /// By name and scope.
-    keys: HashMap<String, BTreeMap<&'static str, u64>>,
-    values: HashMap<String, ValueTotals>,
+    hasher: FoldHasher,
+    keys: Vec<KeyTotals<'a>>,
+    /// Places in `keys`, by name.
+    places: HashMap<&'a str, usize, FoldHasher>,
+    /// Places in `keys`, by the number of a name; none before its first span.
+    places_of_terms: Vec<Option<usize>>,
 }
 
-/// The values of an attribute.
-#[derive(Debug, Default)]
-struct ValueTotals {
-    counts: HashMap<String, u64>,
+/// An attribute with its values.
+#[derive(Debug)]
+struct KeyTotals<'a> {
+    key: &'a str,
+    /// Spans by scope.
+    scopes: BTreeMap<&'static str, u64>,
+    values: HashMap<Cow<'a, str>, u64, FoldHasher>,
     is_partial: bool,
 }
 
@@ -149,10 +156,13 @@ impl NameTotals {
 
 impl<'a> NameCounter<'a> {
     fn new(columns: &'a HotColumns) -> Self {
+        let hasher = FoldHasher::new();
         Self {
             columns,
-            keys: HashMap::new(),
-            values: HashMap::new(),
+            hasher,
+            keys: Vec::new(),
+            places: HashMap::with_hasher(hasher),
+            places_of_terms: vec![None; columns.terms().keys().len()],
         }
     }
 
@@ -173,19 +183,20 @@ impl<'a> NameCounter<'a> {
             topics: topics(columns, &totals.topic_spans),
             ..SegmentNames::default()
         };
-        for (key, scopes) in self.keys {
-            let scoped = scopes.into_iter();
-            names
-                .keys
-                .extend(scoped.map(|(scope, count)| (format!("{scope}.{key}"), count)));
-            let values = self.values.remove(&key).unwrap_or_default();
-            let mut counts: Vec<(String, u64)> = values.counts.into_iter().collect();
+        for key in self.keys {
+            let scoped = key.scopes.iter();
+            let scoped = scoped.map(|(scope, count)| (format!("{scope}.{}", key.key), *count));
+            names.keys.extend(scoped);
+            let counts = key.values.into_iter();
+            let mut counts: Vec<(String, u64)> = counts
+                .map(|(text, count)| (text.into_owned(), count))
+                .collect();
             counts.sort_unstable();
             let list = AttributeValues {
                 values: counts,
-                is_complete: !values.is_partial,
+                is_complete: !key.is_partial,
             };
-            names.values.insert(key, list);
+            names.values.insert(key.key.to_owned(), list);
         }
         names.keys.sort_unstable();
         names
@@ -194,51 +205,86 @@ impl<'a> NameCounter<'a> {
     fn count_terms(&mut self, counts: &[u64], scope: AttributeScope) {
         let terms = self.columns.terms();
         for (term, count) in (0..).zip(counts).filter(|(_, count)| **count > 0) {
-            if let Some((key, text)) = terms.text(term) {
-                self.count_key(key, scope, *count);
-                self.count_value(key, text, *count);
+            let Some(key) = self.key_of_term(term) else {
+                continue;
+            };
+            key.count(scope, *count);
+            if let Some((_, text)) = terms.text(term) {
+                key.count_value(text, *count, || Cow::Borrowed(text));
             } else if let Some(pair) = terms.attribute(term) {
-                self.count_pair(&pair, scope, *count);
+                key.count_values(&pair.value, *count);
             }
         }
     }
 
-    fn count_pairs(&mut self, pairs: &[KeyValue], scope: AttributeScope) {
+    fn count_pairs(&mut self, pairs: &'a [KeyValue], scope: AttributeScope) {
         for pair in pairs {
-            self.count_pair(pair, scope, 1);
-        }
-    }
-
-    fn count_pair(&mut self, pair: &KeyValue, scope: AttributeScope, count: u64) {
-        let key = pair.key.as_str();
-        self.count_key(key, scope, count);
-        let value: &Value = &pair.value;
-        value_texts(value, &mut |text| self.count_value(key, text, count));
-    }
-
-    fn count_key(&mut self, key: &str, scope: AttributeScope, count: u64) {
-        if !self.keys.contains_key(key) {
-            if self.keys.len() >= MAX_KEYS {
-                return;
+            let place = self.place(&pair.key);
+            if let Some(key) = place.and_then(|place| self.keys.get_mut(place)) {
+                key.count(scope, 1);
+                key.count_values(&pair.value, 1);
             }
-            self.keys.insert(key.to_owned(), BTreeMap::new());
-            self.values.insert(key.to_owned(), ValueTotals::default());
-        }
-        if let Some(scopes) = self.keys.get_mut(key) {
-            *scopes.entry(scope.name()).or_default() += count;
         }
     }
 
-    fn count_value(&mut self, key: &str, text: &str, count: u64) {
-        let Some(values) = self.values.get_mut(key) else {
-            return;
+    /// Returns the totals of the attribute that a term is a value of; `None` when there are too
+    /// many attributes.
+    fn key_of_term(&mut self, term: u32) -> Option<&mut KeyTotals<'a>> {
+        let terms = self.columns.terms();
+        let number = terms.key_of(term);
+        let known = self.places_of_terms.get(number as usize).copied()?;
+        let place = match known {
+            Some(place) => place,
+            None => {
+                let name = std::str::from_utf8(terms.keys().get(number)).ok()?;
+                let place = self.place(name)?;
+                *self.places_of_terms.get_mut(number as usize)? = Some(place);
+                place
+            }
         };
-        if let Some(own) = values.counts.get_mut(text) {
-            *own += count;
-        } else if values.counts.len() >= MAX_VALUES || text.len() > MAX_VALUE_BYTES {
-            values.is_partial = true;
+        self.keys.get_mut(place)
+    }
+
+    /// Returns the place of an attribute's totals; `None` when there are too many attributes.
+    fn place(&mut self, key: &'a str) -> Option<usize> {
+        if let Some(place) = self.places.get(key) {
+            return Some(*place);
+        }
+        if self.keys.len() >= MAX_KEYS {
+            return None;
+        }
+        self.keys.push(KeyTotals {
+            key,
+            scopes: BTreeMap::new(),
+            values: HashMap::with_hasher(self.hasher),
+            is_partial: false,
+        });
+        let place = self.keys.len() - 1;
+        self.places.insert(key, place);
+        Some(place)
+    }
+}
+
+// === impl KeyTotals ===
+
+impl<'a> KeyTotals<'a> {
+    fn count(&mut self, scope: AttributeScope, count: u64) {
+        *self.scopes.entry(scope.name()).or_default() += count;
+    }
+
+    fn count_values(&mut self, value: &Value, count: u64) {
+        value_texts(value, &mut |text| {
+            self.count_value(text, count, || Cow::Owned(text.to_owned()));
+        });
+    }
+
+    fn count_value(&mut self, text: &str, count: u64, own: impl FnOnce() -> Cow<'a, str>) {
+        if let Some(known) = self.values.get_mut(text) {
+            *known += count;
+        } else if self.values.len() >= MAX_VALUES || text.len() > MAX_VALUE_BYTES {
+            self.is_partial = true;
         } else {
-            values.counts.insert(text.to_owned(), count);
+            self.values.insert(own(), count);
         }
     }
 }
