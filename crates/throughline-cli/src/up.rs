@@ -4,7 +4,7 @@ mod access;
 mod kafka;
 
 use std::io::Write as _;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
@@ -113,6 +113,7 @@ fn parse(args: &UpArgs) -> Result<ParsedUp, Vec<String>> {
     config.allowed_hosts = parse_hosts(&args.allowed_host, &mut errors);
     let choice = StoreChoice::parse(&args.store, &mut errors);
     let route = SpanRoute::parse(args, &mut errors);
+    config.is_query_only = args.store.query_only;
     match parse_weaving(args) {
         Ok(weaving) => config.weaving = weaving,
         Err(error) => errors.push(error),
@@ -403,15 +404,16 @@ fn print_addresses(
         jaeger_binary,
         jaeger_sampling,
     } = addresses;
+    let open = |address: SocketAddr| Some(address).filter(|it| it.port() != 0);
     let mut out = std::io::stdout().lock();
     if json {
         // The keys are those of the metric labels, so that scripts need one list of names.
         let line = serde_json::json!({
-            CollectorEndpoint::OtlpGrpc.label(): otlp_grpc,
-            CollectorEndpoint::OtlpHttp.label(): otlp_http,
-            CollectorEndpoint::Zipkin.label(): zipkin,
-            CollectorEndpoint::Query.label(): query,
             // Null for a port that is closed, here and below.
+            CollectorEndpoint::OtlpGrpc.label(): open(otlp_grpc),
+            CollectorEndpoint::OtlpHttp.label(): open(otlp_http),
+            CollectorEndpoint::Zipkin.label(): open(zipkin),
+            CollectorEndpoint::Query.label(): query,
             CollectorEndpoint::QueryGrpc.label(): query_grpc,
             CollectorEndpoint::JaegerHttp.label(): jaeger_http,
             CollectorEndpoint::JaegerCompact.label(): jaeger_compact,
@@ -429,9 +431,15 @@ fn print_addresses(
         } else {
             writeln!(out, "  Web UI     {http}://{query}")?;
         }
-        writeln!(out, "  OTLP/HTTP  {http}://{otlp_http}/v1/traces")?;
-        writeln!(out, "  OTLP/gRPC  {http}://{otlp_grpc}")?;
-        writeln!(out, "  Zipkin     {http}://{zipkin}/api/v2/spans")?;
+        for (name, address, path) in [
+            ("OTLP/HTTP", otlp_http, "/v1/traces"),
+            ("OTLP/gRPC", otlp_grpc, ""),
+            ("Zipkin", zipkin, "/api/v2/spans"),
+        ] {
+            if let Some(address) = open(address) {
+                writeln!(out, "  {name:<9}  {http}://{address}{path}")?;
+            }
+        }
         if let Some(address) = query_grpc {
             writeln!(out, "  Queries    {http}://{address} (gRPC)")?;
         }

@@ -50,7 +50,8 @@ enum CollectorListener {
 /// The addresses of the listeners.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CollectorAddresses {
-    /// OTLP over gRPC.
+    /// OTLP over gRPC; its port is 0 where it is closed, here and below
+    /// ([`Config::is_query_only`]).
     pub otlp_grpc: SocketAddr,
     /// OTLP over HTTP.
     pub otlp_http: SocketAddr,
@@ -303,7 +304,7 @@ async fn bind(
     listeners: &mut Vec<(CollectorEndpoint, CollectorListener)>,
 ) -> Result<SocketAddr, CollectorBindError> {
     let bound = bind_optional(config, endpoint, listeners).await?;
-    // Never missing: such a port is required.
+    // Missing only where spans are not received.
     Ok(bound.unwrap_or_else(|| SocketAddr::new(config.host, 0)))
 }
 

@@ -23,6 +23,8 @@ pub struct Config {
     pub query_grpc: ListenerPort,
     /// Ports of Jaeger's own clients.
     pub jaeger: JaegerPorts,
+    /// Opens the ports of queries alone, for a store that others write.
+    pub is_query_only: bool,
     /// Origins of web pages that may send spans over HTTP, such as `https://shop.example`; `*` for
     /// every page. Empty: none may.
     pub cors_origins: Vec<String>,
@@ -163,6 +165,7 @@ impl Default for Config {
             query_port: 16686,
             query_grpc: ListenerPort::Closed,
             jaeger: JaegerPorts::default(),
+            is_query_only: false,
             cors_origins: Vec::new(),
             allowed_hosts: Vec::new(),
             max_store_bytes: 512 << 20,
@@ -177,6 +180,9 @@ impl Default for Config {
 impl Config {
     /// Returns the port that an endpoint is to listen on.
     pub(crate) const fn port(&self, endpoint: CollectorEndpoint) -> ListenerPort {
+        if self.is_query_only && !endpoint.serves_queries() {
+            return ListenerPort::Closed;
+        }
         match endpoint {
             CollectorEndpoint::OtlpGrpc => ListenerPort::Required(self.otlp_grpc_port),
             CollectorEndpoint::OtlpHttp => ListenerPort::Required(self.otlp_http_port),
@@ -254,6 +260,12 @@ impl CollectorEndpoint {
         Self::JaegerBinary,
         Self::JaegerSampling,
     ];
+
+    /// Returns whether the endpoint answers queries, and does not receive spans.
+    #[must_use]
+    pub const fn serves_queries(self) -> bool {
+        matches!(self, Self::Query | Self::QueryGrpc)
+    }
 
     /// Returns whether the endpoint receives datagrams, and not HTTP.
     #[must_use]

@@ -3,6 +3,7 @@
 
 mod check;
 mod folder;
+mod follower;
 mod generation;
 mod graph;
 mod inner;
@@ -52,11 +53,36 @@ impl DiskStore {
     /// # Errors
     /// The folder is in use or cannot be used.
     pub fn open(root: &Path, settings: DiskSettings) -> Result<Self, StoreOpenError> {
-        let inner = Arc::new(DiskStoreInner::open(root, settings)?);
+        let inner = DiskStoreInner::open(root, settings)?;
+        Self::start(root, inner, DiskStoreInner::work)
+    }
+
+    /// Opens the stores of a folder to answer queries: its own store, and those of its subfolders,
+    /// which other processes own and write. Their segments are seen as one, those that come later
+    /// within [`DiskSettings::refresh_interval`]; spans that are in no segment yet are not. Nothing
+    /// is written, and spans are refused.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn open_query_only(
+        root: &Path,
+        settings: DiskSettings,
+    ) -> Result<Arc<dyn Store>, StoreOpenError> {
+        let (inner, mut follower) = DiskStoreInner::open_query_only(root, settings)?;
+        let store = Self::start(root, inner, move |inner| inner.follow(&mut follower))?;
+        Ok(Arc::new(store))
+    }
+
+    fn start(
+        root: &Path,
+        inner: DiskStoreInner,
+        work: impl FnOnce(&DiskStoreInner) + Send + 'static,
+    ) -> Result<Self, StoreOpenError> {
+        let inner = Arc::new(inner);
         let worker = {
             let inner = Arc::clone(&inner);
             let thread = std::thread::Builder::new().name("store".to_owned());
-            let spawned = thread.spawn(move || inner.work());
+            let spawned = thread.spawn(move || work(&inner));
             spawned.map_err(|source| StoreOpenError::Unusable {
                 path: root.to_path_buf(),
                 source,

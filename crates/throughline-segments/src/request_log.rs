@@ -97,20 +97,33 @@ impl<'a> LogRecords<'a> {
     #[must_use]
     pub fn read(log: &'a [u8]) -> Self {
         let mut read = Self::default();
-        let Some(mut rest) = log.strip_prefix(MAGIC) else {
+        let Some(rest) = log.strip_prefix(MAGIC) else {
             return read;
         };
         read.intact_bytes = MAGIC.len();
+        read.take_from(log, rest);
+        read
+    }
+
+    /// Reads the records of a part of a log that begins with a record.
+    #[must_use]
+    pub fn read_part(part: &'a [u8]) -> Self {
+        let mut read = Self::default();
+        read.take_from(part, part);
+        read
+    }
+
+    /// Takes the records of `rest`, the end of `log`.
+    fn take_from(&mut self, log: &'a [u8], mut rest: &'a [u8]) {
         while let Some((kind, payload, tail)) = read_record(rest) {
-            read.intact_bytes = log.len() - tail.len();
-            read.records.push(LogRecord {
+            self.intact_bytes = log.len() - tail.len();
+            self.records.push(LogRecord {
                 kind,
                 payload,
-                position: read.intact_bytes - payload.len(),
+                position: self.intact_bytes - payload.len(),
             });
             rest = tail;
         }
-        read
     }
 }
 

@@ -14,6 +14,9 @@ pub enum InsertError {
     /// The disk fails.
     #[error("the store cannot write: {0}")]
     Write(#[source] io::Error),
+    /// The store belongs to others, and is only read here.
+    #[error("this collector answers queries only; send spans to one that stores them")]
+    QueryOnly,
     /// The spans are forwarded, and the next collector or broker does not accept them.
     #[error("the spans cannot be forwarded: {0}")]
     Forward(String),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ pub struct CollectorInstance {
 /// Listen addresses of the collector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CollectorEndpoints {
-    /// OTLP over gRPC.
+    /// OTLP over gRPC; 0.0.0.0:0 where the port is closed, here and below.
     pub otlp_grpc: SocketAddr,
     /// OTLP over HTTP.
     pub otlp_http: SocketAddr,
@@ -53,6 +53,9 @@ pub struct CollectorPorts {
     /// Query API and web UI; 16686 by convention.
     pub query: u16,
 }
+
+/// Stands for a port that is closed.
+const CLOSED: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -236,6 +239,9 @@ fn data(mut envelope: Value) -> Vec<Value> {
 impl CollectorEndpoints {
     fn read(json: &Value) -> Result<Self> {
         let address = |name: &str| -> Result<SocketAddr> {
+            if json.get(name).is_some_and(Value::is_null) {
+                return Ok(CLOSED);
+            }
             let text = json
                 .get(name)
                 .and_then(Value::as_str)
@@ -243,15 +249,16 @@ impl CollectorEndpoints {
             text.parse()
                 .with_context(|| format!("invalid address {name:?} in {json}"))
         };
+        let optional = |name: &str| address(name).ok().filter(|it| *it != CLOSED);
         Ok(Self {
             otlp_grpc: address("otlp_grpc")?,
             otlp_http: address("otlp_http")?,
             zipkin: address("zipkin")?,
             query: address("query")?,
-            query_grpc: address("query_grpc").ok(),
-            jaeger_http: address("jaeger_http").ok(),
-            jaeger_compact: address("jaeger_compact").ok(),
-            jaeger_sampling: address("jaeger_sampling").ok(),
+            query_grpc: optional("query_grpc"),
+            jaeger_http: optional("jaeger_http"),
+            jaeger_compact: optional("jaeger_compact"),
+            jaeger_sampling: optional("jaeger_sampling"),
         })
     }
 }

@@ -1,7 +1,7 @@
 //! Kafka, edge collectors, and members of a group with folders of their own.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use e2e::TraceSet;
@@ -10,7 +10,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rdkafka::{Offset, TopicPartitionList};
 use serde_json::json;
-use tempfile::TempDir;
+use tempfile::{NamedTempFile, TempDir};
 use throughline_testkit::build::ProjectBinaries;
 use throughline_testkit::collector::{CollectorInstance, CollectorPorts};
 use throughline_testkit::kafka::{ApacheBroker, TopicSpec};
@@ -24,18 +24,38 @@ pub(crate) struct GroupMember {
     collector: Option<CollectorInstance>,
     args: Vec<String>,
     bootstrap: String,
-    folder: TempDir,
+    data: PathBuf,
+    config: NamedTempFile,
+    _folder: Option<TempDir>,
 }
 
 // === impl GroupMember ===
 
 impl GroupMember {
+    /// Starts a member with a folder that is removed with it.
     pub(crate) fn start(bootstrap: &str, args: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut member = Self::start_in(bootstrap, folder.path().join("data"), args);
+        member._folder = Some(folder);
+        member
+    }
+
+    /// Starts a member with this folder.
+    pub(crate) fn start_in(bootstrap: &str, data: PathBuf, args: &[&str]) -> Self {
+        let config = NamedTempFile::new().unwrap();
+        // The least that a broker allows: a killed member is missed after it.
+        std::fs::write(
+            &config,
+            "session.timeout.ms=6000\nheartbeat.interval.ms=1000\n",
+        )
+        .unwrap();
         let mut member = Self {
             collector: None,
             args: Vec::new(),
             bootstrap: bootstrap.to_owned(),
-            folder: tempfile::tempdir().unwrap(),
+            data,
+            config,
+            _folder: None,
         };
         member.set_args(args);
         member.restart();
@@ -47,17 +67,9 @@ impl GroupMember {
     }
 
     pub(crate) fn restart(&mut self) {
-        // The least that a broker allows: a killed member is missed after it.
-        let config = self.folder.path().join("kafka.properties");
-        std::fs::write(
-            &config,
-            "session.timeout.ms=6000\nheartbeat.interval.ms=1000\n",
-        )
-        .unwrap();
-        let data = self.folder.path().join("data");
         let mut args = vec!["--from-kafka", &self.bootstrap, "--store", "disk"];
-        args.extend(["--data", data.to_str().unwrap()]);
-        args.extend(["--kafka-config", config.to_str().unwrap()]);
+        args.extend(["--data", self.data.to_str().unwrap()]);
+        args.extend(["--kafka-config", self.config.path().to_str().unwrap()]);
         if !self.args.iter().any(|arg| arg == "--min-free") {
             args.extend(["--min-free", "0"]);
         }
@@ -89,13 +101,7 @@ impl GroupMember {
 
     /// Returns the names of the spans of all traces, by trace id.
     pub(crate) fn traces(&self) -> BTreeMap<String, Vec<String>> {
-        let traces = self.collector().traces_since(SERVICE, 0, true).unwrap();
-        let traces: Vec<_> = traces.into_values().collect();
-        let mut names: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for span in TraceSet::from_json(&json!({ "data": traces })).spans {
-            names.entry(span.trace).or_default().push(span.name);
-        }
-        names
+        traces(self.collector())
     }
 
     pub(crate) fn log_lines(&self, text: &str) -> usize {
@@ -120,6 +126,29 @@ pub(crate) fn start_kafka(topics: &[TopicSpec]) -> ApacheBroker {
         .cloned()
         .fold(builder, |it, topic| it.topic(topic));
     builder.start(&mut |step| eprintln!("{step}")).unwrap()
+}
+
+/// Starts a collector that answers queries about all collectors below a folder.
+pub(crate) fn query_node(folder: &Path) -> CollectorInstance {
+    let args = [
+        "--query-only",
+        "--store",
+        "disk",
+        "--data",
+        folder.to_str().unwrap(),
+    ];
+    CollectorInstance::start_on(binary(), CollectorPorts::default(), &args).unwrap()
+}
+
+/// Returns the names of the spans of all traces of the service, by trace id.
+pub(crate) fn traces(collector: &CollectorInstance) -> BTreeMap<String, Vec<String>> {
+    let traces = collector.traces_since(SERVICE, 0, true).unwrap();
+    let traces: Vec<_> = traces.into_values().collect();
+    let mut names: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for span in TraceSet::from_json(&json!({ "data": traces })).spans {
+        names.entry(span.trace).or_default().push(span.name);
+    }
+    names
 }
 
 /// Starts a collector that forwards to the topic.

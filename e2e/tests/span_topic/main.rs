@@ -9,6 +9,7 @@
 )]
 
 mod fixture;
+mod query_nodes;
 mod span_load;
 
 use std::collections::{BTreeMap, BTreeSet};

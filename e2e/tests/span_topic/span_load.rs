@@ -34,6 +34,22 @@ pub(crate) struct SpanLoad {
 
 impl SpanLoad {
     pub(crate) fn start(address: SocketAddr) -> Self {
+        Self::start_with(address, |url, number| send(url, number) == 200)
+    }
+
+    /// Starts a sender of traces of two processes, each of which sends a request.
+    pub(crate) fn start_pairs(address: SocketAddr) -> Self {
+        Self::start_with(address, |url, number| {
+            let first = request_of(number, 1, number % PROCESSES);
+            let second = request_of(number, 1 + SPANS, (number + 1) % PROCESSES);
+            [first, second].iter().all(|it| post(url, it) == 200)
+        })
+    }
+
+    fn start_with(
+        address: SocketAddr,
+        is_sent: impl Fn(&str, u64) -> bool + Send + 'static,
+    ) -> Self {
         let acknowledged = Arc::new(Mutex::new(BTreeSet::new()));
         let is_stopping = Arc::new(AtomicBool::new(false));
         let (sent, stopping) = (Arc::clone(&acknowledged), Arc::clone(&is_stopping));
@@ -41,7 +57,7 @@ impl SpanLoad {
             let url = format!("http://{address}/v1/traces");
             let mut number = 0;
             while !stopping.load(Ordering::Relaxed) {
-                if send(&url, number) == 200 {
+                if is_sent(&url, number) {
                     sent.lock().unwrap().insert(trace_id(number));
                 }
                 number += 1;
@@ -72,11 +88,15 @@ impl SpanLoad {
 
 /// Sends a request; returns its status.
 pub(crate) fn send(url: &str, number: u64) -> u16 {
+    post(url, &request(number))
+}
+
+fn post(url: &str, request: &Value) -> u16 {
     let config = ureq::Agent::config_builder().http_status_as_error(false);
     let agent = ureq::Agent::new_with_config(config.timeout_global(Some(TIMEOUT)).build());
     agent
         .post(url)
-        .send_json(request(number))
+        .send_json(request)
         .unwrap()
         .status()
         .as_u16()
@@ -88,8 +108,13 @@ fn trace_id(number: u64) -> String {
 
 /// Returns a request in OTLP JSON, from one of the processes.
 pub(crate) fn request(number: u64) -> Value {
+    request_of(number, 1, number % PROCESSES)
+}
+
+/// Returns a request with the spans of a trace from this id on.
+fn request_of(number: u64, first: usize, process: u64) -> Value {
     let start = BEGIN + number * 1_000_000;
-    let spans = (1..=SPANS).map(|id| {
+    let spans = (first..first + SPANS).map(|id| {
         json!({
             "traceId": trace_id(number),
             "spanId": format!("{id:016x}"),
@@ -102,7 +127,7 @@ pub(crate) fn request(number: u64) -> Value {
     let attribute = |key: &str, value: String| json!({"key": key, "value": {"stringValue": value}});
     let attributes = [
         attribute("service.name", SERVICE.to_owned()),
-        attribute("service.instance.id", (number % PROCESSES).to_string()),
+        attribute("service.instance.id", process.to_string()),
     ];
     json!({"resourceSpans": [{
         "resource": {"attributes": attributes},

@@ -58,6 +58,22 @@ pub(crate) struct StoreArgs {
     )]
     pub(crate) durability: String,
 
+    /// Time after which spans are sealed into a segment although they are few: query nodes and
+    /// other engines see them then
+    #[arg(
+        long,
+        env = "THROUGHLINE_SEAL_INTERVAL",
+        default_value = "15m",
+        value_name = "DURATION",
+        help_heading = STORAGE
+    )]
+    pub(crate) seal_interval: String,
+
+    /// Answer queries only: read the segments of all collectors whose --data folders are below this
+    /// --data folder, write nothing, and receive no spans
+    #[arg(long, env = "THROUGHLINE_QUERY_ONLY", help_heading = STORAGE)]
+    pub(crate) query_only: bool,
+
     /// Maximum size of the traces on disk; the oldest are removed
     #[arg(
         long,

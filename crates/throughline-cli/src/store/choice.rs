@@ -21,6 +21,8 @@ pub(crate) enum StoreChoice {
     Memory(usize),
     /// In a folder.
     Disk(PathBuf, DiskSettings),
+    /// In a folder below which other processes write.
+    QueryOnly(PathBuf, DiskSettings),
 }
 
 // === impl StoreChoice ===
@@ -47,16 +49,18 @@ impl StoreChoice {
             ));
         }
         let durability = parse_durability(&args.durability, errors);
-        let max_age = args.retention.as_deref().and_then(|text| {
-            let parsed = duration::parse(text).filter(|age| *age > 0);
-            if parsed.is_none() {
-                errors.push(format!(
-                    "--retention {text:?} is not a duration; write it as 72h or 30m"
-                ));
-            }
-            parsed.map(Duration::from_nanos)
-        });
+        let max_age = args.retention.as_deref();
+        let max_age = max_age.and_then(|text| parse_time("--retention", text, errors));
+        let seal_interval = parse_time("--seal-interval", &args.seal_interval, errors);
         match args.store.as_str() {
+            "memory" if args.query_only => {
+                errors.push(
+                    "--query-only reads the traces that others keep on disk; leave --store memory \
+                     out"
+                    .to_owned(),
+                );
+                None
+            }
             "memory" => Some(Self::Memory(memory?)),
             "disk" => {
                 let folder = folder(args.data.as_ref());
@@ -69,9 +73,14 @@ impl StoreChoice {
                     max_bytes: bytes? as u64,
                     max_age,
                     min_free_bytes: free? as u64,
+                    seal_interval: seal_interval?,
                     ..DiskSettings::default()
                 };
-                Some(Self::Disk(folder, settings))
+                Some(if args.query_only {
+                    Self::QueryOnly(folder, settings)
+                } else {
+                    Self::Disk(folder, settings)
+                })
             }
             other => {
                 errors.push(format!(
@@ -87,6 +96,9 @@ impl StoreChoice {
         Ok(match self {
             Self::Memory(bytes) => Arc::new(MemoryStore::new(*bytes)),
             Self::Disk(folder, settings) => Arc::new(DiskStore::open(folder, settings.clone())?),
+            Self::QueryOnly(folder, settings) => {
+                DiskStore::open_query_only(folder, settings.clone())?
+            }
         })
     }
 
@@ -94,7 +106,7 @@ impl StoreChoice {
     pub(crate) fn folder(&self) -> Option<&Path> {
         match self {
             Self::Memory(_) => None,
-            Self::Disk(folder, _) => Some(folder),
+            Self::Disk(folder, _) | Self::QueryOnly(folder, _) => Some(folder),
         }
     }
 
@@ -102,6 +114,10 @@ impl StoreChoice {
     pub(crate) fn describe(&self) -> String {
         match self {
             Self::Memory(_) => "Traces are kept in memory only and are lost then.".to_owned(),
+            Self::QueryOnly(folder, _) => format!(
+                "Traces of the collectors below {} are shown; nothing is received or written.",
+                folder.display()
+            ),
             Self::Disk(folder, settings) => format!(
                 "Traces are kept in {}, up to {}.",
                 folder.display(),
@@ -109,6 +125,16 @@ impl StoreChoice {
             ),
         }
     }
+}
+
+fn parse_time(option: &str, text: &str, errors: &mut Vec<String>) -> Option<Duration> {
+    let parsed = duration::parse(text).filter(|time| *time > 0);
+    if parsed.is_none() {
+        errors.push(format!(
+            "{option} {text:?} is not a duration; write it as 72h or 30s"
+        ));
+    }
+    parsed.map(Duration::from_nanos)
 }
 
 fn parse_durability(text: &str, errors: &mut Vec<String>) -> Option<Durability> {

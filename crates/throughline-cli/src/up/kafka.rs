@@ -174,6 +174,13 @@ fn check_combination(
                 .to_owned(),
         );
     }
+    if args.store.query_only && (from.is_some() || to.is_some()) {
+        errors.push(
+            "--query-only receives no spans, so --from-kafka and --to-kafka have no effect; leave \
+             them out"
+                .to_owned(),
+        );
+    }
     if from.is_none() && to.is_none() {
         let config = args.kafka.kafka_config.as_ref();
         for (option, is_given) in [
@@ -307,6 +314,10 @@ mod tests {
             (
                 &["--data", "/d", "--to-kafka", "a:1"],
                 "--data has no effect",
+            ),
+            (
+                &["--query-only", "--from-kafka", "a:1"],
+                "--query-only receives no spans",
             ),
         ] {
             let errors = parse(options).unwrap_err();

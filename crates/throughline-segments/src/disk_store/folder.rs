@@ -15,6 +15,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use time::{Date, Month, OffsetDateTime};
 
+/// Name of the folder with the segments of a store.
+const SEGMENTS: &str = "segments";
+
 /// The reason for which a store cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreOpenError {
@@ -38,13 +41,16 @@ pub enum StoreOpenError {
 #[derive(Debug)]
 pub(crate) struct StoreFolder {
     root: PathBuf,
-    _lock: File,
+    /// `None` for a folder that others own.
+    lock: Option<File>,
 }
 
 /// The name of a segment: the generations whose spans it has, and the hour in which the first of
 /// them began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SegmentName {
+    /// Number of the folder, for those who read several.
+    pub(crate) folder: u32,
     pub(crate) first: u64,
     pub(crate) last: u64,
     /// Hours since the Unix epoch.
@@ -60,7 +66,7 @@ impl StoreFolder {
             let path = path.to_path_buf();
             move |source| StoreOpenError::Unusable { path, source }
         };
-        for folder in [root.join("log"), root.join("segments")] {
+        for folder in [root.join("log"), root.join(SEGMENTS)] {
             std::fs::create_dir_all(&folder).map_err(unusable(&folder))?;
         }
         let path = root.join("LOCK");
@@ -77,8 +83,18 @@ impl StoreFolder {
         }
         Ok(Self {
             root: root.to_path_buf(),
-            _lock: lock,
+            lock: Some(lock),
         })
+    }
+
+    /// Names a folder whose stores others own; nothing is written there.
+    pub(crate) const fn of_others(root: PathBuf) -> Self {
+        Self { root, lock: None }
+    }
+
+    /// Returns whether this process may write into the folder.
+    pub(crate) const fn is_owned(&self) -> bool {
+        self.lock.is_some()
     }
 
     pub(crate) fn root(&self) -> &Path {
@@ -86,7 +102,7 @@ impl StoreFolder {
     }
 
     pub(crate) fn woven_log(&self) -> PathBuf {
-        self.root.join("woven.log")
+        woven_log(&self.root)
     }
 
     pub(crate) fn log(&self, generation: u64) -> PathBuf {
@@ -95,7 +111,7 @@ impl StoreFolder {
 
     /// Returns the path of a segment, in a folder that is created where it is missing.
     pub(crate) fn segment(&self, name: SegmentName) -> io::Result<PathBuf> {
-        let folder = self.root.join("segments").join(hour_name(name.hour));
+        let folder = self.root.join(SEGMENTS).join(hour_name(name.hour));
         std::fs::create_dir_all(&folder)?;
         let (first, last) = (name.first, name.last);
         Ok(folder.join(format!("{first:016x}-{last:016x}.parquet")))
@@ -115,24 +131,19 @@ impl StoreFolder {
 
     /// Returns the segments, the earliest generation first, and removes incomplete ones.
     pub(crate) fn segments(&self) -> io::Result<Vec<(SegmentName, PathBuf)>> {
-        let mut segments = Vec::new();
-        for folder in entries(&self.root.join("segments"))? {
+        for folder in entries(&self.root.join(SEGMENTS))? {
             let name = folder.file_name().and_then(|name| name.to_str());
-            let Some(hour) = name.and_then(parse_hour) else {
+            if name.and_then(parse_hour).is_none() {
                 continue;
-            };
+            }
             for path in entries(&folder)? {
                 if path.extension().is_some_and(|own| own == "tmp") {
                     // The process ended while it was written.
                     std::fs::remove_file(&path)?;
                 }
-                let range = stem(&path, "parquet").and_then(parse_range);
-                let name = range.map(|(first, last)| SegmentName { first, last, hour });
-                segments.extend(name.map(|name| (name, path.clone())));
             }
         }
-        segments.sort_unstable_by_key(|(name, _)| (name.first, name.last));
-        Ok(segments)
+        list_segments(&self.root, 0)
     }
 
     /// Makes the names in the folders of logs and segments durable.
@@ -159,6 +170,58 @@ impl SegmentName {
     pub(crate) const fn contains(self, generation: u64) -> bool {
         self.first <= generation && generation <= self.last
     }
+}
+
+/// Returns the complete segments of a folder that anyone may own, the earliest generation first.
+pub(crate) fn list_segments(root: &Path, number: u32) -> io::Result<Vec<(SegmentName, PathBuf)>> {
+    let mut segments = Vec::new();
+    for folder in entries(&root.join(SEGMENTS))? {
+        let name = folder.file_name().and_then(|name| name.to_str());
+        let Some(hour) = name.and_then(parse_hour) else {
+            continue;
+        };
+        let paths = match entries(&folder) {
+            // Its owner removed the last segment in it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            other => other?,
+        };
+        for path in paths {
+            let range = stem(&path, "parquet").and_then(parse_range);
+            let name = range.map(|(first, last)| SegmentName {
+                folder: number,
+                first,
+                last,
+                hour,
+            });
+            segments.extend(name.map(|name| (name, path)));
+        }
+    }
+    segments.sort_unstable_by_key(|(name, _)| (name.first, name.last));
+    Ok(segments)
+}
+
+/// Returns whether the spans of a segment are in a larger one as well, into which it was merged.
+pub(crate) fn is_merged(name: SegmentName, names: &[SegmentName]) -> bool {
+    names.iter().any(|other| {
+        other.folder == name.folder
+            && (other.first, other.last) != (name.first, name.last)
+            && other.contains(name.first)
+            && other.contains(name.last)
+    })
+}
+
+/// Returns the stores below a folder, by name: its own, and those of its subfolders.
+pub(crate) fn list_stores(root: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut stores = entries(root)?;
+    stores.push(root.to_path_buf());
+    stores.retain(|folder| folder.join(SEGMENTS).is_dir());
+    stores.sort_unstable();
+    Ok(stores)
+}
+
+/// Returns the decisions about parents of a store.
+pub(crate) fn woven_log(root: &Path) -> PathBuf {
+    root.join("woven.log")
 }
 
 fn entries(folder: &Path) -> io::Result<Vec<PathBuf>> {

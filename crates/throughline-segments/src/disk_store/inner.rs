@@ -126,6 +126,9 @@ impl DiskStoreInner {
         if scanned.spans.is_empty() {
             return Ok(Some(0));
         }
+        if !self.folder.is_owned() {
+            return Err(InsertError::QueryOnly);
+        }
         if self.is_full.load(Ordering::Relaxed) {
             return Err(InsertError::Full);
         }

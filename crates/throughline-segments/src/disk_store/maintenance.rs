@@ -159,6 +159,7 @@ impl DiskStoreInner {
             None
         } else {
             let name = SegmentName {
+                folder: 0,
                 first: number,
                 last: number,
                 hour: generation.hour(),
@@ -190,14 +191,15 @@ impl DiskStoreInner {
         let temporary = path.with_extension("parquet.tmp");
         let order = SealedOrder::of(columns);
         crate::segment::write(&temporary, columns, &order, log)?;
-        std::fs::rename(&temporary, &path)?;
-        self.folder.sync(&path)?;
         let index = BuiltIndex::of(columns, &order);
         let ids = index.traces.iter().map(|trace| trace.id);
         let header = index.header(shared_with(ids, earlier, &self.cache));
         if let Err(error) = index::write(&path.with_extension("index"), &header, &index) {
             tracing::warn!(%error, "the index of a segment is not kept");
         }
+        // After the index: others who read the folder find both.
+        std::fs::rename(&temporary, &path)?;
+        self.folder.sync(&path)?;
         let bytes = path.metadata()?.len();
         Ok(Arc::new(SealedSegment {
             name,

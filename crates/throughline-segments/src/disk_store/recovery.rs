@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::SystemTime;
 
-use super::folder::{SegmentName, StoreFolder, StoreOpenError, hour_of, this_hour};
+use super::folder::{SegmentName, StoreFolder, StoreOpenError, hour_of, is_merged, this_hour};
 use super::generation::Generation;
 use super::inner::DiskStoreInner;
 use super::sealed_segment::{IndexCache, SealedSegment};
@@ -60,12 +60,7 @@ fn open_segments(folder: &StoreFolder, cache: &IndexCache) -> io::Result<Vec<Arc
     let mut segments = Vec::new();
     for (name, path) in named {
         // One that was merged into another, just before the process ended.
-        let is_merged = names.iter().any(|other| {
-            (other.first, other.last) != (name.first, name.last)
-                && other.contains(name.first)
-                && other.contains(name.last)
-        });
-        if is_merged {
+        if is_merged(name, &names) {
             std::fs::remove_file(&path)?;
             std::fs::remove_file(path.with_extension("index")).unwrap_or_default();
             continue;

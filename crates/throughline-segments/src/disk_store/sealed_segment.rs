@@ -45,8 +45,8 @@ pub(crate) struct IndexCache {
 
 #[derive(Debug, Default)]
 struct CacheState {
-    /// By first generation of the segment.
-    entries: HashMap<u64, CachedIndex>,
+    /// By folder and first generation of the segment.
+    entries: HashMap<(u32, u64), CachedIndex>,
     bytes: usize,
     clock: u64,
 }
@@ -84,6 +84,18 @@ impl SealedSegment {
         let header = index.header(shared);
         index::write(&path.with_extension("index"), &header, &index)?;
         Ok(Self {
+            name,
+            path,
+            bytes,
+            header,
+        })
+    }
+
+    /// Opens a segment that another process owns; `None` without an index that can be read.
+    pub(crate) fn open_foreign(name: SegmentName, path: PathBuf) -> Option<Self> {
+        let bytes = path.metadata().ok()?.len();
+        let header = index::read_header(&path.with_extension("index"))?;
+        Some(Self {
             name,
             path,
             bytes,
@@ -250,7 +262,7 @@ impl IndexCache {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.clock += 1;
         let clock = state.clock;
-        let entry = state.entries.get_mut(&name.first)?;
+        let entry = state.entries.get_mut(&(name.folder, name.first))?;
         // A compacted segment begins where one of those began that it is made of.
         if entry.last != name.last {
             return None;
@@ -269,12 +281,12 @@ impl IndexCache {
             used: state.clock,
         };
         state.bytes += index.bytes();
-        if let Some(old) = state.entries.insert(name.first, entry) {
+        if let Some(old) = state.entries.insert((name.folder, name.first), entry) {
             state.bytes = state.bytes.saturating_sub(old.index.bytes());
         }
         while state.bytes > self.max_bytes && state.entries.len() > 1 {
             let oldest = state.entries.iter().min_by_key(|(_, entry)| entry.used);
-            let Some(oldest) = oldest.map(|(first, _)| *first) else {
+            let Some(oldest) = oldest.map(|(key, _)| *key) else {
                 return;
             };
             if let Some(old) = state.entries.remove(&oldest) {

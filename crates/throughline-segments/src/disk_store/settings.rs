@@ -27,6 +27,8 @@ pub struct DiskSettings {
     pub max_age: Option<Duration>,
     /// Free space that is left to others on the disk.
     pub min_free_bytes: u64,
+    /// Time between two looks for new segments, in a store that others own.
+    pub refresh_interval: Duration,
 }
 
 impl Default for DiskSettings {
@@ -38,6 +40,7 @@ impl Default for DiskSettings {
             max_bytes: 10 << 30,
             max_age: None,
             min_free_bytes: 1 << 30,
+            refresh_interval: Duration::from_secs(2),
         }
     }
 }

@@ -17,7 +17,8 @@ use crate::request_log::{LogRecords, LogWriter, RecordKind};
 #[derive(Debug)]
 pub(crate) struct WovenLayer {
     index: RwLock<WovenIndex>,
-    log: LogWriter,
+    /// None for decisions of others.
+    log: Option<LogWriter>,
     /// One decider at a time: a decision depends on the earlier ones.
     deciding: Mutex<()>,
 }
@@ -61,7 +62,7 @@ impl WovenLayer {
         std::fs::rename(&temporary, path)?;
         Ok(Self {
             index: RwLock::new(index),
-            log,
+            log: Some(log),
             deciding: Mutex::default(),
         })
     }
@@ -77,17 +78,31 @@ impl WovenLayer {
         if edges.is_empty() {
             return;
         }
+        let appended = self.log.as_ref().map_or(Ok(0), |log| {
+            log.append(RecordKind::Decisions, &encode(edges.iter()))
+        });
         // A decision that is not written is found again, or missed after a restart.
-        if let Err(error) = self
-            .log
-            .append(RecordKind::Decisions, &encode(edges.iter()))
-        {
+        if let Err(error) = appended {
             tracing::warn!(%error, "decisions about parents are not kept");
         }
         let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
         for edge in edges {
             index.insert(edge.clone(), start_of);
         }
+    }
+
+    /// Returns a layer of decisions that others make.
+    pub(crate) fn of_others() -> Self {
+        Self {
+            index: RwLock::default(),
+            log: None,
+            deciding: Mutex::default(),
+        }
+    }
+
+    /// Forgets all decisions.
+    pub(crate) fn clear(&self) {
+        *self.index.write().unwrap_or_else(PoisonError::into_inner) = WovenIndex::default();
     }
 
     /// Forgets all about traces that are no longer stored; returns the number of lost joins.
@@ -144,7 +159,8 @@ impl WovenLayer {
     }
 
     pub(crate) fn sync(&self) -> io::Result<()> {
-        self.log.sync(self.log.bytes())
+        let log = self.log.as_ref();
+        log.map_or(Ok(()), |log| log.sync(log.bytes()))
     }
 
     fn read(&self) -> RwLockReadGuard<'_, WovenIndex> {
@@ -175,7 +191,8 @@ fn encode_key(key: SpanKey) -> String {
     format!("{}-{}", key.trace_id, key.span_id)
 }
 
-fn decode(payload: &[u8]) -> Vec<WovenEdge> {
+/// Decodes the payload of a record.
+pub(crate) fn decode(payload: &[u8]) -> Vec<WovenEdge> {
     let lines = payload.split(|byte| *byte == b'\n');
     lines
         .filter_map(|line| decode_edge(&serde_json::from_slice(line).ok()?))

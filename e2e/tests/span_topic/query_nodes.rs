@@ -1,0 +1,62 @@
+//! Two members that store, and two nodes that answer queries about both.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use throughline_testkit::kafka::TopicSpec;
+use throughline_testkit::wait;
+
+use crate::fixture::{GroupMember, TIMEOUT, edge, query_node, start_kafka, traces};
+use crate::span_load::{SPANS, SpanLoad};
+
+#[test]
+fn query_nodes_show_whole_traces_of_all_members_through_the_death_of_each() {
+    let kafka = start_kafka(&[TopicSpec::new("otlp_spans", 8)]);
+    let bootstrap = kafka.bootstrap();
+    let folder = tempfile::tempdir().unwrap();
+    let member = |name: &str| {
+        let data = folder.path().join(name);
+        GroupMember::start_in(bootstrap, data, &["--seal-interval", "1s"])
+    };
+    let (mut first, second) = (member("member-1"), member("member-2"));
+    wait::until(TIMEOUT, || {
+        (first.partitions() > 0 && second.partitions() > 0).then_some(())
+    })
+    .expect("a shared topic");
+    let nodes = [query_node(folder.path()), query_node(folder.path())];
+    let edge = edge(bootstrap, &[]);
+    let load = SpanLoad::start_pairs(edge.addresses().otlp_http);
+    load.wait_for(30);
+    // The spans that it has not sealed are in its log, and are shown once it is there again.
+    first.kill();
+    assert_eq!(nodes[0].get("/api/services").unwrap().status, 200);
+    load.wait_for(30);
+    first.restart();
+    // A node has nothing that another one could not read again.
+    let [node, stopped] = nodes;
+    stopped.process().kill();
+    let nodes = [node, query_node(folder.path())];
+    load.wait_for(30);
+    let acknowledged = load.stop();
+    let expected: BTreeSet<String> = (1..=2 * SPANS).map(|id| format!("step {id}")).collect();
+    let is_whole = |spans: &Vec<String>| {
+        let names: BTreeSet<String> = spans.iter().cloned().collect();
+        names == expected && spans.len() == expected.len()
+    };
+    for node in &nodes {
+        let missing = || {
+            let mut whole: BTreeMap<_, _> = traces(node);
+            whole.retain(|_, spans| is_whole(spans));
+            let missing = acknowledged.iter().filter(|id| !whole.contains_key(*id));
+            missing.cloned().collect::<Vec<_>>()
+        };
+        wait::until(TIMEOUT, || missing().is_empty().then_some(()))
+            .unwrap_or_else(|| panic!("{:?} of {} traces", missing(), acknowledged.len()));
+        assert!(node.addresses().otlp_http.port() == 0, "it receives spans");
+    }
+    // Some traces have spans in both members: neither of them shows these whole.
+    let halves = |member: &GroupMember| {
+        let traces = member.traces().into_values();
+        traces.filter(|spans| !is_whole(spans)).count()
+    };
+    assert!(halves(&first) > 0 && halves(&second) > 0);
+}
