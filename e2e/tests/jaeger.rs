@@ -1,5 +1,5 @@
 //! A stock Jaeger over the collector's store: it writes to the OTLP port, reads by its Remote
-//! Storage API, and its query API answers as the collector's own does.
+//! Storage API, each with a token, and its query API answers as the collector's own does.
 //!
 //! Runs with `THROUGHLINE_FULL=1`: building Jaeger takes some five minutes.
 #![expect(
@@ -21,6 +21,8 @@ use throughline_testkit::wait;
 
 const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(30);
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+const SEND: &str = "sender-0123456789abcdef";
+const READ: &str = "reader-0123456789abcdef";
 /// Spans of the trace in the file.
 const SPANS: usize = 7;
 
@@ -32,12 +34,18 @@ fn stock_jaeger_writes_and_reads_the_collectors_store() {
     }
     let binary = clients::jaeger(&mut |step| eprintln!("{step}")).unwrap();
     let throughline = &ProjectBinaries::build().unwrap().throughline;
-    let args = ["--query-grpc-port=0"];
+    let home = tempfile::tempdir().unwrap();
+    let access = home.path().join("access.yaml");
+    let rules = format!("ingest: [{{ token: {SEND} }}]\nquery: [{{ token: {READ} }}]\n");
+    fs::write(&access, rules).unwrap();
+    let access = format!("--access={}", access.display());
+    let args = ["--query-grpc-port=0", &access];
     let collector =
         CollectorInstance::start_on(throughline, CollectorPorts::default(), &args).unwrap();
     let store = JaegerStore::Remote {
         reader: collector.addresses().query_grpc.unwrap(),
         writer: collector.addresses().otlp_grpc,
+        tokens: [READ, SEND].map(str::to_owned),
     };
     let jaeger = JaegerInstance::start(&binary, &store, true).unwrap();
     let fixtures = repository_root().join("crates/throughline-collector/tests/fixtures");
@@ -48,13 +56,10 @@ fn stock_jaeger_writes_and_reads_the_collectors_store() {
         .send(&spans)
         .unwrap();
     assert_eq!(response.status(), 200);
-    let written = wait::until(ARRIVAL_TIMEOUT, || collector.trace(TRACE).unwrap());
+    let ours = |path: &str| query(&collector, path);
+    let by_id = format!("/api/traces/{TRACE}");
+    let written = wait::until(ARRIVAL_TIMEOUT, || ours(&by_id).get(0).cloned());
     assert_eq!(spans_of(&written.unwrap()).len(), SPANS);
-
-    let ours = |path: &str| {
-        let reply: Value = serde_json::from_str(&collector.get(path).unwrap().body).unwrap();
-        reply["data"].clone()
-    };
     let same_list = |path: &str| {
         let texts = |list: Value| {
             let items = list.as_array().unwrap().iter();
@@ -92,6 +97,17 @@ fn stock_jaeger_writes_and_reads_the_collectors_store() {
     assert!(unknown.unwrap_err().to_string().contains("404"));
     let summary = v3_spans(&jaeger);
     assert_eq!(summary, SPANS, "Jaeger's API v3");
+}
+
+/// Returns the data of a response of the collector's own API.
+fn query(collector: &CollectorInstance, path: &str) -> Value {
+    let config = ureq::Agent::config_builder().http_status_as_error(false);
+    let response = ureq::Agent::new_with_config(config.build())
+        .get(format!("{}{path}", collector.url()))
+        .header("authorization", format!("Bearer {READ}"))
+        .call();
+    let reply: Value = response.unwrap().body_mut().read_json().unwrap();
+    reply["data"].clone()
 }
 
 /// Returns the number of spans that Jaeger's API v3 finds.

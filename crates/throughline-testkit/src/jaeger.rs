@@ -35,6 +35,8 @@ pub enum JaegerStore {
         reader: SocketAddr,
         /// Address of OTLP over gRPC.
         writer: SocketAddr,
+        /// Tokens for the two.
+        tokens: [String; 2],
     },
 }
 
@@ -129,11 +131,23 @@ impl JaegerStore {
                 "directories": { "keys": folder, "values": folder },
                 "ephemeral": false,
             } }),
-            Self::Remote { reader, writer } => json!({ "grpc": {
-                "endpoint": reader.to_string(),
-                "tls": plain,
-                "writer": { "endpoint": writer.to_string(), "tls": plain },
-            } }),
+            Self::Remote {
+                reader,
+                writer,
+                tokens: [read, write],
+            } => {
+                let bearer = |token: &str| json!({ "authorization": format!("Bearer {token}") });
+                json!({ "grpc": {
+                    "endpoint": reader.to_string(),
+                    "tls": plain,
+                    "headers": bearer(read),
+                    "writer": {
+                        "endpoint": writer.to_string(),
+                        "tls": plain,
+                        "headers": bearer(write),
+                    },
+                } })
+            }
         };
         let endpoint = |address: SocketAddr| json!({ "endpoint": address.to_string() });
         json!({
