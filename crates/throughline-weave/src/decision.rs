@@ -1,14 +1,12 @@
 //! Decisions of the engine about outbound events.
 
-use crate::belief::Posterior;
 use crate::event::{InboundId, OutboundId};
 use crate::evidence_tier::EvidenceTier;
-use crate::problem::{Outbound, Problem};
 
 /// Alternatives that a decision names.
 const MAX_ALTERNATIVES: usize = 3;
 /// Alternatives below this are not worth naming.
-const MIN_ALTERNATIVE: f64 = 0.001;
+const MIN_ALTERNATIVE: f64 = 1e-3;
 
 /// A possible cause.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -24,7 +22,7 @@ pub struct Decision {
     pub outbound: OutboundId,
     /// The most likely cause; `None` if that is none.
     pub parent: Option<InboundId>,
-    /// Probability that this is right.
+    /// Probability that this is right; 0 if a limit left the event out.
     pub confidence: f64,
     pub tier: EvidenceTier,
     /// Other possible causes, the likeliest first, at most three.
@@ -34,28 +32,28 @@ pub struct Decision {
 // === impl Decision ===
 
 impl Decision {
-    pub(crate) fn new(problem: &Problem, outbound: &Outbound, posterior: &Posterior) -> Self {
-        let mut possible: Vec<Alternative> = posterior
-            .causes
-            .iter()
-            .map(|cause| Alternative {
-                parent: Some(problem.inbound[cause.inbound as usize].id),
-                confidence: cause.probability,
-            })
-            .collect();
-        let at = possible.partition_point(|other| other.confidence >= posterior.none);
-        let none = Alternative {
-            parent: None,
-            confidence: posterior.none,
-        };
-        possible.insert(at, none);
-        let mut possible = possible.into_iter();
-        let best = possible.next().unwrap_or(none);
+    /// Says nothing about an event that a limit left out.
+    pub(crate) const fn undecided(outbound: OutboundId) -> Self {
         Self {
-            outbound: outbound.id,
-            parent: best.parent,
-            confidence: best.confidence,
-            tier: posterior.tier,
+            outbound,
+            parent: None,
+            confidence: 0.0,
+            tier: EvidenceTier::Timing,
+            alternatives: Vec::new(),
+        }
+    }
+
+    /// Decides for the likeliest of all causes, of which "none" is one.
+    pub(crate) fn choose(outbound: OutboundId, causes: impl Iterator<Item = Alternative>) -> Self {
+        let mut possible: Vec<Alternative> = causes.collect();
+        possible.sort_by(|a, b| b.confidence.total_cmp(&a.confidence));
+        let mut possible = possible.into_iter();
+        let best = possible.next();
+        Self {
+            outbound,
+            parent: best.and_then(|best| best.parent),
+            confidence: best.map_or(0.0, |best| best.confidence),
+            tier: EvidenceTier::Timing,
             alternatives: possible
                 .filter(|other| other.confidence >= MIN_ALTERNATIVE)
                 .take(MAX_ALTERNATIVES)

@@ -20,34 +20,30 @@
 )]
 
 mod batch;
-mod belief;
-mod component;
 mod decision;
 mod event;
 mod evidence_tier;
 mod guard;
 mod joint_cluster;
-mod lane_graph;
 mod lane_path;
-mod lane_state;
 mod life_table;
+mod live_branching;
 mod live_decider;
 mod live_decision;
 mod live_lane;
 mod live_learning;
 mod live_state;
+mod live_turns;
 mod order;
 mod plan;
 mod problem;
-mod propagation;
-mod solver;
 mod standing;
 mod step_model;
 mod stray;
 mod tokens;
+mod turns;
 mod weaver;
 mod weaver_settings;
-mod window;
 
 #[cfg(test)]
 mod tests;

@@ -4,6 +4,8 @@
 //! both ways are kept, jointly: what follows shows which it was. Only what has become certain, or
 //! has had its time, is learned from.
 
+mod settlement;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::decision::Decision;
@@ -14,9 +16,9 @@ use crate::evidence_tier::EvidenceTier;
 use crate::guard::{ConfidenceGuard, DecisionContext};
 use crate::life_table::Step;
 use crate::live_decision::{abandoned_rivals, candidate_lanes, live_decision, only_open_witness};
-use crate::live_lane::{LiveCall, StatedCause};
-use crate::live_learning::{LearnedCalls, learn_handled, learn_request};
+use crate::live_lane::{CallStatement, LiveCall, StatedCause};
 use crate::live_state::{LiveState, call_step};
+use crate::order::{ProcessOrder, RecentCalls};
 use crate::plan::ProcessPlan;
 use crate::problem::{Inbound, OPEN, Outbound};
 use crate::stray::StrayModel;
@@ -58,6 +60,7 @@ pub struct LiveDecider {
     state: LiveState,
     strays: StrayModel,
     guard: ConfidenceGuard,
+    recent_calls: RecentCalls,
     losses: WeaverLosses,
     now: Nanos,
     counted_until: Option<Nanos>,
@@ -71,6 +74,8 @@ pub struct LiveDecider {
     last_end: Option<(Nanos, u32)>,
     lingering: BTreeMap<(u32, u32), u32>,
     longest_ns: BTreeMap<u32, Nanos>,
+    /// Decisions that have become final, if anybody wants them.
+    settled: Option<Vec<Decision>>,
 }
 
 // === impl LiveDecider ===
@@ -88,6 +93,12 @@ impl LiveDecider {
     pub fn with_plan(settings: WeaverSettings, mut plan: ProcessPlan) -> Self {
         plan.model.is_live = true;
         plan.model.limit_counts(PLAN_REQUESTS);
+        plan.order = ProcessOrder::default();
+        Self::with_known(settings, plan)
+    }
+
+    /// Creates the decider of a recording that an earlier pass has learned from.
+    pub(crate) fn with_known(settings: WeaverSettings, mut plan: ProcessPlan) -> Self {
         plan.model.refresh();
         Self {
             settings,
@@ -95,6 +106,7 @@ impl LiveDecider {
             state: LiveState::default(),
             strays: StrayModel::default(),
             guard: ConfidenceGuard::default(),
+            recent_calls: RecentCalls::default(),
             losses: WeaverLosses::default(),
             now: Nanos::MIN,
             counted_until: None,
@@ -106,7 +118,23 @@ impl LiveDecider {
             last_end: None,
             lingering: BTreeMap::new(),
             longest_ns: BTreeMap::new(),
+            settled: None,
         }
+    }
+
+    /// Keeps what it comes to think of each call when its requests have ended.
+    pub(crate) fn with_settled(mut self) -> Self {
+        self.settled = Some(Vec::new());
+        self
+    }
+
+    /// Returns the decisions that have become final by `now`.
+    pub(crate) fn take_settled(&mut self, now: Nanos) -> Vec<Decision> {
+        self.advance(now);
+        self.settled
+            .as_mut()
+            .map(std::mem::take)
+            .unwrap_or_default()
     }
 
     /// Returns what was learned so far.
@@ -261,6 +289,8 @@ impl LiveDecider {
             return;
         }
         self.last_end = Some((at, operation));
+        self.state
+            .weigh_end_order(lane, at, self.plan.order.weight(), &mut self.plan.model);
         let of_lane = &mut self.state.lanes[lane as usize];
         of_lane.is_open = false;
         let model = &mut self.plan.model;
@@ -279,11 +309,13 @@ impl LiveDecider {
         }
         let call = &mut self.state.calls[slot as usize];
         call.outbound.end = at;
-        let stated = call.stated.take();
         if let Some(proof) = only_open_witness(&self.state, slot) {
-            self.state.calls[slot as usize].proof = Some(proof);
-            if let Some(stated) = stated {
-                self.guard.check(&stated, stated.parent == proof);
+            let call = &mut self.state.calls[slot as usize];
+            call.proof = Some(proof);
+            if let Some(stated) = call.statement.as_mut().filter(|it| !it.is_checked) {
+                stated.is_checked = true;
+                self.guard
+                    .check(&stated.cause, stated.cause.parent == proof);
             }
         }
     }
@@ -294,28 +326,23 @@ impl LiveDecider {
         }
         if self.state.call_count() >= self.settings.max_outbound {
             self.losses.outbound += 1;
-            return None;
+            return self.give_up(start);
         }
-        for lane in std::mem::take(&mut self.committed_lanes) {
-            let factors = self.state.commit_factors(lane);
-            self.state
-                .weigh_paths(lane, &factors, self.now, &mut self.plan.model);
-        }
-        let kind = self.plan.kinds.get(start.operation);
-        self.plan.model.kinds = self.plan.kinds.len();
-        if start.is_record {
-            self.plan.model.record_kinds.insert(kind);
-        }
+        self.weigh_commits();
+        let kind = self.kind_of(start);
         self.notice_lingering(kind, start.at);
         let outbound = Outbound::new(start, kind);
         let candidates = candidate_lanes(&self.state, &self.plan.model, &outbound);
         if candidates.len() > self.settings.max_competing {
             self.losses.crowded += 1;
-            return None;
+            return self.give_up(start);
         }
-        let outlook = self
-            .state
-            .look(&candidates, &outbound, &mut self.plan.model);
+        let outlook = self.state.look(
+            &candidates,
+            &outbound,
+            self.plan.order.weight(),
+            &mut self.plan.model,
+        );
         let named = outbound.exact.and_then(|id| self.state.inbound_index(id));
         let stray_rate = if named.is_some() {
             0.0
@@ -331,15 +358,27 @@ impl LiveDecider {
             stray_rate,
         );
         let raw = decision.confidence;
+        let mut context = None;
         if named.is_some() {
             decision.tier = EvidenceTier::Exact;
         } else {
-            self.limit(&mut decision, &outbound, &candidates);
+            context = self.limit(&mut decision, &outbound, &candidates);
         }
-        self.state.calls[slot as usize].stated = decision.parent.map(|parent| StatedCause {
-            parent,
-            raw,
-            confidence: decision.confidence,
+        let is_held_up = self.settled.is_some()
+            && self
+                .state
+                .is_held_up(&candidates, &outlook, kind, &self.plan.model);
+        let (confidence, tier) = (decision.confidence, decision.tier);
+        self.state.calls[slot as usize].statement = decision.parent.map(|parent| CallStatement {
+            cause: StatedCause {
+                parent,
+                raw,
+                confidence,
+            },
+            tier,
+            context,
+            is_held_up,
+            is_checked: false,
         });
         let call = call_step(slot, &outbound, kind);
         let model = &mut self.plan.model;
@@ -347,6 +386,31 @@ impl LiveDecider {
             .take_call(&outlook, stray_rate, call, candidates.len(), model);
         self.after_call(slot);
         Some(decision)
+    }
+
+    fn weigh_commits(&mut self) {
+        for lane in std::mem::take(&mut self.committed_lanes) {
+            let factors = self.state.commit_factors(lane);
+            self.state
+                .weigh_paths(lane, &factors, self.now, &mut self.plan.model);
+        }
+    }
+
+    fn kind_of(&mut self, start: &OutboundStart) -> Step {
+        let kind = self.plan.kinds.get(start.operation);
+        self.plan.model.kinds = self.plan.kinds.len();
+        if start.is_record {
+            self.plan.model.record_kinds.insert(kind);
+        }
+        kind
+    }
+
+    /// Leaves a call out because of a limit.
+    fn give_up(&mut self, start: &OutboundStart) -> Option<Decision> {
+        if let Some(settled) = &mut self.settled {
+            settled.push(Decision::undecided(start.id));
+        }
+        None
     }
 
     fn add_call(&mut self, outbound: Outbound, candidates: &[u32]) -> u32 {
@@ -370,8 +434,9 @@ impl LiveDecider {
             outbound,
             lanes: Vec::new(),
             owned: 0.0,
+            causes: Vec::new(),
+            statement: None,
             is_idle: self.is_idle,
-            stated: None,
             witnesses,
             proof,
         })
@@ -386,6 +451,9 @@ impl LiveDecider {
             }
         }
         if lanes.is_empty() {
+            let call = &mut self.state.calls[slot as usize];
+            // So many compete that no way to share them was worth keeping: it is no stray.
+            call.owned = f64::from(u8::from(call.statement.is_some()));
             self.close_call(slot);
         }
     }
@@ -407,11 +475,16 @@ impl LiveDecider {
     }
 
     /// Limits what is said to what the circumstances allow.
-    fn limit(&mut self, decision: &mut Decision, outbound: &Outbound, candidates: &[u32]) {
+    fn limit(
+        &mut self,
+        decision: &mut Decision,
+        outbound: &Outbound,
+        candidates: &[u32],
+    ) -> Option<DecisionContext> {
         self.guard.observe(decision.confidence);
-        let Some(index) = decision.parent.and_then(|id| self.state.inbound_index(id)) else {
-            return;
-        };
+        let index = decision
+            .parent
+            .and_then(|id| self.state.inbound_index(id))?;
         let inbound = &self.state.inbound[index as usize];
         let lane = &self.state.lanes[self.state.lane_of[index as usize] as usize];
         let of_request = || lane.paths.iter().filter(|path| path.member == Some(index));
@@ -438,157 +511,7 @@ impl LiveDecider {
             stray_share: self.strays.share(outbound.kind),
         };
         decision.confidence = self.guard.limit(decision.confidence, &context);
-    }
-
-    /// Learns from a lane what has become certain, or has had its time.
-    fn settle(&mut self, lane: u32) {
-        let of_lane = &self.state.lanes[lane as usize];
-        if of_lane.paths.is_empty() {
-            return;
-        }
-        if of_lane.is_queue {
-            self.settle_queue(lane);
-            return;
-        }
-        let member = of_lane.members.first().copied().unwrap_or_default();
-        let inbound = &mut self.state.inbound[member as usize];
-        let is_followed = self.now < inbound.start.saturating_add(MAX_FOLLOWED_NS);
-        if inbound.end == OPEN && !is_followed {
-            self.open_requests = self.open_requests.saturating_sub(1);
-            inbound.end = self.now;
-        }
-        let (end, inbound_operation) = (inbound.end, inbound.operation);
-        if end > self.now {
-            return;
-        }
-        let is_waiting = of_lane
-            .paths
-            .iter()
-            .any(|path| !path.outstanding.is_empty());
-        if inbound.abandoned && is_waiting && is_followed {
-            // Its handler still waits for a response.
-            let longest = self.longest_ns.get(&inbound.operation).copied();
-            inbound.end = self.now + abandoned_ns(longest.unwrap_or(0));
-            self.deadlines.insert((inbound.end, lane));
-            return;
-        }
-        if self.now < end + LAG_NS && self.awaits_record(lane, inbound_operation) {
-            self.deadlines.insert((self.now + RETRY_NS, lane));
-            return;
-        }
-        let shares = self.state.shares(lane, self.now, &mut self.plan.model);
-        let is_certain = shares.iter().any(|share| *share >= CERTAIN);
-        if !is_certain && self.now < end + LAG_NS && self.state.has_open_rivals(lane) {
-            self.deadlines.insert((self.now + RETRY_NS, lane));
-            return;
-        }
-        let learned = learn_request(&self.state, lane, &shares, self.now, &mut self.plan.model);
-        self.note_learned(&learned);
-        let calls = std::mem::take(&mut self.state.lanes[lane as usize].calls);
-        self.state.remove_lane(lane);
-        self.release_calls(lane, &calls, &learned);
-    }
-
-    /// Returns whether an ended request may have made a record that its producer has not sent yet:
-    /// a slow one sends it long after the response.
-    fn awaits_record(&self, lane: u32, operation: u32) -> bool {
-        let model = &self.plan.model;
-        let is_new = model.request_count(operation) < MIN_WITHOUT_RECORD;
-        let mut kinds = model.record_kinds.iter();
-        let expects = |kind: &Step| is_new || self.guard.backing(operation, *kind) > 0.0;
-        let paths = &self.state.lanes[lane as usize].paths;
-        let lacks = |kind: &Step| {
-            let mut paths = paths.iter();
-            paths.any(|path| !model.has_made(path.standing.history, *kind))
-        };
-        kinds.any(|kind| expects(kind) && lacks(kind))
-    }
-
-    fn settle_queue(&mut self, lane: u32) {
-        let of_lane = &self.state.lanes[lane as usize];
-        let inbound = &self.state.inbound;
-        let expired = of_lane.members.iter().rposition(|member| {
-            let end = inbound[*member as usize].end;
-            end != OPEN && end.saturating_add(LAG_NS) <= self.now
-        });
-        let is_due = of_lane.last_step + LAG_NS <= self.now;
-        let shares = self.state.shares(lane, self.now, &mut self.plan.model);
-        let is_certain = shares.iter().any(|share| *share >= CERTAIN);
-        if expired.is_none() && !is_due && !is_certain {
-            self.deadlines.insert((self.now + QUEUE_SETTLE_NS, lane));
-            return;
-        }
-        self.settle_queue_up_to(lane, expired);
-    }
-
-    /// Learns from the records that a consumer is done with: those before the current one, and all
-    /// up to `expired`.
-    fn settle_queue_up_to(&mut self, lane: u32, expired: Option<usize>) {
-        let shares = self.state.shares(lane, self.now, &mut self.plan.model);
-        if let Some(expired) = expired {
-            self.state
-                .expire_records(lane, expired, &mut self.plan.model);
-        }
-        let learned = learn_handled(&mut self.state, lane, &shares, &mut self.plan.model);
-        self.note_learned(&learned);
-        let open = self.state.trim_queue(lane, expired);
-        let calls = std::mem::take(&mut self.state.lanes[lane as usize].calls);
-        let (kept, released): (Vec<u32>, Vec<u32>) =
-            calls.into_iter().partition(|call| open.contains(call));
-        self.state.lanes[lane as usize].calls = kept;
-        self.release_calls(lane, &released, &learned);
-        if self.state.lanes[lane as usize].members.is_empty() {
-            self.remove_queue(lane);
-        }
-    }
-
-    fn remove_queue(&mut self, lane: u32) {
-        let calls = std::mem::take(&mut self.state.lanes[lane as usize].calls);
-        self.queue_lanes.retain(|other| *other != lane);
-        self.committed_lanes.retain(|other| *other != lane);
-        self.state.remove_lane(lane);
-        self.release_calls(lane, &calls, &LearnedCalls::default());
-    }
-
-    fn note_learned(&mut self, learned: &LearnedCalls) {
-        for ((operation, kind), weight) in &learned.backing {
-            self.guard.back(*operation, *kind, *weight);
-        }
-        for (operation, kind) in &learned.proven {
-            self.guard.note_proven(*operation, *kind);
-        }
-        for (operation, kind) in &learned.awaited {
-            self.guard.note_awaited(*operation, *kind);
-        }
-        for (operation, counts) in &learned.records {
-            self.guard.observe_records(*operation, *counts);
-        }
-        for (slot, share) in &learned.owned {
-            self.state.calls[*slot as usize].owned += share;
-        }
-    }
-
-    /// Takes a settled lane from the possible causes of its calls.
-    fn release_calls(&mut self, lane: u32, calls: &[u32], learned: &LearnedCalls) {
-        // The first steps of a request that makes very many are forgotten; they were its own.
-        for slot in calls {
-            let call = &mut self.state.calls[*slot as usize];
-            call.lanes.retain(|other| *other != lane);
-            if learned.is_cut && !learned.owned.contains_key(slot) {
-                call.owned = 1.0;
-            }
-            if call.lanes.is_empty() {
-                self.close_call(*slot);
-            }
-        }
-    }
-
-    fn close_call(&mut self, slot: u32) {
-        let call = &self.state.calls[slot as usize];
-        let none = (1.0 - call.owned).clamp(0.0, 1.0);
-        let (kind, start): (Step, Nanos) = (call.outbound.kind, call.outbound.start);
-        self.strays.observe(kind, call.is_idle, none, start);
-        self.state.remove_call(slot);
+        Some(context)
     }
 }
 

@@ -8,10 +8,6 @@ use crate::problem::{OPEN, Outbound};
 use crate::step_model::StepModel;
 use crate::tokens::{DECISIVE_FACTOR, TokenModel};
 
-/// Alternatives that a decision names, and those below this are not worth naming.
-const MAX_ALTERNATIVES: usize = 3;
-const MIN_ALTERNATIVE: f64 = 1e-3;
-
 /// Returns the causes of a call by their shares of the hazard; `stray_rate` is that of no cause.
 pub(crate) fn live_decision(
     state: &LiveState,
@@ -29,28 +25,22 @@ pub(crate) fn live_decision(
         parent: Some(state.inbound[*member as usize].id),
         confidence: hazard / total,
     });
-    let mut possible: Vec<Alternative> = causes.chain([none]).collect();
-    possible.sort_by(|a, b| b.confidence.total_cmp(&a.confidence));
-    let best = possible.remove(0);
-    possible.retain(|other| other.confidence >= MIN_ALTERNATIVE);
-    possible.truncate(MAX_ALTERNATIVES);
-    let inbound = best.parent.and_then(|id| state.inbound_index(id));
+    let mut decision = Decision::choose(outbound.id, causes.chain([none]));
+    let inbound = decision.parent.and_then(|id| state.inbound_index(id));
     let is_decisive =
         |index: u32| tokens.factor(&state.inbound[index as usize], outbound) > DECISIVE_FACTOR;
-    let tier = if inbound.is_some_and(is_decisive) {
+    decision.tier = if inbound.is_some_and(is_decisive) {
         EvidenceTier::Tokens
-    } else if possible.iter().all(|other| other.parent.is_none()) {
+    } else if decision
+        .alternatives
+        .iter()
+        .all(|other| other.parent.is_none())
+    {
         EvidenceTier::Structure
     } else {
         EvidenceTier::Timing
     };
-    Decision {
-        outbound: outbound.id,
-        parent: best.parent,
-        confidence: best.confidence,
-        tier,
-        alternatives: possible,
-    }
+    decision
 }
 
 /// Returns the lanes that may have made a call.

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use crate::event::{InboundId, Nanos};
+use crate::evidence_tier::EvidenceTier;
+use crate::guard::DecisionContext;
 use crate::joint_cluster::WeighedHypothesis;
 use crate::lane_path::{LanePath, StepTrail};
 use crate::problem::{Inbound, Outbound};
@@ -43,6 +45,19 @@ pub(crate) struct StatedCause {
     pub(crate) confidence: f64,
 }
 
+/// What was said about a call when it was made.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CallStatement {
+    pub(crate) cause: StatedCause,
+    pub(crate) tier: EvidenceTier,
+    /// The circumstances; without any, the message named its parent.
+    pub(crate) context: Option<DecisionContext>,
+    /// Whether a request that competed for the call was long overdue.
+    pub(crate) is_held_up: bool,
+    /// Whether a proof has confirmed or refuted it.
+    pub(crate) is_checked: bool,
+}
+
 /// A call whose possible causes are not settled.
 #[derive(Debug, Clone)]
 pub(crate) struct LiveCall {
@@ -50,8 +65,10 @@ pub(crate) struct LiveCall {
     pub(crate) lanes: Vec<u32>,
     /// Probability that a settled lane made it.
     pub(crate) owned: f64,
+    /// The same, by request or record.
+    pub(crate) causes: Vec<(InboundId, f64)>,
+    pub(crate) statement: Option<CallStatement>,
     pub(crate) is_idle: bool,
-    pub(crate) stated: Option<StatedCause>,
     /// Requests that were open when it began.
     pub(crate) witnesses: Vec<InboundId>,
     /// The cause that is certain without a model: the message names it, or nothing else was open.
@@ -93,35 +110,41 @@ impl LiveLane {
         self.paths.iter().map(factor).collect()
     }
 
-    /// Drops the paths that no hypothesis has, and makes one of those that go on in the same way.
+    /// Returns for each path the first one that goes on in the same way.
+    pub(crate) fn state_classes(&self) -> Vec<u16> {
+        let paths = self.paths.iter();
+        let class = |path: &LanePath| self.paths.iter().position(|it| it.is_same_state(path));
+        paths.map(|path| class(path).unwrap_or(0) as u16).collect()
+    }
+
+    /// Adds a path for several that go on in the same way, with their masses.
+    pub(crate) fn push_mixture(&mut self, parts: &[(u16, f64)]) -> u16 {
+        let trails = parts.iter().map(|(path, mass)| {
+            let trail = &self.paths[usize::from(*path)].trail;
+            (*mass, Arc::clone(trail))
+        });
+        let path = mix(
+            self.paths[usize::from(parts[0].0)].clone(),
+            trails.collect(),
+        );
+        self.paths.push(path);
+        self.paths.len() as u16 - 1
+    }
+
+    /// Drops the paths that no hypothesis has.
     pub(crate) fn keep_paths(&mut self, column: usize, weighed: &mut [WeighedHypothesis]) {
-        if self.paths.len() == 1 {
-            return;
-        }
-        let mut masses = vec![None; self.paths.len()];
+        let mut is_used = vec![false; self.paths.len()];
         for one in weighed.iter() {
-            let mass = &mut masses[usize::from(one.hypothesis.paths[column])];
-            *mass = Some(mass.unwrap_or(0.0) + one.mass);
+            is_used[usize::from(one.hypothesis.paths[column])] = true;
         }
-        let mut kept: Vec<(LanePath, Vec<(f64, Arc<StepTrail>)>)> = Vec::new();
-        let mut places = vec![0_u16; masses.len()];
-        for (index, path) in std::mem::take(&mut self.paths).into_iter().enumerate() {
-            let Some(mass) = masses[index] else { continue };
-            let same = kept
-                .iter()
-                .position(|(other, _)| other.is_same_state(&path));
-            let place = same.unwrap_or(kept.len());
-            let part = (mass, Arc::clone(&path.trail));
-            if same.is_none() {
-                kept.push((path, Vec::new()));
-            }
-            kept[place].1.push(part);
-            places[index] = place as u16;
+        let mut places = vec![0_u16; is_used.len()];
+        let mut kept = 0;
+        for (place, is_used) in places.iter_mut().zip(&is_used) {
+            *place = kept;
+            kept += u16::from(*is_used);
         }
-        self.paths = kept
-            .into_iter()
-            .map(|(path, parts)| mix(path, parts))
-            .collect();
+        let mut used = is_used.iter();
+        self.paths.retain(|_| used.next() == Some(&true));
         for one in weighed {
             let path = &mut one.hypothesis.paths[column];
             *path = places[usize::from(*path)];

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::event::Nanos;
+use crate::event::{InboundId, Nanos};
 use crate::lane_path::{LanePath, visit_trail};
 use crate::live_state::LiveState;
+use crate::order::CausedCall;
 use crate::problem::Inbound;
 use crate::step_model::{ObservedStay, Stays, StepModel};
 
@@ -24,6 +25,8 @@ const PROMPT_PART: Nanos = 20;
 pub(crate) struct LearnedCalls {
     /// Probability that the lane made a call.
     pub(crate) owned: BTreeMap<u32, f64>,
+    /// The same, by request or record.
+    pub(crate) causes: BTreeMap<(u32, InboundId), f64>,
     /// Operations of requests with the kinds of calls that they have shown.
     pub(crate) backing: Vec<((u32, u32), f64)>,
     /// Those of a call that can only have been made by the request.
@@ -75,6 +78,7 @@ pub(crate) fn learn_request(
         let mut of_path: BTreeMap<u32, f64> = BTreeMap::new();
         visit_trail(&path.trail, *share, &mut |_, call, kind, weight| {
             *learned.owned.entry(call).or_default() += weight;
+            *learned.causes.entry((call, inbound.id)).or_default() += weight;
             let most = of_path.entry(kind).or_default();
             *most = most.max(weight);
         });
@@ -94,6 +98,40 @@ pub(crate) fn learn_request(
         .map(|(kind, share)| ((inbound.operation, kind), share.min(1.0)))
         .collect();
     learned
+}
+
+/// Returns the calls that a settled request has most likely made.
+pub(crate) fn caused_calls(state: &LiveState, lane: u32, shares: &[f64]) -> Vec<CausedCall> {
+    let of_lane = &state.lanes[lane as usize];
+    let Some(member) = of_lane.members.first() else {
+        return Vec::new();
+    };
+    let inbound = &state.inbound[*member as usize];
+    let mut calls: Vec<CausedCall> = Vec::new();
+    if inbound.abandoned {
+        return calls;
+    }
+    for (path, share) in of_lane.paths.iter().zip(shares) {
+        let mut is_last = true;
+        visit_trail(&path.trail, *share, &mut |stays, slot, kind, weight| {
+            let last = path.before_end.filter(|_| std::mem::take(&mut is_last));
+            if weight < CERTAIN {
+                return;
+            }
+            let call = &state.calls[slot as usize];
+            calls.push(CausedCall {
+                kind,
+                call: (call.outbound.start, call.outbound.end),
+                request: (inbound.start, inbound.end),
+                request_id: inbound.id,
+                share: weight,
+                before: stays.standing(call.outbound.start),
+                last,
+                is_proven: call.proof == Some(inbound.id),
+            });
+        });
+    }
+    calls
 }
 
 /// Returns the stays of a request on one of its paths, and which of them are proven.
@@ -187,7 +225,8 @@ pub(crate) fn learn_handled(
             if *share < MIN_SHARE {
                 continue;
             }
-            let operation = state.inbound[record.member as usize].operation;
+            let inbound = &state.inbound[record.member as usize];
+            let (operation, id) = (inbound.operation, inbound.id);
             if *share > LIKELY {
                 model.learn_request(operation);
             }
@@ -202,6 +241,7 @@ pub(crate) fn learn_handled(
                     is_proven: true,
                 }));
                 *learned.owned.entry(call).or_default() += weight;
+                *learned.causes.entry((call, id)).or_default() += weight;
                 let shown = backing.entry((record.member, operation, kind)).or_default();
                 *shown = shown.max(weight);
             });

@@ -4,27 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::event::{InboundId, Nanos, OutboundId};
-use crate::joint_cluster::{JointCluster, JointHypothesis, WeighedHypothesis};
+use crate::joint_cluster::{JointCluster, WeighedHypothesis};
 use crate::lane_path::{CallStep, LaneMembers, LanePath, PathOutlook, visit_trail};
 use crate::life_table::Step;
 use crate::live_lane::{LiveCall, LiveLane};
 use crate::problem::{Inbound, Outbound};
 use crate::step_model::StepModel;
-
-/// Hypotheses of a cluster, and while many requests are in flight.
-const MAX_HYPOTHESES: (usize, usize) = (32, 8);
-/// Requests that may be in one cluster, and while many are in flight.
-const MAX_LIVE_LANES: (usize, usize) = (6, 3);
-/// Number in flight from which there are many.
-const MANY: usize = 10;
-/// Hypotheses this much lighter than the heaviest are given up at once.
-const HOPELESS_SHARE: f64 = 1e-5;
-/// Calls of one lane that are followed.
-const MAX_CALLS: usize = 1024;
-/// Clusters with a greater share of a call than this are merged, and those with a greater share
-/// than the second take note of it.
-const CONTENDER_SHARE: f64 = 1e-3;
-const NOTED_SHARE: f64 = 1e-4;
+use crate::turns::{Turn, Turns};
 
 /// The possible next steps of a cluster.
 #[derive(Debug, Clone, Default)]
@@ -40,7 +26,8 @@ pub(crate) struct ProcessOutlook {
     /// Hazard of each inbound event.
     pub(crate) causes: Vec<(u32, f64)>,
     pub(crate) hazard: f64,
-    paths: Vec<PathOutlook>,
+    pub(crate) paths: Vec<PathOutlook>,
+    pub(crate) turns: Turns,
 }
 
 /// All that is not settled.
@@ -50,7 +37,7 @@ pub(crate) struct LiveState {
     pub(crate) lane_of: Vec<u32>,
     pub(crate) lanes: Vec<LiveLane>,
     pub(crate) calls: Vec<LiveCall>,
-    clusters: Vec<JointCluster>,
+    pub(crate) clusters: Vec<JointCluster>,
     /// Lanes in use.
     pub(crate) live: Vec<u32>,
     inbound_at: HashMap<InboundId, u32>,
@@ -59,7 +46,7 @@ pub(crate) struct LiveState {
     free_inbound: Vec<u32>,
     free_lanes: Vec<u32>,
     free_calls: Vec<u32>,
-    free_clusters: Vec<u32>,
+    pub(crate) free_clusters: Vec<u32>,
 }
 
 // === impl LiveState ===
@@ -211,6 +198,7 @@ impl LiveState {
         &mut self,
         candidates: &[u32],
         outbound: &Outbound,
+        turn_factor: f64,
         model: &mut StepModel,
     ) -> ProcessOutlook {
         let mut outlook = ProcessOutlook::default();
@@ -238,14 +226,30 @@ impl LiveState {
                         }
                     }));
             }
-            self.sum_up(cluster, &mut outlook);
+            outlook.clusters.push(ClusterOutlook {
+                cluster,
+                hazard: 0.0,
+            });
+        }
+        if turn_factor < 1.0 {
+            let clusters = outlook.clusters.iter().map(|one| one.cluster);
+            outlook.turns = self.turns(
+                clusters,
+                outbound.start,
+                Turn::Call(outbound.kind),
+                turn_factor,
+                model,
+            );
+        }
+        for index in 0..outlook.clusters.len() {
+            self.sum_up(index, &mut outlook);
         }
         outlook
     }
 
     /// Adds up the hazards of a cluster over its hypotheses.
-    fn sum_up(&self, index: u32, outlook: &mut ProcessOutlook) {
-        let cluster = &self.clusters[index as usize];
+    fn sum_up(&self, place: usize, outlook: &mut ProcessOutlook) {
+        let cluster = &self.clusters[outlook.clusters[place].cluster as usize];
         let from = |column: usize| self.lanes[cluster.lanes[column] as usize].outlook_from;
         let at = |column: usize, path: u16| &outlook.paths[from(column) + usize::from(path)];
         let masses = cluster.masses(|column, path| at(column, path).survival);
@@ -255,7 +259,12 @@ impl LiveState {
         for (hypothesis, mass) in cluster.hypotheses.iter().zip(&masses) {
             for (column, path) in hypothesis.paths.iter().enumerate() {
                 let of_path = at(column, *path);
-                let share = mass / total / of_path.survival.max(f64::MIN_POSITIVE);
+                let beside = hypothesis.paths.iter().enumerate();
+                let beside = beside.map(|(other, path)| from(other) + usize::from(*path));
+                let turn = outlook
+                    .turns
+                    .factor(from(column) + usize::from(*path), beside);
+                let share = turn * mass / total / of_path.survival.max(f64::MIN_POSITIVE);
                 for option in of_path.options() {
                     let part = share * option.density;
                     hazard += part;
@@ -269,195 +278,7 @@ impl LiveState {
             }
         }
         outlook.hazard += hazard;
-        outlook.clusters.push(ClusterOutlook {
-            cluster: index,
-            hazard,
-        });
-    }
-
-    /// Takes a call into the paths that may have made it; `rest` is the hazard of all else.
-    pub(crate) fn take_call(
-        &mut self,
-        outlook: &ProcessOutlook,
-        rest: f64,
-        call: CallStep,
-        in_flight: usize,
-        model: &mut StepModel,
-    ) {
-        let total = (outlook.hazard + rest).max(f64::MIN_POSITIVE);
-        let is_many = in_flight > MANY;
-        let mut contenders: Vec<ClusterOutlook> = outlook
-            .clusters
-            .iter()
-            .filter(|one| one.hazard > NOTED_SHARE * total)
-            .cloned()
-            .collect();
-        contenders.sort_by(|a, b| b.hazard.total_cmp(&a.hazard));
-        let strong = contenders.partition_point(|one| one.hazard > CONTENDER_SHARE * total);
-        let live = contenders[..strong].iter().map(|one| {
-            let lanes = &self.clusters[one.cluster as usize].lanes;
-            let open = lanes
-                .iter()
-                .filter(|lane| self.lanes[**lane as usize].is_open);
-            open.count()
-        });
-        let max_lanes = if is_many {
-            MAX_LIVE_LANES.1
-        } else {
-            MAX_LIVE_LANES.0
-        };
-        if strong > 1 && live.sum::<usize>() <= max_lanes {
-            let merged: Vec<ClusterOutlook> = contenders.drain(..strong).collect();
-            contenders.insert(0, self.merge(&merged));
-        }
-        for contender in contenders {
-            let others = (total - contender.hazard).max(0.0);
-            self.branch(
-                contender.cluster,
-                &outlook.paths,
-                others,
-                call,
-                is_many,
-                model,
-            );
-        }
-    }
-
-    fn merge(&mut self, clusters: &[ClusterOutlook]) -> ClusterOutlook {
-        let into = clusters[0].cluster;
-        for other in &clusters[1..] {
-            let other = std::mem::take(&mut self.clusters[other.cluster as usize]);
-            let combined = self.clusters[into as usize].combine(&other, 4 * MAX_HYPOTHESES.0);
-            for lane in &other.lanes {
-                self.lanes[*lane as usize].cluster = into;
-            }
-            self.clusters[into as usize] = combined;
-        }
-        for other in &clusters[1..] {
-            self.free_clusters.push(other.cluster);
-        }
-        ClusterOutlook {
-            cluster: into,
-            hazard: clusters.iter().map(|one| one.hazard).sum(),
-        }
-    }
-
-    /// Splits the hypotheses of a cluster by which lane made a call, if any of them did.
-    fn branch(
-        &mut self,
-        index: u32,
-        paths: &[PathOutlook],
-        others: f64,
-        call: CallStep,
-        is_many: bool,
-        model: &mut StepModel,
-    ) {
-        let cluster = std::mem::take(&mut self.clusters[index as usize]);
-        let lanes = cluster.lanes.iter();
-        let from: Vec<usize> = lanes
-            .map(|lane| self.lanes[*lane as usize].outlook_from)
-            .collect();
-        let at = |column: usize, path: u16| &paths[from[column] + usize::from(path)];
-        let masses = cluster.masses(|column, path| at(column, path).survival);
-        // Hypothesis, column and option of the lane that makes the call, mass and weight.
-        let mut children: Vec<(usize, Option<(usize, usize)>, f64, f64)> = Vec::new();
-        for (number, (hypothesis, mass)) in cluster.hypotheses.iter().zip(masses).enumerate() {
-            children.push((number, None, mass * others, hypothesis.weight * others));
-            for (column, path) in hypothesis.paths.iter().enumerate() {
-                let of_path = at(column, *path);
-                for (option, step) in of_path.options().iter().enumerate() {
-                    let mass = mass * step.density / of_path.survival.max(f64::MIN_POSITIVE);
-                    let weight = hypothesis.weight * step.density;
-                    children.push((number, Some((column, option)), mass, weight));
-                }
-            }
-        }
-        let most = children.iter().map(|child| child.2).fold(0.0, f64::max);
-        children.retain(|child| child.2 >= HOPELESS_SHARE * most);
-        children.sort_by(|a, b| b.2.total_cmp(&a.2));
-        children.truncate(Self::max_hypotheses(is_many));
-        let least = NOTED_SHARE * children.iter().map(|child| child.2).sum::<f64>();
-        let mut made: Vec<(usize, u16, usize, u16)> = Vec::new();
-        let mut weighed = Vec::with_capacity(children.len());
-        for (place, (number, step, mass, weight)) in children.into_iter().enumerate() {
-            if place > 0 && mass < least {
-                break;
-            }
-            let mut hypothesis = JointHypothesis {
-                weight,
-                paths: cluster.hypotheses[number].paths.clone(),
-            };
-            if let Some((column, option)) = step {
-                let (lane, path) = (cluster.lanes[column], hypothesis.paths[column]);
-                let known = made
-                    .iter()
-                    .find(|one| (one.0, one.1, one.2) == (column, path, option));
-                hypothesis.paths[column] = if let Some(known) = known {
-                    known.3
-                } else {
-                    let member = at(column, path).options()[option].member;
-                    let next = self.lanes[lane as usize].paths[usize::from(path)].after_call(
-                        self.members(lane),
-                        member,
-                        call,
-                        model,
-                    );
-                    made.push((column, path, option, self.push_path(lane, next, call)));
-                    made[made.len() - 1].3
-                };
-            }
-            weighed.push(WeighedHypothesis { hypothesis, mass });
-        }
-        self.clusters[index as usize] = cluster;
-        self.settle_cluster(index, weighed, is_many);
-    }
-
-    fn push_path(&mut self, lane: u32, path: LanePath, call: CallStep) -> u16 {
-        let of_lane = &mut self.lanes[lane as usize];
-        of_lane.paths.push(path);
-        of_lane.last_step = of_lane.last_step.max(call.at);
-        if of_lane.calls.len() >= MAX_CALLS {
-            // A request with more is not learned from.
-            self.calls[call.slot as usize].owned = 1.0;
-        } else if !of_lane.calls.contains(&call.slot) {
-            of_lane.calls.push(call.slot);
-            self.calls[call.slot as usize].lanes.push(lane);
-        }
-        self.lanes[lane as usize].paths.len() as u16 - 1
-    }
-
-    const fn max_hypotheses(is_many: bool) -> usize {
-        if is_many {
-            MAX_HYPOTHESES.1
-        } else {
-            MAX_HYPOTHESES.0
-        }
-    }
-
-    /// Gives a cluster its new hypotheses; paths that none of them has are dropped, and lanes that
-    /// all agree on leave.
-    fn settle_cluster(&mut self, index: u32, weighed: Vec<WeighedHypothesis>, is_many: bool) {
-        let mut cluster = std::mem::take(&mut self.clusters[index as usize]);
-        let mut weighed = weighed;
-        for (column, lane) in cluster.lanes.iter().enumerate() {
-            self.lanes[*lane as usize].keep_paths(column, &mut weighed);
-        }
-        cluster.replace(weighed, Self::max_hypotheses(is_many));
-        let certain: Vec<u32> = cluster
-            .lanes
-            .iter()
-            .copied()
-            .filter(|lane| self.lanes[*lane as usize].paths.len() == 1)
-            .collect();
-        for lane in certain {
-            if cluster.lanes.len() > 1 {
-                cluster.remove(lane);
-                let alone = JointCluster::single(lane);
-                let alone = put(&mut self.clusters, &mut self.free_clusters, alone);
-                self.lanes[lane as usize].cluster = alone;
-            }
-        }
-        self.clusters[index as usize] = cluster;
+        outlook.clusters[place].hazard = hazard;
     }
 
     /// Weighs the hypotheses of a lane's cluster again, each by a factor for the lane's path.
@@ -488,7 +309,7 @@ impl LiveState {
         self.settle_cluster(index, weighed, false);
     }
 
-    fn masses(&self, cluster: u32, at: Nanos, model: &mut StepModel) -> Vec<f64> {
+    pub(crate) fn masses(&self, cluster: u32, at: Nanos, model: &mut StepModel) -> Vec<f64> {
         let cluster = &self.clusters[cluster as usize];
         let survivals: Vec<Vec<f64>> = cluster
             .lanes
@@ -563,7 +384,7 @@ impl LiveState {
 }
 
 /// Puts an element into a free slot.
-fn put<T>(slots: &mut Vec<T>, free: &mut Vec<u32>, element: T) -> u32 {
+pub(crate) fn put<T>(slots: &mut Vec<T>, free: &mut Vec<u32>, element: T) -> u32 {
     match free.pop() {
         Some(index) => {
             slots[index as usize] = element;

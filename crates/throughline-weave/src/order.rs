@@ -6,10 +6,10 @@
 //! because inverted pairs are seldom certain. Where practically none of them is inverted, an
 //! inversion weighs as much less as the timing alone would have predicted more of them.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
-use crate::event::Nanos;
-use crate::problem::{Inbound, OPEN, Outbound, Problem};
+use crate::event::{InboundId, Nanos};
+use crate::problem::OPEN;
 use crate::step_model::{Standing, StepModel};
 
 /// Inversions that are taken as given before anything was seen.
@@ -19,6 +19,13 @@ const MIN_FACTOR: f64 = 0.002;
 /// A process takes requests in turn if it shows fewer than this share of the inversions that
 /// independent delays would show.
 const MAX_INVERTED: f64 = 0.35;
+/// Inversions that independent delays would have shown, before their absence means something.
+const MIN_PREDICTED: f64 = 1.0;
+/// Calls of a kind that a settled one is compared with.
+const NEIGHBORS: usize = 8;
+/// Growth of the number of requests after which the order is judged again.
+const REFRESH_GROWTH: f64 = 1.1;
+const REFRESH_REQUESTS: f64 = 10.0;
 /// Pairs that are remembered.
 const MAX_PAIRS: usize = 2048;
 
@@ -56,40 +63,45 @@ impl ProcessOrder {
         self.factor
     }
 
-    /// Returns what an arrangement of two causes weighs.
-    pub(crate) fn weight_of(&self, order: Order) -> f64 {
-        if order == Order::Inverted {
-            self.factor
-        } else {
-            1.0
+    /// Learns from two neighbouring calls of one kind.
+    pub(crate) fn compare(
+        &mut self,
+        model: &mut StepModel,
+        earlier: &CausedCall,
+        later: &CausedCall,
+    ) {
+        if earlier.request_id == later.request_id {
+            return;
         }
+        let (first, second) = if earlier.call.0 <= later.call.0 {
+            (earlier, later)
+        } else {
+            (later, earlier)
+        };
+        let pair = CausePair { first, second };
+        let pairs = [pair.compare_starts(model), pair.compare_ends(model)];
+        pairs
+            .into_iter()
+            .flatten()
+            .for_each(|pair| self.observe(pair));
     }
 
-    pub(crate) fn is_neutral(&self) -> bool {
-        self.factor >= 1.0
-    }
-
-    pub(crate) fn observe(&mut self, pair: OrderPair) {
+    fn observe(&mut self, pair: OrderPair) {
         if self.pairs.len() >= MAX_PAIRS {
             self.pairs.pop_front();
         }
         self.pairs.push_back(pair);
     }
 
-    pub(crate) fn forget_pairs(&mut self) {
-        self.pairs.clear();
-    }
-
-    /// Computes the factor from the pairs; it says something once `min_predicted` inversions were
-    /// to be expected.
-    pub(crate) fn refresh(&mut self, min_predicted: f64) {
+    /// Computes the factor from the pairs.
+    fn refresh(&mut self) {
         let (mut inverted, mut predicted) = (0.0, 0.0);
         for pair in &self.pairs {
             inverted += pair.weight * f64::from(u8::from(pair.is_inverted));
             predicted += pair.weight * pair.predicted;
         }
         let ratio = (inverted + PRIOR_INVERSIONS) / (predicted + PRIOR_INVERSIONS);
-        self.factor = if predicted >= min_predicted && ratio < MAX_INVERTED {
+        self.factor = if predicted >= MIN_PREDICTED && ratio < MAX_INVERTED {
             ratio.max(MIN_FACTOR)
         } else {
             1.0
@@ -97,11 +109,13 @@ impl ProcessOrder {
     }
 }
 
-/// A request that most likely made a call.
+/// A call with the request that made it.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct LikelyCause {
-    pub(crate) outbound: u32,
-    pub(crate) inbound: u32,
+pub(crate) struct CausedCall {
+    pub(crate) kind: u32,
+    pub(crate) call: (Nanos, Nanos),
+    pub(crate) request: (Nanos, Nanos),
+    pub(crate) request_id: InboundId,
     pub(crate) share: f64,
     /// Where the request stood before the call.
     pub(crate) before: Standing,
@@ -110,53 +124,47 @@ pub(crate) struct LikelyCause {
     pub(crate) is_proven: bool,
 }
 
-/// Whether two causes are in the order of their calls.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Order {
-    Unknown,
-    Kept,
-    Inverted,
+/// The latest calls of each kind with their causes.
+#[derive(Debug, Default)]
+pub(crate) struct RecentCalls {
+    of_kind: BTreeMap<u32, VecDeque<CausedCall>>,
+    requests: f64,
+    /// Number of requests after which the order is judged again.
+    due: f64,
 }
 
 /// Two neighbouring calls of one kind with their causes.
 struct CausePair<'a> {
-    problem: &'a Problem,
-    first: &'a LikelyCause,
-    second: &'a LikelyCause,
+    first: &'a CausedCall,
+    second: &'a CausedCall,
 }
 
-/// Compares the order of two calls with that of their causes.
-pub(crate) fn compare(calls: (Nanos, Nanos), causes: (Nanos, Nanos)) -> Order {
-    let is_open = [calls.0, calls.1, causes.0, causes.1].contains(&OPEN);
-    if is_open || calls.0 == calls.1 || causes.0 == causes.1 {
-        Order::Unknown
-    } else if (calls.0 < calls.1) == (causes.0 < causes.1) {
-        Order::Kept
-    } else {
-        Order::Inverted
-    }
-}
+// === impl RecentCalls ===
 
-/// Learns from two neighbouring calls of one kind.
-pub(crate) fn observe_pair(
-    problem: &Problem,
-    model: &mut StepModel,
-    order: &mut ProcessOrder,
-    (first, second): (&LikelyCause, &LikelyCause),
-) {
-    if first.inbound == second.inbound {
-        return;
+impl RecentCalls {
+    /// Compares the calls of a request with those before, and learns about the order.
+    pub(crate) fn observe(
+        &mut self,
+        calls: Vec<CausedCall>,
+        order: &mut ProcessOrder,
+        model: &mut StepModel,
+    ) {
+        for call in calls {
+            let latest = self.of_kind.entry(call.kind).or_default();
+            for other in latest.iter() {
+                order.compare(model, other, &call);
+            }
+            if latest.len() >= NEIGHBORS {
+                latest.pop_front();
+            }
+            latest.push_back(call);
+        }
+        self.requests += 1.0;
+        if self.requests >= self.due {
+            self.due = self.requests * REFRESH_GROWTH + REFRESH_REQUESTS;
+            order.refresh();
+        }
     }
-    let pair = CausePair {
-        problem,
-        first,
-        second,
-    };
-    let pairs = [pair.compare_starts(model), pair.compare_ends(model)];
-    pairs
-        .into_iter()
-        .flatten()
-        .for_each(|pair| order.observe(pair));
 }
 
 // === impl CausePair ===
@@ -165,46 +173,45 @@ impl CausePair<'_> {
     /// Compares starts, if both requests could have made both calls, as far as starts go, and
     /// something else decides.
     fn compare_starts(&self, model: &mut StepModel) -> Option<OrderPair> {
-        let [(a, call_a), (b, call_b)] = self.sides();
-        let is_open = a.start.max(b.start) <= call_a.start && call_b.start <= a.end.min(b.end);
-        let is_decided = call_b.end > a.end || call_a.end > b.end || self.is_proven();
-        if !is_open || !is_decided || a.start == b.start || call_a.start == call_b.start {
+        let (a, b) = (self.first, self.second);
+        let is_open =
+            a.request.0.max(b.request.0) <= a.call.0 && b.call.0 <= a.request.1.min(b.request.1);
+        let is_decided = b.call.1 > a.request.1 || a.call.1 > b.request.1 || self.is_proven();
+        let is_tied = a.request.0 == b.request.0 || a.call.0 == b.call.0;
+        if !is_open || !is_decided || is_tied || b.before.last_start > a.call.0 {
             return None;
         }
-        if self.second.before.last_start > call_a.start {
-            return None;
-        }
-        let mut density = |before: &Standing, call: &Outbound| {
-            model.likelihood_of(&before.stays(call.start, Some(call.kind)))
+        let mut density = |cause: &CausedCall, call: &CausedCall| {
+            model.likelihood_of(&cause.before.stays(call.call.0, Some(call.kind)))
         };
-        let (before_a, before_b) = (&self.first.before, &self.second.before);
-        let as_is = density(before_a, call_a) * density(before_b, call_b);
-        let exchanged = density(before_a, call_b) * density(before_b, call_a);
-        Some(self.pair(a.start < b.start, as_is, exchanged))
+        let as_is = density(a, a) * density(b, b);
+        let exchanged = density(a, b) * density(b, a);
+        Some(self.pair(a.request.0 < b.request.0, as_is, exchanged))
     }
 
     /// Compares ends, if both requests could have waited for both calls, as far as ends go, and
     /// something else decides.
     fn compare_ends(&self, model: &mut StepModel) -> Option<OrderPair> {
-        let [(a, call_a), (b, call_b)] = self.sides();
-        let ends = [a.end, b.end, call_a.end, call_b.end];
-        let is_open = call_a.end.max(call_b.end) <= a.end.min(b.end) && !ends.contains(&OPEN);
-        let is_decided = b.start > call_a.start || self.is_proven();
-        if !is_open || !is_decided || a.end == b.end || call_a.end == call_b.end {
+        let (a, b) = (self.first, self.second);
+        let ends = [a.request.1, b.request.1, a.call.1, b.call.1];
+        let is_open =
+            a.call.1.max(b.call.1) <= a.request.1.min(b.request.1) && !ends.contains(&OPEN);
+        let is_decided = b.request.0 > a.call.0 || self.is_proven();
+        if !is_open || !is_decided || a.request.1 == b.request.1 || a.call.1 == b.call.1 {
             return None;
         }
-        let (last_a, last_b) = (self.first.last?, self.second.last?);
-        let mut density = |last: &Standing, call: &Outbound, end: Nanos| {
+        let (last_a, last_b) = (a.last?, b.last?);
+        let mut density = |last: &Standing, call: &CausedCall, end: Nanos| {
             let last = Standing {
-                last_start: call.start,
-                free_since: call.end,
+                last_start: call.call.0,
+                free_since: call.call.1,
                 ..*last
             };
             model.likelihood_of(&last.stays_to_end(end))
         };
-        let as_is = density(&last_a, call_a, a.end) * density(&last_b, call_b, b.end);
-        let exchanged = density(&last_a, call_b, a.end) * density(&last_b, call_a, b.end);
-        let is_kept = (call_a.end < call_b.end) == (a.end < b.end);
+        let as_is = density(&last_a, a, a.request.1) * density(&last_b, b, b.request.1);
+        let exchanged = density(&last_a, b, a.request.1) * density(&last_b, a, b.request.1);
+        let is_kept = (a.call.1 < b.call.1) == (a.request.1 < b.request.1);
         Some(self.pair(is_kept, as_is, exchanged))
     }
 
@@ -217,16 +224,7 @@ impl CausePair<'_> {
         }
     }
 
-    fn is_proven(&self) -> bool {
+    const fn is_proven(&self) -> bool {
         self.first.is_proven && self.second.is_proven
-    }
-
-    fn sides(&self) -> [(&Inbound, &Outbound); 2] {
-        [self.first, self.second].map(|cause| {
-            (
-                &self.problem.inbound[cause.inbound as usize],
-                &self.problem.outbound[cause.outbound as usize],
-            )
-        })
     }
 }

@@ -6,8 +6,8 @@ use std::str::FromStr;
 
 use crate::event::{Nanos, OperationKey};
 use crate::life_table::{BINS, Step};
+use crate::order::ProcessOrder;
 use crate::problem::OperationIndex;
-use crate::propagation::CallCounts;
 use crate::step_model::{Phase, Stay, StepModel};
 
 /// First line of a plan.
@@ -23,7 +23,7 @@ pub struct ProcessPlan {
     pub(crate) operations: OperationIndex,
     pub(crate) kinds: OperationIndex,
     pub(crate) model: StepModel,
-    pub(crate) counts: CallCounts,
+    pub(crate) order: ProcessOrder,
     pub(crate) resolution_ns: Nanos,
 }
 
@@ -52,8 +52,18 @@ impl ProcessPlan {
             operations: OperationIndex::default(),
             kinds: OperationIndex::default(),
             model: StepModel::new(scale),
-            counts: CallCounts::default(),
+            order: ProcessOrder::default(),
             resolution_ns,
+        }
+    }
+
+    /// Prepares another pass over a recording that the plan was learned from. What it learns again
+    /// counts once.
+    pub(crate) fn begin_pass(&mut self, number: usize) {
+        self.model.is_live = false;
+        self.model.tokens.forget_frequencies();
+        if number > 1 {
+            self.model.scale_counts(0.5);
         }
     }
 
@@ -71,12 +81,6 @@ impl ProcessPlan {
         }
         for ((operation, kind), gap_ns) in self.model.lingering_entries() {
             _ = writeln!(text, "linger {operation} {kind} {gap_ns}");
-        }
-        for ((operation, kind), count) in self.counts.entries() {
-            _ = writeln!(text, "single {operation} {kind} {count:.2}");
-        }
-        for (operation, count) in self.counts.request_entries() {
-            _ = writeln!(text, "counted {operation} {count:.2}");
         }
         for (history, calls) in self.model.history_entries() {
             let path: Vec<String> = calls.1.iter().map(ToString::to_string).collect();
@@ -116,16 +120,6 @@ impl ProcessPlan {
                 let (operation, kind) = (parse(words.next())?, parse(words.next())?);
                 self.model
                     .learn_lingering(operation, kind, parse(words.next())?);
-            }
-            "single" => {
-                let (operation, kind) = (parse(words.next())?, parse(words.next())?);
-                self.counts
-                    .restore_single(operation, kind, parse(words.next())?);
-            }
-            "counted" => {
-                let operation = parse(words.next())?;
-                self.counts
-                    .restore_requests(operation, parse(words.next())?);
             }
             "history" => {
                 let id: u32 = parse(words.next())?;

@@ -4,7 +4,8 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use crate::event::Nanos;
-use crate::life_table::{END, GapScale, HazardCurve, LifeTable, PriorMass, Step, StepPrior};
+use crate::life_table::{GapScale, HazardCurve, LifeTable, PriorMass, Step, StepPrior};
+use crate::problem::OPEN;
 use crate::tokens::TokenModel;
 
 /// Calls of one kind that a state distinguishes.
@@ -12,7 +13,7 @@ const MAX_REPEATS: u8 = 3;
 /// Prior mass of the end of a request, while no call is outstanding and while one is.
 const END_PRIOR: (f64, f64) = (0.3, 0.02);
 /// A kind is less likely to follow itself.
-const REPEAT_PRIOR: f64 = 0.3;
+const REPEAT_PRIOR: f64 = 0.05;
 /// Calls after the end of a request are rare until they are seen.
 const ENDED_PRIOR: f64 = 0.02;
 /// Time in which a record is sent after the end of the request that made it.
@@ -151,6 +152,21 @@ impl Stays {
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Stay> {
         self.stays.iter().flatten()
     }
+
+    /// Returns where the request stood before the step at `at`.
+    pub(crate) fn standing(&self, at: Nanos) -> Standing {
+        let idle = self.iter().find(|stay| stay.phase == Phase::Idle);
+        let waiting = self.iter().find(|stay| stay.phase == Phase::Waiting);
+        let history = self.iter().next().map_or(0, |stay| stay.history);
+        let free_since = idle.map_or(OPEN, |stay| at - stay.gap_ns);
+        let waited_until = if idle.is_some() { free_since } else { at };
+        Standing {
+            history,
+            last_start: waiting.map_or(free_since, |stay| waited_until - stay.gap_ns),
+            free_since,
+            ended: self.iter().any(|stay| stay.phase == Phase::Ended),
+        }
+    }
 }
 
 // === impl StepModel ===
@@ -218,33 +234,6 @@ impl StepModel {
             return RECORD_LINGER_NS;
         }
         self.lingering.get(&(operation, kind)).copied().unwrap_or(0)
-    }
-
-    pub(crate) fn longest_linger(&self, operation: u32) -> Nanos {
-        let lingering = self.lingering.iter();
-        let of_operation = lingering.filter(|((of, _), _)| *of == operation);
-        let longest = of_operation.map(|(_, gap)| *gap).max().unwrap_or(0);
-        if self.record_kinds.is_empty() {
-            longest
-        } else {
-            longest.max(RECORD_LINGER_NS)
-        }
-    }
-
-    /// Returns whether requests of `operation` end while they wait for a call.
-    pub(crate) fn ends_while_waiting(&self, operation: u32) -> bool {
-        let requests = self
-            .requests
-            .get(operation as usize)
-            .copied()
-            .unwrap_or(0.0);
-        let ended = self
-            .coarse
-            .iter()
-            .filter(|((of, _, phase), _)| *of == operation && *phase == Phase::Waiting)
-            .map(|(_, table)| table.count(END))
-            .sum::<f64>();
-        requests < 30.0 || ended > 0.005 * requests
     }
 
     fn intern(&mut self, history: CallHistory) -> HistoryId {
@@ -447,12 +436,12 @@ impl StepModel {
             let state = &mut self.tables[index];
             state.table.add(bin, stay.step, *weight);
             state.live_visits += weight;
-            state.proven_visits += if *is_proven {
+            state.proven_visits += if *is_proven || !self.is_live {
                 *weight
             } else {
                 weight * GUESSED_PART
             };
-            if state.live_visits >= state.fade_at {
+            if self.is_live && state.live_visits >= state.fade_at {
                 // The first events were learned from guesses.
                 state.fade_at *= 2.0;
                 state.table.scale(FADE);
@@ -469,6 +458,13 @@ impl StepModel {
                 self.coarse[coarse].1.add(bin, stay.step, *weight);
             }
         }
+    }
+
+    /// Returns whether requests with this history have been seen to make a call of a kind next.
+    pub(crate) fn has_followed(&self, history: HistoryId, kind: Step) -> bool {
+        let states = self.states[history as usize].iter().flatten();
+        let mut counts = states.map(|state| self.tables[*state as usize].table.count(kind));
+        counts.any(|count| count > 0.5)
     }
 
     /// Returns whether a request with this history has made a call of a kind.
@@ -500,23 +496,6 @@ impl StepModel {
         let requests = self.requests.iter().copied().fold(0.0, f64::max);
         if requests > most {
             self.scale_counts(most / requests);
-        }
-    }
-
-    /// Replaces all counts by those of `base`, an earlier state of this model. Histories that are
-    /// known since, and the curves, stay.
-    pub(crate) fn restore_counts(&mut self, base: &Self) {
-        self.scale_counts(0.0);
-        for (state, old) in self.tables.iter_mut().zip(&base.tables) {
-            state.table.clone_from(&old.table);
-            state.proven_visits = old.proven_visits;
-        }
-        for ((_, table), (_, old)) in self.coarse.iter_mut().zip(&base.coarse) {
-            table.clone_from(old);
-        }
-        self.requests.clone_from(&base.requests);
-        for (history, counts) in &base.done {
-            self.done.insert(*history, *counts);
         }
     }
 

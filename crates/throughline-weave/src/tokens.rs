@@ -51,6 +51,12 @@ impl TokenModel {
         }
     }
 
+    /// Forgets how often values occur, to count them again.
+    pub(crate) fn forget_frequencies(&mut self) {
+        self.frequency.clear();
+        self.messages = 0.0;
+    }
+
     /// Records that a request made a call, as other evidence says.
     pub(crate) fn learn(&mut self, inbound: &Inbound, outbound: &Outbound) {
         if inbound.tokens.is_empty() || outbound.tokens.is_empty() {

@@ -1,0 +1,137 @@
+//! The order of the requests in flight, and whether one of them is long overdue.
+
+use crate::event::Nanos;
+use crate::lane_path::{LanePath, PathOutlook};
+use crate::life_table::Step;
+use crate::live_state::{LiveState, ProcessOutlook};
+use crate::step_model::StepModel;
+use crate::turns::{Turn, TurnPath, TurnPlace, Turns};
+
+/// A request is overdue if so few have waited as long for their next step.
+const OVERDUE_SURVIVAL: f64 = 0.003;
+
+impl LiveState {
+    /// Returns whose turn it is at `at`; paths are in the order of the clusters and their lanes.
+    pub(crate) fn turns(
+        &self,
+        clusters: impl Iterator<Item = u32>,
+        at: Nanos,
+        turn: Turn,
+        factor: f64,
+        model: &mut StepModel,
+    ) -> Turns {
+        let mut paths = Vec::new();
+        for cluster in clusters {
+            for lane in &self.clusters[cluster as usize].lanes {
+                let shares = self.shares(*lane, at, model);
+                let of_lane = self.lanes[*lane as usize].paths.iter().zip(shares);
+                paths.extend(of_lane.map(|(path, share)| TurnPath {
+                    lane: *lane,
+                    cluster,
+                    share,
+                    place: self.turn_place(*lane, path, at, turn, model),
+                }));
+            }
+        }
+        Turns::new(factor, paths)
+    }
+
+    fn turn_place(
+        &self,
+        lane: u32,
+        path: &LanePath,
+        at: Nanos,
+        turn: Turn,
+        model: &StepModel,
+    ) -> Option<TurnPlace> {
+        let of_lane = &self.lanes[lane as usize];
+        if !of_lane.is_open || of_lane.is_queue {
+            return None;
+        }
+        let standing = &path.standing;
+        match turn {
+            Turn::Call(kind) => {
+                let inbound = &self.inbound[*of_lane.members.first()? as usize];
+                (!model.has_made(standing.history, kind)).then_some(TurnPlace {
+                    group: inbound.operation,
+                    since: inbound.start,
+                })
+            }
+            Turn::End => (standing.free_since <= at).then_some(TurnPlace {
+                group: standing.history,
+                since: standing.free_since,
+            }),
+        }
+    }
+
+    /// Weighs the hypotheses of a lane's cluster by whether its end overtakes other requests.
+    pub(crate) fn weigh_end_order(
+        &mut self,
+        lane: u32,
+        at: Nanos,
+        factor: f64,
+        model: &mut StepModel,
+    ) {
+        let index = self.lanes[lane as usize].cluster;
+        let cluster = &self.clusters[index as usize];
+        if factor >= 1.0 || cluster.hypotheses.len() == 1 {
+            return;
+        }
+        let Some(column) = cluster.column(lane) else {
+            return;
+        };
+        // Its own cluster first, so that its paths have known places.
+        let mut place = 0;
+        let own_lanes = cluster.lanes.iter().map(|lane| {
+            let first = place;
+            place += self.lanes[*lane as usize].paths.len();
+            first
+        });
+        let from: Vec<usize> = own_lanes.collect();
+        let others = self
+            .live
+            .iter()
+            .map(|lane| self.lanes[*lane as usize].cluster);
+        let mut clusters: Vec<u32> = others.filter(|other| *other != index).collect();
+        clusters.sort_unstable();
+        clusters.dedup();
+        let clusters = std::iter::once(index).chain(clusters);
+        let turns = self.turns(clusters, at, Turn::End, factor, model);
+        for hypothesis in &mut self.clusters[index as usize].hypotheses {
+            let paths = hypothesis.paths.iter().zip(&from);
+            let places: Vec<usize> = paths
+                .map(|(path, from)| from + usize::from(*path))
+                .collect();
+            hypothesis.weight *= turns.factor(places[column], places.iter().copied());
+        }
+    }
+
+    /// Returns whether requests compete for a call of which one is long overdue.
+    pub(crate) fn is_held_up(
+        &self,
+        candidates: &[u32],
+        outlook: &ProcessOutlook,
+        kind: Step,
+        model: &StepModel,
+    ) -> bool {
+        let (mut competing, mut overdue) = (0, 0);
+        for lane in candidates {
+            let of_lane = &self.lanes[*lane as usize];
+            if of_lane.is_queue {
+                continue;
+            }
+            let outlooks = &outlook.paths[of_lane.outlook_from..][..of_lane.paths.len()];
+            let mut paths = of_lane.paths.iter().zip(outlooks);
+            let expects = |(path, _): &(&LanePath, &PathOutlook)| {
+                model.has_followed(path.standing.history, kind)
+            };
+            if !paths.clone().any(|path| expects(&path)) {
+                continue;
+            }
+            competing += 1;
+            overdue +=
+                usize::from(paths.any(|path| expects(&path) && path.1.survival < OVERDUE_SURVIVAL));
+        }
+        competing > 1 && overdue > 0
+    }
+}
