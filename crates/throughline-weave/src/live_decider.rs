@@ -137,6 +137,11 @@ impl LiveDecider {
             .unwrap_or_default()
     }
 
+    /// Goes on with new events after another pass over old ones.
+    pub(crate) fn end_pass(&mut self) {
+        self.plan.end_pass();
+    }
+
     /// Returns what was learned so far.
     #[must_use]
     pub const fn plan(&self) -> &ProcessPlan {

@@ -67,6 +67,12 @@ impl ProcessPlan {
         }
     }
 
+    /// Goes on after a second pass: its events were counted twice.
+    pub(crate) fn end_pass(&mut self) {
+        self.model.scale_counts(0.5);
+        self.model.is_live = true;
+    }
+
     /// Returns the plan as text.
     #[must_use]
     pub fn to_text(&self) -> String {

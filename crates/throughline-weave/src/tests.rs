@@ -1,7 +1,5 @@
 //! Joint hypotheses beside brute force on small problems.
 
-use proptest::prelude::*;
-
 use crate::decision::Decision;
 use crate::event::{
     InboundId, InboundOutcome, InboundStart, Nanos, OperationKey, OutboundId, OutboundStart,
@@ -18,7 +16,8 @@ use crate::weaver_settings::WeaverSettings;
 const MS: Nanos = 1_000_000;
 /// Hypotheses that seem hopeless when a call is made are given up, and what a settled request has
 /// claimed is not revised.
-const TOLERANCE: f64 = 0.15;
+const TOLERANCE: f64 = 0.2;
+const CASES: usize = 200;
 
 /// Requests (start, duration) and calls (start, duration, kind); times in milliseconds.
 struct SmallProblem {
@@ -194,39 +193,42 @@ impl SmallProblem {
     }
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
-
-    /// The stray comes when the request hardly makes a call of its own: what had a probability below
-    /// 1e-4 when it was made is not kept, whatever follows.
-    #[test]
-    fn calls_of_one_request_and_a_stray(
-        gaps in prop::collection::vec(3..8_i64, 3),
-        stray in 9..30_i64,
-    ) {
+/// The stray comes when the request hardly makes a call of its own: what had a probability below 1e-4
+/// when it was made is not kept, whatever follows.
+#[test]
+fn calls_of_one_request_and_a_stray() {
+    let mut rng = fastrand::Rng::with_seed(1);
+    for _ in 0..CASES {
+        let gaps: [i64; 3] = std::array::from_fn(|_| rng.i64(3..8));
         let second = gaps[0] + 10 + gaps[1];
         let problem = SmallProblem {
             requests: vec![(0, second + 10 + gaps[2])],
-            calls: vec![(gaps[0], 10, 0), (second, 10, 1), (stray, 5, 0)],
+            calls: vec![(gaps[0], 10, 0), (second, 10, 1), (rng.i64(9..30), 5, 0)],
         };
         problem.assert_agree();
     }
+}
 
-    #[test]
-    fn one_call_of_two_requests(offset in 0..20_i64, gap in 1..9_i64, kind in 0..2_u32) {
+#[test]
+fn one_call_of_two_requests() {
+    let mut rng = fastrand::Rng::with_seed(2);
+    for _ in 0..CASES {
+        let offset = rng.i64(0..20);
         let problem = SmallProblem {
             requests: vec![(0, 50), (offset, 50)],
-            calls: vec![(offset + gap, 10, kind)],
+            calls: vec![(offset + rng.i64(1..9), 10, rng.u32(0..2))],
         };
         problem.assert_agree();
     }
+}
 
-    /// Three calls that two requests can have shared in several ways.
-    #[test]
-    fn calls_of_two_requests(
-        offset in 1..25_i64,
-        gaps in prop::collection::vec(3..8_i64, 4),
-    ) {
+/// Three calls that two requests can have shared in several ways.
+#[test]
+fn calls_of_two_requests() {
+    let mut rng = fastrand::Rng::with_seed(3);
+    for _ in 0..CASES {
+        let offset = rng.i64(1..25);
+        let gaps: [i64; 4] = std::array::from_fn(|_| rng.i64(3..8));
         let first = (gaps[0], 10, 0);
         let second = (offset + gaps[1], 10, 0);
         let third = (gaps[0] + 10 + gaps[2], 10, 1);

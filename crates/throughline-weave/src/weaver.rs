@@ -6,11 +6,24 @@ use crate::live_decider::LiveDecider;
 use crate::plan::ProcessPlan;
 use crate::weaver_settings::{WeaverLosses, WeaverSettings};
 
+/// A process is new for so long, or for so many events: then all is decided again, with what has
+/// been learned by then.
+const OPENING_NS: Nanos = 10_000_000_000;
+const OPENING_EVENTS: usize = 8_192;
+/// A new process that rests for so long is not waited for.
+const OPENING_REST_NS: Nanos = 2_000_000_000;
+
 /// Decides which inbound message of a process caused an outbound one, once their requests have
 /// ended.
+///
+/// A process about which nothing is known is decided about twice: what it does first is also what
+/// the engine learns from, and it may be learned wrong.
 #[derive(Debug)]
 pub struct Weaver {
+    settings: WeaverSettings,
     decider: LiveDecider,
+    /// All events of a new process.
+    opening: Option<Vec<WeaveEvent>>,
 }
 
 // === impl Weaver ===
@@ -20,7 +33,9 @@ impl Weaver {
     #[must_use]
     pub fn new(settings: WeaverSettings) -> Self {
         Self {
+            settings,
             decider: LiveDecider::new(settings).with_settled(),
+            opening: Some(Vec::new()),
         }
     }
 
@@ -29,14 +44,18 @@ impl Weaver {
     #[must_use]
     pub fn with_plan(settings: WeaverSettings, plan: ProcessPlan) -> Self {
         Self {
+            settings,
             decider: LiveDecider::with_plan(settings, plan).with_settled(),
+            opening: None,
         }
     }
 
     /// Creates the engine of another pass over a recording.
     pub(crate) fn with_known(settings: WeaverSettings, plan: ProcessPlan) -> Self {
         Self {
+            settings,
             decider: LiveDecider::with_known(settings, plan).with_settled(),
+            opening: None,
         }
     }
 
@@ -54,11 +73,45 @@ impl Weaver {
 
     /// Takes an event. Events may be late by as much as connections reorder them.
     pub fn push(&mut self, event: WeaveEvent) {
+        if let Some(opening) = &mut self.opening {
+            opening.push(event.clone());
+        }
         self.decider.push(event);
     }
 
-    /// Returns the decisions that have become final: their requests have ended.
+    /// Returns whether the decisions so far will be made again.
+    #[must_use]
+    pub const fn is_opening(&self) -> bool {
+        self.opening.is_some()
+    }
+
+    /// Returns the decisions that have become final: their requests have ended. Those about a new
+    /// process come twice.
     pub fn poll(&mut self, now: Nanos) -> Vec<Decision> {
+        if let Some(opening) = self.opening.take_if(|opening| is_over(opening, now)) {
+            self.look_again(opening);
+        }
         self.decider.take_settled(now)
     }
+
+    /// Begins again with what was learned from these events.
+    fn look_again(&mut self, events: Vec<WeaveEvent>) {
+        let mut plan = self.decider.plan().clone();
+        plan.begin_pass(1);
+        self.decider = LiveDecider::with_known(self.settings, plan).with_settled();
+        events
+            .into_iter()
+            .for_each(|event| self.decider.push(event));
+        self.decider.end_pass();
+    }
+}
+
+/// Returns whether a process that has shown these events is new no longer.
+fn is_over(events: &[WeaveEvent], now: Nanos) -> bool {
+    let (Some(first), Some(last)) = (events.first(), events.last()) else {
+        return false;
+    };
+    events.len() >= OPENING_EVENTS
+        || now >= first.at().saturating_add(OPENING_NS)
+        || now >= last.at().saturating_add(OPENING_REST_NS)
 }

@@ -347,6 +347,33 @@ fn a_plan_survives_being_written_and_read() {
 }
 
 #[test]
+fn a_new_process_is_decided_about_twice() {
+    let mut rng = fastrand::Rng::with_seed(8);
+    let mut recorder = Recorder::default();
+    for id in 1..=200 {
+        recorder.usual_request(id, id as Nanos * 12 * MS, &mut rng);
+    }
+    recorder.events.sort_by_key(WeaveEvent::at);
+    let calls = 400;
+    let mut weaver = Weaver::new(WeaverSettings::default());
+    let mut first = Vec::new();
+    for event in recorder.events {
+        let now = event.at();
+        weaver.push(event);
+        first.extend(weaver.poll(now));
+    }
+    first.extend(weaver.poll(4 * SECOND));
+    assert!(weaver.is_opening());
+    assert_eq!(first.len(), calls);
+    let second = weaver.poll(60 * SECOND);
+    assert!(!weaver.is_opening());
+    assert_eq!(second.len(), calls);
+    let right = |decisions: &[Decision]| decisions.iter().filter(|it| is_right(it)).count();
+    assert!(right(&second) >= right(&first));
+    assert_eq!(weaver.poll(120 * SECOND), []);
+}
+
+#[test]
 fn memory_is_bounded_and_losses_are_counted() {
     let settings = WeaverSettings {
         max_inbound: 50,
