@@ -130,6 +130,8 @@ pub const KAFKA_QUEUE_TIME: &str = "throughline.kafka.queue_time";
 pub const KAFKA_QUEUE_TIME_SENT: &str = "throughline.kafka.queue_time.sent";
 /// Number of records behind this one in its partition, at delivery.
 pub const KAFKA_LAG: &str = "throughline.kafka.lag";
+/// Time from a record's timestamp to the request that sends it, in seconds.
+pub const KAFKA_BUFFERED: &str = "throughline.kafka.buffered";
 /// Time from a record's delivery to its commit or acknowledgement, in seconds.
 pub const KAFKA_HANDLED: &str = "throughline.kafka.handled";
 /// Number of deliveries of a record to its share group, this one included.

@@ -95,7 +95,7 @@ pub(super) fn inspect_sent<C: ClusterHandle>(
         } else {
             calls.push(OutboundCall {
                 signature,
-                created_at: create_time(batch, &record),
+                created_at: create_time(batch.base_timestamp(), &record),
                 // The response of the broker says nothing about the application: none is awaited.
                 carried: None,
                 tokens: extract_tokens(extractor, &record),
@@ -158,9 +158,8 @@ fn find_parents(
 }
 
 /// Returns when the application made a record. Producers keep records back to fill a batch.
-fn create_time(batch: &RecordBatch<'_>, record: &Record<'_>) -> Option<Timestamp> {
-    let base = batch.base_timestamp().0;
-    let created = TimestampMs(base.saturating_add(record.timestamp_delta));
+pub(super) fn create_time(base: TimestampMs, record: &Record<'_>) -> Option<Timestamp> {
+    let created = TimestampMs(base.0.saturating_add(record.timestamp_delta));
     to_nanoseconds(created)
 }
 

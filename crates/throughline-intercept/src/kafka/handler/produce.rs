@@ -108,7 +108,8 @@ fn read_batches<C: ClusterHandle>(
             }
             let record_count = u32::try_from(batch.record_count()).unwrap_or(0);
             context.budget.expect_records(record_count);
-            let mut inspector = RecordInspector::new(context, &mut partition, request.first_byte);
+            let mut inspector =
+                RecordInspector::new(context, &mut partition, &batch, request.first_byte);
             inspector.find_causes(&mut scratch.reader, &batch);
             process_batch(inspector, scratch, &records, &batch, &policy)?;
             // At once: the next partition of the request counts against the same limit.

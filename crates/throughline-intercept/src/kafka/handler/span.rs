@@ -6,12 +6,12 @@ use throughline_kafka::types::{Offset, PartitionIndex};
 use throughline_model::context::SpanContext;
 use throughline_model::convention::{
     CLIENT_ADDRESS, ERROR_TYPE, KAFKA_ACKNOWLEDGED, KAFKA_ATTEMPTS, KAFKA_BATCH_SIZE,
-    KAFKA_DELIVERY_COUNT, KAFKA_HANDLED, KAFKA_LAG, KAFKA_NOT_INJECTED, KAFKA_QUEUE_TIME,
-    KAFKA_QUEUE_TIME_SENT, KAFKA_REDELIVERED, MESSAGING_CLIENT_ID, MESSAGING_CONSUMER_GROUP_NAME,
-    MESSAGING_DESTINATION_NAME, MESSAGING_DESTINATION_PARTITION_ID, MESSAGING_KAFKA_CLUSTER_ID,
-    MESSAGING_KAFKA_MESSAGE_KEY, MESSAGING_KAFKA_MESSAGE_TOMBSTONE, MESSAGING_KAFKA_OFFSET,
-    MESSAGING_OPERATION_NAME, MESSAGING_OPERATION_TYPE, MESSAGING_SYSTEM, SERVER_ADDRESS,
-    SERVER_PORT,
+    KAFKA_BUFFERED, KAFKA_DELIVERY_COUNT, KAFKA_HANDLED, KAFKA_LAG, KAFKA_NOT_INJECTED,
+    KAFKA_QUEUE_TIME, KAFKA_QUEUE_TIME_SENT, KAFKA_REDELIVERED, MESSAGING_CLIENT_ID,
+    MESSAGING_CONSUMER_GROUP_NAME, MESSAGING_DESTINATION_NAME, MESSAGING_DESTINATION_PARTITION_ID,
+    MESSAGING_KAFKA_CLUSTER_ID, MESSAGING_KAFKA_MESSAGE_KEY, MESSAGING_KAFKA_MESSAGE_TOMBSTONE,
+    MESSAGING_KAFKA_OFFSET, MESSAGING_OPERATION_NAME, MESSAGING_OPERATION_TYPE, MESSAGING_SYSTEM,
+    SERVER_ADDRESS, SERVER_PORT,
 };
 use throughline_model::{Event, GroupContent, GroupedSpan, KeyValue, SpanGroup, SpanKind, Status};
 
@@ -71,6 +71,8 @@ pub(super) struct RecordAttributes<'a> {
     pub(super) key: Option<&'a str>,
     pub(super) tombstone: bool,
     pub(super) evidence: Option<ParentEvidence>,
+    /// Seconds from the record's timestamp to the request that sends it.
+    pub(super) buffered: Option<f64>,
     /// Seconds from the record's timestamp to its delivery.
     pub(super) queue_time: Option<f64>,
     /// Seconds from the end of the producer span to the delivery.
@@ -276,6 +278,7 @@ fn append_record_attributes(
     if let Some(evidence) = record.evidence {
         evidence.append_to(to);
     }
+    push_some(to, KAFKA_BUFFERED, record.buffered);
     push_some(to, KAFKA_QUEUE_TIME, record.queue_time);
     push_some(to, KAFKA_QUEUE_TIME_SENT, record.queue_time_sent);
     push_some(to, KAFKA_LAG, record.lag);

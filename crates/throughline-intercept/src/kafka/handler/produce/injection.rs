@@ -3,6 +3,7 @@
 use throughline_kafka::batch::{
     BatchOutcome, CompressionCodec, HeaderWriter, InjectionLimits, Record, RecordBatch,
 };
+use throughline_kafka::types::TimestampMs;
 use throughline_kafka::wire::{Error, WireField};
 use throughline_model::context::{Format, SpanContext};
 
@@ -42,6 +43,8 @@ pub(super) struct RecordInspector<'a, C> {
     pub(super) context: &'a mut HandlerContext<C>,
     pub(super) partition: &'a mut PendingPartition,
     now: Timestamp,
+    /// The timestamp that those of the records refer to.
+    base_timestamp: TimestampMs,
     /// Formats in which contexts are injected.
     formats: Vec<Format>,
     /// Records whose causes were looked up beforehand.
@@ -175,6 +178,7 @@ impl<'a, C: ClusterHandle> RecordInspector<'a, C> {
     pub(super) fn new(
         context: &'a mut HandlerContext<C>,
         partition: &'a mut PendingPartition,
+        batch: &RecordBatch<'_>,
         now: Timestamp,
     ) -> Self {
         Self {
@@ -182,6 +186,7 @@ impl<'a, C: ClusterHandle> RecordInspector<'a, C> {
             context,
             partition,
             now,
+            base_timestamp: batch.base_timestamp(),
             inspected: Vec::new().into_iter(),
             is_read: false,
             resent: 0,
@@ -275,6 +280,7 @@ impl<'a, C: ClusterHandle> RecordInspector<'a, C> {
             offset_delta: record.offset_delta,
             is_tombstone: record.value.is_none(),
             evidence,
+            created_at: correlation::create_time(self.base_timestamp, record),
             // Copied: the frame is gone by the time of the response.
             key: key.map(Box::from),
         });

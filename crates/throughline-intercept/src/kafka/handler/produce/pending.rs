@@ -18,7 +18,7 @@ use crate::kafka::handler::span::{
 };
 use crate::kafka::topic::PartitionKey;
 use crate::kafka::{SessionEvent, SkipReason, error_code};
-use crate::trace::{ParentEvidence, SpanIdentity};
+use crate::trace::{ParentEvidence, SpanIdentity, seconds};
 
 /// Produce request that waits for its response.
 #[derive(Debug)]
@@ -60,6 +60,8 @@ pub(super) struct PendingRecord {
     pub(super) offset_delta: i32,
     pub(super) is_tombstone: bool,
     pub(super) evidence: Option<ParentEvidence>,
+    /// The record's timestamp.
+    pub(super) created_at: Option<Timestamp>,
     pub(super) key: Option<Box<str>>,
 }
 
@@ -392,6 +394,9 @@ impl PendingPartition {
                 key: record.key.as_deref(),
                 tombstone: record.is_tombstone,
                 evidence: record.evidence,
+                buffered: record
+                    .created_at
+                    .and_then(|at| started_at.checked_sub(at).map(seconds)),
                 not_injected,
                 ..RecordAttributes::default()
             };
