@@ -139,15 +139,12 @@ fn sidecars_at_twenty_checkouts_a_second_infer_hardly_a_wrong_parent() {
         count(&report, &["woven", "inferred", "wrong"]),
     );
     assert!(wrong * 100 <= found, "{report}");
-    if WEAVER_IS_ASKED {
-        assert!(count(&report, &["woven", "whole"]) >= 380, "{report}");
-    } else {
-        // The sidecars find by the steps of requests what the only request in flight does not show.
-        assert!(
-            count(&report, &["live", "edges", "structure", "found"]) > 400,
-            "{report}"
-        );
-    }
+    assert!(count(&report, &["woven", "whole"]) >= 380, "{report}");
+    // The sidecars find by the steps of requests what the only request in flight does not show.
+    assert!(
+        count(&report, &["live", "edges", "structure", "found"]) > 400,
+        "{report}"
+    );
 }
 
 /// A plain Spring Boot application, as fresh as the article's reader has it: its first checkouts
@@ -166,21 +163,8 @@ fn sidecars_trace_a_spring_application_from_its_first_checkout_on() {
     eprintln!("{report}");
     assert_all_spans(&report, checkouts);
     assert_eq!(count(&report, &["woven", "wrong"]), 0, "{report}");
-    if WEAVER_IS_ASKED {
-        assert_eq!(count(&report, &["woven", "whole"]), checkouts, "{report}");
-    } else {
-        // Records of the consumer, which commits every five seconds, stay in flight meanwhile, and
-        // a cold JVM takes so long that its first calls stay open: how many is the machine's.
-        assert!(
-            count(&report, &["woven", "inferred", "found"]) > 0,
-            "{report}"
-        );
-    }
+    assert_eq!(count(&report, &["woven", "whole"]), checkouts, "{report}");
 }
-
-/// Whether the collector asks the weaver about the calls that the sidecars leave open: the first
-/// ones of a process, and some of those at high load.
-const WEAVER_IS_ASKED: bool = false;
 
 /// Asserts that every checkout was answered and has all its spans.
 fn assert_all_spans(report: &serde_json::Value, checkouts: u64) {

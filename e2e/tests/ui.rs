@@ -13,9 +13,7 @@ const MAIN: DemoMode = DemoMode::Linked;
 fn page_shows_a_checkout_in_chromium() {
     // The expectations for each mode are in `ui/e2e/modes.test.mjs`.
     let with_checkout = |mode: &DemoMode| {
-        let mut config = Config::new(*mode);
-        // The page shows inferred parents, too.
-        config.collector_args = vec!["--weave".to_owned(), "all".to_owned()];
+        let config = Config::new(*mode);
         let demo = Demo::start(ProjectBinaries::build().unwrap(), &config, &mut |step| {
             eprintln!("{step}");
         })

@@ -14,6 +14,7 @@ mod activity_span;
 mod offset_join;
 mod process_identity;
 mod process_weaver;
+mod recent_requests;
 mod record_endpoint;
 mod recording;
 mod task;

@@ -183,7 +183,7 @@ pub(crate) struct UpArgs {
     #[arg(
         long,
         env = "THROUGHLINE_WEAVE",
-        default_value = "offsets",
+        default_value = "all",
         value_name = "EVIDENCE",
         help_heading = WEAVING
     )]

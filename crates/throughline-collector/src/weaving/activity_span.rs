@@ -5,10 +5,11 @@
 //! tracers of Envoy and Istio, which begin a trace where a service does not propagate.
 
 use std::hash::{DefaultHasher, Hash, Hasher as _};
+use std::time::Duration;
 
 use throughline_model::convention::{
-    ERROR_TYPE, HTTP_REQUEST_METHOD, KAFKA_BATCH_SIZE, MESSAGING_KAFKA_MESSAGE_KEY, SERVER_ADDRESS,
-    SERVER_PORT, URL_FULL, URL_PATH, URL_QUERY,
+    ERROR_TYPE, HTTP_REQUEST_METHOD, KAFKA_BATCH_SIZE, KAFKA_BUFFERED, MESSAGING_KAFKA_MESSAGE_KEY,
+    SERVER_ADDRESS, SERVER_PORT, URL_FULL, URL_PATH, URL_QUERY,
 };
 use throughline_model::{Span, SpanId, SpanKind, TraceId, Value};
 use throughline_store::{EvidenceAttributes, MessageAttributes, SpanKey, is_settlement};
@@ -23,6 +24,12 @@ const ID_KEYS: [&str; 2] = ["guid:x-request-id", MESSAGING_KAFKA_MESSAGE_KEY];
 
 /// Values of a message that are compared, at most.
 const MAX_TOKENS: usize = throughline_weave::MAX_TOKENS;
+
+/// Resolution of the timestamps of records.
+const RECORD_TICK: Duration = Duration::from_millis(1);
+
+/// Time for which a producer may keep a record; longer, and its timestamp says something else.
+const MAX_BUFFERED: Duration = Duration::from_secs(30);
 
 /// Outcome of a request whose client left (`error.type`).
 const CANCELLED: &str = "cancelled";
@@ -68,16 +75,33 @@ impl ActivitySpan {
     /// Reads a span; `None` for one that is neither received nor sent.
     pub(super) fn of(span: &Span) -> Option<Self> {
         let role = role_of(span)?;
+        let is_sent_record = matches!(
+            role,
+            ActivityRole::Outbound {
+                is_record: true,
+                ..
+            }
+        );
+        let start = if is_sent_record {
+            made_at(span)
+        } else {
+            span.start
+        };
         Some(Self {
             key: SpanKey::of(span),
             process: hash(&ProcessIdentity::of(span)),
             parent: span.parent_span_id,
             role,
-            start: span.start,
+            start,
             end: span.end.max(span.start),
             operation: operation_of(span),
             tokens: tokens_of(span),
         })
+    }
+
+    /// Returns whether the span lacks a parent that it may have.
+    pub(super) const fn is_open(&self) -> bool {
+        matches!(self.role, ActivityRole::Outbound { is_open: true, .. })
     }
 
     pub(super) const fn trace_id(&self) -> TraceId {
@@ -100,6 +124,22 @@ fn role_of(span: &Span) -> Option<ActivityRole> {
         }),
         SpanKind::Internal | SpanKind::Unspecified => None,
     }
+}
+
+/// Returns when a record was made: its producer may have kept it for a while.
+fn made_at(span: &Span) -> u64 {
+    let Some(Value::Double(seconds)) = span.attribute(KAFKA_BUFFERED) else {
+        return span.start;
+    };
+    let buffered = Duration::try_from_secs_f64(*seconds).unwrap_or_default();
+    if buffered > MAX_BUFFERED {
+        // A timestamp that the application chose.
+        return span.start;
+    }
+    // The end of the millisecond: what the record follows has happened by then.
+    let buffered = buffered.saturating_sub(RECORD_TICK).as_nanos();
+    span.start
+        .saturating_sub(u64::try_from(buffered).unwrap_or(u64::MAX))
 }
 
 fn delivery_of(span: &Span) -> ActivityRole {
@@ -279,6 +319,24 @@ mod tests {
         assert!(!is_open(&[(PARENT_EVIDENCE, "sole")]));
         // A job of a service that has a tracer of its own.
         assert!(!is_open(&[]));
+    }
+
+    #[test]
+    fn records_start_when_they_were_made() {
+        let start_of = |buffered: f64| {
+            let mut record = span(SpanKind::Producer, &[]);
+            (record.start, record.end) = (60_000_000_000, 60_001_000_000);
+            let attribute = KeyValue::new(KAFKA_BUFFERED, buffered);
+            record.attributes.push(attribute);
+            ActivitySpan::of(&record).unwrap().start
+        };
+        // The timestamp is that of the beginning of a millisecond.
+        assert_eq!(start_of(0.005), 59_996_000_000);
+        assert_eq!(start_of(0.0004), 60_000_000_000);
+        // An application chose this one, and these are no durations.
+        assert_eq!(start_of(3_600.0), 60_000_000_000);
+        assert_eq!(start_of(f64::NAN), 60_000_000_000);
+        assert_eq!(start_of(-1.0), 60_000_000_000);
     }
 
     #[test]

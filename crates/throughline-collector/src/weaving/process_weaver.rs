@@ -25,6 +25,8 @@ const MAX_REQUEST: u64 = 60_000_000_000;
 pub(super) struct ProcessWeaver {
     weaver: Weaver,
     numbers: SpanNumbers,
+    /// Parents that calls of a new process were joined with, until all is decided again.
+    provisional: HashMap<u64, Option<SpanKey>>,
     /// Events in the order of their times; spans arrive in the order of their ends.
     pending: BTreeMap<(Nanos, u64), PendingEvent>,
     next_event: u64,
@@ -252,6 +254,7 @@ impl ProcessWeaver {
         Self {
             weaver: Weaver::new(WeaverSettings::default()),
             numbers: SpanNumbers::with_limit(MAX_KNOWN),
+            provisional: HashMap::new(),
             pending: BTreeMap::new(),
             next_event: 0,
             pending_open: 0,
@@ -320,8 +323,18 @@ impl ProcessWeaver {
         let decisions = self.weaver.poll(until);
         let mut edges = Vec::new();
         for decision in decisions {
-            edges.extend(self.numbers.edge(&decision, min_confidence));
-            self.numbers.outbound.keys.remove(&decision.outbound.0);
+            let number = decision.outbound.0;
+            let edge = self.numbers.edge(&decision, min_confidence);
+            let earlier = self.provisional.remove(&number);
+            // Of what was decided before only what is different now.
+            let is_new = earlier.is_none_or(|it| it != edge.as_ref().and_then(joined_parent));
+            if self.weaver.is_opening() {
+                let parent = edge.as_ref().and_then(joined_parent);
+                self.provisional.insert(number, parent);
+            } else {
+                self.numbers.outbound.keys.remove(&number);
+            }
+            edges.extend(edge.filter(|_| is_new));
         }
         edges
     }
@@ -347,8 +360,13 @@ impl ProcessWeaver {
 
     /// Returns the number of spans that wait for a decision.
     pub(super) fn open(&self) -> usize {
-        self.pending_open + self.numbers.outbound.keys.len()
+        let undecided = self.numbers.outbound.keys.len();
+        self.pending_open + undecided.saturating_sub(self.provisional.len())
     }
+}
+
+fn joined_parent(edge: &WovenEdge) -> Option<SpanKey> {
+    edge.parent.filter(|_| edge.is_joined)
 }
 
 fn nanos(time: u64) -> Nanos {

@@ -11,6 +11,7 @@ use super::activity_span::{ActivityRole, ActivitySpan};
 use super::offset_join::OffsetJoin;
 use super::process_weaver::SpanNumbers;
 use super::record_endpoint::RecordEndpoint;
+use super::task::MIN_NONE;
 
 /// The spans of a recording with the parents that were found, and a report.
 #[derive(Debug)]
@@ -76,7 +77,7 @@ pub fn weave_spans(
     for span in spans.iter().filter_map(ActivitySpan::of) {
         processes.entry(span.process).or_default().push(span);
     }
-    processes.retain(|_, spans| spans.iter().any(is_open));
+    processes.retain(|_, spans| spans.iter().any(ActivitySpan::is_open));
     let count = processes.len();
     for (done, (_, spans)) in processes.into_iter().enumerate() {
         progress(WeavingProgress {
@@ -101,10 +102,6 @@ pub fn weave_spans(
         spans: traces.into_iter().flat_map(|trace| trace.spans).collect(),
         report,
     }
-}
-
-fn is_open(span: &ActivitySpan) -> bool {
-    matches!(span.role, ActivityRole::Outbound { is_open: true, .. })
 }
 
 /// Finds the parents of the spans of one process.
@@ -140,7 +137,7 @@ impl WeavingReport {
                 let joined = self.joined.entry(edge.evidence.name()).or_default();
                 joined.count += 1;
                 joined.confidence += edge.confidence;
-            } else if edge.parent.is_some() {
+            } else if edge.parent.is_some() || edge.confidence < MIN_NONE {
                 self.uncertain += 1;
             } else {
                 self.without_parent += 1;

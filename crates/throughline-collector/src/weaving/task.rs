@@ -1,12 +1,13 @@
 //! The queue from ingest to weaving, and the task at its end.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use memchr::memmem;
 use throughline_model::Span;
-use throughline_model::convention::MESSAGING_KAFKA_CLUSTER_ID;
+use throughline_model::convention::{MESSAGING_KAFKA_CLUSTER_ID, PARENT_EVIDENCE};
 use throughline_store::{Store, WeaveOutcome, WovenEdge};
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
@@ -15,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::activity_span::ActivitySpan;
 use super::offset_join::OffsetJoin;
 use super::process_weaver::ProcessWeaver;
+use super::recent_requests::RecentRequests;
 use super::record_endpoint::RecordEndpoint;
 use crate::clock;
 use crate::config::{WeavingMode, WeavingSettings};
@@ -29,6 +31,12 @@ const MAX_JOINED_BATCHES: usize = 64;
 /// Processes that are woven; for a further one, the one that was silent longest is forgotten.
 const MAX_PROCESSES: usize = 1024;
 
+/// Attributes of the spans of our sidecars, and of Envoy's and Istio's tracers.
+const PROXY_ATTRIBUTES: [&str; 2] = [PARENT_EVIDENCE, "upstream_cluster"];
+
+/// Probability from which a span counts as one without a parent.
+pub(super) const MIN_NONE: f64 = 0.5;
+
 /// Time between two looks for decisions that are due.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
@@ -38,6 +46,9 @@ pub(crate) struct WeavingFeed {
     queue: mpsc::Sender<WeavingBatch>,
     metrics: Arc<Metrics>,
     mode: WeavingMode,
+    /// Whether spans have come from a tracer that does not know the parents of calls.
+    has_proxies: Arc<AtomicBool>,
+    recent: Arc<Mutex<RecentRequests>>,
 }
 
 /// All that weaving needs of the spans of a request, which are on their way into the store.
@@ -67,14 +78,27 @@ struct WeavingState {
 impl WeavingFeed {
     /// Returns whether a request may have spans that weaving needs. The offset join needs records
     /// with their cluster; the inference needs all that a process receives and sends, also as its
-    /// own tracer reports it: a call that Envoy reports is joined with such a span.
+    /// own tracer reports it: a call that Envoy reports is joined with such a span. Where no proxy
+    /// reports spans there is nothing to infer, and nothing needs to be decoded.
     pub(crate) fn wants(&self, otlp: &[u8]) -> bool {
+        let contains = |text: &str| memmem::find(otlp, text.as_bytes()).is_some();
         match self.mode {
             WeavingMode::Off => false,
-            WeavingMode::Offsets => {
-                memmem::find(otlp, MESSAGING_KAFKA_CLUSTER_ID.as_bytes()).is_some()
+            WeavingMode::Offsets => contains(MESSAGING_KAFKA_CLUSTER_ID),
+            WeavingMode::All => {
+                if self.has_proxies.load(Ordering::Relaxed) {
+                    return true;
+                }
+                if PROXY_ATTRIBUTES.into_iter().any(contains) {
+                    self.note_proxies();
+                    return true;
+                }
+                let has_records = contains(MESSAGING_KAFKA_CLUSTER_ID);
+                if !has_records && let Ok(mut recent) = self.recent.lock() {
+                    recent.push(otlp);
+                }
+                has_records
             }
-            WeavingMode::All => true,
         }
     }
 
@@ -86,8 +110,24 @@ impl WeavingFeed {
         }
         if self.mode == WeavingMode::All {
             batch.activities = spans.iter().filter_map(ActivitySpan::of).collect();
+            if batch.activities.iter().any(ActivitySpan::is_open) {
+                self.note_proxies();
+            }
         }
         batch
+    }
+
+    /// Notes that proxies report spans. With the first, spans that came a little before matter.
+    fn note_proxies(&self) {
+        if self.has_proxies.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let recent = self.recent.lock().map(|mut recent| recent.take());
+        for otlp in recent.unwrap_or_default() {
+            if let Ok(decoded) = throughline_otlp::decode_protobuf(&otlp) {
+                self.offer(self.read(&decoded.spans));
+            }
+        }
     }
 
     /// Offers spans that are stored by now.
@@ -116,6 +156,8 @@ impl WeavingTask {
             queue: sender,
             metrics: Arc::clone(&metrics),
             mode: settings.mode,
+            has_proxies: Arc::default(),
+            recent: Arc::default(),
         };
         let state = WeavingState {
             store,
@@ -215,7 +257,7 @@ impl WeavingState {
         let counters = edges.iter().map(|edge| {
             if edge.is_joined {
                 CounterKey::Woven(edge.evidence.name())
-            } else if edge.parent.is_some() {
+            } else if edge.parent.is_some() || edge.confidence < MIN_NONE {
                 CounterKey::WeaveAbandoned("uncertain")
             } else {
                 CounterKey::WeaveAbandoned("no_parent")

@@ -198,7 +198,7 @@ fn calls_in_traces_of_envoy_join_the_requests_that_made_them() {
     assert_requests_are_joined(&collector);
 }
 
-/// A store on disk keeps such requests without decoding them where nothing weaves.
+/// A store on disk keeps such requests without decoding them while no proxy reports spans.
 #[test]
 fn calls_in_traces_of_envoy_join_the_requests_that_a_plain_sdk_reports() {
     let folder = tempfile::tempdir().unwrap();
