@@ -3,8 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::event::Nanos;
-use crate::live_lane::StatedCause;
+use crate::event::{InboundId, Nanos};
 use crate::weaver_settings::LiveChecks;
 
 /// Confidence that is claimed for a pair of operations which few requests have shown.
@@ -61,6 +60,15 @@ pub(crate) struct DecisionContext {
     /// Calls of this kind that had no cause, so far, and their share.
     pub(crate) strays: f64,
     pub(crate) stray_share: f64,
+}
+
+/// The likeliest cause of a call when it was made.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct StatedCause {
+    pub(crate) parent: InboundId,
+    /// Its probability, before the guard limited it.
+    pub(crate) raw: f64,
+    pub(crate) confidence: f64,
 }
 
 /// Limits stated confidences.
@@ -208,7 +216,6 @@ impl ConfidenceGuard {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::InboundId;
 
     fn context(in_flight: usize) -> DecisionContext {
         DecisionContext {

@@ -213,7 +213,7 @@ impl LiveState {
     }
 
     /// Makes one of the hypotheses in which all lanes go on in the same way. Where only some lanes
-    /// do, what follows may still tell the hypotheses apart.
+    /// do, what follows may still decide between the hypotheses.
     fn merge_equal_states(
         &mut self,
         lanes: &[u32],

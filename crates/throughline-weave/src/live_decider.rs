@@ -13,10 +13,10 @@ use crate::event::{
     InboundId, InboundOutcome, InboundStart, Nanos, OutboundId, OutboundStart, WeaveEvent,
 };
 use crate::evidence_tier::EvidenceTier;
-use crate::guard::{ConfidenceGuard, DecisionContext};
+use crate::guard::{ConfidenceGuard, DecisionContext, StatedCause};
 use crate::life_table::Step;
 use crate::live_decision::{abandoned_rivals, candidate_lanes, live_decision, only_open_witness};
-use crate::live_lane::{CallStatement, LiveCall, StatedCause};
+use crate::live_lane::{CallStatement, LiveCall};
 use crate::live_state::{LiveState, call_step};
 use crate::order::{ProcessOrder, RecentCalls};
 use crate::plan::ProcessPlan;
@@ -457,7 +457,7 @@ impl LiveDecider {
         }
         if lanes.is_empty() {
             let call = &mut self.state.calls[slot as usize];
-            // So many compete that no way to share them was worth keeping: it is no stray.
+            // With many competing requests none may have a share worth keeping; a stray is rare.
             call.owned = f64::from(u8::from(call.statement.is_some()));
             self.close_call(slot);
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::event::{InboundId, Nanos};
 use crate::evidence_tier::EvidenceTier;
-use crate::guard::DecisionContext;
+use crate::guard::{DecisionContext, StatedCause};
 use crate::joint_cluster::WeighedHypothesis;
 use crate::lane_path::{LanePath, StepTrail};
 use crate::problem::{Inbound, Outbound};
@@ -36,16 +36,7 @@ pub(crate) struct LiveLane {
     pub(crate) outlook_from: usize,
 }
 
-/// The likeliest cause of a call when it was made.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct StatedCause {
-    pub(crate) parent: InboundId,
-    /// Its probability, before the guard limited it.
-    pub(crate) raw: f64,
-    pub(crate) confidence: f64,
-}
-
-/// What was said about a call when it was made.
+/// The statement about a call at the moment when it was made.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CallStatement {
     pub(crate) cause: StatedCause,

@@ -57,8 +57,7 @@ impl ProcessPlan {
         }
     }
 
-    /// Prepares another pass over a recording that the plan was learned from. What it learns again
-    /// counts once.
+    /// Prepares another pass over a recording that the plan was learned from. Its events count once.
     pub(crate) fn begin_pass(&mut self, number: usize) {
         self.model.is_live = false;
         self.model.tokens.forget_frequencies();

@@ -184,17 +184,15 @@ impl SmallProblem {
             for (cause, (exact, engine)) in exact.iter().zip(engine).enumerate() {
                 assert!(
                     (exact - engine).abs() <= TOLERANCE,
-                    "call {call}, cause {cause}: {exact:.4} by brute force, {engine:.4} here {:?} {:?}",
-                    self.requests,
-                    self.calls
+                    "call {call}, cause {cause}: {exact:.4} by brute force, {engine:.4} here"
                 );
             }
         }
     }
 }
 
-/// The stray comes when the request hardly makes a call of its own: what had a probability below 1e-4
-/// when it was made is not kept, whatever follows.
+/// The stray comes when the request hardly makes a call of its own: a hypothesis below 1e-4 at the
+/// time of the call is not kept, whatever follows.
 #[test]
 fn calls_of_one_request_and_a_stray() {
     let mut rng = fastrand::Rng::with_seed(1);

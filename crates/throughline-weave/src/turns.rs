@@ -1,4 +1,4 @@
-//! Whose turn it is, in a process that takes requests in turn.
+//! The turns of requests, in a process that handles them in order.
 //!
 //! An event loop keeps the order of its requests: the one that began first makes a call of some
 //! kind first, and the one that got its last response first ends first. [`crate::order`] learns
@@ -7,7 +7,7 @@
 use crate::event::Nanos;
 use crate::life_table::Step;
 
-/// What requests may do next.
+/// The next step of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Turn {
     Call(Step),

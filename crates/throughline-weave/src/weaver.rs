@@ -6,11 +6,11 @@ use crate::live_decider::LiveDecider;
 use crate::plan::ProcessPlan;
 use crate::weaver_settings::{WeaverLosses, WeaverSettings};
 
-/// A process is new for so long, or for so many events: then all is decided again, with what has
-/// been learned by then.
+/// Time and number of events for which a process is new: then all is decided again, with the
+/// knowledge of by then.
 const OPENING_NS: Nanos = 10_000_000_000;
 const OPENING_EVENTS: usize = 8_192;
-/// A new process that rests for so long is not waited for.
+/// Rest after which a new process is not waited for.
 const OPENING_REST_NS: Nanos = 2_000_000_000;
 
 /// Decides which inbound message of a process caused an outbound one, once their requests have

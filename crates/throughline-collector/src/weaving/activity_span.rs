@@ -333,7 +333,7 @@ mod tests {
         // The timestamp is that of the beginning of a millisecond.
         assert_eq!(start_of(0.005), 59_996_000_000);
         assert_eq!(start_of(0.0004), 60_000_000_000);
-        // An application chose this one, and these are no durations.
+        // Chosen by an application, and invalid.
         assert_eq!(start_of(3_600.0), 60_000_000_000);
         assert_eq!(start_of(f64::NAN), 60_000_000_000);
         assert_eq!(start_of(-1.0), 60_000_000_000);

@@ -1,4 +1,4 @@
-//! What has become certain, or has had its time: it is learned from, and decided for good.
+//! Final decisions, and learning: about calls that have become certain, or have had their time.
 
 use super::{
     CERTAIN, LAG_NS, LiveDecider, MAX_FOLLOWED_NS, MIN_WITHOUT_RECORD, QUEUE_SETTLE_NS, RETRY_NS,
