@@ -57,7 +57,7 @@ impl ProcessPlan {
         }
     }
 
-    /// Prepares another pass over a recording that the plan was learned from. Its events count once.
+    /// Prepares another pass over the recording that the plan was learned from.
     pub(crate) fn begin_pass(&mut self, number: usize) {
         self.model.is_live = false;
         self.model.tokens.forget_frequencies();
