@@ -14,6 +14,7 @@ mod span_load;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::Message as _;
@@ -22,6 +23,9 @@ use throughline_testkit::wait;
 
 use self::fixture::{GroupMember, TIMEOUT, binary, committed, edge, metric, produce, start_kafka};
 use self::span_load::{SPANS, SpanLoad, request};
+
+/// Time in which a member has to stop: the grace period of a pod is 30 seconds.
+const MAX_STOP_TIME: Duration = Duration::from_secs(20);
 
 /// Partitions of the topic.
 const PARTITIONS: u16 = 4;
@@ -107,7 +111,7 @@ fn assert_keyed_by_process(bootstrap: &str, records: i64) {
     consumer.subscribe(&["otlp_spans"]).unwrap();
     let mut read = 0;
     wait::until(TIMEOUT, || {
-        while let Some(Ok(record)) = consumer.poll(std::time::Duration::from_millis(50)) {
+        while let Some(Ok(record)) = consumer.poll(Duration::from_millis(50)) {
             read += 1;
             if let Some(key) = record.key() {
                 let key = String::from_utf8(key.to_vec()).unwrap();
@@ -173,6 +177,27 @@ fn reading_is_paused_while_the_store_refuses_spans() {
     member.stop();
     let (committed, ends) = committed(bootstrap, "spans-json", "json");
     assert_eq!(committed, ends);
+}
+
+#[test]
+fn a_member_stops_while_kafka_is_away_and_continues_where_it_was() {
+    let mut kafka = start_kafka(&[TopicSpec::new("otlp_spans", 2)]);
+    let mut member = GroupMember::start(kafka.bootstrap(), &[]);
+    for number in 0..5 {
+        let value = request(number).to_string();
+        produce(kafka.bootstrap(), "otlp_spans", 0, Some(value.as_bytes()));
+    }
+    wait::until(TIMEOUT, || (member.traces().len() == 5).then_some(())).expect("five traces");
+    kafka.stop().unwrap();
+    let begin = Instant::now();
+    member.stop();
+    assert!(begin.elapsed() < MAX_STOP_TIME, "{:?}", begin.elapsed());
+    kafka.start().unwrap();
+    let value = request(5).to_string();
+    produce(kafka.bootstrap(), "otlp_spans", 0, Some(value.as_bytes()));
+    member.restart();
+    wait::until(TIMEOUT, || (member.traces().len() == 6).then_some(())).expect("six traces");
+    assert!(member.traces().values().all(|spans| spans.len() == SPANS));
 }
 
 #[test]

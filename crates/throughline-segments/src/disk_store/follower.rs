@@ -126,6 +126,9 @@ impl DiskStoreInner {
         follower: &mut StoreFollower,
         listed: Vec<(SegmentName, PathBuf)>,
     ) -> Vec<TraceId> {
+        follower
+            .unindexed
+            .retain(|path| listed.iter().any(|(_, other)| other == path));
         let former = self.sources();
         let known = former.segments.iter().map(|it| (it.path.as_path(), it));
         let known: HashMap<&Path, &Arc<SealedSegment>> = known.collect();
