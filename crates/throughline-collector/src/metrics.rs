@@ -35,6 +35,8 @@ pub(crate) enum CounterKey {
     Woven(&'static str),
     /// Spans that stay without a parent, by reason.
     WeaveAbandoned(&'static str),
+    /// Decisions that a later proof has confirmed or refuted, by result.
+    WeaveChecks(&'static str),
     /// Spans that wait for a decision.
     WeaveOpen,
     /// Records of a topic that were read, by outcome.
@@ -230,6 +232,15 @@ fn render_weaving(out: &mut String, counters: &BTreeMap<CounterKey, u64>) {
     write_family(out, open, "gauge", help);
     let count = counters.get(&CounterKey::WeaveOpen).unwrap_or(&0);
     write_line(out, format_args!("{open} {count}"));
+    let checks = "throughline_weave_checks_total";
+    let help = "Parents inferred with 0.99 or more that a later event has proven right or wrong.";
+    write_family(out, checks, "counter", help);
+    for (key, count) in counters {
+        if let CounterKey::WeaveChecks(result) = key {
+            let labels = format_args!("{{result=\"{result}\"}}");
+            write_line(out, format_args!("{checks}{labels} {count}"));
+        }
+    }
     let abandoned = "throughline_weave_abandoned_total";
     let help = "Spans that could not be joined with a parent, by reason.";
     write_family(out, abandoned, "counter", help);

@@ -4,7 +4,7 @@ use crate::decision::Decision;
 use crate::event::{Nanos, WeaveEvent};
 use crate::live_decider::LiveDecider;
 use crate::plan::ProcessPlan;
-use crate::weaver_settings::{WeaverLosses, WeaverSettings};
+use crate::weaver_settings::{LiveChecks, WeaverLosses, WeaverSettings};
 
 /// Time and number of events for which a process is new: then all is decided again, with the
 /// knowledge of by then.
@@ -69,6 +69,13 @@ impl Weaver {
     #[must_use]
     pub const fn losses(&self) -> WeaverLosses {
         self.decider.losses()
+    }
+
+    /// Returns how often a decision at the moment of a call was confirmed or refuted by a later
+    /// proof; the count begins again when a new process is decided about again.
+    #[must_use]
+    pub const fn checks(&self) -> LiveChecks {
+        self.decider.checks()
     }
 
     /// Takes an event. Events may be late by as much as connections reorder them.

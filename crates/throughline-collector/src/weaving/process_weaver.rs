@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use throughline_model::TraceId;
 use throughline_store::{AlternativeParent, MAX_ALTERNATIVES, SpanKey, WovenEdge, WovenEvidence};
 use throughline_weave::{
-    Decision, EvidenceTier, InboundId, InboundOutcome, InboundStart, Nanos, OperationKey,
-    OutboundId, OutboundStart, QueuePosition, WeaveEvent, Weaver, WeaverSettings,
+    Decision, EvidenceTier, InboundId, InboundOutcome, InboundStart, LiveChecks, Nanos,
+    OperationKey, OutboundId, OutboundStart, QueuePosition, WeaveEvent, Weaver, WeaverSettings,
 };
 
 use super::activity_span::{ActivityRole, ActivitySpan};
@@ -24,6 +24,8 @@ const MAX_REQUEST: u64 = 60_000_000_000;
 #[derive(Debug)]
 pub(super) struct ProcessWeaver {
     weaver: Weaver,
+    /// Checks that were reported.
+    reported_checks: LiveChecks,
     numbers: SpanNumbers,
     /// Parents that calls of a new process were joined with, until all is decided again.
     provisional: HashMap<u64, Option<SpanKey>>,
@@ -253,6 +255,7 @@ impl ProcessWeaver {
     pub(super) fn new() -> Self {
         Self {
             weaver: Weaver::new(WeaverSettings::default()),
+            reported_checks: LiveChecks::default(),
             numbers: SpanNumbers::with_limit(MAX_KNOWN),
             provisional: HashMap::new(),
             pending: BTreeMap::new(),
@@ -355,6 +358,16 @@ impl ProcessWeaver {
         // The end, in its turn.
         for event in events {
             self.insert(event.at(), PendingEvent::Event(event));
+        }
+    }
+
+    /// Returns the decisions that later proofs have confirmed or refuted since the last time.
+    pub(super) fn new_checks(&mut self) -> LiveChecks {
+        let (now, before) = (self.weaver.checks(), self.reported_checks);
+        self.reported_checks = now;
+        LiveChecks {
+            right: now.right.saturating_sub(before.right),
+            wrong: now.wrong.saturating_sub(before.wrong),
         }
     }
 

@@ -9,6 +9,7 @@ use memchr::memmem;
 use throughline_model::Span;
 use throughline_model::convention::{MESSAGING_KAFKA_CLUSTER_ID, PARENT_EVIDENCE};
 use throughline_store::{Store, WeaveOutcome, WovenEdge};
+use throughline_weave::LiveChecks;
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -229,6 +230,9 @@ impl WeavingState {
             for process in self.processes.values_mut() {
                 edges.extend(process.poll(now, wait, self.settings.min_confidence));
                 open += process.open() as u64;
+                let LiveChecks { right, wrong } = process.new_checks();
+                self.metrics.add(CounterKey::WeaveChecks("right"), right);
+                self.metrics.add(CounterKey::WeaveChecks("wrong"), wrong);
             }
             self.metrics.set(CounterKey::WeaveOpen, open);
         }
