@@ -294,6 +294,7 @@ impl IngestPipeline {
             && let Some(inserted) = store.insert_undecoded(otlp)
         {
             let count = inserted.map_err(|error| self.refuse(error))?;
+            self.weaving.skip(otlp);
             return Ok(Insertion::kept(source, count, DecodedSpans::default()));
         }
         let decoded = decode_protobuf(otlp);

@@ -7,7 +7,7 @@ use crate::event::{InboundId, Nanos};
 use crate::weaver_settings::LiveChecks;
 
 /// Confidence that is claimed for a pair of operations which few requests have shown.
-const UNPROVEN_CONFIDENCE: f64 = 0.95;
+const UNPROVEN_CONFIDENCE: f64 = 0.94;
 /// Requests that must have shown a pair of operations.
 const MIN_BACKING: f64 = 3.0;
 /// The first call of a kind is trusted this soon after its request began.
@@ -16,7 +16,7 @@ const PROMPT_NS: Nanos = 100_000_000;
 /// smaller with the number of requests that have shown the call, by the rule of succession.
 const FIRST_DOUBT: f64 = 0.05;
 /// Above this many in flight, few requests vouch for little.
-const CROWDED: usize = 3;
+pub(crate) const CROWDED: usize = 3;
 /// Requests in flight beyond these for which the doubt doubles.
 const NEGLECTED_PER: f64 = 4.0;
 /// Confidence while the state of the process is lost.
@@ -88,6 +88,26 @@ pub(crate) struct ConfidenceGuard {
     wrong: f64,
     expected_wrong: f64,
     pub(crate) checks: LiveChecks,
+}
+
+// === impl DecisionContext ===
+
+impl DecisionContext {
+    /// The circumstances of a call that was taken for one without a cause when it was made.
+    pub(crate) const fn unknown(kind: u32) -> Self {
+        Self {
+            operation: 0,
+            kind,
+            in_flight: 2,
+            is_record: false,
+            is_lost: false,
+            first_after_ns: None,
+            ended_nearby: false,
+            abandoned_nearby: false,
+            strays: 0.0,
+            stray_share: 0.0,
+        }
+    }
 }
 
 // === impl ConfidenceGuard ===

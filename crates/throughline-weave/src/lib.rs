@@ -2,15 +2,12 @@
 //! ended.
 //!
 //! A request is a walk through states: the calls that it has made, and whether it waits for one.
-//! Life tables ([`life_table`]) know when requests leave a state, and with which step. Each lane, a
-//! request or a partition, weighs all the ways in which it can have made the calls around it
-//! ([`lane_graph`]); belief propagation lets the lanes agree on who made which ([`solver`]). Edges
-//! that containment alone decides are proven ([`propagation`]); they show whether the process takes
-//! requests in turn ([`order`]).
+//! Life tables ([`life_table`]) know when requests leave a state, and with which step. Where
+//! several requests could have made a call, all ways are kept, jointly, until the next steps decide
+//! ([`joint_cluster`]); whether the process takes requests in turn weighs as well ([`order`]).
 //!
-//! [`weave_recording`] weaves a recording in several passes, [`Weaver`] decides a little after the
-//! events. [`LiveDecider`] decides at the moment of a call: it follows the requests in flight
-//! through their steps, with joint hypotheses ([`joint_cluster`]) where several could have made it.
+//! [`LiveDecider`] decides at the moment of a call, [`Weaver`] when the requests that may have made
+//! it have settled, and [`weave_recording`] passes a whole recording several times.
 //! Pure: no socket, no clock, no randomness; the same events give the same decisions.
 #![expect(
     clippy::indexing_slicing,

@@ -49,6 +49,15 @@ pub(crate) struct CallStatement {
     pub(crate) is_checked: bool,
 }
 
+/// A request or record with the probability that it made a call.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CauseShare {
+    pub(crate) id: InboundId,
+    pub(crate) operation: u32,
+    pub(crate) is_record: bool,
+    pub(crate) share: f64,
+}
+
 /// A call whose possible causes are not settled.
 #[derive(Debug, Clone)]
 pub(crate) struct LiveCall {
@@ -57,7 +66,7 @@ pub(crate) struct LiveCall {
     /// Probability that a settled lane made it.
     pub(crate) owned: f64,
     /// The same, by request or record.
-    pub(crate) causes: Vec<(InboundId, f64)>,
+    pub(crate) causes: Vec<CauseShare>,
     pub(crate) statement: Option<CallStatement>,
     pub(crate) is_idle: bool,
     /// Requests that were open when it began.

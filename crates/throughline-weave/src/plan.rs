@@ -70,6 +70,7 @@ impl ProcessPlan {
     pub(crate) fn end_pass(&mut self) {
         self.model.scale_counts(0.5);
         self.model.is_live = true;
+        self.model.refresh();
     }
 
     /// Returns the plan as text.

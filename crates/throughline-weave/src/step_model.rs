@@ -478,6 +478,7 @@ impl StepModel {
         for state in &mut self.tables {
             state.table.scale(factor);
             state.proven_visits *= factor;
+            state.live_visits *= factor;
         }
         self.coarse
             .iter_mut()

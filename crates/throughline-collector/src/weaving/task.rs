@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use memchr::memmem;
@@ -94,12 +94,20 @@ impl WeavingFeed {
                     self.note_proxies();
                     return true;
                 }
-                let has_records = contains(MESSAGING_KAFKA_CLUSTER_ID);
-                if !has_records && let Ok(mut recent) = self.recent.lock() {
-                    recent.push(otlp);
-                }
-                has_records
+                contains(MESSAGING_KAFKA_CLUSTER_ID)
             }
+        }
+    }
+
+    /// Takes a request that was stored without being decoded.
+    pub(crate) fn skip(&self, otlp: &[u8]) {
+        if self.mode != WeavingMode::All {
+            return;
+        }
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        // Under the lock: whoever notes the first proxy takes what is kept.
+        if !self.has_proxies.load(Ordering::Relaxed) {
+            recent.push(otlp, clock::now());
         }
     }
 
@@ -120,11 +128,14 @@ impl WeavingFeed {
 
     /// Notes that proxies report spans. With the first, spans that came a little before matter.
     fn note_proxies(&self) {
-        if self.has_proxies.swap(true, Ordering::Relaxed) {
-            return;
-        }
-        let recent = self.recent.lock().map(|mut recent| recent.take());
-        for otlp in recent.unwrap_or_default() {
+        let recent = {
+            let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+            if self.has_proxies.swap(true, Ordering::Relaxed) {
+                return;
+            }
+            recent.take(clock::now())
+        };
+        for otlp in recent {
             if let Ok(decoded) = throughline_otlp::decode_protobuf(&otlp) {
                 self.offer(self.read(&decoded.spans));
             }

@@ -7,8 +7,9 @@ use super::{
 use crate::decision::{Alternative, Decision};
 use crate::event::Nanos;
 use crate::evidence_tier::EvidenceTier;
-use crate::guard::DecisionContext;
+use crate::guard::{CROWDED, DecisionContext};
 use crate::life_table::Step;
+use crate::live_lane::{CauseShare, LiveCall};
 use crate::live_learning::{LearnedCalls, caused_calls, learn_handled, learn_request};
 use crate::plan::ProcessPlan;
 use crate::problem::OPEN;
@@ -148,9 +149,15 @@ impl LiveDecider {
             self.state.calls[*slot as usize].owned += share;
         }
         for ((slot, cause), share) in &learned.causes {
-            self.state.calls[*slot as usize]
-                .causes
-                .push((*cause, *share));
+            let index = self.state.inbound_index(*cause);
+            let inbound = index.map(|index| &self.state.inbound[index as usize]);
+            let cause = CauseShare {
+                id: *cause,
+                operation: inbound.map_or(0, |it| it.operation),
+                is_record: inbound.is_some_and(|it| it.position.is_some()),
+                share: *share,
+            };
+            self.state.calls[*slot as usize].causes.push(cause);
         }
     }
 
@@ -184,12 +191,12 @@ impl LiveDecider {
     /// Returns what has come of a call, all of whose possible causes are settled.
     fn settled_decision(&self, slot: u32) -> Decision {
         let call = &self.state.calls[slot as usize];
-        let sum: f64 = call.causes.iter().map(|cause| cause.1).sum();
+        let sum: f64 = call.causes.iter().map(|cause| cause.share).sum();
         // Lanes that are not weighed together may each claim the call.
         let total = sum.max(1.0);
-        let causes = call.causes.iter().map(|(id, share)| Alternative {
-            parent: Some(*id),
-            confidence: share / total,
+        let causes = call.causes.iter().map(|cause| Alternative {
+            parent: Some(cause.id),
+            confidence: cause.share / total,
         });
         let none = Alternative {
             parent: None,
@@ -197,29 +204,43 @@ impl LiveDecider {
         };
         let mut decision = Decision::choose(call.outbound.id, causes.chain([none]));
         let same = call.statement.as_ref();
-        let Some(statement) = same.filter(|it| Some(it.cause.parent) == decision.parent) else {
-            return decision;
-        };
-        decision.tier = statement.tier;
-        let kind = call.outbound.kind;
-        if let Some(context) = &statement.context {
-            let (strays, stray_share) = (self.strays.count(kind), self.strays.share(kind));
-            if call.proof == decision.parent && strays < 1.0 {
-                decision.tier = EvidenceTier::Proven;
-            }
-            let context = DecisionContext {
-                strays,
-                stray_share,
-                ..*context
-            };
-            // A shared rare value needs no acquaintance with the process.
-            if decision.tier != EvidenceTier::Tokens {
-                decision.confidence = self.guard.limit(decision.confidence, &context);
-                if statement.is_held_up && decision.tier != EvidenceTier::Proven {
-                    decision.confidence = decision.confidence.min(HELD_UP_CONFIDENCE);
-                }
-            }
+        let same = same.filter(|it| Some(it.cause.parent) == decision.parent);
+        decision.tier = same.map_or(EvidenceTier::Timing, |it| it.tier);
+        let is_proven = decision.parent.is_some() && call.proof == decision.parent;
+        if is_proven && self.strays.count(call.outbound.kind) < 1.0 {
+            decision.tier = decision.tier.min(EvidenceTier::Proven);
         }
+        self.limit_settled(&mut decision, call);
         decision
+    }
+
+    /// Limits what is said about a settled call to what the circumstances allow.
+    fn limit_settled(&self, decision: &mut Decision, call: &LiveCall) {
+        let mut causes = call.causes.iter();
+        let cause = causes.find(|cause| Some(cause.id) == decision.parent);
+        // A parent that the message names, and a shared rare value, need no acquaintance with the
+        // process.
+        let is_known = matches!(decision.tier, EvidenceTier::Exact | EvidenceTier::Tokens);
+        let (Some(cause), false) = (cause, is_known) else {
+            return;
+        };
+        let kind = call.outbound.kind;
+        let statement = call.statement.as_ref();
+        let is_same = statement.is_some_and(|it| it.cause.parent == cause.id);
+        let at_call = statement.and_then(|it| it.context);
+        let context = DecisionContext {
+            operation: cause.operation,
+            is_record: cause.is_record,
+            in_flight: at_call.map_or(2, |it| it.in_flight.min(CROWDED)),
+            first_after_ns: at_call.filter(|_| is_same).and_then(|it| it.first_after_ns),
+            strays: self.strays.count(kind),
+            stray_share: self.strays.share(kind),
+            ..at_call.unwrap_or_else(|| DecisionContext::unknown(kind))
+        };
+        decision.confidence = self.guard.limit(decision.confidence, &context);
+        let is_held_up = statement.is_some_and(|it| it.is_held_up);
+        if is_held_up && decision.tier != EvidenceTier::Proven {
+            decision.confidence = decision.confidence.min(HELD_UP_CONFIDENCE);
+        }
     }
 }
