@@ -76,6 +76,8 @@ pub(crate) struct StatedCause {
 pub(crate) struct ConfidenceGuard {
     /// Distinct requests that have shown a pair of operations.
     backing: HashMap<(u32, u32), f64>,
+    /// The same, by an earlier pass over the same requests.
+    expected: HashMap<(u32, u32), f64>,
     /// Distinct requests that have made a call that can only have been theirs, by the same pair.
     proven: HashMap<(u32, u32), f64>,
     /// Pairs of operations of which a request has waited for the call.
@@ -116,6 +118,7 @@ impl Default for ConfidenceGuard {
     fn default() -> Self {
         Self {
             backing: HashMap::new(),
+            expected: HashMap::new(),
             proven: HashMap::new(),
             awaited: HashSet::new(),
             records: HashMap::new(),
@@ -131,13 +134,25 @@ impl Default for ConfidenceGuard {
 }
 
 impl ConfidenceGuard {
+    /// Returns a guard for another pass over the same requests: it knows the pairs of operations that
+    /// they show, and has decided nothing yet.
+    pub(crate) fn acquainted(&self) -> Self {
+        Self {
+            expected: self.backing.clone(),
+            awaited: self.awaited.clone(),
+            ..Self::default()
+        }
+    }
+
     /// Records that a request of `operation` made calls of `kind`, however many.
     pub(crate) fn back(&mut self, operation: u32, kind: u32, weight: f64) {
         *self.backing.entry((operation, kind)).or_default() += weight;
     }
 
     pub(crate) fn backing(&self, operation: u32, kind: u32) -> f64 {
-        self.backing.get(&(operation, kind)).copied().unwrap_or(0.0)
+        let of = |counts: &HashMap<(u32, u32), f64>| counts.get(&(operation, kind)).copied();
+        let shown = of(&self.backing).unwrap_or(0.0);
+        shown.max(of(&self.expected).unwrap_or(0.0))
     }
 
     /// Records that a request of `operation` has certainly made calls of `kind`, however many.

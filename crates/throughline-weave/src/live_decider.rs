@@ -137,6 +137,18 @@ impl LiveDecider {
             .unwrap_or_default()
     }
 
+    /// Creates the decider of another pass over the same events, with all that is known by now:
+    /// also which calls requests have been seen to make, and which have no cause.
+    pub(crate) fn second_look(&self, settings: WeaverSettings) -> Self {
+        let mut plan = self.plan.clone();
+        plan.begin_pass(1);
+        Self {
+            guard: self.guard.acquainted(),
+            strays: self.strays.clone(),
+            ..Self::with_known(settings, plan).with_settled()
+        }
+    }
+
     /// Goes on with new events after another pass over old ones.
     pub(crate) fn end_pass(&mut self) {
         self.plan.end_pass();

@@ -103,9 +103,7 @@ impl Weaver {
 
     /// Begins again with what was learned from these events.
     fn look_again(&mut self, events: Vec<WeaveEvent>) {
-        let mut plan = self.decider.plan().clone();
-        plan.begin_pass(1);
-        self.decider = LiveDecider::with_known(self.settings, plan).with_settled();
+        self.decider = self.decider.second_look(self.settings);
         events
             .into_iter()
             .for_each(|event| self.decider.push(event));
