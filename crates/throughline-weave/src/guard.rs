@@ -134,8 +134,8 @@ impl Default for ConfidenceGuard {
 }
 
 impl ConfidenceGuard {
-    /// Returns a guard for another pass over the same requests: it knows the pairs of operations that
-    /// they show, and has decided nothing yet.
+    /// Returns a guard for another pass over the same requests: it knows the pairs of operations
+    /// that they show, and has decided nothing yet.
     pub(crate) fn acquainted(&self) -> Self {
         Self {
             expected: self.backing.clone(),
