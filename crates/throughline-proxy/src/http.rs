@@ -26,6 +26,7 @@ mod connection;
 mod downstream;
 mod error;
 mod header;
+mod http1_driver;
 mod http1_io;
 mod http2_connection;
 mod http2_frames;

@@ -25,7 +25,7 @@ struct IdleState {
     is_reset: AtomicBool,
     /// Whether the client has closed its side. It may still wait for a response.
     is_client_closed: AtomicBool,
-    /// The task of the upstream connection, which closes its own side then.
+    /// Wakes the upstream connection, which closes its own side then.
     upstream_task: Mutex<Option<Waker>>,
 }
 

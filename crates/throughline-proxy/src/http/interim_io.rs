@@ -90,7 +90,7 @@ impl InterimResponses {
     pub(super) fn watch(&self) {
         let mut state = self.lock();
         state.is_watched = !state.may_upgrade;
-        // The body is read in the task of the upstream connection.
+        // In HTTP/2 the body is read in the task of the upstream connection.
         state.waker.take().into_iter().for_each(Waker::wake);
     }
 
@@ -109,7 +109,7 @@ impl InterimResponses {
         if state.queued.len() + head.len() <= MAX_QUEUED_BYTES {
             state.queued.extend_from_slice(&head);
         }
-        // The callback runs in the task of the upstream connection.
+        // In HTTP/2 the callback runs in the task of the upstream connection.
         state.waker.take().into_iter().for_each(Waker::wake);
     }
 

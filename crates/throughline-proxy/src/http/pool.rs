@@ -10,6 +10,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper::client::conn::http1;
@@ -17,6 +18,7 @@ use tokio::time::Instant;
 
 use super::config::{HttpLimits, PoolScope, UpstreamOrigin};
 use super::error::ProxyError;
+use super::http1_driver::Http1Driver;
 use super::http1_io::Http1Progress;
 use super::http2_pool::{Http2Pool, StreamPermit};
 use super::keep_alive::KeepAliveLimit;
@@ -47,6 +49,8 @@ struct OriginPool {
 /// An open HTTP/1 connection.
 pub(super) struct Http1Connection {
     pub(super) sender: Http1Sender,
+    /// Dropped after the sender, which ends the connection.
+    pub(super) driver: Http1Driver,
     pub(super) progress: Arc<Http1Progress>,
     /// Whether a client may have logged in on the connection.
     pub(super) is_bound: bool,
@@ -228,6 +232,7 @@ impl PooledConnection {
             closes,
         } = self;
         connection.progress.end();
+        connection.driver.detach();
         // A closed connection with a login is kept: the next request learns from it that the login
         // is lost.
         if closes
@@ -261,6 +266,26 @@ impl UpstreamLease {
         match self {
             Self::Http1(connection) if is_complete => connection.give_back(now),
             Self::Http1(_) | Self::Http2(_) => {}
+        }
+    }
+
+    /// Polls what a request waits for from the connection, and the connection itself where it has
+    /// no task of its own meanwhile.
+    pub(super) fn poll<T>(
+        &self,
+        context: &mut Context<'_>,
+        mut exchange: impl FnMut(&mut Context<'_>) -> Poll<T>,
+    ) -> Poll<T> {
+        match self {
+            Self::Http1(leased) => leased.connection.driver.poll(context, exchange),
+            Self::Http2(_) => exchange(context),
+        }
+    }
+
+    /// Leaves the connection to its own task: it becomes a tunnel.
+    pub(super) fn detach(&self) {
+        if let Self::Http1(leased) = self {
+            leased.connection.driver.detach();
         }
     }
 

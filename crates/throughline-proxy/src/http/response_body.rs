@@ -27,6 +27,8 @@ pub(super) enum ResponseBody {
 pub(super) struct ProxiedBody {
     body: Incoming,
     guard: Option<ResponseGuard>,
+    /// An error that is yielded in the next poll.
+    error: Option<hyper::Error>,
 }
 
 /// Everything that is kept until the end of a response.
@@ -47,6 +49,7 @@ impl ResponseBody {
         let mut proxied = ProxiedBody {
             body,
             guard: Some(guard),
+            error: None,
         };
         // hyper does not poll a body that reports its end up front.
         if proxied.body.is_end_stream() {
@@ -103,14 +106,34 @@ impl ProxiedBody {
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(context);
-        match &polled {
-            Poll::Ready(Some(Ok(frame))) => self.record_frame(frame),
-            Poll::Ready(None) => self.end(),
-            Poll::Ready(Some(Err(error))) => self.fail(error),
-            Poll::Pending => {}
+        let Self { body, guard, error } = self;
+        if let Some(error) = error.take() {
+            return Poll::Ready(Some(Err(error)));
         }
-        polled
+        let mut poll_body = |context: &mut Context<'_>| Pin::new(&mut *body).poll_frame(context);
+        let polled = match guard {
+            Some(guard) => guard.connection.poll(context, poll_body),
+            None => poll_body(context),
+        };
+        match polled {
+            Poll::Ready(Some(Ok(frame))) => {
+                self.record_frame(&frame);
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(None) => {
+                self.end();
+                Poll::Ready(None)
+            }
+            Poll::Ready(Some(Err(error))) => {
+                self.fail(&error);
+                // hyper drops what it has not written when it gets an error. While the body is
+                // pending, it writes what came before: clients get it as they would directly.
+                self.error = Some(error);
+                context.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Poll::Pending => Poll::Pending,
+        }
     }
 
     fn record_frame(&mut self, frame: &Frame<Bytes>) {

@@ -358,6 +358,7 @@ impl ProxyService {
             return Err(ProxyError::InvalidResponse);
         };
         let upstream = hyper::upgrade::on(&mut response);
+        connection.detach();
         let mut headers = std::mem::take(response.headers_mut());
         // The `upgrade` field names the protocol that was agreed on, and is forwarded.
         strip_hop_by_hop(&mut headers, true);

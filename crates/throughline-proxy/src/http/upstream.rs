@@ -1,5 +1,6 @@
 //! The client side of the proxy: opens connections to upstream hosts and sends requests on them.
 
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::authentication::binds_connection;
 use super::config::{HttpLimits, PoolScope, UpstreamOrigin};
 use super::error::{ProxyError, Termination};
+use super::http1_driver::Http1Driver;
 use super::http1_io::{Http1Io, Http1Progress};
 use super::http2_connection::{Http2Connection, Http2OpenError};
 use super::http2_pool::StreamPermit;
@@ -23,7 +25,7 @@ use super::idle_tracker::IdleTracker;
 use super::keep_alive::KeepAliveLimit;
 use super::metrics::{HttpMetrics, RepeatReason};
 use super::pool::{
-    DownstreamPool, Http1Connection, Http1Sender, IdleLookup, PooledConnection, UpstreamLease,
+    DownstreamPool, Http1Connection, IdleLookup, PooledConnection, UpstreamLease,
     UpstreamPool,
 };
 use super::replay::ReplayableRequest;
@@ -39,7 +41,7 @@ use crate::transport::tls::UpstreamTls;
 /// Time without an answer after which the other idle connections are suspected as well.
 const DISTRUST_DELAY: Duration = Duration::from_millis(500);
 
-/// Time for the task of a connection to finish with the last response.
+/// Time for a connection to finish with the last response.
 const READY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Number of times that a request is sent again after the server has refused it unprocessed.
@@ -222,7 +224,7 @@ impl UpstreamClient {
                 // Boxed: connecting is rare, and would enlarge the future of every request.
                 None => Box::pin(self.connect_http1(origin)).await?,
             };
-            if is_reused && !is_ready(&mut connection.sender).await {
+            if is_reused && !is_ready(&mut connection).await {
                 continue;
             }
             let was_bound = connection.is_bound;
@@ -312,7 +314,7 @@ impl UpstreamClient {
             .await
             .map_err(|error| upstream_error(&error))?;
         let end = Arc::clone(&progress);
-        tokio::spawn(async move {
+        let driver = Http1Driver::spawn(async move {
             if let Err(error) = connection.with_upgrades().await {
                 tracing::debug!(%error, "upstream connection failed");
             }
@@ -321,6 +323,7 @@ impl UpstreamClient {
         });
         Ok(Http1Connection {
             sender,
+            driver,
             progress,
             is_bound: false,
         })
@@ -461,12 +464,17 @@ impl Drop for PendingAnswer<'_> {
     }
 }
 
-/// Waits until a connection takes a request: its task may still be finishing the last response.
-async fn is_ready(sender: &mut Http1Sender) -> bool {
-    sender.is_ready()
-        || timeout(READY_TIMEOUT, sender.ready())
-            .await
-            .is_ok_and(|ready| ready.is_ok())
+/// Waits until a connection takes a request: it may still be finishing the last response.
+async fn is_ready(connection: &mut Http1Connection) -> bool {
+    let Http1Connection { sender, driver, .. } = connection;
+    if sender.is_ready() {
+        return true;
+    }
+    driver.attach();
+    let ready = poll_fn(|context| driver.poll(context, |context| sender.poll_ready(context)));
+    timeout(READY_TIMEOUT, ready)
+        .await
+        .is_ok_and(|ready| ready.is_ok())
 }
 
 /// Sends a request on a connection and waits for the response head.
@@ -478,9 +486,11 @@ async fn send_on(
     let progress = &connection.progress;
     progress.begin(is_reused, request.source());
     let request = request.attempt(Some(progress.written_flag()));
-    connection
-        .sender
-        .try_send_request(request)
+    // Before the request is sent: it wakes whoever polls the connection.
+    connection.driver.attach();
+    let mut sending = std::pin::pin!(connection.sender.try_send_request(request));
+    let driver = &connection.driver;
+    poll_fn(|context| driver.poll(context, |context| sending.as_mut().poll(context)))
         .await
         .map_err(|error| Http1Failure {
             is_unsent: error.message().is_some() || progress.is_stale(),

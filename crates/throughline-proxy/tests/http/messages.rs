@@ -134,6 +134,24 @@ async fn fields_and_reasons_pass_as_they_came() {
 }
 
 #[tokio::test]
+async fn beginning_of_a_response_that_breaks_off_is_forwarded() {
+    for response in [
+        &b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\npart\r\n"[..],
+        b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\npart",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n",
+    ] {
+        let (direct, through) = side_by_side(GET, response).await;
+        assert!(through.starts_with("HTTP/1.1 200 OK\r\n"), "{through:?}");
+        let body = |message: &str| {
+            message
+                .split_once("\r\n\r\n")
+                .map(|parts| parts.1.to_owned())
+        };
+        assert_eq!(body(&through), body(&direct));
+    }
+}
+
+#[tokio::test]
 async fn request_fields_keep_their_spelling() {
     let server = ScriptedServer {
         script: &[("\r\n\r\n", b"HTTP/1.1 204 No Content\r\n\r\n")],
