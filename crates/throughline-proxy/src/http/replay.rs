@@ -10,11 +10,12 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
 use http_body::{Body, Frame, SizeHint};
 
 use super::http1_io::RequestSource;
 use super::idle_tracker::IdleTracker;
+use super::interim_io::InterimResponses;
 use super::request_body::{BodyProgress, RequestBody, RequestBodyError};
 
 /// Body bytes from which on nothing more is kept.
@@ -25,22 +26,26 @@ pub(super) struct ReplayableRequest {
     /// The head of the first attempt, until that begins.
     first: Option<Parts>,
     kept: KeptHead,
+    /// The head as it was written on a connection that failed.
+    written_head: Option<Vec<u8>>,
     /// The downstream connection, if its client can close one side of it.
     downstream: Option<IdleTracker>,
+    /// Where interim responses go, if the client takes any.
+    interim: Option<Arc<InterimResponses>>,
     progress: BodyProgress,
     /// [`None`] for a request without a body.
     body: Option<Arc<Mutex<ReplayBuffer>>>,
 }
 
 /// The head of a request, for further attempts. Few of them are made, so that this is made to cost
-/// little: the values are in one buffer, and no reference of theirs is counted.
+/// little: the values are in one buffer, and no reference of theirs is counted. How the names were
+/// spelled is in the bytes that were written ([`ReplayableRequest::keep_written_head`]).
 struct KeptHead {
     method: Method,
     uri: Uri,
     version: Version,
     fields: Vec<KeptField>,
     values: Vec<u8>,
-    extensions: Extensions,
 }
 
 /// A field of a [`KeptHead`].
@@ -90,14 +95,20 @@ enum KeptFrame {
 
 impl ReplayableRequest {
     /// Takes a request, with its connection if the client can close one side of that.
-    pub(super) fn new(request: Request<RequestBody>, downstream: Option<IdleTracker>) -> Self {
+    pub(super) fn new(
+        request: Request<RequestBody>,
+        downstream: Option<IdleTracker>,
+        interim: Option<Arc<InterimResponses>>,
+    ) -> Self {
         let (head, body) = request.into_parts();
         let progress = body.progress();
         let body = (!body.is_end_stream()).then(|| Arc::new(Mutex::new(ReplayBuffer::new(body))));
         Self {
             kept: KeptHead::of(&head),
             first: Some(head),
+            written_head: None,
             downstream,
+            interim,
             progress,
             body,
         }
@@ -164,7 +175,29 @@ impl ReplayableRequest {
             })
         });
         let head = self.first.take();
-        Request::from_parts(head.unwrap_or_else(|| self.kept.to_parts()), body)
+        let head = head.unwrap_or_else(|| self.kept.to_parts());
+        let mut request = Request::from_parts(head, body);
+        if let Some(interim) = self.interim.clone() {
+            hyper::ext::on_informational(&mut request, move |response| {
+                interim.send(response.status(), response.headers());
+            });
+        }
+        request
+    }
+
+    /// Takes back the head of an attempt that was not written.
+    pub(super) fn restore_head(&mut self, unsent: Request<ReplayBody>) {
+        self.first = Some(unsent.into_parts().0);
+    }
+
+    /// Keeps the head of an attempt as it was written, for the next one.
+    pub(super) fn keep_written_head(&mut self, head: Vec<u8>) {
+        self.written_head = Some(head).filter(|head| !head.is_empty());
+    }
+
+    /// Takes the head as it was written before.
+    pub(super) fn take_written_head(&mut self) -> Option<Vec<u8>> {
+        self.written_head.take()
     }
 
     /// Frees what is kept: the upstream has responded.
@@ -198,7 +231,6 @@ impl KeptHead {
             version: head.version,
             fields,
             values,
-            extensions: head.extensions.clone(),
         }
     }
 
@@ -219,7 +251,6 @@ impl KeptHead {
         parts.uri = self.uri.clone();
         parts.version = self.version;
         parts.headers = headers;
-        parts.extensions = self.extensions.clone();
         parts
     }
 }
@@ -389,7 +420,7 @@ mod tests {
         ];
         let with_field =
             |request: http::request::Builder, (name, value)| request.header(name, value);
-        let request = fields.into_iter().fold(request, with_field).extension(7_u8);
+        let request = fields.into_iter().fold(request, with_field);
         let mut sent = request.body(()).unwrap().into_parts().0;
         let secret = HeaderValue::from_bytes(b"\xe9").map(|mut value| {
             value.set_sensitive(true);
@@ -404,7 +435,6 @@ mod tests {
             (sent.version, &sent.headers)
         );
         assert!(again.headers["x-secret"].is_sensitive() && !again.headers["host"].is_sensitive());
-        assert_eq!(again.extensions.get::<u8>(), Some(&7));
         let names = |parts: &Parts| parts.headers.keys().cloned().collect::<Vec<_>>();
         assert_eq!(names(&again), names(&sent));
     }

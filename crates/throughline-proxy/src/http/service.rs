@@ -291,17 +291,13 @@ impl ProxyService {
         } = prepared;
         let progress = body.progress();
         let caller = ResponseRecipient::of(&parts);
-        let mut request = rewrite_request(&target, parts, body);
+        let request = rewrite_request(&target, parts, body);
         // Clients of HTTP/1.0 take no interim responses (RFC 9110, section 15.2).
-        if caller.version == Version::HTTP_11 {
-            let interim = Arc::clone(&downstream.interim);
-            hyper::ext::on_informational(&mut request, move |response| {
-                interim.send(response.status(), response.headers());
-            });
-        }
+        let takes_interim = caller.version == Version::HTTP_11;
+        let interim = takes_interim.then(|| Arc::clone(&downstream.interim));
         let watched = (caller.version != Version::HTTP_2).then(|| downstream.tracker.clone());
         let upstream = self.upstream(downstream.direction());
-        let sent = upstream.send(&target, request, watched, &downstream.pool);
+        let sent = upstream.send(&target, request, watched, interim, &downstream.pool);
         match sent.await {
             Ok((response, connection)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
                 self.upgrade(UpgradeResponse {

@@ -22,11 +22,11 @@ use super::http2_connection::{Http2Connection, Http2OpenError};
 use super::http2_pool::StreamPermit;
 use super::http2_request::{Http2Failure, send_on_stream};
 use super::idle_tracker::IdleTracker;
+use super::interim_io::InterimResponses;
 use super::keep_alive::KeepAliveLimit;
 use super::metrics::{HttpMetrics, RepeatReason};
 use super::pool::{
-    DownstreamPool, Http1Connection, IdleLookup, PooledConnection, UpstreamLease,
-    UpstreamPool,
+    DownstreamPool, Http1Connection, IdleLookup, PooledConnection, UpstreamLease, UpstreamPool,
 };
 use super::replay::ReplayableRequest;
 use super::request_body::RequestBody;
@@ -140,6 +140,7 @@ impl UpstreamClient {
         target: &RequestTarget,
         request: Request<RequestBody>,
         watched: Option<IdleTracker>,
+        interim: Option<Arc<InterimResponses>>,
         downstream: &Arc<DownstreamPool>,
     ) -> Result<(Response<Incoming>, UpstreamLease), ProxyError> {
         if let Some(error) = downstream.take_error() {
@@ -147,7 +148,7 @@ impl UpstreamClient {
         }
         let origin = &target.origin;
         let has_credentials = binds_connection(request.headers());
-        let mut request = ReplayableRequest::new(request, watched);
+        let mut request = ReplayableRequest::new(request, watched, interim);
         let sending = async {
             if target.is_http2 {
                 self.send_http2(origin, &mut request, downstream)
@@ -238,6 +239,7 @@ impl UpstreamClient {
                 Ok(response) if is_reused && is_repeatable && is_idle_timeout(&response) => {
                     self.metrics
                         .request_repeated(self.direction, RepeatReason::IdleTimeout);
+                    request.keep_written_head(connection.progress.take_head());
                     may_reuse = false;
                 }
                 Ok(response) => {
@@ -484,19 +486,26 @@ async fn send_on(
     is_reused: bool,
 ) -> Result<Response<Incoming>, Http1Failure> {
     let progress = &connection.progress;
-    progress.begin(is_reused, request.source());
-    let request = request.attempt(Some(progress.written_flag()));
+    progress.begin(is_reused, request.source(), request.take_written_head());
+    let attempt = request.attempt(Some(progress.written_flag()));
     // Before the request is sent: it wakes whoever polls the connection.
     connection.driver.attach();
-    let mut sending = std::pin::pin!(connection.sender.try_send_request(request));
+    let mut sending = std::pin::pin!(connection.sender.try_send_request(attempt));
     let driver = &connection.driver;
-    poll_fn(|context| driver.poll(context, |context| sending.as_mut().poll(context)))
-        .await
-        .map_err(|error| Http1Failure {
-            is_unsent: error.message().is_some() || progress.is_stale(),
+    let sent = poll_fn(|context| driver.poll(context, |context| sending.as_mut().poll(context)));
+    sent.await.map_err(|mut error| {
+        let unsent = error.take_message();
+        let is_unsent = unsent.is_some() || progress.is_stale();
+        match unsent {
+            Some(unsent) => request.restore_head(unsent),
+            None => request.keep_written_head(progress.take_head()),
+        }
+        Http1Failure {
+            is_unsent,
             has_answer: progress.has_read(),
             error: upstream_error(error.error()),
-        })
+        }
+    })
 }
 
 /// Whether a server closes an idle connection with a response that no request asked for.

@@ -318,6 +318,38 @@ async fn request_without_a_body_is_repeated_once_where_its_connection_closes() {
 }
 
 #[tokio::test]
+async fn repeated_request_is_the_one_that_was_sent() {
+    let (heads, mut received) = tokio::sync::mpsc::channel(8);
+    let service = raw_service(move |number, mut stream| {
+        let heads = heads.clone();
+        async move {
+            while let Some(request) = RawRequest::read(&mut stream).await {
+                let is_lost = number == 0 && request.head.contains("/second");
+                heads.send(request.head).await.unwrap();
+                if is_lost {
+                    return;
+                }
+                let answer = response("200 OK", "", "");
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+        }
+    })
+    .await;
+    let fixture = HttpFixture::start(inbound(service)).await;
+    let mut client = RawClient::connect(fixture.address()).await;
+    client.get("/first", "").await.unwrap();
+    let fields = "X-CamelCase: 1\r\nx-lower: 2\r\nACCEPT: A\r\nX-CamelCase: 3\r\n";
+    client.get("/second", fields).await.unwrap();
+    client.get("/third", "").await.unwrap();
+    let mut next = async || within(received.recv()).await.unwrap();
+    assert!(next().await.contains("/first"));
+    let (lost, repeated) = (next().await, next().await);
+    assert!(lost.contains("X-CamelCase: 1\r\n") && lost.contains("ACCEPT: A\r\n"));
+    assert_eq!(repeated, lost);
+    assert!(next().await.contains("/third"));
+}
+
+#[tokio::test]
 async fn request_that_cannot_be_repeated_ends_as_the_server_ended_it() {
     for ending in [Ending::Closed, Ending::Reset] {
         let fixture = HttpFixture::start(inbound(closing_service(ending).await)).await;
