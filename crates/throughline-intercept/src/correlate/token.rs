@@ -135,7 +135,10 @@ impl TokenExtractor {
                         .and_then(|value| CorrelationToken::new(index, value.as_bytes())),
                 };
                 // One key often finds the same value in several locations.
-                found.extend(token.filter(|token| !found.contains(token)));
+                if let Some(token) = token.filter(|token| !found.contains(token)) {
+                    found.reserve_exact(usize::from(found.is_empty()));
+                    found.push(token);
+                }
             }
         }
         TokenSet(found)

@@ -1,6 +1,8 @@
 //! Names and attributes of HTTP spans (semantic conventions v1.44: HTTP is stable, gRPC in
 //! development).
 
+use std::sync::Arc;
+
 use throughline_model::convention::{
     CLIENT_ADDRESS, HTTP_REQUEST_METHOD, HTTP_REQUEST_METHOD_ORIGINAL, HTTP_ROUTE,
     NETWORK_PEER_ADDRESS, NETWORK_PEER_PORT, NETWORK_PROTOCOL_VERSION, RPC_METHOD, RPC_SERVICE,
@@ -20,6 +22,8 @@ use crate::trace::{push, push_some};
 const KNOWN_METHODS: [&str; 9] = [
     "GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "CONNECT", "TRACE",
 ];
+/// Other values of attributes that need no memory.
+const KNOWN_VALUES: [&str; 5] = ["1.1", "http", "2", "https", "1.0"];
 const DEFAULT_HTTP_PORT: u16 = 80;
 const DEFAULT_HTTPS_PORT: u16 = 443;
 
@@ -58,12 +62,12 @@ impl SpanDescription {
         let method = known_method(request.method);
         writer.push_method(request, method);
         writer.push_server(direction, request);
-        writer.push_text(NETWORK_PROTOCOL_VERSION, request.version);
+        writer.push_known(NETWORK_PROTOCOL_VERSION, request.version);
         writer.push_peer(direction, peer);
         let (path, query) = split_target(request.target);
         let (routes, route_key) = match direction {
             Direction::Inbound => {
-                writer.push_text(URL_SCHEME, request.scheme);
+                writer.push_known(URL_SCHEME, request.scheme);
                 writer.push_text(URL_PATH, path);
                 if let Some(query) = query {
                     writer.push_text(URL_QUERY, &redact::query(query));
@@ -114,8 +118,17 @@ impl AttributeWriter {
         push(&mut self.attributes, key, value.to_owned());
     }
 
-    fn push_method(&mut self, request: &HttpRequestHead<'_>, known: Option<&str>) {
-        self.push_text(HTTP_REQUEST_METHOD, known.unwrap_or("_OTHER"));
+    /// Appends a text that most often is one of [`KNOWN_VALUES`].
+    fn push_known(&mut self, key: &'static str, value: &str) {
+        match KNOWN_VALUES.into_iter().find(|known| *known == value) {
+            Some(known) => push(&mut self.attributes, key, known),
+            None => self.push_text(key, value),
+        }
+    }
+
+    fn push_method(&mut self, request: &HttpRequestHead<'_>, known: Option<&'static str>) {
+        let method = known.unwrap_or("_OTHER");
+        push(&mut self.attributes, HTTP_REQUEST_METHOD, method);
         if known.is_none() {
             self.push_text(HTTP_REQUEST_METHOD_ORIGINAL, request.method);
         }
@@ -141,12 +154,12 @@ impl AttributeWriter {
     fn push_peer(&mut self, direction: Direction, peer: HttpPeer) {
         let Some(address) = peer.address else { return };
         // An IPv4 client of a dual-stack socket has a mapped IPv6 address.
-        let address = address.to_canonical().to_string();
-        self.push_text(NETWORK_PEER_ADDRESS, &address);
+        let address: Arc<str> = address.to_canonical().to_string().into();
+        push(&mut self.attributes, NETWORK_PEER_ADDRESS, &address);
         let port = peer.port.map(i64::from);
         push_some(&mut self.attributes, NETWORK_PEER_PORT, port);
         if direction == Direction::Inbound {
-            self.push_text(CLIENT_ADDRESS, &address);
+            push(&mut self.attributes, CLIENT_ADDRESS, &address);
         }
     }
 

@@ -65,7 +65,7 @@ enum State {
 struct OpenExchange {
     correlation: CorrelationHandle,
     /// Unfinished span; [`None`] if the trace is not sampled.
-    span: Option<Span>,
+    span: Option<Box<Span>>,
     is_connect: bool,
     is_grpc: bool,
     outcome: ExchangeOutcome,
@@ -153,7 +153,7 @@ impl HttpExchange {
                 .context
                 .sampling
                 .is_sampled()
-                .then(|| self.new_span(now, started, request, content)),
+                .then(|| Box::new(self.new_span(now, started, request, content))),
         }));
     }
 
@@ -473,7 +473,7 @@ impl HttpExchange {
             // Consumers of spans take a negative duration for corruption.
             span.end = now.max(span.start);
             outcome.apply_to(&mut span, self.direction);
-            Box::new(span)
+            span
         }));
     }
 }
@@ -484,6 +484,14 @@ impl ReceivedContext {
     fn read(settings: &Settings, headers: &dyn CarrierMut) -> Self {
         let received = RequestHeaderCarrier::new(headers);
         let present = received.context_formats();
+        // Most requests have none: the headers of each format are not looked for one by one.
+        if present.is_empty() {
+            return Self {
+                propagated: PropagatedContext::default(),
+                present,
+                valid: present,
+            };
+        }
         let propagated = context::extract(&settings.read, &received);
         let is_valid = |format: &Format| {
             let found = context::extract(std::slice::from_ref(format), &received);

@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use bytes::BytesMut;
 use http::header::{CONNECTION, CONTENT_LENGTH, TE, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue};
+use throughline_intercept::correlate::REQUEST_ID;
 use throughline_model::context::{Carrier, CarrierMut, Format};
 
 /// Hop-by-hop fields besides [`CONNECTION`], [`TE`], [`TRANSFER_ENCODING`] and [`UPGRADE`].
@@ -18,10 +19,15 @@ static HOP_BY_HOP: [HeaderName; 3] = [
 /// request.
 const PROTECTED: [&str; 4] = ["host", "content-length", "authorization", "cookie"];
 
-/// Names of the fields that carry contexts. Static ones are neither checked nor copied.
+/// Names of the fields that are written: those that carry contexts, and a request id. Static ones
+/// are neither checked nor copied.
 static CONTEXT_FIELDS: LazyLock<Vec<HeaderName>> = LazyLock::new(|| {
     let names = Format::ALL.iter().flat_map(|format| format.headers());
-    names.map(|name| HeaderName::from_static(name)).collect()
+    names
+        .copied()
+        .chain([REQUEST_ID])
+        .map(HeaderName::from_static)
+        .collect()
 });
 
 /// Size of the values of a context in all formats.
@@ -143,6 +149,10 @@ pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap, may_upgrade: bool) -> Op
             .map(<[u8]>::trim_ascii)
         {
             names_upgrade |= option.eq_ignore_ascii_case(b"upgrade");
+            // The usual options name no field, or one that is removed in any case.
+            if is_usual_option(option) {
+                continue;
+            }
             named.extend(
                 HeaderName::from_bytes(option)
                     .ok()
@@ -176,6 +186,12 @@ pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap, may_upgrade: bool) -> Op
         headers.insert(UPGRADE, upgrade.clone());
     }
     upgrade
+}
+
+fn is_usual_option(option: &[u8]) -> bool {
+    [&b"keep-alive"[..], b"close", b"upgrade", b"te"]
+        .iter()
+        .any(|usual| option.eq_ignore_ascii_case(usual))
 }
 
 fn is_hop_by_hop(name: &HeaderName) -> bool {

@@ -40,9 +40,9 @@ pub(super) struct RequestBody {
     idle_timer: Option<Pin<Box<Sleep>>>,
 }
 
-/// The state of a request body, shared with the response.
-#[derive(Debug, Clone, Default)]
-pub(super) struct BodyProgress(Arc<AtomicU8>);
+/// The state of a request body, shared with the response; [`None`] for a request without a body.
+#[derive(Debug, Clone)]
+pub(super) struct BodyProgress(Option<Arc<AtomicU8>>);
 
 /// An error that ends a request body early.
 #[derive(Debug, thiserror::Error)]
@@ -59,14 +59,10 @@ pub(super) enum RequestBodyError {
 
 impl RequestBody {
     pub(super) fn new(body: Incoming, bytes: &Counter, idle_timeout: Option<Duration>) -> Self {
-        let progress = BodyProgress::default();
-        let bytes = if body.is_end_stream() {
-            // A request without a body is never polled, and must not block reuse of its connection.
-            progress.set(COMPLETE);
-            None
-        } else {
-            Some(bytes.clone())
-        };
+        // A request without a body is never polled, and must not block reuse of its connection.
+        let has_body = !body.is_end_stream();
+        let progress = BodyProgress(has_body.then(Arc::default));
+        let bytes = has_body.then(|| bytes.clone());
         Self {
             body,
             buffered: VecDeque::new(),
@@ -216,17 +212,24 @@ impl Body for RequestBody {
 impl BodyProgress {
     fn set(&self, state: u8) {
         // The response side reads the state in another task.
-        self.0.store(state, Ordering::Release);
+        if let Some(progress) = &self.0 {
+            progress.store(state, Ordering::Release);
+        }
     }
 
     pub(super) fn is_complete(&self) -> bool {
-        self.0.load(Ordering::Acquire) == COMPLETE
+        self.state() == COMPLETE
+    }
+
+    fn state(&self) -> u8 {
+        let progress = self.0.as_ref();
+        progress.map_or(COMPLETE, |progress| progress.load(Ordering::Acquire))
     }
 
     /// Returns the error of a body that ended early: it is the cause of a failed request then, not
     /// the upstream.
     pub(super) fn error(&self) -> Option<ProxyError> {
-        match self.0.load(Ordering::Acquire) {
+        match self.state() {
             BROKEN => Some(ProxyError::IncompleteRequest),
             TIMED_OUT => Some(ProxyError::RequestBodyTimeout),
             _ => None,

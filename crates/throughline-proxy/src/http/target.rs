@@ -86,7 +86,9 @@ impl RequestTarget {
         if !self.is_absolute {
             *uri = Uri::from(self.path_and_query.clone());
         }
-        if let Ok(host) = HeaderValue::from_str(without_credentials(&self.authority)) {
+        let host = without_credentials(&self.authority);
+        let is_same = headers.get(HOST).is_some_and(|known| known == host);
+        if !is_same && let Ok(host) = HeaderValue::from_str(host) {
             headers.insert(HOST, host);
         }
     }
