@@ -137,6 +137,7 @@
 //! low half of an activity's is that trace: some tracers keep no more of it.
 
 mod activity;
+mod activity_map;
 mod activity_table;
 mod activity_traces;
 mod call;

@@ -20,6 +20,8 @@ pub struct ActivityId(pub(super) u64);
 pub(super) struct Activity {
     pub(super) context: SpanContext,
     pub(super) started_at: Timestamp,
+    /// Signature of requests of its kind; [`None`] for a record.
+    pub(super) operation: Option<CallSignature>,
     pub(super) state: ActivityState,
     /// Topic of a record; [`None`] for a request.
     pub(super) topic: Option<Arc<str>>,
@@ -36,6 +38,15 @@ pub(super) struct Activity {
     pub(super) has_doubtful_call: bool,
     /// Calls without a response.
     pub(super) outstanding: u32,
+}
+
+/// Kind of an activity, with what describes it.
+#[derive(Debug)]
+pub(super) enum ActivityKind {
+    /// A request, with the signature of those of its kind.
+    Request(CallSignature),
+    /// A record of a topic.
+    Record(Arc<str>),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,13 +72,26 @@ pub(super) struct CallProgress {
     pub(super) has_failed: bool,
 }
 
+// === impl ActivityKind ===
+
+impl ActivityKind {
+    pub(super) const fn is_record(&self) -> bool {
+        matches!(self, Self::Record(_))
+    }
+}
+
 // === impl Activity ===
 
 impl Activity {
-    pub(super) fn new(now: Timestamp, context: SpanContext, topic: Option<Arc<str>>) -> Self {
+    pub(super) fn new(now: Timestamp, context: SpanContext, kind: ActivityKind) -> Self {
+        let (operation, topic) = match kind {
+            ActivityKind::Request(operation) => (Some(operation), None),
+            ActivityKind::Record(topic) => (None, Some(topic)),
+        };
         Self {
             context,
             started_at: now,
+            operation,
             state: ActivityState::InFlight,
             topic,
             calls: Vec::new(),
@@ -78,6 +102,12 @@ impl Activity {
             has_doubtful_call: false,
             outstanding: 0,
         }
+    }
+
+    /// Returns the signature of activities of its kind.
+    pub(super) fn signature(&self) -> CallSignature {
+        let of_topic = || CallSignature::new(&("record", &self.topic));
+        self.operation.unwrap_or_else(of_topic)
     }
 
     pub(super) fn is_in_flight(&self) -> bool {

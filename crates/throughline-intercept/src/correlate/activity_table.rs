@@ -1,12 +1,12 @@
 //! The table of activities: those in flight, and those that ended a short while ago.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::sync::Arc;
 
 use throughline_model::TraceId;
 use throughline_model::context::SpanContext;
 
-use super::activity::{Activity, ActivityId, ActivityState};
+use super::activity::{Activity, ActivityId, ActivityKind, ActivityState};
+use super::activity_map::ActivityMap;
 use super::activity_traces::ActivityTraces;
 use super::settings::CorrelationLimits;
 use super::shared_tokens::SharedTokens;
@@ -17,6 +17,9 @@ use crate::Timestamp;
 const AMBIENT_RETENTION_NS: u64 = 3_600_000_000_000;
 /// Activities that one token can name, and tokens that one activity can have.
 const MAX_TOKEN_ACTIVITIES: usize = 16;
+/// Ended activities that are remembered of a process that has made no call yet: the first call is
+/// rarely made for one that has long ended, and most services make none. Their memory is near.
+const MAX_ENDED_WITHOUT_CALLS: usize = 1024;
 /// Part of the longest duration that is forgotten with each shorter one: 1 / 128.
 const LONGEST_DECAY: u64 = 128;
 /// A handler whose client went away is expected to end within this many times the longest request,
@@ -31,7 +34,7 @@ const OUTLIER_FACTOR: u64 = 2;
 #[derive(Debug)]
 pub(super) struct ActivityTable {
     limits: CorrelationLimits,
-    activities: HashMap<ActivityId, Activity>,
+    activities: ActivityMap<Activity>,
     in_flight: BTreeSet<ActivityId>,
     /// Times at which activities that did not end turn ambient or are removed.
     deadlines: BTreeSet<(Timestamp, ActivityId)>,
@@ -45,6 +48,7 @@ pub(super) struct ActivityTable {
     traces: Option<ActivityTraces>,
     /// Tokens that more than one activity had, with the number of these.
     shared_tokens: SharedTokens,
+    has_calls: bool,
     /// Duration of the longest request, slowly decaying.
     longest_request_ns: u64,
     last_id: u64,
@@ -56,7 +60,7 @@ impl ActivityTable {
     pub(super) fn new(limits: CorrelationLimits) -> Self {
         Self {
             limits,
-            activities: HashMap::new(),
+            activities: ActivityMap::default(),
             in_flight: BTreeSet::new(),
             deadlines: BTreeSet::new(),
             ended: VecDeque::new(),
@@ -64,6 +68,7 @@ impl ActivityTable {
             by_token: HashMap::new(),
             traces: None,
             shared_tokens: SharedTokens::default(),
+            has_calls: false,
             longest_request_ns: 0,
             last_id: 0,
         }
@@ -75,7 +80,7 @@ impl ActivityTable {
         &mut self,
         now: Timestamp,
         context: SpanContext,
-        topic: Option<Arc<str>>,
+        kind: ActivityKind,
     ) -> ActivityId {
         self.last_id += 1;
         let id = ActivityId(self.last_id);
@@ -88,14 +93,14 @@ impl ActivityTable {
         if self.activities.len() >= self.limits.max_activities {
             return id;
         }
-        let max_age_ns = self.limits.max_age_ns(topic.is_some());
+        let max_age_ns = self.limits.max_age_ns(kind.is_record());
         self.deadlines.insert((now.saturating_add(max_age_ns), id));
         self.in_flight.insert(id);
         if let Some(traces) = &mut self.traces {
             traces.insert(context.trace_id);
         }
         self.activities
-            .insert(id, Activity::new(now, context, topic));
+            .insert(id, Activity::new(now, context, kind));
         id
     }
 
@@ -104,7 +109,10 @@ impl ActivityTable {
         let Some(activity) = self.activities.get_mut(&id) else {
             return;
         };
-        for token in tokens.into_tokens() {
+        let tokens = tokens.into_tokens();
+        // Most messages have one token, or none: nothing is kept in reserve for more.
+        activity.tokens.reserve_exact(tokens.len());
+        for token in tokens {
             let is_known = activity.tokens.contains(&token);
             if is_known || activity.tokens.len() >= MAX_TOKEN_ACTIVITIES {
                 continue;
@@ -117,9 +125,15 @@ impl ActivityTable {
             if !owners.is_empty() {
                 self.shared_tokens.record(token.value_hash());
             }
+            owners.reserve_exact(usize::from(owners.is_empty()));
             owners.push(id);
             activity.tokens.push(token);
         }
+    }
+
+    /// Records that the process makes calls.
+    pub(super) const fn record_call(&mut self) {
+        self.has_calls = true;
     }
 
     /// Marks an activity as ended. A second call changes nothing.
@@ -149,6 +163,12 @@ impl ActivityTable {
         self.in_flight.remove(&id);
         self.deadlines.remove(&(deadline, id));
         self.ended.push_back((now, id));
+        if !self.has_calls
+            && self.ended.len() > MAX_ENDED_WITHOUT_CALLS
+            && let Some((_, oldest)) = self.ended.pop_front()
+        {
+            self.remove(oldest);
+        }
         if is_aborted {
             let work_ns = if is_outlier {
                 MAX_ABORTED_WORK_NS
@@ -229,6 +249,13 @@ impl ActivityTable {
 
     pub(super) fn is_in_flight(&self, id: ActivityId) -> bool {
         self.in_flight.contains(&id)
+    }
+
+    /// Returns the latest `max` activities in flight, in the order in which they began.
+    pub(super) fn latest_in_flight(&self, max: usize) -> Vec<ActivityId> {
+        let mut latest: Vec<_> = self.in_flight.iter().rev().take(max).copied().collect();
+        latest.reverse();
+        latest
     }
 
     pub(super) fn in_flight_count(&self) -> usize {

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use throughline_model::context::{FormatSet, SpanContext};
 
-use super::activity::ActivityId;
+use super::activity::{ActivityId, ActivityKind};
 use super::call::{Attribution, CallHandle, CallOutcome, OutboundCall};
 use super::call_signature::CallSignature;
 use super::evidence::{Evidence, ParentDecision};
@@ -31,6 +31,10 @@ pub struct Correlator {
     extractor: TokenExtractor,
     model: ProcessModel,
     propagation: PropagationState,
+    /// Posterior from which an inference counts; [`None`] without inference.
+    inference_threshold: Option<f64>,
+    /// [`None`] until a call is to be attributed: a process that makes none needs no model of its
+    /// requests, which would cost each of them more than all else here.
     inference: Option<LiveInference>,
     /// Attributions by evidence, in the order of [`Evidence::ALL`].
     evidence_counts: [u64; Evidence::ALL.len()],
@@ -74,9 +78,8 @@ impl Correlator {
             extractor: TokenExtractor::new(keys, limits.max_body_bytes),
             model: ProcessModel::new(limits, now),
             propagation: PropagationState::default(),
-            inference: inference_threshold
-                .filter(|_| infers)
-                .map(LiveInference::new),
+            inference_threshold: inference_threshold.filter(|_| infers),
+            inference: None,
             evidence_counts: [0; Evidence::ALL.len()],
             latest: now,
         }
@@ -98,10 +101,10 @@ impl Correlator {
         tokens: TokenSet,
     ) -> ActivityId {
         let now = self.advance(now);
-        let of_engine = self.inference.is_some().then(|| tokens.clone());
-        let id = self.model.begin_activity(now, context, None, tokens);
-        if let (Some(inference), Some(tokens)) = (&mut self.inference, of_engine) {
-            inference.begin(now, id, operation, None, &tokens);
+        let kind = ActivityKind::Request(operation);
+        let id = self.model.begin_activity(now, context, kind, tokens);
+        if let Some(inference) = &mut self.inference {
+            inference.begin_activity(&self.model, id);
         }
         id
     }
@@ -119,12 +122,9 @@ impl Correlator {
     /// Records the delivery of a record to a consumer.
     pub fn deliver_record(&mut self, now: Timestamp, delivery: RecordDelivery) {
         let now = self.advance(now);
-        let (queue, offset) = (delivery.queue, delivery.offset);
-        let operation = CallSignature::new(&("record", &delivery.topic));
-        let of_engine = self.inference.is_some().then(|| delivery.tokens.clone());
         let id = self.model.deliver_record(now, delivery);
-        if let (Some(inference), Some(tokens)) = (&mut self.inference, of_engine) {
-            inference.begin(now, id, operation, Some((queue, offset)), &tokens);
+        if let Some(inference) = &mut self.inference {
+            inference.begin_activity(&self.model, id);
         }
     }
 
@@ -158,6 +158,7 @@ impl Correlator {
     /// Finds the parent of an outbound call.
     pub fn attribute_call(&mut self, now: Timestamp, call: &OutboundCall) -> Attribution {
         let now = self.advance(now);
+        self.model.activities.record_call();
         let mut attribution = self.find_parent(now, call);
         let evidence = attribution.parent.evidence;
         for (count, candidate) in self.evidence_counts.iter_mut().zip(Evidence::ALL) {
@@ -262,6 +263,11 @@ impl Correlator {
         sizes
     }
 
+    #[cfg(test)]
+    pub(super) const fn has_engine(&self) -> bool {
+        self.inference.is_some()
+    }
+
     /// Advances the model to `now`, or to the greatest time seen if that is later. Returns the time
     /// that counts.
     fn advance(&mut self, now: Timestamp) -> Timestamp {
@@ -272,11 +278,15 @@ impl Correlator {
     }
 
     fn find_parent(&mut self, now: Timestamp, call: &OutboundCall) -> Attribution {
-        let model = &mut self.model;
         // The application propagates: its own context is right whatever else is known.
         if let Some(context) = &call.carried {
             return Attribution::carried(call.signature, context.clone());
         }
+        if self.inference.is_none() {
+            let inference = self.inference_threshold.map(LiveInference::new);
+            self.inference = inference.map(|it| it.with_in_flight(&self.model));
+        }
+        let model = &mut self.model;
         if let Some(id) = model.activities.find_by_token(&call.tokens, now) {
             model.estimator.record_with_token(call.signature, now);
             model.settle_preceding(now, id);

@@ -9,16 +9,17 @@ use throughline_weave::{
 
 use super::activity::ActivityId;
 use super::call::{CallNumber, OutboundCall};
-use super::call_signature::CallSignature;
 use super::evidence::Evidence;
-use super::record_queue::RecordQueueId;
-use super::token::TokenSet;
+use super::process_model::ProcessModel;
+use super::token::CorrelationToken;
 use crate::Timestamp;
 
 /// Requests and partitions that are weighed for one call.
 const MAX_COMPETING: usize = 128;
 /// Record timestamps are in milliseconds: the record was made within one.
 const RECORD_TICK_NS: u64 = 1_000_000;
+/// Requests and records in flight at the first call that the engine gets.
+const MAX_FORMER: usize = 1024;
 /// Tokens of a message that the engine gets.
 const MAX_TOKENS: usize = throughline_weave::MAX_TOKENS;
 
@@ -60,24 +61,33 @@ impl LiveInference {
         }
     }
 
-    /// Records a request that begins, or, with a place in a queue, a record that is delivered.
-    pub(super) fn begin(
-        &mut self,
-        now: Timestamp,
-        activity: ActivityId,
-        operation: CallSignature,
-        queue: Option<(RecordQueueId, i64)>,
-        tokens: &TokenSet,
-    ) {
+    /// Records the requests and records that are in flight already.
+    pub(super) fn with_in_flight(mut self, model: &ProcessModel) -> Self {
+        for id in model.activities.latest_in_flight(MAX_FORMER) {
+            self.begin_activity(model, id);
+        }
+        self
+    }
+
+    /// Records a request that begins, or a record that is delivered.
+    pub(super) fn begin_activity(&mut self, model: &ProcessModel, id: ActivityId) {
+        let Some(activity) = model.activities.get(id) else {
+            return;
+        };
+        let place = model.queues.place(id);
+        // A record that found no room in its queue is not followed.
+        if activity.topic.is_some() && place.is_none() {
+            return;
+        }
         self.decider.push(WeaveEvent::InboundStarted(InboundStart {
-            id: InboundId(activity.0),
-            at: nanos(now),
-            operation: OperationKey(operation.value()),
-            position: queue.map(|(queue, offset)| QueuePosition {
+            id: InboundId(id.0),
+            at: nanos(activity.started_at),
+            operation: OperationKey(activity.signature().value()),
+            position: place.map(|(queue, offset)| QueuePosition {
                 queue: queue.value(),
                 offset,
             }),
-            tokens: hashes(tokens),
+            tokens: hashes(&activity.tokens),
         }));
     }
 
@@ -109,7 +119,7 @@ impl LiveInference {
             id: OutboundId(self.last_call),
             at: nanos(made_at),
             operation: OperationKey(call.signature.value()),
-            tokens: hashes(&call.tokens),
+            tokens: hashes(call.tokens.iter()),
             is_record: !call.expects_response,
             exact: known.map(|activity| InboundId(activity.0)),
         });
@@ -156,10 +166,9 @@ impl LiveInference {
     }
 }
 
-fn hashes(tokens: &TokenSet) -> Vec<u64> {
-    let hashes = tokens
-        .iter()
-        .map(super::token::CorrelationToken::value_hash);
+/// Returns the tokens of a message as the engine gets them.
+fn hashes<'a>(tokens: impl IntoIterator<Item = &'a CorrelationToken>) -> Vec<u64> {
+    let hashes = tokens.into_iter().map(CorrelationToken::value_hash);
     hashes.take(MAX_TOKENS).collect()
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use throughline_model::context::SpanContext;
 
-use super::activity::ActivityId;
+use super::activity::{ActivityId, ActivityKind};
 use super::activity_table::ActivityTable;
 use super::call::{CallHandle, OutboundCall};
 use super::doubt::DoubtEstimator;
@@ -69,7 +69,7 @@ impl ProcessModel {
         &mut self,
         now: Timestamp,
         context: SpanContext,
-        topic: Option<Arc<str>>,
+        kind: ActivityKind,
         tokens: TokenSet,
     ) -> ActivityId {
         // From now on a call may belong to either, so the single record is judged by what it did
@@ -77,8 +77,8 @@ impl ProcessModel {
         if let Some(record) = self.single_record.take() {
             self.learn_profile(record, now, false);
         }
-        let max_age_ns = self.limits.max_age_ns(topic.is_some());
-        let id = self.activities.insert(now, context, topic);
+        let max_age_ns = self.limits.max_age_ns(kind.is_record());
+        let id = self.activities.insert(now, context, kind);
         if self.activities.get(id).is_some() {
             self.activities.index_tokens(id, tokens);
         } else {
@@ -111,7 +111,7 @@ impl ProcessModel {
             context,
             tokens,
         } = delivery;
-        let id = self.begin_activity(now, context, Some(topic), tokens);
+        let id = self.begin_activity(now, context, ActivityKind::Record(topic), tokens);
         self.prune_queues(now);
         let max_records = self.limits.max_activities;
         // Delivered again: the consumer went back, or another one had the partition meanwhile.

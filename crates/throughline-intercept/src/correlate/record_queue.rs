@@ -5,6 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::RangeInclusive;
 
 use super::activity::ActivityId;
+use super::activity_map::ActivityMap;
 
 /// Identifier of an ordered stream of records as one consumer receives it: a hash over the consumer
 /// and the partition, made before the lock of the correlator is taken.
@@ -17,7 +18,7 @@ pub(super) struct RecordQueues {
     /// By offset. A consumer that never commits has as many records in a queue as the limits allow,
     /// so that nothing here may take time in proportion to them.
     queues: HashMap<RecordQueueId, BTreeMap<i64, ActivityId>>,
-    places: HashMap<ActivityId, RecordPlace>,
+    places: ActivityMap<RecordPlace>,
 }
 
 /// Where a record waits.
@@ -124,6 +125,12 @@ impl RecordQueues {
             Some(last) => self.take_offsets(queue_id, i64::MIN..=last),
             None => Vec::new(),
         }
+    }
+
+    /// Returns the queue and the offset of a record.
+    pub(super) fn place(&self, id: ActivityId) -> Option<(RecordQueueId, i64)> {
+        let place = self.places.get(&id)?;
+        Some((place.queue_id, place.offset))
     }
 
     /// Returns whether all of these are records of one queue.

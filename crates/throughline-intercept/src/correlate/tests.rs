@@ -494,6 +494,26 @@ fn overflow_suspends_inference_and_stays_within_the_cap() {
     assert_parent(&process.exchange(), Evidence::Sole, 11);
 }
 
+#[test]
+fn process_is_followed_closely_once_it_makes_calls() {
+    let mut process = TestProcess::with(Settings::default());
+    let serve = |process: &mut TestProcess| {
+        for number in 0..2_000 {
+            let request = process.begin_with(1, Some(&format!("request {number}")));
+            process.end(request, RequestOutcome::Completed);
+        }
+    };
+    let most = |process: &TestProcess| process.correlator.sizes().into_iter().max();
+    serve(&mut process);
+    assert_eq!(most(&process), Some(1024));
+    assert!(!process.correlator.has_engine());
+    let (parent, _) = process.call_with(Some("request 1999"));
+    assert_parent(&parent, Evidence::RequestId, 1);
+    assert!(process.correlator.has_engine());
+    serve(&mut process);
+    assert_eq!(most(&process), Some(3024));
+}
+
 // --- records ---
 
 #[test]
