@@ -112,6 +112,20 @@ impl RequestBody {
         }
     }
 
+    /// Whether the body has a length of 0, and its end has not come: in HTTP/2 that is a frame.
+    pub(super) fn may_contradict_length(&self) -> bool {
+        !self.is_end_stream() && self.size_hint().exact() == Some(0)
+    }
+
+    /// Waits for the end of a body that has a length of 0; `false` if something else comes.
+    pub(super) async fn ends_without_data(&mut self) -> bool {
+        let is_empty = self.buffer().await.is_some_and(|whole| whole.is_empty());
+        if is_empty {
+            self.record_frame(None);
+        }
+        is_empty
+    }
+
     /// Polls the next frame from downstream, and the idle timer while there is none.
     fn poll_incoming(
         &mut self,

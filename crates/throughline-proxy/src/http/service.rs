@@ -175,6 +175,12 @@ impl ProxyService {
         if parts.version != Version::HTTP_2 {
             body = body.watching(&downstream.interim);
         }
+        // A head with a length of 0 is a whole request in HTTP/1, and would be sent before frames
+        // that contradict it (RFC 9113, section 8.1.1).
+        if !target.is_http2 && body.may_contradict_length() && !body.ends_without_data().await {
+            let error = ProxyError::IncompleteRequest;
+            return Err(self.refuse(downstream, Some(parts), error));
+        }
         let text = if self.is_searched(&parts, &body) {
             body.buffer().await
         } else {
