@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
+use serde_json::Value;
 use tempfile::TempDir;
 
 pub use self::bootstrap::{EnvoyBootstrap, INBOUND_PORT, OUTBOUND_PORT};
@@ -117,10 +118,36 @@ impl EnvoyInstance {
         bootstrap: &EnvoyBootstrap,
     ) -> Result<Self> {
         let folder = tempfile::tempdir()?;
-        let config = folder.path().join("envoy.json");
         let listeners = folder.path().join(LISTENERS);
         fs::write(&listeners, bootstrap.listener_file().to_string())?;
-        fs::write(&config, bootstrap.json(&listeners).to_string())?;
+        let instance = Self::run(wrap, name, module, folder, &bootstrap.json(&listeners))?;
+        // Envoy is ready as well when it has rejected a listener.
+        instance.wait_for_listeners(bootstrap.listener_count())?;
+        Ok(instance)
+    }
+
+    /// Starts an Envoy with a whole configuration, whose listeners are static.
+    ///
+    /// # Errors
+    /// As [`EnvoyInstance::start`].
+    pub fn start_configured(
+        wrap: &dyn Fn(ProcessSpec) -> ProcessSpec,
+        name: &str,
+        module: &Path,
+        bootstrap: &Value,
+    ) -> Result<Self> {
+        Self::run(wrap, name, module, tempfile::tempdir()?, bootstrap)
+    }
+
+    fn run(
+        wrap: &dyn Fn(ProcessSpec) -> ProcessSpec,
+        name: &str,
+        module: &Path,
+        folder: TempDir,
+        bootstrap: &Value,
+    ) -> Result<Self> {
+        let config = folder.path().join("envoy.json");
+        fs::write(&config, bootstrap.to_string())?;
         let admin_path = folder.path().join("admin");
         let modules = module.parent().unwrap_or(module);
         let spec = ProcessSpec::new(format!("{name}'s Envoy"), program()?)
@@ -153,14 +180,11 @@ impl EnvoyInstance {
                 "Envoy was not ready within {START_TIMEOUT:?}:\n{log}"
             ))
         })?;
-        let instance = Self {
+        Ok(Self {
             process,
             admin,
             folder,
-        };
-        // Envoy is ready as well when it has rejected a listener.
-        instance.wait_for_listeners(bootstrap.listener_count())?;
-        Ok(instance)
+        })
     }
 
     /// Replaces the listeners while connections are open, and waits until Envoy has taken them.

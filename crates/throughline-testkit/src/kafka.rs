@@ -12,7 +12,9 @@ pub use self::apache::{ApacheBroker, ApacheBuilder};
 pub use self::embedded::EmbeddedBroker;
 pub use self::jars::{EARLIER_VERSION, VERSION, fetch as fetch_apache};
 pub(crate) use self::port::free_ports;
-pub use self::security::{CertificateFiles, MECHANISMS, PASSWORD, SecurityProtocol, USER};
+pub use self::security::{
+    BROKER_NAME, CertificateFiles, MECHANISMS, PASSWORD, SecurityProtocol, USER,
+};
 pub use self::topic::{TopicSpec, create_topic, delete_topic};
 
 use crate::process::ChildProcess;

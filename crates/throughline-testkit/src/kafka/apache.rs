@@ -90,10 +90,21 @@ impl ApacheBuilder {
 
     /// Advertises `address` for the only broker, where a proxy forwards to `port`.
     #[must_use]
-    pub fn behind(mut self, address: impl Into<String>, port: u16) -> Self {
-        self.settings.advertised = Some(address.into());
-        self.settings.port = Some(port);
-        self
+    pub fn behind(self, address: impl Into<String>, port: u16) -> Self {
+        self.advertised(SecurityProtocol::Plaintext, address, port)
+    }
+
+    /// Adds a listener on `port` of the only broker, and advertises `address` for it.
+    #[must_use]
+    pub fn advertised(
+        mut self,
+        listener: SecurityProtocol,
+        address: impl Into<String>,
+        port: u16,
+    ) -> Self {
+        self.settings.ports.insert(listener, port);
+        self.settings.advertised.insert(listener, address.into());
+        self.listener(listener)
     }
 
     /// Adds a JVM option. A later option wins, also over our defaults, which suit a short life in

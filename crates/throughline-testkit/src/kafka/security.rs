@@ -18,6 +18,9 @@ pub enum SecurityProtocol {
     SaslSsl,
 }
 
+/// Name of the brokers in `deploy/istio/kafka-tls.yaml`.
+pub const BROKER_NAME: &str = "bootstrap.kafka.example";
+
 /// The only user, for PLAIN and SCRAM.
 pub const USER: &str = "alice";
 /// Password of [`USER`].
@@ -26,8 +29,8 @@ pub const PASSWORD: &str = "wonderland";
 /// SASL mechanisms of the brokers.
 pub const MECHANISMS: [&str; 3] = ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"];
 
-/// Paths of PEM files: certificates for `127.0.0.1` and `localhost`, and their authority. They live
-/// as long as their folder.
+/// Paths of PEM files: certificates for `127.0.0.1`, `localhost` and [`BROKER_NAME`], and their
+/// authority. They live as long as their folder.
 #[derive(Debug, Clone)]
 pub struct CertificateFiles {
     /// The authority's certificate, trusted by both sides.
@@ -162,8 +165,8 @@ impl CertificateFiles {
         let issuer = Issuer::new(authority, authority_key);
         let sign = |common_name: &str| -> Result<(String, String)> {
             let key = KeyPair::generate()?;
-            let mut params =
-                CertificateParams::new(vec!["127.0.0.1".to_owned(), "localhost".to_owned()])?;
+            let names = ["127.0.0.1", "localhost", BROKER_NAME].map(str::to_owned);
+            let mut params = CertificateParams::new(names)?;
             params
                 .distinguished_name
                 .push(DnType::CommonName, common_name);

@@ -39,18 +39,14 @@ fn configure_node(
         .copied()
         .zip(free_ports(settings.listeners.len())?)
         .collect();
-    if let Some(port) = settings.port {
-        ports.insert(SecurityProtocol::Plaintext, port);
-    }
+    ports.extend(settings.ports.clone());
     let mut addresses: BTreeMap<SecurityProtocol, String> = ports
         .iter()
         .map(|(listener, port)| (*listener, format!("{}:{port}", settings.host)))
         .collect();
-    // The broker binds its own address, even if clients get that of a proxy.
+    // The broker binds its own address, even if clients get another one.
     let listeners = urls(&addresses);
-    if let Some(advertised) = &settings.advertised {
-        addresses.insert(SecurityProtocol::Plaintext, advertised.clone());
-    }
+    addresses.extend(settings.advertised.clone());
     let mut properties = default_properties(settings.nodes);
     let mut set = |name: &str, value: String| properties.insert(name.to_owned(), value);
     set("node.id", id.to_string());

@@ -19,10 +19,10 @@ pub(super) struct ClusterSettings {
     pub(super) listeners: Vec<SecurityProtocol>,
     /// Address of all listeners.
     pub(super) host: Ipv4Addr,
-    /// Advertised address of the plaintext listener, if a proxy is in front of it.
-    pub(super) advertised: Option<String>,
-    /// Port of the plaintext listener; a free one by default.
-    pub(super) port: Option<u16>,
+    /// Ports of listeners; free ones by default.
+    pub(super) ports: BTreeMap<SecurityProtocol, u16>,
+    /// Advertised addresses of listeners; their own by default.
+    pub(super) advertised: BTreeMap<SecurityProtocol, String>,
     /// Further JVM options.
     pub(super) jvm: Vec<String>,
 }
@@ -37,8 +37,8 @@ impl Default for ClusterSettings {
             nodes: 1,
             listeners: vec![SecurityProtocol::Plaintext],
             host: Ipv4Addr::LOCALHOST,
-            advertised: None,
-            port: None,
+            ports: BTreeMap::new(),
+            advertised: BTreeMap::new(),
             jvm: Vec::new(),
         }
     }
