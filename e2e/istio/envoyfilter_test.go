@@ -1,5 +1,5 @@
 // Applies deploy/istio by Istio's own control-plane code and writes the configuration that Envoy
-// would get, for `envoy --mode validate`. e2e/tests/istio.rs runs it.
+// would get, for `envoy --mode validate`. e2e/tests/istio runs it.
 package istio
 
 import (
@@ -110,7 +110,7 @@ func validate(configs string) error {
 	return nil
 }
 
-// write writes messages as a JSON array for e2e/tests/istio.rs.
+// write writes messages as a JSON array for e2e/tests/istio.
 func write[M proto.Message](t *testing.T, name string, messages []M) string {
 	t.Helper()
 	var texts []string
@@ -128,6 +128,15 @@ func write[M proto.Message](t *testing.T, name string, messages []M) string {
 		}
 	}
 	return all
+}
+
+// compact returns messages as JSON without spaces: protojson puts some in at random.
+func compact[M proto.Message](messages ...M) string {
+	var text strings.Builder
+	for _, message := range messages {
+		text.WriteString(strings.ReplaceAll(protojson.MarshalOptions{}.Format(message), " ", ""))
+	}
+	return text.String()
 }
 
 func TestEnvoyFilterReachesListeners(t *testing.T) {

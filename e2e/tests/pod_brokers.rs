@@ -17,22 +17,14 @@ mod support;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::time::Duration;
 
-use serde_json::Value;
-use support::record::TestRecord;
-use support::run;
+use support::scram;
 use throughline_testkit::build::ProjectBinaries;
 use throughline_testkit::clients::{ClientLibrary, ClientPrograms};
 use throughline_testkit::collector::{CollectorInstance, CollectorPorts};
-use throughline_testkit::kafka::{ApacheBroker, PASSWORD, SecurityProtocol, TopicSpec, USER};
+use throughline_testkit::kafka::{ApacheBroker, SecurityProtocol, TopicSpec};
 use throughline_testkit::network::{self, Pod, PodNetwork};
-use throughline_testkit::process::ProcessSpec;
 use throughline_testkit::sidecar::SidecarInstance;
-use throughline_testkit::wait;
-
-const LIMIT: Duration = Duration::from_secs(30);
-const RECORDS: usize = 20;
 
 #[test]
 fn sidecar_of_a_pod_speaks_tls_to_brokers() {
@@ -70,55 +62,15 @@ fn sidecar_of_a_pod_speaks_tls_to_brokers() {
     let bootstrap = kafka.bootstrap_for(SecurityProtocol::SaslSsl).unwrap();
     for client in clients {
         let spec = || pod.enter(programs.spec(client).unwrap());
-        exchange(&spec, &bootstrap, client.name());
+        scram::exchange(&spec, &bootstrap, client.name());
     }
-    let is_whole = |trace: &Value| trace["spans"].as_array().unwrap().len() >= 2;
-    let traces = wait::until(LIMIT, || {
-        let traces = collector.traces("orders").unwrap();
-        let whole = traces.iter().filter(|trace| is_whole(trace)).count();
-        (whole == clients.len() * RECORDS).then_some(traces)
-    });
     assert!(
-        traces.is_some(),
+        scram::are_traced(&collector, "orders", clients.len()),
         "{} traces:\n{}",
         collector.traces("orders").unwrap().len(),
         sidecar.get("/metrics").unwrap().body
     );
     sidecar.stop().unwrap();
-}
-
-/// Sends records to a topic and reads them again, with the application's own settings.
-fn exchange(spec: &dyn Fn() -> ProcessSpec, bootstrap: &str, topic: &str) {
-    // Without TLS, and this listener accepts nothing but TLS.
-    let login = [
-        ("security", "sasl_plaintext"),
-        ("mechanism", "SCRAM-SHA-512"),
-        ("username", USER),
-        ("password", PASSWORD),
-    ];
-    let records: Vec<TestRecord> = (0..RECORDS).map(record).collect();
-    let acknowledged = run::produce(spec(), bootstrap, topic, &records, &login).acknowledged();
-    assert_eq!(acknowledged.len(), RECORDS, "{topic}");
-    let consume = [&login[..], &[("group", topic)]].concat();
-    let consumed = run::consume(spec(), bootstrap, topic, RECORDS, &consume).consumed();
-    for (record, sent) in consumed.iter().zip(&records) {
-        assert_eq!(record.value, sent.value, "{topic}");
-        let has_context = record
-            .headers
-            .iter()
-            .any(|(name, _)| name == b"traceparent");
-        assert!(has_context, "{topic}: {:?}", record.headers);
-    }
-}
-
-fn record(index: usize) -> TestRecord {
-    TestRecord {
-        partition: 0,
-        timestamp: None,
-        key: Some(format!("key {index}").into_bytes()),
-        value: Some(format!("value {index}").into_bytes()),
-        headers: Vec::new(),
-    }
 }
 
 /// Redirects the connections of a pod to a sidecar that speaks TLS to brokers.

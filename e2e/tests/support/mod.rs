@@ -6,4 +6,5 @@ pub(crate) mod check;
 pub(crate) mod fixture;
 pub(crate) mod record;
 pub(crate) mod run;
+pub(crate) mod scram;
 pub(crate) mod spans;

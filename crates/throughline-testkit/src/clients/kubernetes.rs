@@ -93,6 +93,7 @@ pub(super) fn install_istio_tests(
         "go.sum",
         "envoyfilter_test.go",
         "injector_test.go",
+        "kafka_tls_test.go",
     ];
     let files = files.map(|name| sources.join(name));
     let folder = install("istio-tests", &files, |into| {

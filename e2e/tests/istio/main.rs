@@ -2,12 +2,25 @@
 //! accepts the listeners that come out, and the injector mounts the module before Envoy starts.
 //!
 //! Runs with `THROUGHLINE_FULL=1`: building Istio's control plane takes some ten minutes.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
 #![expect(clippy::print_stderr, reason = "shows the progress of long builds")]
+
+#[expect(dead_code, reason = "shared with other tests, which use more of it")]
+#[path = "../support/mod.rs"]
+mod support;
+
+mod kafka_tls;
 
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 use serde_json::{Value, json};
 use throughline_testkit::build::{envoy_module, repository_root};
@@ -15,37 +28,51 @@ use throughline_testkit::{clients, envoy};
 
 #[test]
 fn istio_applies_the_filters_and_envoy_accepts_them() {
-    if std::env::var("THROUGHLINE_FULL").is_ok_and(|full| full == "1") {
-        let output = tempfile::tempdir().unwrap();
-        run_istio(output.path());
-        let read = |name: &str| -> Value {
-            serde_json::from_slice(&fs::read(output.path().join(name)).unwrap()).unwrap()
-        };
-        let bootstrap = bootstrap(read("listeners.json"), read("clusters.json"));
-        let (is_valid, text) = validate(output.path(), &bootstrap);
-        assert!(is_valid, "{text}");
-        // The module itself reads its configuration.
-        let misspelt = bootstrap.to_string().replace("message_key", "message_keys");
-        let misspelt = serde_json::from_str(&misspelt).unwrap();
-        let (is_valid, text) = validate(output.path(), &misspelt);
-        assert!(!is_valid && text.contains("message_keys"), "{text}");
-    } else {
-        eprintln!("skipped: it runs with THROUGHLINE_FULL=1");
+    if !is_full() {
+        return;
     }
+    let output = tempfile::tempdir().unwrap();
+    run_istio(output.path(), "");
+    let read = |name: &str| -> Value {
+        serde_json::from_slice(&fs::read(output.path().join(name)).unwrap()).unwrap()
+    };
+    let bootstrap = bootstrap(read("listeners.json"), read("clusters.json"));
+    let (is_valid, text) = validate(output.path(), &bootstrap);
+    assert!(is_valid, "{text}");
+    // The module itself reads its configuration.
+    let misspelt = bootstrap.to_string().replace("message_key", "message_keys");
+    let misspelt = serde_json::from_str(&misspelt).unwrap();
+    let (is_valid, text) = validate(output.path(), &misspelt);
+    assert!(!is_valid && text.contains("message_keys"), "{text}");
 }
 
-/// Runs all tests of `e2e/istio`; the listeners and clusters go into `folder`.
-fn run_istio(folder: &Path) {
+fn is_full() -> bool {
+    let is_full = std::env::var("THROUGHLINE_FULL").is_ok_and(|full| full == "1");
+    if !is_full {
+        eprintln!("skipped: it runs with THROUGHLINE_FULL=1");
+    }
+    is_full
+}
+
+/// Runs all tests of `e2e/istio`; the listeners and clusters go into `folder`. `kafka` is the
+/// network of the brokers with TLS, empty for that of the file.
+fn run_istio(folder: &Path, kafka: &str) {
+    // The first caller builds it for minutes.
+    static BUILD: Mutex<()> = Mutex::new(());
+    let build = BUILD.lock().unwrap_or_else(PoisonError::into_inner);
     let tests = clients::istio_tests(&mut |what| eprintln!("{what}")).unwrap();
+    drop(build);
     let output = Command::new(tests)
         .arg("-test.v")
         .env("ISTIO_OUTPUT", folder)
+        .env("KAFKA_NETWORK", kafka)
         .current_dir(repository_root().join("e2e/istio"))
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{text}");
     for test in [
+        "TestBrokersWithTLSAreSeenWithoutIt",
         "TestEnvoyFilterReachesListeners",
         "TestImageVolumeIsThereBeforeTheProxy",
         "TestInitContainerCopiesBeforeTheProxy",
