@@ -74,6 +74,7 @@ fn run_istio(folder: &Path, kafka: &str) {
     for test in [
         "TestBrokersWithTLSAreSeenWithoutIt",
         "TestEnvoyFilterReachesListeners",
+        "TestGatewayRoutesCheckout",
         "TestImageVolumeIsThereBeforeTheProxy",
         "TestInitContainerCopiesBeforeTheProxy",
     ] {

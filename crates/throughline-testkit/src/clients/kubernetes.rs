@@ -92,6 +92,7 @@ pub(super) fn install_istio_tests(
         "go.mod",
         "go.sum",
         "envoyfilter_test.go",
+        "gateway_test.go",
         "injector_test.go",
         "kafka_tls_test.go",
     ];
