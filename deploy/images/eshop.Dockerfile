@@ -7,6 +7,7 @@ COPY . .
 RUN cargo build --locked --release --package eshop-bare
 # The program with the libraries that it is linked to, under their own paths.
 RUN install -D -m 0755 target/release/eshop-bare /out/eshop-bare \
+  && strip /out/eshop-bare \
   && ldd target/release/eshop-bare | grep -o '/[^ ]*' | xargs -I{} cp --parents -L {} /out
 
 FROM scratch

@@ -91,7 +91,7 @@ fn every_manifest_is_valid() {
             ("istio/mesh.yaml" | "istio/annotations.yaml", _) => {}
             // Rendered, below.
             (file, _) if file.starts_with("helm/throughline/") => {}
-            // e2e/tests/podman.rs builds them.
+            // e2e/tests/images.rs builds them.
             (file, "Dockerfile" | "rs") if file.starts_with("images/") => {}
             (_, "md") => {}
             (_, "yaml") => {

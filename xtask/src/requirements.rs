@@ -127,6 +127,14 @@ const RUNC: Requirement = Requirement {
     purpose: "runs containers",
 };
 
+/// A base for images.
+pub(crate) const DEBOOTSTRAP: Requirement = Requirement {
+    programs: &["debootstrap"],
+    probe: &["--version"],
+    package: "debootstrap",
+    purpose: "makes the base images of the Dockerfiles",
+};
+
 /// The network of pods.
 const NETAVARK: Requirement = Requirement {
     programs: &["/usr/lib/podman/netavark"],

@@ -7,7 +7,9 @@ use anyhow::{Context as _, Result};
 use throughline_testkit::build::BINARIES_DIR;
 use throughline_testkit::{clients, kafka};
 
-use crate::requirements::{self, CHROMIUM, COMPILER, JAVA, JDK, MAKE, MAVEN, NGINX, PYTHON};
+use crate::requirements::{
+    self, CHROMIUM, COMPILER, DEBOOTSTRAP, JAVA, JDK, MAKE, MAVEN, NGINX, PYTHON,
+};
 use crate::runner::{self, StepRunner, cargo};
 use crate::ui;
 
@@ -57,6 +59,7 @@ fn install(full: bool) -> Result<()> {
     // Without root, the tests that need pods or namespaces say that they are skipped.
     if full && rustix::process::geteuid().is_root() {
         requirements::install_for_pods()?;
+        requirements::install_missing(&[DEBOOTSTRAP])?;
     }
     requirements::install_missing(&[COMPILER, MAKE, JAVA, JDK, MAVEN, PYTHON, CHROMIUM, NGINX])?;
     kafka::fetch_apache(&mut |what| eprintln!("{what}"))?;

@@ -8,6 +8,7 @@
 //! Linux only. Needs root, podman, buildah and runc; see [`missing`].
 
 mod command;
+mod dockerfile;
 mod image;
 mod manifest;
 mod pod;
@@ -33,6 +34,7 @@ use crate::http;
 use crate::wait;
 
 pub use self::command::missing;
+pub use self::dockerfile::DockerfileBuilds;
 
 /// The eshop of `deploy/eshop` with the collector of `deploy/manifests`, in pods.
 #[derive(Debug)]

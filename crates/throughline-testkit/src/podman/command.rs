@@ -12,6 +12,8 @@ use serde_json::Value;
 #[derive(Debug)]
 pub(super) struct Podman {
     configuration: PathBuf,
+    /// Configuration of a store of its own; the system's by default.
+    storage: Option<PathBuf>,
     home: PathBuf,
     pub(super) network: String,
 }
@@ -55,9 +57,34 @@ impl Podman {
         fs::write(&configuration, CONFIGURATION)?;
         Ok(Self {
             configuration,
+            storage: None,
             home: home.to_owned(),
             network: format!("throughline-{}", std::process::id()),
         })
+    }
+
+    /// Returns a podman whose images and containers are in `home`.
+    pub(super) fn with_own_store(home: &Path) -> Result<Self> {
+        let storage = home.join("storage.conf");
+        let path = |name: &str| home.join(name).display().to_string();
+        let text = format!(
+            "[storage]\ndriver = \"overlay\"\ngraphroot = {:?}\nrunroot = {:?}\n",
+            path("store"),
+            path("run")
+        );
+        fs::write(&storage, text)?;
+        let mut podman = Self::create(home)?;
+        podman.storage = Some(storage);
+        Ok(podman)
+    }
+
+    /// Returns the variables that name the configurations.
+    pub(super) fn environment(&self) -> impl Iterator<Item = (&'static str, &Path)> {
+        let storage = self.storage.as_deref();
+        let storage = storage.map(|storage| ("CONTAINERS_STORAGE_CONF", storage));
+        [("CONTAINERS_CONF", self.configuration.as_path())]
+            .into_iter()
+            .chain(storage)
     }
 
     /// Runs podman and returns its stdout.
@@ -119,7 +146,7 @@ impl Podman {
         let mut command = Command::new(program);
         command
             .args(args)
-            .env("CONTAINERS_CONF", &self.configuration)
+            .envs(self.environment())
             .stdin(std::process::Stdio::null());
         command
     }
