@@ -10,6 +10,9 @@ use flate2::read::GzDecoder;
 /// Largest table that is read.
 const MAX_BYTES: u64 = 256 << 20;
 
+/// Resolution of the timestamps of records.
+const RECORD_TICK_US: i64 = 1_000;
+
 /// One span. Kinds: S request received, C request made, P record sent, D record delivered, K commit
 /// that covers a delivery.
 #[derive(Debug, Clone)]
@@ -26,6 +29,8 @@ pub(crate) struct SpanRow {
     pub(crate) duration_us: i64,
     pub(crate) partition: String,
     pub(crate) offset: Option<i64>,
+    /// When a record was made; producers send some later.
+    pub(crate) made_us: Option<i64>,
 }
 
 /// All spans of a set.
@@ -46,6 +51,17 @@ pub(crate) fn files(directory: &Path) -> io::Result<Vec<PathBuf>> {
     }
     files.sort();
     Ok(files)
+}
+
+// === impl SpanRow ===
+
+impl SpanRow {
+    /// Returns when an outbound message began: the end of the millisecond in which a record was
+    /// made.
+    pub(crate) fn begun_us(&self) -> i64 {
+        let made = self.made_us.map(|made| made + RECORD_TICK_US);
+        made.map_or(self.start_us, |made| made.min(self.start_us))
+    }
 }
 
 // === impl SpanTable ===
@@ -83,7 +99,9 @@ impl SpanTable {
         let mut rows = self.rows.clone();
         for row in &mut rows {
             let start = starts[&row.trace];
-            row.start_us = row.start_us - start + start / factor;
+            let shift = start / factor - start;
+            row.start_us += shift;
+            row.made_us = row.made_us.map(|made| made + shift);
         }
         rows
     }
@@ -104,5 +122,6 @@ fn parse_row(line: &str) -> Option<SpanRow> {
         duration_us: field(8)?.parse().ok()?,
         partition: field(9).unwrap_or_default().to_owned(),
         offset: field(10).and_then(|offset| offset.parse().ok()),
+        made_us: field(12).and_then(|made| made.parse().ok()),
     })
 }

@@ -16,6 +16,9 @@ use crate::dataset::{SpanRow, SpanTable};
 /// Bins of stated confidence.
 const CONFIDENCE_BINS: usize = 20;
 
+/// Confidence from which a proxy writes a parent into a message.
+const CONFIDENT: f64 = 0.99;
+
 /// Confidences with whether they were right.
 #[derive(Debug, Default)]
 struct Reliability {
@@ -35,6 +38,8 @@ struct WeaveScore {
     wrong_single_traces: BTreeSet<u64>,
     offline: Reliability,
     live: Reliability,
+    /// Traces with a call whose parent is open, or wrong, at the moment of the call.
+    open_traces: BTreeSet<u64>,
     cpu_s: f64,
     live_cpu_s: f64,
     decision_ns: Vec<u64>,
@@ -78,7 +83,7 @@ pub(crate) fn measure(
             }
             plans.entry((*service).to_owned()).or_insert(woven.plan);
         }
-        score.run_live(events, truth);
+        score.run_live(events, &rows, truth);
     }
     let traces: BTreeSet<u64> = rows.iter().map(|row| row.trace).collect();
     score.into_json(
@@ -133,7 +138,7 @@ fn events(rows: &[SpanRow], indices: &[usize]) -> Vec<WeaveEvent> {
             'C' | 'P' => {
                 events.push(WeaveEvent::OutboundStarted(OutboundStart {
                     id: OutboundId(id),
-                    at,
+                    at: row.begun_us() * 1000,
                     operation: OperationKey(hash(&format!("{} {}", row.peer, row.operation))),
                     tokens: Vec::new(),
                     is_record: row.kind == 'P',
@@ -185,8 +190,14 @@ impl WeaveScore {
     fn run_live(
         &mut self,
         mut events: Vec<WeaveEvent>,
+        rows: &[SpanRow],
         truth: impl Fn(OutboundId) -> Option<InboundId>,
     ) {
+        // A record is seen when it is sent.
+        let seen_at = |event: &WeaveEvent| match event {
+            WeaveEvent::OutboundStarted(start) => rows[start.id.0 as usize].start_us * 1000,
+            _ => event.at(),
+        };
         // At one time: ends of calls, starts of requests, calls, ends of requests.
         events.sort_by_key(|event| {
             let rank = match event {
@@ -195,7 +206,11 @@ impl WeaveScore {
                 WeaveEvent::OutboundStarted(_) => 2,
                 WeaveEvent::InboundEnded { .. } => 3,
             };
-            (event.at(), rank)
+            let offset = match event {
+                WeaveEvent::InboundStarted(start) => start.position.map(|it| it.offset),
+                _ => None,
+            };
+            (seen_at(event), rank, offset)
         });
         let base = events.first().map_or(0, WeaveEvent::at);
         let is_coarse = events
@@ -221,6 +236,9 @@ impl WeaveScore {
                 .as_ref()
                 .is_some_and(|stated| stated.parent == truth(outbound.id));
             let confidence = stated.map_or(0.0, |stated| stated.confidence);
+            if !right || confidence < CONFIDENT {
+                self.open_traces.insert(rows[outbound.id.0 as usize].trace);
+            }
             self.live.decisions.push((confidence, right));
         }
         self.live_cpu_s += cpu_seconds() - begin;
@@ -255,6 +273,7 @@ impl WeaveScore {
             "live_right_95": live_right_95,
             "live_cover_99": live_cover_99,
             "live_right_99": live_right_99,
+            "live_whole": whole(&self.open_traces),
             "live_p50_us": round(at(0.5)),
             "live_p99_us": round(at(0.99)),
             "spans_per_cpu_s": (spans as f64 / self.cpu_s).round(),

@@ -82,6 +82,8 @@ pub(crate) fn tables() -> Vec<SpanTable> {
     }
     tables.push(consumer(0.3));
     tables.push(consumer(0.8));
+    tables.push(consumer(1.0));
+    tables.push(consumer(1.1));
     tables
 }
 
@@ -208,6 +210,7 @@ fn row(
         duration_us: (end - start) as i64,
         partition: String::new(),
         offset: None,
+        made_us: None,
     }
 }
 
