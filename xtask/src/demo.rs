@@ -85,6 +85,10 @@ pub(crate) struct Options {
     /// With --load: send each checkout after the answer to the one before it
     #[arg(long, requires = "load")]
     in_turn: bool,
+    /// With --load: first send N checkouts in turn, one a second, which do not count: a Java
+    /// machine is slow until it has compiled its code
+    #[arg(long, default_value_t = 0, value_name = "N", requires = "load")]
+    warm_up: u32,
     /// Port of the eshop; 0 for any free port
     #[arg(long, default_value_t = 0, value_name = "PORT")]
     port: u16,
@@ -313,6 +317,7 @@ fn load(demo: &Demo, options: &Options, rate: f64) -> Result<()> {
         rate,
         duration: options.duration,
         in_turn: options.in_turn,
+        warm_up: options.warm_up,
     };
     let checkouts = if (rate - 1.0).abs() < f64::EPSILON {
         "one checkout".to_owned()

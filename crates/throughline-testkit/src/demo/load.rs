@@ -16,6 +16,8 @@ pub struct CheckoutLoad {
     pub duration: Duration,
     /// Whether each checkout waits for the answer to the one before it.
     pub in_turn: bool,
+    /// Checkouts that are sent before, in turn, one a second, and do not count.
+    pub warm_up: u32,
 }
 
 /// The checkouts of a load, from its sender's view.
@@ -32,6 +34,7 @@ pub(super) struct LoadResult {
     pub(super) references: ReferenceTable,
 }
 
+const WARM_UP_RATE: f64 = 1.0;
 const ANSWER_POLL_INTERVAL: Duration = Duration::from_millis(1);
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -41,6 +44,16 @@ const MAX_IN_FLIGHT: usize = 500;
 // === impl CheckoutLoad ===
 
 impl CheckoutLoad {
+    /// Returns the load that goes before this one, if there is any.
+    pub(super) fn warm_up_load(&self) -> Option<Self> {
+        (self.warm_up > 0).then(|| Self {
+            rate: WARM_UP_RATE,
+            duration: Duration::from_secs_f64(f64::from(self.warm_up) / WARM_UP_RATE),
+            in_turn: true,
+            warm_up: 0,
+        })
+    }
+
     /// Sends checkouts on schedule and waits until each has been answered.
     pub(super) fn run(
         &self,

@@ -39,6 +39,11 @@ impl Demo {
     /// # Errors
     /// Fails if a process ends or the collector does not respond.
     pub fn load(&self, load: &CheckoutLoad, progress: &mut dyn FnMut(&str)) -> Result<LoadReport> {
+        if let Some(warm_up) = load.warm_up_load() {
+            progress(&format!("sending {} checkouts in turn first", load.warm_up));
+            let references = ReferenceTable::new(&"warm-up");
+            warm_up.run(&self.eshop.checkout_url(), references, progress);
+        }
         let since = SystemTime::now().duration_since(UNIX_EPOCH)?.as_micros();
         let references = ReferenceTable::new(&since);
         let sent = load.run(&self.eshop.checkout_url(), references, progress);
