@@ -1,14 +1,15 @@
 //! The order of the requests in flight, and whether one of them is long overdue.
 
 use crate::event::Nanos;
-use crate::lane_path::{LanePath, PathOutlook};
+use crate::lane_path::LanePath;
 use crate::life_table::Step;
 use crate::live_state::{LiveState, ProcessOutlook};
 use crate::step_model::StepModel;
 use crate::turns::{Turn, TurnPath, TurnPlace, Turns};
 
-/// A request is overdue if so few have waited as long for their next step.
-const OVERDUE_SURVIVAL: f64 = 0.003;
+/// Standard deviations by which the waits of competing requests together exceed what is usual when
+/// something holds the process up.
+const HELD_UP_DEVIATIONS: f64 = 4.8;
 
 impl LiveState {
     /// Returns whose turn it is at `at`; paths are in the order of the clusters and their lanes.
@@ -106,7 +107,9 @@ impl LiveState {
         }
     }
 
-    /// Returns whether requests compete for a call of which one is long overdue.
+    /// Returns whether requests compete for a call that are overdue: one of them for very long, or
+    /// all of them for long. The logarithm of the share that waits as long is exponentially
+    /// distributed, so its sum over `n` requests is usually `n`, give or take its square root.
     pub(crate) fn is_held_up(
         &self,
         candidates: &[u32],
@@ -114,24 +117,23 @@ impl LiveState {
         kind: Step,
         model: &StepModel,
     ) -> bool {
-        let (mut competing, mut overdue) = (0, 0);
+        let (mut competing, mut waits) = (0, 0.0);
         for lane in candidates {
             let of_lane = &self.lanes[*lane as usize];
             if of_lane.is_queue {
                 continue;
             }
             let outlooks = &outlook.paths[of_lane.outlook_from..][..of_lane.paths.len()];
-            let mut paths = of_lane.paths.iter().zip(outlooks);
-            let expects = |(path, _): &(&LanePath, &PathOutlook)| {
-                model.has_followed(path.standing.history, kind)
-            };
-            if !paths.clone().any(|path| expects(&path)) {
-                continue;
+            let expects = |path: &LanePath| model.has_followed(path.standing.history, kind);
+            let paths = of_lane.paths.iter().zip(outlooks);
+            let expecting = paths.filter(|(path, _)| expects(path));
+            let survivals = expecting.map(|(_, outlook)| outlook.survival);
+            if let Some(least) = survivals.min_by(f64::total_cmp) {
+                competing += 1;
+                waits -= least.max(f64::MIN_POSITIVE).ln();
             }
-            competing += 1;
-            overdue +=
-                usize::from(paths.any(|path| expects(&path) && path.1.survival < OVERDUE_SURVIVAL));
         }
-        competing > 1 && overdue > 0
+        let usual = f64::from(competing);
+        competing > 1 && waits > usual + HELD_UP_DEVIATIONS * usual.sqrt()
     }
 }
