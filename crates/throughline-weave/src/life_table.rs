@@ -290,6 +290,15 @@ impl StepPrior {
         }
     }
 
+    /// Expects a step that no request has shown less than other ones.
+    pub(crate) fn lower_unseen(&mut self, step: Step, factor: f64) {
+        if self.steps.iter().all(|(known, _)| *known != step) {
+            let masses = self.unseen.iter().map(|mass| mass * factor);
+            self.steps.push((step, masses.collect()));
+            self.unseen_kinds = (self.unseen_kinds - 1.0).max(0.0);
+        }
+    }
+
     fn normalize(&mut self, requests: f64) {
         let factor = 1.0 / requests;
         let arrays = self.steps.iter_mut().map(|(_, masses)| masses);

@@ -14,6 +14,10 @@ const MAX_REPEATS: u8 = 3;
 const END_PRIOR: (f64, f64) = (0.3, 0.02);
 /// A kind is less likely to follow itself.
 const REPEAT_PRIOR: f64 = 0.05;
+/// A kind that a request has made before is less likely than one that it has not made yet.
+const MADE_PRIOR: f64 = 0.2;
+/// Calls beside one that is outstanding are less usual than those that follow each other.
+const WAITING_PRIOR: f64 = 0.3;
 /// Calls after the end of a request are rare until they are seen.
 const ENDED_PRIOR: f64 = 0.02;
 /// Time in which a record is sent after the end of the request that made it.
@@ -95,6 +99,7 @@ pub(crate) struct Stays {
 #[derive(Debug, Clone, Default)]
 struct StateTable {
     table: LifeTable,
+    history: HistoryId,
     coarse: usize,
     curve: HazardCurve,
     /// Visits when the curve was computed.
@@ -261,11 +266,12 @@ impl StepModel {
             operation, last, ..
         } = self.histories[history as usize];
         let coarse = self.coarse_table(operation, last, phase);
-        let prior = self.coarse_prior(coarse);
+        let prior = self.state_prior(history, coarse);
         let table = LifeTable::default();
         let curve = table.curve(&prior, 0.0, self.scale);
         self.tables.push(StateTable {
             table,
+            history,
             coarse,
             curve,
             fade_at: FIRST_FADE,
@@ -293,10 +299,10 @@ impl StepModel {
             .get(*operation as usize)
             .copied()
             .unwrap_or(0.0);
-        let factor = if *phase == Phase::Ended {
-            ENDED_PRIOR
-        } else {
-            1.0
+        let factor = match phase {
+            Phase::Idle => 1.0,
+            Phase::Waiting => WAITING_PRIOR,
+            Phase::Ended => ENDED_PRIOR,
         };
         let end = match phase {
             Phase::Idle => END_PRIOR.0,
@@ -315,6 +321,15 @@ impl StepModel {
         } else {
             table.as_prior(&ignorance)
         }
+    }
+
+    /// Returns what is expected of a state before any request was seen in it.
+    fn state_prior(&self, history: HistoryId, coarse: usize) -> StepPrior {
+        let mut prior = self.coarse_prior(coarse);
+        for (kind, _) in &self.histories[history as usize].counts {
+            prior.lower_unseen(*kind, MADE_PRIOR);
+        }
+        prior
     }
 
     /// Returns the histories: operation, and calls in an order that leads to the same history.
@@ -377,15 +392,7 @@ impl StepModel {
 
     /// Computes all curves from the tables.
     pub(crate) fn refresh(&mut self) {
-        let priors: Vec<StepPrior> = (0..self.coarse.len())
-            .map(|coarse| self.coarse_prior(coarse))
-            .collect();
-        for state in &mut self.tables {
-            let prior = &priors[state.coarse];
-            state.curve = state.table.curve(prior, state.proven_visits, self.scale);
-            state.drawn_visits = state.table.visits;
-            state.is_stale = false;
-        }
+        (0..self.tables.len()).for_each(|index| self.refresh_table(index));
         self.stale.clear();
     }
 
@@ -400,7 +407,10 @@ impl StepModel {
     }
 
     fn refresh_table(&mut self, index: usize) {
-        let prior = self.coarse_prior(self.tables[index].coarse);
+        let StateTable {
+            history, coarse, ..
+        } = self.tables[index];
+        let prior = self.state_prior(history, coarse);
         let state = &mut self.tables[index];
         state.curve = state.table.curve(&prior, state.proven_visits, self.scale);
         state.drawn_visits = state.table.visits;
