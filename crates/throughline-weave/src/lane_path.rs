@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::event::Nanos;
 use crate::life_table::{FAILURE, Step};
-use crate::problem::{Inbound, OPEN};
+use crate::problem::{Inbound, OPEN, RECORD_TICK_NS};
 use crate::step_model::{HistoryId, Standing, Stays, StepModel};
 
 /// Weight of the end of a request in the choice between paths: requests end for reasons that life
@@ -16,8 +16,8 @@ const MAX_SKIPPED: usize = 3;
 const OVERLAP: f64 = 0.02;
 /// Probability that a committed record is done.
 const COMMITTED_DONE: f64 = 0.9;
-/// Resolution of the timestamps of records.
-const RECORD_TICK_NS: Nanos = 1_000_000;
+/// Histories of the records of one path that are told apart before they are learned from.
+const MAX_RECENT_HISTORIES: usize = 16;
 /// Steps of one path that are remembered.
 const MAX_TRAIL: u32 = 128;
 /// Branches of a trail below this weight are not learned from.
@@ -64,6 +64,15 @@ pub(crate) struct LanePath {
     pub(crate) before_end: Option<Standing>,
     /// Records that were handled before, and those that were passed over.
     pub(crate) handled: Vec<HandledRecord>,
+    /// What these show about when records are done.
+    pub(crate) turns: RecentTurns,
+}
+
+/// How often records of a path were done after a history, and how often they were not. A consumer
+/// that has passed over no record will most likely not pass over the next.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct RecentTurns {
+    counts: Vec<(HistoryId, f64, f64)>,
 }
 
 /// A step that a path may take: the member that makes the call, and the density of that.
@@ -126,6 +135,25 @@ impl PathOutlook {
     }
 }
 
+// === impl RecentTurns ===
+
+impl RecentTurns {
+    fn get(&self, history: HistoryId) -> (f64, f64) {
+        let mut counts = self.counts.iter();
+        let count = counts.find(|(known, ..)| *known == history);
+        count.map_or((0.0, 0.0), |(_, done, went_on)| (*done, *went_on))
+    }
+
+    fn note(&mut self, history: HistoryId, (done, went_on): (f64, f64)) {
+        if let Some(count) = self.counts.iter_mut().find(|it| it.0 == history) {
+            count.1 += done;
+            count.2 += went_on;
+        } else if self.counts.len() < MAX_RECENT_HISTORIES {
+            self.counts.push((history, done, went_on));
+        }
+    }
+}
+
 // === impl LanePath ===
 
 impl LanePath {
@@ -144,6 +172,7 @@ impl LanePath {
             is_cut: false,
             before_end: None,
             handled: Vec::new(),
+            turns: RecentTurns::default(),
         }
     }
 
@@ -193,15 +222,13 @@ impl LanePath {
             let at = at.min(end).max(before.last_start);
             let after = before.after_call(model.after(before.history, kind), at, at);
             let ratio = end_likelihood(&after, end, model) / end_likelihood(&before, end, model);
-            let density = model.likelihood_of(&before.stays(at, Some(kind))) * ratio;
             outlook.survival = 1.0;
-            outlook.push(member, density);
+            outlook.push(member, before.density(at, tick_ns, kind, model) * ratio);
             return outlook;
         }
         let at = at.max(self.standing.last_start);
-        let (survival, hazard) = model.split_likelihood(&self.standing.stays(at, Some(kind)));
-        outlook.survival = survival;
-        outlook.push(member, survival * hazard);
+        outlook.survival = model.split_likelihood(&self.standing.stays(at, None)).0;
+        outlook.push(member, self.standing.density(at, tick_ns, kind, model));
         outlook
     }
 
@@ -229,7 +256,7 @@ impl LanePath {
                 break;
             }
             let standing = self.next_standing(inbound, model);
-            let mut skip = model.done_probability(standing.history);
+            let mut skip = self.done_probability(standing.history, model);
             if inbound.end != OPEN {
                 skip = skip.max(COMMITTED_DONE);
             }
@@ -244,6 +271,10 @@ impl LanePath {
         outlook
     }
 
+    pub(crate) fn done_probability(&self, history: HistoryId, model: &StepModel) -> f64 {
+        model.done_probability(history, self.turns.get(history))
+    }
+
     /// Returns the index of the next record, and the probability that the current one is done.
     fn turn(&self, lane: LaneMembers<'_>, model: &StepModel) -> (usize, f64) {
         let Some(member) = self.member else {
@@ -255,7 +286,7 @@ impl LanePath {
         if !self.outstanding.is_empty() {
             return (next, OVERLAP);
         }
-        let done = model.done_probability(self.standing.history);
+        let done = self.done_probability(self.standing.history, model);
         let is_committed = lane.inbound[member as usize].end != OPEN;
         let least = if is_committed { COMMITTED_DONE } else { 0.0 };
         (next, done.max(least))
@@ -267,13 +298,8 @@ impl LanePath {
         done > 0.5 && next >= lane.members.len()
     }
 
-    /// Returns the time of the last step, or of the last response to a call.
     pub(crate) fn last_event(&self) -> Nanos {
-        if self.standing.free_since == OPEN {
-            self.standing.last_start
-        } else {
-            self.standing.free_since.max(self.standing.last_start)
-        }
+        self.standing.last_event()
     }
 
     /// Where a record stands that is taken after the last step of this path.
@@ -312,6 +338,9 @@ impl LanePath {
         };
         let at = at.max(standing.last_start);
         let stays = standing.stays(at, Some(call.kind));
+        if lane.is_queue {
+            path.turns.note(standing.history, (0.0, 1.0));
+        }
         let end = if call.is_record { at } else { OPEN };
         let history = model.after(standing.history, call.kind);
         let mut after = standing.after_call(history, at, end);
@@ -353,13 +382,7 @@ impl LanePath {
         }
         let passed = lane.members.get(next..).unwrap_or_default().iter();
         for other in passed.take_while(|other| **other != member) {
-            let operation = lane.inbound[*other as usize].operation;
-            self.handled.push(HandledRecord {
-                member: *other,
-                history: model.fresh(operation),
-                trail: Arc::default(),
-                is_overlapped: false,
-            });
+            self.pass_over(lane, *other, model);
         }
         self.member = Some(member);
         self.standing = standing;
@@ -380,19 +403,25 @@ impl LanePath {
             self.outstanding.clear();
         }
         for member in lane.members.get(next..=last).unwrap_or_default() {
-            let operation = lane.inbound[*member as usize].operation;
-            self.handled.push(HandledRecord {
-                member: *member,
-                history: model.fresh(operation),
-                trail: Arc::default(),
-                is_overlapped: false,
-            });
+            self.pass_over(lane, *member, model);
         }
+    }
+
+    fn pass_over(&mut self, lane: LaneMembers<'_>, member: u32, model: &mut StepModel) {
+        let history = model.fresh(lane.inbound[member as usize].operation);
+        self.turns.note(history, (1.0, 0.0));
+        self.handled.push(HandledRecord {
+            member,
+            history,
+            trail: Arc::default(),
+            is_overlapped: false,
+        });
     }
 
     /// Is done with the current record.
     pub(crate) fn finish_record(&mut self) {
         if let Some(member) = self.member.take() {
+            self.turns.note(self.standing.history, (1.0, 0.0));
             self.handled.push(HandledRecord {
                 member,
                 history: self.standing.history,

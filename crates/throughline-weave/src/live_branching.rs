@@ -249,6 +249,7 @@ impl LiveState {
                     None => parts.push((path, one.mass)),
                 }
             }
+            parts.sort_by(|a, b| b.1.total_cmp(&a.1));
             paths.push(if parts.len() == 1 {
                 parts[0].0
             } else {

@@ -407,7 +407,7 @@ impl LiveDecider {
 
     fn weigh_commits(&mut self) {
         for lane in std::mem::take(&mut self.committed_lanes) {
-            let factors = self.state.commit_factors(lane);
+            let factors = self.state.commit_factors(lane, &self.plan.model);
             self.state
                 .weigh_paths(lane, &factors, self.now, &mut self.plan.model);
         }

@@ -8,9 +8,12 @@ use crate::guard::{DecisionContext, StatedCause};
 use crate::joint_cluster::WeighedHypothesis;
 use crate::lane_path::{LanePath, StepTrail};
 use crate::problem::{Inbound, Outbound};
+use crate::step_model::StepModel;
 
-/// Probability that a commit leaves out a record although its consumer is done with it.
-const LEFT_OUT: f64 = 0.2;
+/// Probability that a commit leaves out a record although its consumer is done with it, and that it
+/// covers one that its consumer has not come to.
+const LEFT_OUT: f64 = 0.1;
+const AHEAD: f64 = 0.1;
 /// Time from the decision to commit until the commit is seen.
 const COMMIT_LAG_NS: Nanos = 2_000_000;
 
@@ -84,9 +87,9 @@ impl LiveLane {
         self.commit = Some((highest, at));
     }
 
-    /// Returns how likely each path makes the last commit: a consumer that is done with a record
-    /// commits it as well.
-    pub(crate) fn commit_factors(&self, inbound: &[Inbound]) -> Vec<f64> {
+    /// Returns how likely each path makes the last commit: a consumer commits the records that it is
+    /// done with, and no others. One that commits what it has only received does so on every path.
+    pub(crate) fn commit_factors(&self, inbound: &[Inbound], model: &StepModel) -> Vec<f64> {
         let offset_of = |member: u32| {
             let position = inbound[member as usize].position;
             position.map_or(i64::MIN, |position| position.offset)
@@ -100,9 +103,18 @@ impl LiveLane {
                 let offset = offset_of(*member);
                 offset > committed && offset < current
             };
+            let is_ahead = |member: &u32| {
+                let offset = offset_of(*member);
+                offset <= committed && offset > current
+            };
             let has_moved_on = path.standing.last_start.saturating_add(COMMIT_LAG_NS) <= at;
             if has_moved_on && self.members.iter().any(is_done) {
                 LEFT_OUT
+            } else if has_moved_on && current > committed && path.outstanding.is_empty() {
+                let done = path.done_probability(path.standing.history, model);
+                1.0 - done + done * LEFT_OUT
+            } else if self.members.iter().any(is_ahead) {
+                AHEAD
             } else {
                 1.0
             }
@@ -117,7 +129,7 @@ impl LiveLane {
         paths.map(|path| class(path).unwrap_or(0) as u16).collect()
     }
 
-    /// Adds a path for several that go on in the same way, with their masses.
+    /// Adds a path for several that go on in the same way, with their masses, the heaviest first.
     pub(crate) fn push_mixture(&mut self, parts: &[(u16, f64)]) -> u16 {
         let trails = parts.iter().map(|(path, mass)| {
             let trail = &self.paths[usize::from(*path)].trail;

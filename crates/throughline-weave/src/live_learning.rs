@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::event::{InboundId, Nanos};
-use crate::lane_path::{LanePath, visit_trail};
+use crate::lane_path::{LanePath, RecentTurns, visit_trail};
 use crate::live_state::LiveState;
 use crate::order::CausedCall;
 use crate::problem::Inbound;
@@ -221,6 +221,7 @@ pub(crate) fn learn_handled(
     let mut learned = LearnedCalls::default();
     let mut backing: BTreeMap<(u32, u32, u32), f64> = BTreeMap::new();
     for (path, share) in state.lanes[lane as usize].paths.iter_mut().zip(shares) {
+        path.turns = RecentTurns::default();
         for record in std::mem::take(&mut path.handled) {
             if *share < MIN_SHARE {
                 continue;

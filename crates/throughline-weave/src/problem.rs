@@ -11,6 +11,9 @@ use crate::event::{
 /// Operations of one process that are distinguished.
 const MAX_OPERATIONS: u32 = 4096;
 
+/// Resolution of the timestamps of records.
+pub(crate) const RECORD_TICK_NS: Nanos = 1_000_000;
+
 /// The time of an end that has not been seen.
 pub(crate) const OPEN: Nanos = Nanos::MAX;
 
@@ -77,6 +80,11 @@ impl Outbound {
             tokens,
             exact: start.exact,
         }
+    }
+
+    /// Returns how much earlier than its start it may have been made.
+    pub(crate) const fn tick_ns(&self) -> Nanos {
+        if self.is_record { RECORD_TICK_NS } else { 0 }
     }
 }
 

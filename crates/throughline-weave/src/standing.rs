@@ -2,7 +2,11 @@
 
 use crate::event::Nanos;
 use crate::life_table::{END, Step};
-use crate::step_model::{HistoryId, Phase, Standing, Stay, Stays};
+use crate::problem::OPEN;
+use crate::step_model::{HistoryId, Phase, Standing, Stay, Stays, StepModel};
+
+/// Moments of a tick at which the density of a call is taken.
+const TICK_SAMPLES: Nanos = 4;
 
 // === impl Standing ===
 
@@ -29,6 +33,36 @@ impl Standing {
             stays.stays[1] = stay(Phase::Idle, at - self.free_since, step);
         }
         stays
+    }
+
+    /// Returns the density of a call of `kind` that was made during the tick before `at`.
+    pub(crate) fn density(
+        &self,
+        at: Nanos,
+        tick_ns: Nanos,
+        kind: Step,
+        model: &mut StepModel,
+    ) -> f64 {
+        let samples = if tick_ns > 0 { TICK_SAMPLES } else { 1 };
+        let (mut sum, mut count) = (0.0, 0);
+        for number in 0..samples {
+            let sample = at - tick_ns * number / TICK_SAMPLES;
+            // Of a call from before its last event, only the order is wrong.
+            if number == 0 || sample >= self.last_event() {
+                sum += model.likelihood_of(&self.stays(sample, Some(kind)));
+            }
+            count += 1;
+        }
+        sum / f64::from(count)
+    }
+
+    /// Returns the time of the last step, or of the last response to a call.
+    pub(crate) fn last_event(&self) -> Nanos {
+        if self.free_since == OPEN {
+            self.last_start
+        } else {
+            self.free_since.max(self.last_start)
+        }
     }
 
     /// Returns the standing after a call.

@@ -22,6 +22,11 @@ const WAITING_PRIOR: f64 = 0.3;
 const ENDED_PRIOR: f64 = 0.02;
 /// Time in which a record is sent after the end of the request that made it.
 const RECORD_LINGER_NS: Nanos = 20_000_000;
+/// Probability that a record is done before its first call, and after a later one, with the number
+/// of records that this stands for. Consumers do the same for each record, as a rule: the first
+/// few that are done after a call say much about the next.
+const FRESH_DONE: (f64, f64) = (0.1, 0.7);
+const CALLED_DONE: (f64, f64) = (0.5, 0.06);
 /// Operations and kinds of one process.
 pub(crate) const MAX_OPERATIONS: u32 = 4096;
 /// Histories that are distinguished.
@@ -112,6 +117,14 @@ struct StateTable {
     is_stale: bool,
 }
 
+/// How often the handling of a record was over after a history, and how often it was not.
+#[derive(Debug, Clone, Copy)]
+struct DoneCount {
+    done: f64,
+    went_on: f64,
+    fade_at: f64,
+}
+
 /// Learned behavior of one process.
 #[derive(Debug, Clone)]
 pub(crate) struct StepModel {
@@ -130,8 +143,7 @@ pub(crate) struct StepModel {
     pub(crate) kinds: usize,
     /// Requests learned from, by operation.
     requests: Vec<f64>,
-    /// How often the handling of a record was over after a history, and how often it was not.
-    done: HashMap<HistoryId, (f64, f64)>,
+    done: HashMap<HistoryId, DoneCount>,
     /// Longest time between the end of a request and a call of a kind that followed it.
     lingering: HashMap<(u32, Step), Nanos>,
     /// Kinds of calls that are records.
@@ -171,6 +183,25 @@ impl Stays {
             free_since,
             ended: self.iter().any(|stay| stay.phase == Phase::Ended),
         }
+    }
+}
+
+// === impl DoneCount ===
+
+impl Default for DoneCount {
+    fn default() -> Self {
+        Self {
+            done: 0.0,
+            went_on: 0.0,
+            fade_at: FIRST_FADE,
+        }
+    }
+}
+
+impl DoneCount {
+    fn scale(&mut self, factor: f64) {
+        self.done *= factor;
+        self.went_on *= factor;
     }
 }
 
@@ -387,7 +418,8 @@ impl StepModel {
     }
 
     pub(crate) fn done_counts(&self, history: HistoryId) -> (f64, f64) {
-        self.done.get(&history).copied().unwrap_or((0.0, 0.0))
+        let count = self.done.get(&history).copied().unwrap_or_default();
+        (count.done, count.went_on)
     }
 
     /// Computes all curves from the tables.
@@ -496,10 +528,7 @@ impl StepModel {
         self.requests
             .iter_mut()
             .for_each(|requests| *requests *= factor);
-        self.done.values_mut().for_each(|(done, went_on)| {
-            *done *= factor;
-            *went_on *= factor;
-        });
+        self.done.values_mut().for_each(|count| count.scale(factor));
     }
 
     /// Scales the counts so that none of the operations stands for more than `most` requests.
@@ -533,20 +562,27 @@ impl StepModel {
         }
     }
 
-    /// Returns the probability that the handling of a record is over after `history`.
-    pub(crate) fn done_probability(&self, history: HistoryId) -> f64 {
-        let (done, went_on) = self.done.get(&history).copied().unwrap_or((0.0, 0.0));
+    /// Returns the probability that the handling of a record is over after `history`; `recent` are
+    /// counts that are not learned yet.
+    pub(crate) fn done_probability(&self, history: HistoryId, recent: (f64, f64)) -> f64 {
+        let known = self.done_counts(history);
+        let (done, went_on) = (known.0 + recent.0, known.1 + recent.1);
         let fresh = self.histories[history as usize].last.is_none();
-        let prior = if fresh { 0.1 } else { 0.5 };
-        ((done + prior) / (done + went_on + 1.0)).clamp(1e-4, 1.0 - 1e-4)
+        let (prior, strength) = if fresh { FRESH_DONE } else { CALLED_DONE };
+        ((done + prior * strength) / (done + went_on + strength)).clamp(1e-4, 1.0 - 1e-4)
     }
 
     pub(crate) fn learn_done(&mut self, history: HistoryId, done: bool, weight: f64) {
-        let counts = self.done.entry(history).or_default();
+        let count = self.done.entry(history).or_default();
         if done {
-            counts.0 += weight;
+            count.done += weight;
         } else {
-            counts.1 += weight;
+            count.went_on += weight;
+        }
+        if self.is_live && count.done + count.went_on >= count.fade_at {
+            // The first records were learned from guesses.
+            count.fade_at *= 2.0;
+            count.scale(FADE);
         }
     }
 
