@@ -65,6 +65,7 @@ pub struct LiveDecider {
     now: Nanos,
     counted_until: Option<Nanos>,
     is_idle: bool,
+    idle_since: Nanos,
     open_requests: usize,
     queue_lanes: Vec<u32>,
     /// Queues with a commit that has not been weighed.
@@ -111,6 +112,7 @@ impl LiveDecider {
             now: Nanos::MIN,
             counted_until: None,
             is_idle: true,
+            idle_since: Nanos::MIN,
             open_requests: 0,
             queue_lanes: Vec::new(),
             committed_lanes: Vec::new(),
@@ -228,12 +230,22 @@ impl LiveDecider {
     }
 
     fn update_idle(&mut self) {
+        let was_idle = self.is_idle;
         self.is_idle = self.open_requests == 0
             && self.queue_lanes.iter().all(|lane| {
                 let members = self.state.members(*lane);
                 let mut paths = self.state.lanes[*lane as usize].paths.iter();
                 paths.all(|path| path.is_queue_idle(members, &self.plan.model))
             });
+        if self.is_idle && !was_idle {
+            self.idle_since = self.now;
+        }
+    }
+
+    /// Returns whether nothing was in flight when a call was made. A record is seen later than it
+    /// was made.
+    fn was_idle(&self, outbound: &Outbound) -> bool {
+        self.is_idle && outbound.start.saturating_sub(outbound.tick_ns()) > self.idle_since
     }
 
     fn begin_inbound(&mut self, start: &InboundStart) {
@@ -447,13 +459,14 @@ impl LiveDecider {
             _ => None,
         };
         let proof = outbound.exact.or(only);
+        let is_idle = self.was_idle(&outbound);
         self.state.add_call(LiveCall {
             outbound,
             lanes: Vec::new(),
             owned: 0.0,
             causes: Vec::new(),
             statement: None,
-            is_idle: self.is_idle,
+            is_idle,
             witnesses,
             proof,
         })
