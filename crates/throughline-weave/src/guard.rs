@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use crate::coincidence::{Coincidence, CoincidenceCount};
 use crate::event::{InboundId, Nanos};
 use crate::weaver_settings::LiveChecks;
 
@@ -26,7 +27,7 @@ const MIN_CONFIDENT_SHARE: f64 = 0.45;
 /// Weight of one decision in the moving share.
 const SHARE_STEP: f64 = 1.0 / 128.0;
 /// Confidence from which a decision counts as confident.
-const CONFIDENT: f64 = 0.99;
+pub(crate) const CONFIDENT: f64 = 0.99;
 
 /// Checked decisions from which older ones count half: what was learned wrong first is forgotten.
 const MEMORY_CHECKED: f64 = 1_000.0;
@@ -60,6 +61,8 @@ pub(crate) struct DecisionContext {
     /// Calls of this kind that had no cause, so far, and their share.
     pub(crate) strays: f64,
     pub(crate) stray_share: f64,
+    /// How the call follows the events of its likely cause.
+    pub(crate) coincidence: Option<Coincidence>,
 }
 
 /// The likeliest cause of a call when it was made.
@@ -80,6 +83,8 @@ pub(crate) struct ConfidenceGuard {
     expected: HashMap<(u32, u32), f64>,
     /// Distinct requests that have made a call that can only have been theirs, by the same pair.
     proven: HashMap<(u32, u32), f64>,
+    /// How often such calls came just after an event of the request, by the same pair.
+    coincidences: HashMap<(u32, u32), CoincidenceCount>,
     /// Pairs of operations of which a request has waited for the call.
     awaited: HashSet<(u32, u32)>,
     /// Records of an operation, and those during which the next one made a call.
@@ -108,6 +113,7 @@ impl DecisionContext {
             abandoned_nearby: false,
             strays: 0.0,
             stray_share: 0.0,
+            coincidence: None,
         }
     }
 }
@@ -120,6 +126,7 @@ impl Default for ConfidenceGuard {
             backing: HashMap::new(),
             expected: HashMap::new(),
             proven: HashMap::new(),
+            coincidences: HashMap::new(),
             awaited: HashSet::new(),
             records: HashMap::new(),
             // Little is known yet: some decisions that are not confident show that, but the first
@@ -158,6 +165,27 @@ impl ConfidenceGuard {
     /// Records that a request of `operation` has certainly made calls of `kind`, however many.
     pub(crate) fn note_proven(&mut self, operation: u32, kind: u32) {
         *self.proven.entry((operation, kind)).or_default() += 1.0;
+    }
+
+    /// Records how a call follows the events of its likely cause.
+    pub(crate) fn note_coincidence(&mut self, context: &DecisionContext) {
+        if let Some(coincidence) = context.coincidence {
+            let pair = (context.operation, context.kind);
+            let count = self.coincidences.entry(pair).or_default();
+            count.observe(&coincidence);
+        }
+    }
+
+    /// Returns the doubt about a choice between several requests.
+    fn doubt_about_choice(&self, context: &DecisionContext) -> f64 {
+        let pair = (context.operation, context.kind);
+        let proven = self.proven.get(&pair).copied().unwrap_or(0.0);
+        let count = self.coincidences.get(&pair).copied().unwrap_or_default();
+        let doubt = FIRST_DOUBT / (proven + count.proofs() + 1.0);
+        match context.coincidence.filter(|it| it.is_exclusive) {
+            Some(it) => doubt.min(count.unrelated_share(FIRST_DOUBT) * it.chance),
+            None => doubt,
+        }
     }
 
     /// Records that a request of `operation` has waited for a call of `kind`.
@@ -222,8 +250,7 @@ impl ConfidenceGuard {
             limit = limit.min(UNPROVEN_CONFIDENCE);
         }
         if context.in_flight > 1 && !context.is_record {
-            let proven = self.proven.get(&pair).copied().unwrap_or(0.0);
-            limit = limit.min(1.0 - FIRST_DOUBT / (proven + 1.0));
+            limit = limit.min(1.0 - self.doubt_about_choice(context));
         }
         if context.in_flight > CROWDED {
             limit = limit.min(1.0 - 1.0 / (backing * backing + 2.0));
@@ -264,6 +291,7 @@ mod tests {
             abandoned_nearby: false,
             strays: 0.0,
             stray_share: 0.0,
+            coincidence: None,
         }
     }
 

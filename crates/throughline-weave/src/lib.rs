@@ -17,6 +17,7 @@
 )]
 
 mod batch;
+mod coincidence;
 mod decision;
 mod event;
 mod evidence_tier;

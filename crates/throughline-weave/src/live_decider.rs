@@ -8,6 +8,7 @@ mod settlement;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::coincidence::{Coincidence, RequestEvents};
 use crate::decision::Decision;
 use crate::event::{
     InboundId, InboundOutcome, InboundStart, Nanos, OutboundId, OutboundStart, WeaveEvent,
@@ -61,6 +62,7 @@ pub struct LiveDecider {
     strays: StrayModel,
     guard: ConfidenceGuard,
     recent_calls: RecentCalls,
+    events: RequestEvents,
     losses: WeaverLosses,
     now: Nanos,
     counted_until: Option<Nanos>,
@@ -108,6 +110,7 @@ impl LiveDecider {
             strays: StrayModel::default(),
             guard: ConfidenceGuard::default(),
             recent_calls: RecentCalls::default(),
+            events: RequestEvents::default(),
             losses: WeaverLosses::default(),
             now: Nanos::MIN,
             counted_until: None,
@@ -271,6 +274,7 @@ impl LiveDecider {
         let lane = self.state.lane_of[index as usize];
         if start.position.is_none() {
             self.open_requests += 1;
+            self.events.push(start.at, Some(start.id));
             self.deadlines.insert((start.at + MAX_FOLLOWED_NS, lane));
         } else if !self.queue_lanes.contains(&lane) {
             self.queue_lanes.push(lane);
@@ -338,6 +342,7 @@ impl LiveDecider {
         }
         let call = &mut self.state.calls[slot as usize];
         call.outbound.end = at;
+        self.events.push(at, call.certain_cause());
         if let Some(proof) = only_open_witness(&self.state, slot) {
             let call = &mut self.state.calls[slot as usize];
             call.proof = Some(proof);
@@ -539,10 +544,22 @@ impl LiveDecider {
             first_after_ns: is_first.then_some(outbound.start - since),
             strays: self.strays.count(outbound.kind),
             stray_share: self.strays.share(outbound.kind),
+            coincidence: coincidence(&self.events, inbound, outbound),
         };
+        self.guard.note_coincidence(&context);
         decision.confidence = self.guard.limit(decision.confidence, &context);
         Some(context)
     }
+}
+
+/// Returns how a call follows the events of a request; a record is not made just after one.
+fn coincidence(
+    events: &RequestEvents,
+    inbound: &Inbound,
+    outbound: &Outbound,
+) -> Option<Coincidence> {
+    let is_request = inbound.position.is_none();
+    is_request.then(|| events.coincidence(inbound.id, outbound.start, outbound.tick_ns()))?
 }
 
 fn abandoned_ns(longest: Nanos) -> Nanos {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::event::{InboundId, Nanos};
 use crate::evidence_tier::EvidenceTier;
-use crate::guard::{DecisionContext, StatedCause};
+use crate::guard::{CONFIDENT, DecisionContext, StatedCause};
 use crate::joint_cluster::WeighedHypothesis;
 use crate::lane_path::{LanePath, StepTrail};
 use crate::problem::{Inbound, Outbound};
@@ -76,6 +76,17 @@ pub(crate) struct LiveCall {
     pub(crate) witnesses: Vec<InboundId>,
     /// The cause that is certain without a model: the message names it, or nothing else was open.
     pub(crate) proof: Option<InboundId>,
+}
+
+// === impl LiveCall ===
+
+impl LiveCall {
+    /// Returns its cause if that is beyond doubt.
+    pub(crate) fn certain_cause(&self) -> Option<InboundId> {
+        let stated = self.statement.as_ref().map(|it| it.cause);
+        let certain = stated.filter(|cause| cause.confidence >= CONFIDENT);
+        self.proof.or(certain.map(|cause| cause.parent))
+    }
 }
 
 // === impl LiveLane ===

@@ -233,6 +233,7 @@ impl LiveDecider {
             is_record: cause.is_record,
             in_flight: at_call.map_or(2, |it| it.in_flight.min(CROWDED)),
             first_after_ns: at_call.filter(|_| is_same).and_then(|it| it.first_after_ns),
+            coincidence: at_call.filter(|_| is_same).and_then(|it| it.coincidence),
             strays: self.strays.count(kind),
             stray_share: self.strays.share(kind),
             ..at_call.unwrap_or_else(|| DecisionContext::unknown(kind))
