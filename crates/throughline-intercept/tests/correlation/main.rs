@@ -145,7 +145,8 @@ fn check_and_print(all: &[(&str, String, AttributionTally)], max_wrong_percent: 
         );
         let (wrong, calls) = (tally.wrong(), tally.calls);
         assert!(
-            tally.share(wrong) < 2.0 * max_wrong_percent || wrong < 12,
+            // One mistake makes several, so a few say little about a row.
+            tally.share(wrong) < 2.0 * max_wrong_percent || wrong < 16,
             "{name}, {load}: {wrong} of {calls} calls are wrong"
         );
     }
