@@ -83,7 +83,7 @@ pub(crate) struct ConfidenceGuard {
     expected: HashMap<(u32, u32), f64>,
     /// Distinct requests that have made a call that can only have been theirs, by the same pair.
     proven: HashMap<(u32, u32), f64>,
-    /// How often such calls came just after an event of the request, by the same pair.
+    /// How often a call came just after an event of its likeliest cause, by the same pair.
     coincidences: HashMap<(u32, u32), CoincidenceCount>,
     /// Pairs of operations of which a request has waited for the call.
     awaited: HashSet<(u32, u32)>,

@@ -8,7 +8,7 @@ mod settlement;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::coincidence::{Coincidence, RequestEvents};
+use crate::coincidence::RequestEvents;
 use crate::decision::Decision;
 use crate::event::{
     InboundId, InboundOutcome, InboundStart, Nanos, OutboundId, OutboundStart, WeaveEvent,
@@ -276,8 +276,11 @@ impl LiveDecider {
             self.open_requests += 1;
             self.events.push(start.at, Some(start.id));
             self.deadlines.insert((start.at + MAX_FOLLOWED_NS, lane));
-        } else if !self.queue_lanes.contains(&lane) {
-            self.queue_lanes.push(lane);
+        } else {
+            self.events.push_delivery(start.at);
+            if !self.queue_lanes.contains(&lane) {
+                self.queue_lanes.push(lane);
+            }
         }
         if self.state.lanes[lane as usize].members.len() > MAX_QUEUE {
             self.state.lanes[lane as usize].is_lost = true;
@@ -341,8 +344,8 @@ impl LiveDecider {
             }
         }
         let call = &mut self.state.calls[slot as usize];
+        let is_response = call.outbound.end == OPEN;
         call.outbound.end = at;
-        self.events.push(at, call.certain_cause());
         if let Some(proof) = only_open_witness(&self.state, slot) {
             let call = &mut self.state.calls[slot as usize];
             call.proof = Some(proof);
@@ -351,6 +354,10 @@ impl LiveDecider {
                 self.guard
                     .check(&stated.cause, stated.cause.parent == proof);
             }
+        }
+        if is_response {
+            let cause = self.state.calls[slot as usize].certain_cause();
+            self.events.push(at, cause);
         }
     }
 
@@ -424,7 +431,7 @@ impl LiveDecider {
 
     fn weigh_commits(&mut self) {
         for lane in std::mem::take(&mut self.committed_lanes) {
-            let factors = self.state.commit_factors(lane, &self.plan.model);
+            let factors = self.state.commit_factors(lane, &mut self.plan.model);
             self.state
                 .weigh_paths(lane, &factors, self.now, &mut self.plan.model);
         }
@@ -529,6 +536,10 @@ impl LiveDecider {
         });
         let since = of_request().map(|path| path.last_event()).max();
         let since = since.unwrap_or(Nanos::MIN).max(inbound.start);
+        let coincidence = inbound.position.is_none().then(|| {
+            let tick_ns = outbound.tick_ns().max(self.settings.clock_tick_ns).max(1);
+            self.events.coincidence(inbound.id, outbound.start, tick_ns)
+        });
         let context = DecisionContext {
             operation: inbound.operation,
             kind: outbound.kind,
@@ -544,22 +555,15 @@ impl LiveDecider {
             first_after_ns: is_first.then_some(outbound.start - since),
             strays: self.strays.count(outbound.kind),
             stray_share: self.strays.share(outbound.kind),
-            coincidence: coincidence(&self.events, inbound, outbound),
+            coincidence,
         };
-        self.guard.note_coincidence(&context);
         decision.confidence = self.guard.limit(decision.confidence, &context);
+        // A job that calls again and again follows its own responses.
+        if is_first {
+            self.guard.note_coincidence(&context);
+        }
         Some(context)
     }
-}
-
-/// Returns how a call follows the events of a request; a record is not made just after one.
-fn coincidence(
-    events: &RequestEvents,
-    inbound: &Inbound,
-    outbound: &Outbound,
-) -> Option<Coincidence> {
-    let is_request = inbound.position.is_none();
-    is_request.then(|| events.coincidence(inbound.id, outbound.start, outbound.tick_ns()))?
 }
 
 fn abandoned_ns(longest: Nanos) -> Nanos {
