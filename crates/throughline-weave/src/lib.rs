@@ -19,6 +19,7 @@
 mod batch;
 mod coincidence;
 mod decision;
+mod done_count;
 mod event;
 mod evidence_tier;
 mod guard;

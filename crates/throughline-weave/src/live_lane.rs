@@ -85,7 +85,8 @@ impl LiveCall {
     pub(crate) fn certain_cause(&self) -> Option<InboundId> {
         let stated = self.statement.as_ref().map(|it| it.cause);
         let certain = stated.filter(|cause| cause.confidence >= CONFIDENT);
-        self.proof.or(certain.map(|cause| cause.parent))
+        // The only request in flight need not be the cause: a job may run beside it.
+        self.outbound.exact.or(certain.map(|cause| cause.parent))
     }
 }
 
@@ -100,12 +101,12 @@ impl LiveLane {
 
     /// Returns how likely each path makes the last commit: a consumer commits the records that it is
     /// done with, and no others. One that commits what it has only received does so on every path.
-    pub(crate) fn commit_factors(&self, inbound: &[Inbound], model: &StepModel) -> Vec<f64> {
+    pub(crate) fn commit_factors(&self, inbound: &[Inbound], model: &mut StepModel) -> Vec<f64> {
         let offset_of = |member: u32| {
             let position = inbound[member as usize].position;
             position.map_or(i64::MIN, |position| position.offset)
         };
-        let factor = |path: &LanePath| {
+        let mut factor = |path: &LanePath| {
             let (Some((committed, at)), Some(current)) = (self.commit, path.member) else {
                 return 1.0;
             };
@@ -118,19 +119,26 @@ impl LiveLane {
                 let offset = offset_of(*member);
                 offset <= committed && offset > current
             };
+            let is_free = path.standing.free_since <= at;
             let has_moved_on = path.standing.last_start.saturating_add(COMMIT_LAG_NS) <= at;
             if has_moved_on && self.members.iter().any(is_done) {
                 LEFT_OUT
-            } else if has_moved_on && current > committed && path.outstanding.is_empty() {
+            } else if current > committed && is_free {
                 let done = path.done_probability(path.standing.history, model);
                 1.0 - done + done * LEFT_OUT
             } else if self.members.iter().any(is_ahead) {
-                AHEAD
+                let ahead = self.members.iter().filter(|member| is_ahead(member));
+                let done = path.done_probability(path.standing.history, model);
+                let reached = ahead.fold(done, |reached, member| {
+                    let fresh = model.fresh(inbound[*member as usize].operation);
+                    reached * path.done_probability(fresh, model)
+                });
+                AHEAD + (1.0 - AHEAD) * reached
             } else {
                 1.0
             }
         };
-        self.paths.iter().map(factor).collect()
+        self.paths.iter().map(&mut factor).collect()
     }
 
     /// Returns for each path the first one that goes on in the same way.

@@ -78,7 +78,7 @@ impl LiveState {
     }
 
     /// Returns how likely the paths of a queue make its last commit.
-    pub(crate) fn commit_factors(&self, lane: u32, model: &StepModel) -> Vec<f64> {
+    pub(crate) fn commit_factors(&self, lane: u32, model: &mut StepModel) -> Vec<f64> {
         self.lanes[lane as usize].commit_factors(&self.inbound, model)
     }
 

@@ -7,6 +7,8 @@ use crate::live_state::{LiveState, ProcessOutlook};
 use crate::step_model::StepModel;
 use crate::turns::{Turn, TurnPath, TurnPlace, Turns};
 
+/// A request is overdue if so few have waited as long for their next step.
+const OVERDUE_SURVIVAL: f64 = 0.003;
 /// Standard deviations by which the waits of competing requests together exceed what is usual when
 /// something holds the process up.
 const HELD_UP_DEVIATIONS: f64 = 4.8;
@@ -117,7 +119,7 @@ impl LiveState {
         kind: Step,
         model: &StepModel,
     ) -> bool {
-        let (mut competing, mut waits) = (0, 0.0);
+        let (mut competing, mut waits, mut is_overdue) = (0, 0.0, false);
         for lane in candidates {
             let of_lane = &self.lanes[*lane as usize];
             if of_lane.is_queue {
@@ -130,10 +132,12 @@ impl LiveState {
             let survivals = expecting.map(|(_, outlook)| outlook.survival);
             if let Some(least) = survivals.min_by(f64::total_cmp) {
                 competing += 1;
+                is_overdue |= least < OVERDUE_SURVIVAL;
                 waits -= least.max(f64::MIN_POSITIVE).ln();
             }
         }
         let usual = f64::from(competing);
-        competing > 1 && waits > usual + HELD_UP_DEVIATIONS * usual.sqrt()
+        let is_long = waits > usual + HELD_UP_DEVIATIONS * usual.sqrt();
+        competing > 1 && (is_overdue || is_long)
     }
 }

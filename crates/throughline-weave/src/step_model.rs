@@ -3,8 +3,9 @@
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
+use crate::done_count::DoneCount;
 use crate::event::Nanos;
-use crate::life_table::{GapScale, HazardCurve, LifeTable, PriorMass, Step, StepPrior};
+use crate::life_table::{FAILURE, GapScale, HazardCurve, LifeTable, PriorMass, Step, StepPrior};
 use crate::problem::OPEN;
 use crate::tokens::TokenModel;
 
@@ -22,19 +23,14 @@ const WAITING_PRIOR: f64 = 0.3;
 const ENDED_PRIOR: f64 = 0.02;
 /// Time in which a record is sent after the end of the request that made it.
 const RECORD_LINGER_NS: Nanos = 20_000_000;
-/// Probability that a record is done before its first call, and after a later one, with the number
-/// of records that this stands for. Consumers do the same for each record, as a rule: the first
-/// few that are done after a call say much about the next.
-const FRESH_DONE: (f64, f64) = (0.1, 0.7);
-const CALLED_DONE: (f64, f64) = (0.5, 0.06);
 /// Operations and kinds of one process.
 pub(crate) const MAX_OPERATIONS: u32 = 4096;
 /// Histories that are distinguished.
 const MAX_HISTORIES: usize = 4096;
 /// Visits after which what was learned live before fades for the first time; then twice as many,
 /// and so on.
-const FIRST_FADE: f64 = 24.0;
-const FADE: f64 = 0.4;
+pub(crate) const FIRST_FADE: f64 = 24.0;
+pub(crate) const FADE: f64 = 0.4;
 /// How much a visit that was guessed shows about the steps that are not taken.
 const GUESSED_PART: f64 = 0.1;
 /// Growth of a table after which its curve is computed again.
@@ -117,14 +113,6 @@ struct StateTable {
     is_stale: bool,
 }
 
-/// How often the handling of a record was over after a history, and how often it was not.
-#[derive(Debug, Clone, Copy)]
-struct DoneCount {
-    done: f64,
-    went_on: f64,
-    fade_at: f64,
-}
-
 /// Learned behavior of one process.
 #[derive(Debug, Clone)]
 pub(crate) struct StepModel {
@@ -183,25 +171,6 @@ impl Stays {
             free_since,
             ended: self.iter().any(|stay| stay.phase == Phase::Ended),
         }
-    }
-}
-
-// === impl DoneCount ===
-
-impl Default for DoneCount {
-    fn default() -> Self {
-        Self {
-            done: 0.0,
-            went_on: 0.0,
-            fade_at: FIRST_FADE,
-        }
-    }
-}
-
-impl DoneCount {
-    fn scale(&mut self, factor: f64) {
-        self.done *= factor;
-        self.went_on *= factor;
     }
 }
 
@@ -357,8 +326,11 @@ impl StepModel {
     /// Returns what is expected of a state before any request was seen in it.
     fn state_prior(&self, history: HistoryId, coarse: usize) -> StepPrior {
         let mut prior = self.coarse_prior(coarse);
-        for (kind, _) in &self.histories[history as usize].counts {
-            prior.lower_unseen(*kind, MADE_PRIOR);
+        let CallHistory { counts, last, .. } = &self.histories[history as usize];
+        // A failed call is made again.
+        if *last != Some(FAILURE) {
+            let made = counts.iter().filter(|(kind, _)| *kind != FAILURE);
+            made.for_each(|(kind, _)| prior.lower_unseen(*kind, MADE_PRIOR));
         }
         prior
     }
@@ -419,7 +391,7 @@ impl StepModel {
 
     pub(crate) fn done_counts(&self, history: HistoryId) -> (f64, f64) {
         let count = self.done.get(&history).copied().unwrap_or_default();
-        (count.done, count.went_on)
+        count.counts()
     }
 
     /// Computes all curves from the tables.
@@ -565,24 +537,16 @@ impl StepModel {
     /// Returns the probability that the handling of a record is over after `history`; `recent` are
     /// counts that are not learned yet.
     pub(crate) fn done_probability(&self, history: HistoryId, recent: (f64, f64)) -> f64 {
-        let known = self.done_counts(history);
-        let (done, went_on) = (known.0 + recent.0, known.1 + recent.1);
-        let fresh = self.histories[history as usize].last.is_none();
-        let (prior, strength) = if fresh { FRESH_DONE } else { CALLED_DONE };
-        ((done + prior * strength) / (done + went_on + strength)).clamp(1e-4, 1.0 - 1e-4)
+        let count = self.done.get(&history).copied().unwrap_or_default();
+        let is_fresh = self.histories[history as usize].last.is_none();
+        count.probability(recent, is_fresh)
     }
 
     pub(crate) fn learn_done(&mut self, history: HistoryId, done: bool, weight: f64) {
         let count = self.done.entry(history).or_default();
-        if done {
-            count.done += weight;
-        } else {
-            count.went_on += weight;
-        }
-        if self.is_live && count.done + count.went_on >= count.fade_at {
-            // The first records were learned from guesses.
-            count.fade_at *= 2.0;
-            count.scale(FADE);
+        count.add(done, weight);
+        if self.is_live {
+            count.fade(weight);
         }
     }
 
