@@ -236,7 +236,11 @@ impl WeaveScore {
                 .as_ref()
                 .is_some_and(|stated| stated.parent == truth(outbound.id));
             let confidence = stated.map_or(0.0, |stated| stated.confidence);
-            if !right || confidence < CONFIDENT {
+            let is_open = match truth(outbound.id) {
+                Some(_) => !right || confidence < CONFIDENT,
+                None => confidence >= CONFIDENT,
+            };
+            if is_open {
                 self.open_traces.insert(rows[outbound.id.0 as usize].trace);
             }
             self.live.decisions.push((confidence, right));
