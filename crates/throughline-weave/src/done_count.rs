@@ -1,6 +1,9 @@
 //! When the handling of a record is over.
 
-use crate::step_model::{FADE, FIRST_FADE};
+/// Visits after which what was learned live before fades for the first time; then twice as many,
+/// and so on.
+pub(crate) const FIRST_FADE: f64 = 24.0;
+pub(crate) const FADE: f64 = 0.4;
 
 /// Probability that a record is done before its first call, and the number of records that this
 /// stands for.

@@ -16,7 +16,7 @@ const MAX_SKIPPED: usize = 3;
 const OVERLAP: f64 = 0.02;
 /// Probability that a committed record is done.
 const COMMITTED_DONE: f64 = 0.9;
-/// Histories of the records of one path that are told apart before they are learned from.
+/// Histories of the records of one path that are distinguished before they are learned from.
 const MAX_RECENT_HISTORIES: usize = 16;
 /// Steps of one path that are remembered.
 const MAX_TRAIL: u32 = 128;
@@ -64,7 +64,7 @@ pub(crate) struct LanePath {
     pub(crate) before_end: Option<Standing>,
     /// Records that were handled before, and those that were passed over.
     pub(crate) handled: Vec<HandledRecord>,
-    /// What these show about when records are done.
+    /// When these were done.
     pub(crate) turns: RecentTurns,
 }
 

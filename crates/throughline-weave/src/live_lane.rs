@@ -86,7 +86,9 @@ impl LiveCall {
         let stated = self.statement.as_ref().map(|it| it.cause);
         let certain = stated.filter(|cause| cause.confidence >= CONFIDENT);
         // The only request in flight need not be the cause: a job may run beside it.
-        self.outbound.exact.or(certain.map(|cause| cause.parent))
+        self.outbound
+            .exact
+            .or_else(|| certain.map(|cause| cause.parent))
     }
 }
 
@@ -99,8 +101,9 @@ impl LiveLane {
         self.commit = Some((highest, at));
     }
 
-    /// Returns how likely each path makes the last commit: a consumer commits the records that it is
-    /// done with, and no others. One that commits what it has only received does so on every path.
+    /// Returns how likely each path makes the last commit: a consumer commits the records that it
+    /// is done with, and no others. One that commits what it has only received does so on every
+    /// path.
     pub(crate) fn commit_factors(&self, inbound: &[Inbound], model: &mut StepModel) -> Vec<f64> {
         let offset_of = |member: u32| {
             let position = inbound[member as usize].position;

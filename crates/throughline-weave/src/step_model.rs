@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
-use crate::done_count::DoneCount;
+use crate::done_count::{DoneCount, FADE, FIRST_FADE};
 use crate::event::Nanos;
 use crate::life_table::{FAILURE, GapScale, HazardCurve, LifeTable, PriorMass, Step, StepPrior};
 use crate::problem::OPEN;
@@ -27,10 +27,6 @@ const RECORD_LINGER_NS: Nanos = 20_000_000;
 pub(crate) const MAX_OPERATIONS: u32 = 4096;
 /// Histories that are distinguished.
 const MAX_HISTORIES: usize = 4096;
-/// Visits after which what was learned live before fades for the first time; then twice as many,
-/// and so on.
-pub(crate) const FIRST_FADE: f64 = 24.0;
-pub(crate) const FADE: f64 = 0.4;
 /// How much a visit that was guessed shows about the steps that are not taken.
 const GUESSED_PART: f64 = 0.1;
 /// Growth of a table after which its curve is computed again.

@@ -196,7 +196,9 @@ impl WeaveScore {
         // A record is seen when it is sent.
         let seen_at = |event: &WeaveEvent| match event {
             WeaveEvent::OutboundStarted(start) => rows[start.id.0 as usize].start_us * 1000,
-            _ => event.at(),
+            WeaveEvent::InboundStarted(_)
+            | WeaveEvent::InboundEnded { .. }
+            | WeaveEvent::OutboundEnded { .. } => event.at(),
         };
         // At one time: ends of calls, starts of requests, calls, ends of requests.
         events.sort_by_key(|event| {
@@ -208,7 +210,9 @@ impl WeaveScore {
             };
             let offset = match event {
                 WeaveEvent::InboundStarted(start) => start.position.map(|it| it.offset),
-                _ => None,
+                WeaveEvent::OutboundStarted(_)
+                | WeaveEvent::InboundEnded { .. }
+                | WeaveEvent::OutboundEnded { .. } => None,
             };
             (seen_at(event), rank, offset)
         });
