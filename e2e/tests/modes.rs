@@ -174,6 +174,30 @@ fn sidecars_trace_a_spring_application_from_its_first_checkout_on() {
     assert!(count(&report, &["woven", "whole"]) >= least, "{report}");
 }
 
+/// A warm Spring Boot application under a steady load: at 5 a second the sidecars find the parents,
+/// at 20 its consumer is never idle, and the collector finds them.
+#[test]
+fn sidecars_trace_a_spring_application_under_load() {
+    if std::env::var_os("THROUGHLINE_FULL").is_none_or(|full| full != "1") {
+        eprintln!("skipped: a matter of minutes, with THROUGHLINE_FULL=1");
+        return;
+    }
+    for (load, view, least) in [("5", "live", 96), ("20", "woven", 90)] {
+        let args = ["--mode", "sidecar", "--app", "spring", "--load", load];
+        let report = json(&[&args[..], &["--for", "30s", "--warm-up", "20"]].concat());
+        eprintln!("{report}");
+        let sent = count(&report, &["sent"]);
+        assert_eq!(count(&report, &["answered"]), sent, "{report}");
+        let (found, wrong) = (
+            count(&report, &["woven", "inferred", "found"]),
+            count(&report, &["woven", "inferred", "wrong"]),
+        );
+        assert!(wrong * 200 <= found, "{report}");
+        let whole = count(&report, &[view, "whole"]);
+        assert!(whole * 100 >= least * sent, "{report}");
+    }
+}
+
 /// Asserts that every checkout was answered and has all its spans.
 fn assert_all_spans(report: &serde_json::Value, checkouts: u64) {
     let answered = ["sent", "answered"].map(|name| count(report, &[name]));
