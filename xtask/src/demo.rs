@@ -182,8 +182,12 @@ impl Options {
             .inject
             .iter()
             .map(|batches| format!("--inject={batches}"));
+        // The naming of the article turns off the spans of commits, which show the collector where a
+        // busy consumer is.
+        let is_busy = self.load.is_some() && self.application.0 != DemoApplication::Rust;
+        let settle = is_busy.then(|| "--settle=true".to_owned());
         Config {
-            sidecar_args: inject.collect(),
+            sidecar_args: inject.chain(settle).collect(),
             port: self.port,
             netns: self.netns,
             zipkin: self.tracer == EnvoyTracer::Zipkin,

@@ -44,7 +44,7 @@ pub struct TraceReport {
     pub wrong: usize,
     /// Those with missing spans.
     pub incomplete: usize,
-    /// Number of spans.
+    /// Number of spans of known checkouts, without those of commits.
     pub spans: usize,
     /// Parents by evidence. Spans with evidence `open` have none.
     pub edges: BTreeMap<String, EdgeCount>,
@@ -120,7 +120,7 @@ impl TraceReport {
     fn of(load: &LoadResult, traces: &[Value]) -> Self {
         let judged = judge(traces, &load.references);
         let mut report = Self {
-            spans: traces.iter().flat_map(spans).count(),
+            spans: judged.len(),
             edges: edges(&judged),
             ..Self::default()
         };

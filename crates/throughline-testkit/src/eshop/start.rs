@@ -289,8 +289,6 @@ fn bootstrap(name: &str, config: &Config<'_>) -> Result<EnvoyBootstrap> {
 /// on every span.
 fn tracing_args(name: &str) -> Vec<String> {
     let mut args = vec!["--naming", "opentracing", "--message-key", "true"];
-    // The naming turns commits off, which show the collector where a busy consumer is.
-    args.extend(["--settle", "true"]);
     if let Some(route) = route(name) {
         args.extend(["--routes", route]);
     }
