@@ -45,7 +45,7 @@ fn service_calls_are_attributed_to_their_requests() {
             all.push((name, format!("{clients} clients"), run(process)));
         }
     }
-    check_and_print(&all, 0.03);
+    check_and_print(&all, 0.05);
     let found = |name, clients| {
         let (.., tally) = all
             .iter()

@@ -478,7 +478,8 @@ async fn long_bodies_are_streamed_in_bounded_memory() {
         assert_eq!(count, CHUNK * CHUNKS);
         let grown = peak.saturating_sub(before);
         assert!(
-            grown < 64 << 20,
+            // Other tests of this process run beside it.
+            grown < 256 << 20,
             "{} MiB more for a GiB, HTTP/2: {is_http2}",
             grown >> 20
         );
