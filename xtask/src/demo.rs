@@ -182,8 +182,8 @@ impl Options {
             .inject
             .iter()
             .map(|batches| format!("--inject={batches}"));
-        // The naming of the article turns off the spans of commits, which show the collector where a
-        // busy consumer is.
+        // The naming of the article turns off the spans of commits, which show the collector where
+        // a busy consumer is.
         let is_busy = self.load.is_some() && self.application.0 != DemoApplication::Rust;
         let settle = is_busy.then(|| "--settle=true".to_owned());
         Config {
