@@ -33,11 +33,7 @@ use tokio::net::TcpStream;
 
 #[tokio::test]
 async fn next_bootstrap_broker_serves_when_the_first_is_down() {
-    let proxy = Running::start(config(vec![before(&[
-        closed_port().await,
-        echo_broker().await,
-    ])]))
-    .await;
+    let proxy = Running::start(config(vec![before(&[closed_port(), echo_broker().await])])).await;
     for correlation in 0..3 {
         round_trip(&mut proxy.connect().await, correlation, b"hello").await;
     }
@@ -52,7 +48,7 @@ async fn next_bootstrap_broker_serves_when_the_first_is_down() {
 #[tokio::test]
 async fn client_of_an_unreachable_broker_is_reset_and_the_cause_is_logged_once() {
     let (log, _guard) = Log::new();
-    let (one, other) = (closed_port().await, closed_port().await);
+    let (one, other) = (closed_port(), closed_port());
     let proxy = Running::start(config(vec![before(&[one, other])])).await;
     for _ in 0..3 {
         // A client could take an orderly end for a decision of the broker.

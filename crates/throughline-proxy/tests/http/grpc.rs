@@ -274,7 +274,7 @@ async fn deadline_and_cancellation_reach_the_server() {
 
 #[tokio::test]
 async fn grpc_client_gets_a_grpc_status() {
-    let fixture = HttpFixture::start(inbound(closed_port().await)).await;
+    let fixture = HttpFixture::start(inbound(closed_port())).await;
     let mut client = client(fixture.address()).await;
     let status = client
         .unary(Request::new("one".to_owned()), path(), codec())

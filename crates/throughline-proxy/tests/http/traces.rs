@@ -305,7 +305,7 @@ async fn span_lasts_to_the_end_of_the_response() {
 
 #[tokio::test]
 async fn unreachable_service_gets_503_with_the_reason() {
-    let fixture = HttpFixture::start(inbound(closed_port().await)).await;
+    let fixture = HttpFixture::start(inbound(closed_port())).await;
     let response = fixture.http1().await.send_request(get("/")).await.unwrap();
     assert_eq!(
         response.headers()["proxy-status"],

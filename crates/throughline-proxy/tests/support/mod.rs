@@ -148,12 +148,12 @@ pub(crate) async fn listen() -> (TcpListener, SocketAddr) {
 }
 
 /// Returns an address on which no socket listens.
-pub(crate) async fn closed_port() -> SocketAddr {
+pub(crate) fn closed_port() -> SocketAddr {
     // It stays bound without listening, so that no other test gets the port.
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = socket.local_addr().unwrap();
-    std::mem::forget(socket);
+    Box::leak(Box::new(socket));
     address
 }
 
