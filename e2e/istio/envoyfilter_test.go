@@ -87,6 +87,20 @@ func meshOf(t *testing.T) *meshconfig.MeshConfig {
 	return found
 }
 
+// Registers a proxy of the namespace, as it would connect to the control plane.
+func proxyOf(
+	server *xds.FakeDiscoveryServer, kind model.NodeType, address, namespace string,
+	labels map[string]string,
+) *model.Proxy {
+	return server.SetupProxy(&model.Proxy{
+		Type:            kind,
+		IPAddresses:     []string{address},
+		ConfigNamespace: namespace,
+		Labels:          labels,
+		Metadata:        &model.NodeMetadata{Namespace: namespace, Labels: labels},
+	})
+}
+
 // validate fails for a warning, too: Istio drops a misspelt key of `typed_config` and only warns.
 func validate(configs string) error {
 	parsed, _, err := crd.ParseInputs(configs)
@@ -166,13 +180,7 @@ func TestEnvoyFilterReachesListeners(t *testing.T) {
 		MeshConfig:             meshOf(t),
 	})
 	labels := map[string]string{"app": "eshop"}
-	proxy := server.SetupProxy(&model.Proxy{
-		Type:            model.SidecarProxy,
-		IPAddresses:     []string{"10.0.0.1"},
-		ConfigNamespace: "eshop",
-		Labels:          labels,
-		Metadata:        &model.NodeMetadata{Namespace: "eshop", Labels: labels},
-	})
+	proxy := proxyOf(server, model.SidecarProxy, "10.0.0.1", "eshop", labels)
 	clusters := server.Clusters(proxy)
 	write(t, "clusters.json", clusters)
 	found := server.Listeners(proxy)

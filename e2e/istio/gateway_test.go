@@ -20,13 +20,7 @@ func TestGatewayRoutesCheckout(t *testing.T) {
 		MeshConfig:             meshOf(t),
 	})
 	labels := map[string]string{"istio": "ingressgateway"}
-	proxy := server.SetupProxy(&model.Proxy{
-		Type:            model.Router,
-		IPAddresses:     []string{"10.0.0.2"},
-		ConfigNamespace: "istio-system",
-		Labels:          labels,
-		Metadata:        &model.NodeMetadata{Namespace: "istio-system", Labels: labels},
-	})
+	proxy := proxyOf(server, model.Router, "10.0.0.2", "istio-system", labels)
 	listeners, routes := compact(server.Listeners(proxy)...), compact(server.Routes(proxy)...)
 	for _, part := range []string{"OpenTelemetryConfig", `"randomSampling":{"value":100}`} {
 		if !strings.Contains(listeners, part) {

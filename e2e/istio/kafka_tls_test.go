@@ -29,13 +29,7 @@ func TestBrokersWithTLSAreSeenWithoutIt(t *testing.T) {
 		MeshConfig:   meshOf(t),
 	})
 	labels := map[string]string{"app": "eshop"}
-	proxy := server.SetupProxy(&model.Proxy{
-		Type:            model.SidecarProxy,
-		IPAddresses:     []string{"10.0.0.1"},
-		ConfigNamespace: "eshop",
-		Labels:          labels,
-		Metadata:        &model.NodeMetadata{Namespace: "eshop", Labels: labels},
-	})
+	proxy := proxyOf(server, model.SidecarProxy, "10.0.0.1", "eshop", labels)
 	clusters := server.Clusters(proxy)
 	write(t, "tls-clusters.json", clusters)
 	listeners := server.Listeners(proxy)

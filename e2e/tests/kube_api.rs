@@ -53,6 +53,7 @@ fn api_server_takes_the_manifests_and_calls_the_webhook() {
         "eshop/services.yaml",
         "eshop/istio/gateway.yaml",
         "istio/envoyfilter.yaml",
+        "istio/kafka-tls.yaml",
         "istio/telemetry.yaml",
     ] {
         let applied = cluster.apply(&read(file));
