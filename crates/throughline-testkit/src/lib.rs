@@ -38,4 +38,5 @@ pub mod process;
 pub mod recording;
 pub mod relay;
 pub mod sidecar;
+pub mod tool;
 pub mod wait;

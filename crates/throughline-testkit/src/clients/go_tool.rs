@@ -7,7 +7,8 @@ use std::process::Command;
 use anyhow::Result;
 
 use super::go;
-use super::install::{install, run};
+use super::install::install;
+use crate::tool::run_tool;
 
 /// Returns the binary of the package `import_path`; `name` is its name and that of its folder in
 /// `.tools/`.
@@ -32,7 +33,7 @@ pub(super) fn install_tool(
                 .arg(into.join(name))
                 .arg(import_path)
                 .current_dir(sources);
-            run(&mut build, "go was removed during the build")
+            run_tool(&mut build, "go was removed during the build")
         },
     )?;
     Ok(folder.join(name))

@@ -8,7 +8,8 @@ use std::process::Command;
 use anyhow::Result;
 
 use super::go;
-use super::install::{install, run};
+use super::install::install;
+use crate::tool::run_tool;
 
 /// Returns the folder of the virtual environment.
 pub(super) fn install_python(sources: &Path, progress: &mut dyn FnMut(&str)) -> Result<PathBuf> {
@@ -20,11 +21,11 @@ pub(super) fn install_python(sources: &Path, progress: &mut dyn FnMut(&str)) -> 
             progress("fetching the Python servers (about 2 MB, once)");
             let mut venv = Command::new("python3");
             venv.args(["-m", "venv"]).arg(into);
-            run(&mut venv, "on Debian: apt-get install python3-venv")?;
+            run_tool(&mut venv, "on Debian: apt-get install python3-venv")?;
             let mut pip = Command::new(into.join("bin/python"));
             pip.args(["-m", "pip", "install", "--quiet", "--requirement"])
                 .arg(&requirements);
-            run(
+            run_tool(
                 &mut pip,
                 "the virtual environment is incomplete: remove its folder in .tools/",
             )
@@ -52,7 +53,7 @@ pub(super) fn install_go(
                 .arg(into.join("servers"))
                 .arg(".")
                 .current_dir(sources);
-            run(&mut build, "go was removed during the build")
+            run_tool(&mut build, "go was removed during the build")
         },
     )?;
     Ok(folder.join("servers"))

@@ -3,11 +3,9 @@
 use std::collections::hash_map::DefaultHasher;
 use std::fs;
 use std::hash::{Hash, Hasher};
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result};
 
 use crate::build::repository_root;
 
@@ -67,23 +65,4 @@ fn fingerprint(sources: &[PathBuf]) -> Result<u64> {
             .hash(&mut hasher);
     }
     Ok(hasher.finish())
-}
-
-/// Runs a tool to its end. An error shows the tool's output, or `missing` if the tool is not
-/// installed.
-pub(super) fn run(command: &mut Command, missing: &str) -> Result<()> {
-    let program = command.get_program().to_string_lossy().into_owned();
-    match command.stdin(Stdio::null()).output() {
-        Ok(output) if output.status.success() => Ok(()),
-        Ok(output) => bail!(
-            "{program} ended with {}:\n{}{}",
-            output.status,
-            String::from_utf8_lossy(&output.stdout),
-            String::from_utf8_lossy(&output.stderr)
-        ),
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            Err(anyhow!("`{program}` is not installed; {missing}"))
-        }
-        Err(error) => Err(error).with_context(|| format!("starting {program}")),
-    }
 }

@@ -6,7 +6,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use super::install::{install, run};
+use super::install::install;
+use crate::tool::run_tool;
 
 /// Returns the folder of the Kafka clients.
 pub(super) fn install_client(sources: &Path, progress: &mut dyn FnMut(&str)) -> Result<PathBuf> {
@@ -49,7 +50,7 @@ pub(super) fn install_program(
         maven
             .args(["--batch-mode", "--quiet", "package", "--file"])
             .arg(into.join("pom.xml"));
-        run(
+        run_tool(
             &mut maven,
             "on Debian: apt-get install default-jdk-headless maven",
         )

@@ -6,7 +6,8 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use super::install::{install, run};
+use super::install::install;
+use crate::tool::run_tool;
 
 /// Sources that the program shares with the current Java client.
 const SHARED: [&str; 3] = ["Options.java", "Lines.java", "Produce.java"];
@@ -36,7 +37,7 @@ pub(super) fn install_client(sources: &Path) -> Result<PathBuf> {
         maven
             .args(["--batch-mode", "--quiet", "package", "--file"])
             .arg(into.join("pom.xml"));
-        run(
+        run_tool(
             &mut maven,
             "on Debian: apt-get install default-jdk-headless maven",
         )

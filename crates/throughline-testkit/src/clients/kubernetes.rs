@@ -8,8 +8,9 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
-use super::install::{install, run};
+use super::install::install;
 use super::{go, go_tool};
+use crate::tool::run_tool;
 
 /// Paths of the installed programs.
 #[derive(Debug, Clone)]
@@ -49,7 +50,7 @@ pub(super) fn install_tools(
             // The program runs Go itself, which may not be on the PATH.
             .env("GO", &go)
             .current_dir(sources);
-        run(&mut convert, "go was removed during the build")
+        run_tool(&mut convert, "go was removed during the build")
     })?;
     Ok(KubernetesTools {
         helm,
@@ -77,7 +78,7 @@ pub(super) fn install_api_server(
             .arg(into.join("apiserver"))
             .arg(".")
             .current_dir(sources);
-        run(&mut build, "go was removed during the build")
+        run_tool(&mut build, "go was removed during the build")
     })?;
     Ok(folder.join("apiserver"))
 }
@@ -107,7 +108,7 @@ pub(super) fn install_istio_tests(
             .arg(into.join("istio.test"))
             .arg(".")
             .current_dir(sources);
-        run(&mut build, "go was removed during the build")
+        run_tool(&mut build, "go was removed during the build")
     })?;
     Ok(folder.join("istio.test"))
 }

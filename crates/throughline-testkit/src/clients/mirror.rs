@@ -6,7 +6,8 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use super::install::{install, run};
+use super::install::install;
+use crate::tool::run_tool;
 
 /// Main class; its argument is a properties file.
 pub(super) const MAIN: &str = "org.apache.kafka.connect.mirror.MirrorMaker";
@@ -22,7 +23,7 @@ pub(super) fn install_mirror_maker(sources: &Path) -> Result<PathBuf> {
             .arg(&pom)
             .args(["dependency:copy-dependencies", "-DincludeScope=runtime"])
             .arg(format!("-DoutputDirectory={}", into.display()));
-        run(
+        run_tool(
             &mut maven,
             "on Debian: apt-get install default-jdk-headless maven",
         )

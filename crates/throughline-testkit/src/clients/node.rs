@@ -6,7 +6,8 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use super::install::{install, run};
+use super::install::install;
+use crate::tool::run_tool;
 
 /// Returns the folder with `node_modules`; `name` is its name in `.tools/`, `what` is fetched.
 pub(super) fn install_packages(
@@ -26,6 +27,6 @@ pub(super) fn install_packages(
         // `--ignore-scripts`: a package must not run code at installation.
         npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"])
             .current_dir(into);
-        run(&mut npm, "install Node.js 20.19 or later with npm")
+        run_tool(&mut npm, "install Node.js 20.19 or later with npm")
     })
 }

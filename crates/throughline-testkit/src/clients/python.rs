@@ -5,7 +5,8 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use super::install::{install, run};
+use super::install::install;
+use crate::tool::run_tool;
 
 /// Returns the folder of the virtual environment.
 pub(super) fn install_client(sources: &Path, progress: &mut dyn FnMut(&str)) -> Result<PathBuf> {
@@ -44,11 +45,11 @@ fn install_requirements(
         // The system's Python may forbid installations outside of a virtual environment (PEP 668).
         let mut venv = Command::new("python3");
         venv.args(["-m", "venv"]).arg(into);
-        run(&mut venv, "on Debian: apt-get install python3-venv")?;
+        run_tool(&mut venv, "on Debian: apt-get install python3-venv")?;
         let mut pip = Command::new(into.join("bin/python"));
         pip.args(["-m", "pip", "install", "--quiet", "--requirement"])
             .arg(requirements);
-        run(
+        run_tool(
             &mut pip,
             "the virtual environment is incomplete: remove its folder in .tools/",
         )

@@ -6,8 +6,9 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use super::install::{install, run};
+use super::install::install;
 use crate::build::repository_root;
+use crate::tool::run_tool;
 
 /// Returns the jar; fetches its libraries and builds it if it is missing.
 ///
@@ -32,7 +33,7 @@ pub fn spring_eshop(progress: &mut dyn FnMut(&str)) -> Result<PathBuf> {
             .args(["--batch-mode", "--quiet", "package", "--file"])
             .arg(into.join("pom.xml"));
         let missing = "on Debian: apt-get install default-jdk-headless maven";
-        run(&mut maven, missing)
+        run_tool(&mut maven, missing)
     })?;
     Ok(folder.join("target/eshop-spring.jar"))
 }

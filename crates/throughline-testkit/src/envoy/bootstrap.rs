@@ -12,6 +12,8 @@ use crate::kafka::free_ports;
 pub const OUTBOUND_PORT: u16 = 15001;
 /// Port that inbound connections of a pod are redirected to, as in Istio.
 pub const INBOUND_PORT: u16 = 15006;
+/// Port of the admin page in pods, as in Istio.
+pub const ADMIN_PORT: u16 = 15000;
 
 /// Cluster that connects to the address that the client wanted.
 const ORIGINAL_DESTINATION: &str = "original-destination";

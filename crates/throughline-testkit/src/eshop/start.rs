@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use serde_json::json;
 
 use super::{Config, EnvoyPods, Eshop, EshopService, START_TIMEOUT, ServiceProgram, SpanSource};
-use crate::envoy::{EnvoyBootstrap, EnvoyInstance, INBOUND_PORT, OUTBOUND_PORT};
+use crate::envoy::{self, ADMIN_PORT, EnvoyBootstrap, EnvoyInstance};
 use crate::kafka::{free_ports, java};
 use crate::network::{EXEMPT_GID, PodNetwork};
 use crate::process::ProcessSpec;
@@ -16,8 +16,6 @@ use crate::sidecar::SidecarInstance;
 const POD_PORT: u16 = 8080;
 /// Ports of the broker as pods see it: for the bootstrap, and the one that it advertises.
 const POD_KAFKA_PORTS: [u16; 2] = [9092, 9093];
-/// Port of Envoy's admin page in pods, as in Istio.
-const ADMIN_PORT: u16 = 15000;
 
 /// Six JVMs share a machine with everything else: little memory, the smallest collector, and C1
 /// alone, which starts faster.
@@ -236,26 +234,7 @@ fn start_in_envoy_pod(
     pods: EnvoyPods<'_>,
 ) -> Result<EshopService> {
     let pod = pods.network.pod(name)?;
-    let [exempt, outbound, inbound, admin] = [
-        EXEMPT_GID,
-        OUTBOUND_PORT.into(),
-        INBOUND_PORT.into(),
-        ADMIN_PORT.into(),
-    ]
-    .map(|number| number.to_string());
-    let redirection = [
-        "init",
-        "--gid",
-        &exempt,
-        "--outbound-port",
-        &outbound,
-        "--inbound-port",
-        &inbound,
-        // The stats are read from outside of the pod.
-        "--exclude-inbound",
-        &admin,
-    ];
-    pod.run(&pods.throughline.to_string_lossy(), &redirection)
+    envoy::redirect(pod, pods.throughline)
         .with_context(|| format!("redirecting the connections of {name}"))?;
     let admin = SocketAddr::from((pod.address(), ADMIN_PORT));
     let mut bootstrap = bootstrap(name, config)?.with_admin(admin);

@@ -1,13 +1,13 @@
 //! The jars of Apache Kafka from Maven Central, fetched once into `.tools/` of the repository.
 
 use std::fs;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use crate::build::repository_root;
+use crate::tool::run_tool;
 
 /// Version of Apache Kafka, the same as in `pom.xml`.
 pub const VERSION: &str = "4.4.0";
@@ -65,25 +65,10 @@ fn copy_dependencies(version: &str, pom: &Path, into: &Path) -> Result<()> {
     maven.args(["--batch-mode", "--quiet", "--file"]).arg(pom);
     maven.args(["dependency:copy-dependencies", "-DincludeScope=runtime"]);
     maven.arg(format!("-DoutputDirectory={}", into.display()));
-    let output = match maven.stdin(Stdio::null()).output() {
-        Ok(output) => output,
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            bail!(
-                "Apache Kafka needs Java and Maven, but `mvn` is not installed; \
-                 on Debian: apt-get install default-jre-headless maven \
-                 (the mock broker needs neither)"
-            )
-        }
-        Err(error) => return Err(error).context("starting mvn"),
-    };
-    if !output.status.success() {
-        let stdout = String::from_utf8_lossy(&output.stdout);
-        bail!(
-            "Maven could not fetch the jars of Apache Kafka {version} ({}):\n{stdout}",
-            output.status
-        );
-    }
-    Ok(())
+    let missing = "Apache Kafka needs Java and Maven (the mock broker needs neither); \
+                   on Debian: apt-get install default-jre-headless maven";
+    run_tool(&mut maven, missing)
+        .with_context(|| format!("fetching the jars of Apache Kafka {version}"))
 }
 
 #[cfg(test)]

@@ -7,13 +7,14 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use tempfile::TempDir;
 
 use super::command::Podman;
 use crate::build::repository_root;
+use crate::tool::run_tool;
 
 /// Builds the images of `deploy/images`, and runs them.
 #[derive(Debug)]
@@ -165,7 +166,7 @@ impl Drop for DockerfileBuilds {
         // Mounts would keep the folder from being removed.
         let mut umount = Command::new("umount");
         let layers = self.home.path().join("store/overlay");
-        drop(run(umount.arg("--recursive").arg(layers)));
+        drop(run_tool(umount.arg("--recursive").arg(layers), ""));
     }
 }
 
@@ -174,16 +175,18 @@ fn gather(folder: &Path) -> Result<()> {
     let debian = folder.join("debian.tar");
     let root = folder.join("debian");
     let mut debootstrap = Command::new("debootstrap");
-    run(debootstrap.arg("--variant=minbase").arg(DEBIAN).arg(&root))?;
+    debootstrap.arg("--variant=minbase").arg(DEBIAN).arg(&root);
+    run_tool(&mut debootstrap, "on Debian: apt-get install debootstrap")?;
     let mut tar = Command::new("tar");
-    run(tar.arg("-C").arg(&root).arg("-cf").arg(&debian).arg("."))?;
+    tar.arg("-C").arg(&root).arg("-cf").arg(&debian).arg(".");
+    run_tool(&mut tar, "on Debian: apt-get install tar")?;
 
     let mut npm = Command::new("npm");
     npm.args(["install", "--ignore-scripts", "--no-package-lock"])
         .arg("--prefix")
         .arg(folder)
         .args(NODE_PACKAGES);
-    run(&mut npm)?;
+    run_tool(&mut npm, "install Node.js 20.19 or later with npm")?;
     let authorities = Path::new("/etc/ssl/certs/ca-certificates.crt");
     fs::copy(authorities, folder.join("ca-certificates.crt")).context("copying authorities")?;
     let which = Command::new("sh")
@@ -191,21 +194,5 @@ fn gather(folder: &Path) -> Result<()> {
         .output()?;
     let rustup = String::from_utf8(which.stdout)?;
     fs::copy(rustup.trim(), folder.join("rustup")).context("copying rustup")?;
-    Ok(())
-}
-
-fn run(command: &mut Command) -> Result<()> {
-    let program = command.get_program().to_string_lossy().into_owned();
-    let output = command
-        .stdin(Stdio::null())
-        .output()
-        .with_context(|| format!("starting {program}"))?;
-    ensure!(
-        output.status.success(),
-        "{program} ended with {}:\n{}{}",
-        output.status,
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
     Ok(())
 }
