@@ -1,6 +1,7 @@
 //! Command-line arguments. Values are kept as text here; each command parses its own values and
 //! reports all errors at once.
 
+pub(crate) mod forward;
 pub(crate) mod init;
 pub(crate) mod inject;
 pub(crate) mod kafka;

@@ -168,7 +168,7 @@ fn read_file(option: &str, path: &str, errors: &mut Vec<String>) -> Option<Vec<u
 
 /// Whether the host of the URL is this machine's loopback.
 fn is_loopback(url: &str) -> bool {
-    let uri = url.parse::<ureq::http::Uri>().ok();
+    let uri = url.parse::<http::Uri>().ok();
     uri.as_ref().and_then(|uri| uri.host()).is_some_and(|host| {
         let address = host
             .trim_start_matches('[')

@@ -9,6 +9,7 @@ mod client;
 mod daemon;
 mod error;
 mod file_debouncer;
+mod forward;
 mod init;
 mod inject;
 mod search;

@@ -21,6 +21,7 @@ use self::kafka::SpanRoute;
 use crate::args::up::UpArgs;
 use crate::daemon::{init_logging, log_filter, raise_nofile_limit, stop_signal};
 use crate::error::CommandError;
+use crate::forward::ForwardTarget;
 use crate::store::StoreChoice;
 
 /// Maximum of `--weave-wait`, in nanoseconds: events that wait take memory.
@@ -38,9 +39,10 @@ const PORT_OFF: &str = "off";
 /// Runs a collector until SIGINT or SIGTERM.
 pub(crate) fn run(args: &UpArgs) -> Result<(), CommandError> {
     let ParsedUp {
-        config,
+        mut config,
         choice,
         route,
+        forward,
         filter,
         warnings,
     } = parse(args).map_err(CommandError::Usage)?;
@@ -59,6 +61,8 @@ pub(crate) fn run(args: &UpArgs) -> Result<(), CommandError> {
         // Handlers come first: a script may send a signal once it has read the addresses.
         let stop = stop_signal()?;
         let opened = route.open(&choice)?;
+        let exporter = forward.as_ref().map(ForwardTarget::open).transpose()?;
+        config.forward = exporter.clone().map(|it| it as _);
         let hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
         let (tls, access) = (config.tls.clone(), config.access.clone());
         let reloader = AccessReloader::new(AccessFiles::of(args), tls, access, hangup);
@@ -66,13 +70,25 @@ pub(crate) fn run(args: &UpArgs) -> Result<(), CommandError> {
         let collector = CollectorServer::bind(config)
             .await
             .map_err(|error| bind_error(&error))?;
-        print_addresses(collector.addresses(), (&choice, &route), has_tls, json)
-            .context("cannot write to stdout")?;
+        let forwarding = forward.as_ref().map(ForwardTarget::describe);
+        let destination = [Some(route.describe(&choice)), forwarding];
+        let destination: Vec<String> = destination.into_iter().flatten().collect();
+        let destination = destination.join(" ");
+        print_addresses(
+            collector.addresses(),
+            (&choice, &route, &destination),
+            has_tls,
+            json,
+        )
+        .context("cannot write to stdout")?;
         if let Some(reloader) = reloader {
             tokio::spawn(reloader.run());
         }
         let destination = opened.destination.clone();
         let ran = collector.run_with(destination, opened.records, stop).await;
+        if let Some(exporter) = exporter {
+            exporter.shutdown().await;
+        }
         if let SpanDestination::Store(store) = opened.destination {
             store.sync()?;
         }
@@ -88,6 +104,7 @@ struct ParsedUp {
     config: Config,
     choice: StoreChoice,
     route: SpanRoute,
+    forward: Option<ForwardTarget>,
     filter: EnvFilter,
     /// Messages for the log once it runs.
     warnings: Vec<String>,
@@ -113,6 +130,15 @@ fn parse(args: &UpArgs) -> Result<ParsedUp, Vec<String>> {
     config.allowed_hosts = parse_hosts(&args.allowed_host, &mut errors);
     let choice = StoreChoice::parse(&args.store, &mut errors);
     let route = SpanRoute::parse(args, &mut errors);
+    let forward = ForwardTarget::parse(&args.forward, &mut errors);
+    if forward.is_some() && (args.store.query_only || matches!(route, Some(SpanRoute::ToTopic(_))))
+    {
+        errors.push(
+            "--forward sends the traces that are woven here, and with --query-only or --to-kafka \
+             none are; leave it out"
+                .to_owned(),
+        );
+    }
     config.is_query_only = args.store.query_only;
     match parse_weaving(args) {
         Ok(weaving) => config.weaving = weaving,
@@ -126,6 +152,7 @@ fn parse(args: &UpArgs) -> Result<ParsedUp, Vec<String>> {
                     config,
                     choice,
                     route,
+                    forward,
                     filter,
                     warnings,
                 });
@@ -389,7 +416,7 @@ fn bind_error(error: &CollectorBindError) -> anyhow::Error {
 /// Prints the addresses: one line of JSON for scripts, or text.
 fn print_addresses(
     addresses: CollectorAddresses,
-    (choice, route): (&StoreChoice, &SpanRoute),
+    (choice, route, destination): (&StoreChoice, &SpanRoute, &str),
     has_tls: bool,
     json: bool,
 ) -> std::io::Result<()> {
@@ -452,7 +479,7 @@ fn print_addresses(
         if let Some(address) = jaeger_sampling {
             writeln!(out, "  Sampling   {http}://{address}/sampling")?;
         }
-        writeln!(out, "Press Ctrl-C to stop. {}", route.describe(choice))?;
+        writeln!(out, "Press Ctrl-C to stop. {destination}")?;
     }
     out.flush()
 }

@@ -228,7 +228,8 @@ impl CollectorServer {
                 Arc::new(MemoryStore::new(0))
             }
         };
-        WeavingTask::new(store, Arc::clone(metrics), settings)
+        let sink = self.config.forward.clone();
+        WeavingTask::new(store, Arc::clone(metrics), settings, sink)
     }
 }
 

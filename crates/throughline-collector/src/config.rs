@@ -1,10 +1,12 @@
 //! The collector's configuration.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::access::AccessControl;
 use crate::tls::CollectorTls;
+use crate::weaving::WovenTraceSink;
 
 /// The collector's configuration. The default listens on loopback at the standard ports.
 #[derive(Debug, Clone)]
@@ -34,6 +36,8 @@ pub struct Config {
     pub max_store_bytes: usize,
     /// How parents of spans without one are found.
     pub weaving: WeavingSettings,
+    /// Where woven traces are sent on to; nowhere by default.
+    pub forward: Option<Arc<dyn WovenTraceSink>>,
     /// TLS of all TCP listeners; none by default.
     pub tls: Option<CollectorTls>,
     /// Tokens of senders and of queries; none by default.
@@ -170,6 +174,7 @@ impl Default for Config {
             allowed_hosts: Vec::new(),
             max_store_bytes: 512 << 20,
             weaving: WeavingSettings::default(),
+            forward: None,
             tls: None,
             access: AccessControl::default(),
             limits: CollectorLimits::default(),

@@ -39,6 +39,20 @@ pub(crate) enum CounterKey {
     WeaveChecks(&'static str),
     /// Spans that wait for a decision.
     WeaveOpen,
+    /// Spans that wait until their trace is settled and is sent on.
+    ForwardPending,
+    /// Spans that are being sent on.
+    ForwardQueued,
+    /// Spans that were sent on.
+    ForwardSent,
+    /// Spans that were not sent on, by reason.
+    ForwardDropped(&'static str),
+    /// Requests with spans that were repeated.
+    ForwardRetries,
+    /// Traces that were sent on before they were settled.
+    ForwardUnsettled,
+    /// Joins that were found after their span was sent on.
+    ForwardLateJoins,
     /// Records of a topic that were read, by outcome.
     Records(&'static str),
     /// Records of the assigned partitions that are not committed yet.
@@ -148,6 +162,7 @@ impl Metrics {
         render_labelled(&mut out, &counters);
         render_records(&mut out, &counters);
         render_weaving(&mut out, &counters);
+        render_forwarding(&mut out, &counters);
         render_store(&mut out, store);
         out
     }
@@ -248,6 +263,65 @@ fn render_weaving(out: &mut String, counters: &BTreeMap<CounterKey, u64>) {
         if let CounterKey::WeaveAbandoned(reason) = key {
             let labels = format_args!("{{reason=\"{reason}\"}}");
             write_line(out, format_args!("{abandoned}{labels} {count}"));
+        }
+    }
+}
+
+/// Renders the counters of woven traces that are sent on; nothing where none are.
+fn render_forwarding(out: &mut String, counters: &BTreeMap<CounterKey, u64>) {
+    for (name, kind, key, help) in [
+        (
+            "throughline_forward_pending_spans",
+            "gauge",
+            CounterKey::ForwardPending,
+            "Spans that wait until their woven trace is settled.",
+        ),
+        (
+            "throughline_forward_queued_spans",
+            "gauge",
+            CounterKey::ForwardQueued,
+            "Spans of woven traces that are being sent.",
+        ),
+        (
+            "throughline_forward_sent_spans_total",
+            "counter",
+            CounterKey::ForwardSent,
+            "Spans of woven traces that the back end has accepted.",
+        ),
+        (
+            "throughline_forward_retries_total",
+            "counter",
+            CounterKey::ForwardRetries,
+            "Requests with spans of woven traces that were sent again.",
+        ),
+        (
+            "throughline_forward_unsettled_total",
+            "counter",
+            CounterKey::ForwardUnsettled,
+            "Woven traces that were sent before they were settled.",
+        ),
+        (
+            "throughline_forward_late_joins_total",
+            "counter",
+            CounterKey::ForwardLateJoins,
+            "Joins that were found after their span was sent without them.",
+        ),
+    ] {
+        if let Some(value) = counters.get(&key) {
+            write_family(out, name, kind, help);
+            write_line(out, format_args!("{name} {value}"));
+        }
+    }
+    if !counters.contains_key(&CounterKey::ForwardSent) {
+        return;
+    }
+    let dropped = "throughline_forward_dropped_spans_total";
+    let help = "Spans of woven traces that were not sent, by reason.";
+    write_family(out, dropped, "counter", help);
+    for (key, count) in counters {
+        if let CounterKey::ForwardDropped(reason) = key {
+            let labels = format_args!("{{reason=\"{reason}\"}}");
+            write_line(out, format_args!("{dropped}{labels} {count}"));
         }
     }
 }

@@ -4,6 +4,7 @@
 //!  ingest ─► Store::insert           ┌─► OffsetJoin ──────────────────────┐
 //!     └────► WeavingFeed ─(queue)─► task                                  ├─► Store::weave
 //!                                    └─► ProcessWeaver, one per process ──┘
+//!                                    └─► TraceForwarder ─► WovenTraceSink
 //! ```
 //!
 //! Spans are stored before they are woven, and ingest never waits for it: when the queue is full,
@@ -17,8 +18,12 @@ mod process_weaver;
 mod recent_requests;
 mod record_endpoint;
 mod recording;
+mod sent_traces;
 mod task;
+mod trace_forwarder;
+mod trace_sink;
 
 pub use self::process_identity::ProcessIdentity;
 pub use self::recording::{JoinedSpans, WeavingProgress, WeavingReport, WovenSpans, weave_spans};
 pub(crate) use self::task::{WeavingFeed, WeavingTask};
+pub use self::trace_sink::{TraceSinkCounts, WovenTraceSink};

@@ -1,5 +1,6 @@
 //! Arguments of `throughline up`.
 
+use super::forward::ForwardArgs;
 use super::kafka::KafkaArgs;
 use super::store::StoreArgs;
 
@@ -11,6 +12,7 @@ Examples:
   throughline up --host 0.0.0.0 --tls-cert tls.crt --tls-key tls.key --access access.yaml
   throughline up --to-kafka kafka:9092
   throughline up --from-kafka kafka:9092 --data /var/lib/throughline
+  throughline up --forward http://tempo:4318
   throughline up --json --otlp-grpc-port 0 --otlp-http-port 0 --zipkin-port 0 --query-port 0
 
 Send traces from any OpenTelemetry SDK:
@@ -208,6 +210,9 @@ pub(crate) struct UpArgs {
         help_heading = WEAVING
     )]
     pub(crate) weave_wait: String,
+
+    #[command(flatten)]
+    pub(crate) forward: ForwardArgs,
 
     /// Log filter for stderr: warn, info, debug, or per target such as info,h2=debug
     #[arg(

@@ -20,6 +20,7 @@ async fn concurrent_decodes_are_limited() {
         Arc::clone(&store) as _,
         Arc::default(),
         WeavingSettings::default(),
+        None,
     );
     let pipeline = IngestPipeline::new(
         SpanDestination::Store(store),

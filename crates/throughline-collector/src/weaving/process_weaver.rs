@@ -29,6 +29,8 @@ pub(super) struct ProcessWeaver {
     numbers: SpanNumbers,
     /// Parents that calls of a new process were joined with, until all is decided again.
     provisional: HashMap<u64, Option<SpanKey>>,
+    /// Spans about which nothing more is decided, until they are taken.
+    decided: Vec<SpanKey>,
     /// Events in the order of their times; spans arrive in the order of their ends.
     pending: BTreeMap<(Nanos, u64), PendingEvent>,
     next_event: u64,
@@ -258,6 +260,7 @@ impl ProcessWeaver {
             reported_checks: LiveChecks::default(),
             numbers: SpanNumbers::with_limit(MAX_KNOWN),
             provisional: HashMap::new(),
+            decided: Vec::new(),
             pending: BTreeMap::new(),
             next_event: 0,
             pending_open: 0,
@@ -335,7 +338,8 @@ impl ProcessWeaver {
                 let parent = edge.as_ref().and_then(joined_parent);
                 self.provisional.insert(number, parent);
             } else {
-                self.numbers.outbound.keys.remove(&number);
+                self.decided
+                    .extend(self.numbers.outbound.keys.remove(&number));
             }
             edges.extend(edge.filter(|_| is_new));
         }
@@ -359,6 +363,11 @@ impl ProcessWeaver {
         for event in events {
             self.insert(event.at(), PendingEvent::Event(event));
         }
+    }
+
+    /// Returns the spans about which nothing more is decided since the last time.
+    pub(super) fn take_decided(&mut self) -> Vec<SpanKey> {
+        std::mem::take(&mut self.decided)
     }
 
     /// Returns the decisions that later proofs have confirmed or refuted since the last time.

@@ -18,7 +18,10 @@ use super::activity_span::ActivitySpan;
 use super::offset_join::OffsetJoin;
 use super::process_weaver::ProcessWeaver;
 use super::recent_requests::RecentRequests;
-use super::record_endpoint::RecordEndpoint;
+use super::record_endpoint::{RecordEndpoint, RecordSide};
+use super::sent_traces::ReportedSpan;
+use super::trace_forwarder::{SpanArrival, TraceForwarder};
+use super::trace_sink::WovenTraceSink;
 use crate::clock;
 use crate::config::{WeavingMode, WeavingSettings};
 use crate::metrics::{CounterKey, Metrics};
@@ -47,6 +50,8 @@ pub(crate) struct WeavingFeed {
     queue: mpsc::Sender<WeavingBatch>,
     metrics: Arc<Metrics>,
     mode: WeavingMode,
+    /// Whether woven traces are sent on, for which every span counts.
+    is_forwarding: bool,
     /// Whether spans have come from a tracer that does not know the parents of calls.
     has_proxies: Arc<AtomicBool>,
     recent: Arc<Mutex<RecentRequests>>,
@@ -57,6 +62,7 @@ pub(crate) struct WeavingFeed {
 pub(crate) struct WeavingBatch {
     records: Vec<RecordEndpoint>,
     activities: Vec<ActivitySpan>,
+    arrivals: Vec<SpanArrival>,
 }
 
 /// The task that weaves.
@@ -72,6 +78,7 @@ struct WeavingState {
     settings: WeavingSettings,
     offsets: OffsetJoin,
     processes: HashMap<u64, ProcessWeaver>,
+    forwarder: Option<TraceForwarder>,
 }
 
 // === impl WeavingFeed ===
@@ -82,6 +89,9 @@ impl WeavingFeed {
     /// own tracer reports it: a call that Envoy reports is joined with such a span. Where no proxy
     /// reports spans there is nothing to infer, and nothing needs to be decoded.
     pub(crate) fn wants(&self, otlp: &[u8]) -> bool {
+        if self.is_forwarding {
+            return true;
+        }
         let contains = |text: &str| memmem::find(otlp, text.as_bytes()).is_some();
         match self.mode {
             WeavingMode::Off => false,
@@ -114,6 +124,13 @@ impl WeavingFeed {
     /// Reads from spans all that weaving needs.
     pub(crate) fn read(&self, spans: &[Span]) -> WeavingBatch {
         let mut batch = WeavingBatch::default();
+        if self.is_forwarding {
+            let arrivals = spans.iter().map(|span| SpanArrival {
+                trace: span.trace_id,
+                span: ReportedSpan::of(span),
+            });
+            batch.arrivals = arrivals.collect();
+        }
         if self.mode != WeavingMode::Off {
             batch.records = spans.iter().filter_map(RecordEndpoint::of).collect();
         }
@@ -145,8 +162,11 @@ impl WeavingFeed {
     /// Offers spans that are stored by now.
     pub(crate) fn offer(&self, batch: WeavingBatch) {
         let count = batch.records.len().max(batch.activities.len()) as u64;
+        let arrivals = batch.arrivals.len() as u64;
         // Ingest must not wait for weaving.
-        if count > 0 && self.queue.try_send(batch).is_err() {
+        if count.max(arrivals) > 0 && self.queue.try_send(batch).is_err() {
+            let key = CounterKey::ForwardDropped("weave_queue_full");
+            self.metrics.add(key, arrivals);
             let reason = CounterKey::WeaveAbandoned("queue_full");
             if self.metrics.add(reason, count) {
                 tracing::warn!("spans arrive faster than they are woven; some stay apart");
@@ -162,21 +182,25 @@ impl WeavingTask {
         store: Arc<dyn Store>,
         metrics: Arc<Metrics>,
         settings: WeavingSettings,
+        sink: Option<Arc<dyn WovenTraceSink>>,
     ) -> (WeavingFeed, Self) {
         let (sender, receiver) = mpsc::channel(MAX_QUEUED_BATCHES);
         let feed = WeavingFeed {
             queue: sender,
             metrics: Arc::clone(&metrics),
             mode: settings.mode,
+            is_forwarding: sink.is_some(),
             has_proxies: Arc::default(),
             recent: Arc::default(),
         };
+        let quiet = nanos(settings.wait);
         let state = WeavingState {
             store,
             metrics,
             settings,
             offsets: OffsetJoin::default(),
             processes: HashMap::new(),
+            forwarder: sink.map(|sink| TraceForwarder::new(sink, quiet)),
         };
         let task = Self {
             queue: receiver,
@@ -196,7 +220,13 @@ impl WeavingTask {
         loop {
             let mut batches = Vec::new();
             tokio::select! {
-                () = stopping.cancelled() => return,
+                () = stopping.cancelled() => {
+                    while let Ok(batch) = queue.try_recv() {
+                        batches.push(batch);
+                    }
+                    finish(state, batches).await;
+                    return;
+                }
                 count = queue.recv_many(&mut batches, MAX_JOINED_BATCHES) => {
                     if count == 0 {
                         return;
@@ -228,19 +258,18 @@ impl WeavingState {
         let mut edges = Vec::new();
         let is_tick = batches.is_empty();
         for batch in batches {
-            for span in batch.records {
-                self.offsets.push(span, &mut edges);
-            }
-            for span in batch.activities {
-                self.process(span.process).push(span, now);
-            }
+            self.take(batch, now, &mut edges);
         }
         if is_tick {
-            let wait = u64::try_from(self.settings.wait.as_nanos()).unwrap_or(u64::MAX);
+            let wait = nanos(self.settings.wait);
             let mut open = 0;
             for process in self.processes.values_mut() {
                 edges.extend(process.poll(now, wait, self.settings.min_confidence));
                 open += process.open() as u64;
+                let decided = process.take_decided().into_iter();
+                if let Some(forwarder) = &mut self.forwarder {
+                    decided.for_each(|span| forwarder.note_decided(span));
+                }
                 let LiveChecks { right, wrong } = process.new_checks();
                 self.metrics.add(CounterKey::WeaveChecks("right"), right);
                 self.metrics.add(CounterKey::WeaveChecks("wrong"), wrong);
@@ -248,7 +277,34 @@ impl WeavingState {
             self.metrics.set(CounterKey::WeaveOpen, open);
         }
         if !edges.is_empty() {
+            if let Some(forwarder) = &mut self.forwarder {
+                edges.iter().for_each(|edge| forwarder.note_edge(edge));
+            }
             self.join(edges);
+        }
+        if is_tick && let Some(forwarder) = &mut self.forwarder {
+            forwarder.poll(&*self.store, now);
+            count_forwarded(forwarder, &self.metrics);
+        }
+    }
+
+    /// Takes the spans of a request.
+    fn take(&mut self, batch: WeavingBatch, now: u64, edges: &mut Vec<WovenEdge>) {
+        if let Some(forwarder) = &mut self.forwarder {
+            for arrival in batch.arrivals {
+                forwarder.push(arrival, now);
+            }
+            let open = batch.activities.iter().filter(|span| span.is_open());
+            open.for_each(|span| forwarder.expect_decision(span.trace_id()));
+            let consumers = batch.records.iter();
+            let consumers = consumers.filter(|span| span.side == RecordSide::Consumer);
+            consumers.for_each(|span| forwarder.expect_producer(span.key.trace_id));
+        }
+        for span in batch.records {
+            self.offsets.push(span, edges);
+        }
+        for span in batch.activities {
+            self.process(span.process).push(span, now);
         }
     }
 
@@ -300,4 +356,43 @@ impl WeavingState {
             self.metrics.add(CounterKey::WeaveAbandoned(reason), count);
         }
     }
+}
+
+/// Sends on all that waits, when the collector stops.
+async fn finish(mut state: WeavingState, batches: Vec<WeavingBatch>) {
+    if state.forwarder.is_none() {
+        return;
+    }
+    let finished = tokio::task::spawn_blocking(move || {
+        let now = clock::now();
+        if !batches.is_empty() {
+            state.weave(batches, now);
+        }
+        if let Some(forwarder) = &mut state.forwarder {
+            forwarder.finish(&*state.store, now);
+        }
+    });
+    if let Err(error) = finished.await {
+        tracing::error!(%error, "woven traces that waited were not forwarded");
+    }
+}
+
+/// Copies the counters of forwarding.
+fn count_forwarded(forwarder: &TraceForwarder, metrics: &Metrics) {
+    let counts = forwarder.counts();
+    let sink = forwarder.sink().counts();
+    metrics.set(CounterKey::ForwardPending, counts.pending);
+    metrics.set(CounterKey::ForwardDropped("evicted"), counts.evicted);
+    metrics.set(CounterKey::ForwardUnsettled, counts.unsettled);
+    metrics.set(CounterKey::ForwardLateJoins, counts.late_joins);
+    metrics.set(CounterKey::ForwardQueued, sink.queued);
+    metrics.set(CounterKey::ForwardSent, sink.sent);
+    metrics.set(CounterKey::ForwardRetries, sink.retries);
+    for (reason, spans) in sink.dropped {
+        metrics.set(CounterKey::ForwardDropped(reason), spans);
+    }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -1,0 +1,492 @@
+//! Sends woven traces on once they are settled: no span has come for a while, and none waits for a
+//! decision about its parent.
+//!
+//! ```text
+//!  spans arrive ─► PendingTrace ─(settled)─► Store::trace ─► the new spans ─► WovenTraceSink
+//!  decisions ────────┘                                          └─► SentTraces
+//! ```
+//!
+//! Spans are read from the store, so what is sent is what queries show. A span that comes late is
+//! sent with the trace id of the others. A decision that comes after its span was sent cannot be
+//! sent any more, and is counted.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, BinaryHeap, HashMap, HashSet};
+use std::sync::Arc;
+
+use throughline_model::{Span, TraceId};
+use throughline_store::{SpanKey, Store, StoredTrace, WeavingView, WovenEdge};
+
+use super::sent_traces::{ReportedSpan, SentTraces};
+use super::trace_sink::WovenTraceSink;
+
+/// Maximum number of spans that wait; beyond it the trace that is due first is sent at once.
+const MAX_PENDING: usize = 524_288;
+
+/// Time after the first span of a trace at which it is sent in any case: longer than the longest
+/// request that a decision waits for.
+const MAX_WAIT: u64 = 90_000_000_000;
+
+/// Time between two looks at a trace with spans that wait for a decision.
+const RECHECK: u64 = 1_000_000_000;
+
+/// Time that a consumer waits for the span of its record's producer, in multiples of the time
+/// without spans after which a trace is settled.
+const PRODUCER_WAITS: u64 = 3;
+
+/// A span that came, as far as forwarding needs it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct SpanArrival {
+    pub(super) trace: TraceId,
+    pub(super) span: ReportedSpan,
+}
+
+/// The traces that are to be sent on.
+#[derive(Debug)]
+pub(super) struct TraceForwarder {
+    sink: Arc<dyn WovenTraceSink>,
+    /// Time without spans after which a trace is settled.
+    quiet: u64,
+    pending: HashMap<TraceId, PendingTrace>,
+    /// The time of the next look at each pending trace.
+    due: BinaryHeap<Reverse<(u64, TraceId)>>,
+    pending_spans: usize,
+    sent: SentTraces,
+    counts: ForwarderCounts,
+}
+
+/// Counters of [`TraceForwarder`].
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct ForwarderCounts {
+    /// Spans that wait until their trace is settled.
+    pub(super) pending: u64,
+    /// Spans that were not stored any more when their trace was settled.
+    pub(super) evicted: u64,
+    /// Traces that were sent before they were settled.
+    pub(super) unsettled: u64,
+    /// Joins that were found after their span was sent.
+    pub(super) late_joins: u64,
+}
+
+/// A reported trace with spans that were not sent.
+#[derive(Debug)]
+struct PendingTrace {
+    spans: HashSet<ReportedSpan>,
+    first_arrival: u64,
+    last_arrival: u64,
+    /// Spans that wait for a decision about their parent.
+    undecided: u32,
+    /// Consumers whose producers have not come.
+    unjoined: u32,
+}
+
+// === impl TraceForwarder ===
+
+impl TraceForwarder {
+    pub(super) fn new(sink: Arc<dyn WovenTraceSink>, quiet: u64) -> Self {
+        Self {
+            sink,
+            quiet,
+            pending: HashMap::new(),
+            due: BinaryHeap::new(),
+            pending_spans: 0,
+            sent: SentTraces::default(),
+            counts: ForwarderCounts::default(),
+        }
+    }
+
+    pub(super) const fn sink(&self) -> &Arc<dyn WovenTraceSink> {
+        &self.sink
+    }
+
+    pub(super) fn counts(&self) -> ForwarderCounts {
+        ForwarderCounts {
+            pending: self.pending_spans as u64,
+            ..self.counts
+        }
+    }
+
+    /// Takes a span that is stored. One that was sent before is not sent again.
+    pub(super) fn push(&mut self, arrival: SpanArrival, now: u64) {
+        let SpanArrival { trace: id, span } = arrival;
+        if self.sent.contains(id, span) {
+            return;
+        }
+        let (due, quiet) = (&mut self.due, self.quiet);
+        let trace = self.pending.entry(id).or_insert_with(|| {
+            due.push(Reverse((now.saturating_add(quiet), id)));
+            PendingTrace {
+                spans: HashSet::new(),
+                first_arrival: now,
+                last_arrival: now,
+                undecided: 0,
+                unjoined: 0,
+            }
+        });
+        trace.last_arrival = now;
+        self.pending_spans += usize::from(trace.spans.insert(span));
+    }
+
+    /// Notes that a span of this trace waits for a decision.
+    pub(super) fn expect_decision(&mut self, id: TraceId) {
+        if let Some(trace) = self.pending.get_mut(&id) {
+            trace.undecided += 1;
+        }
+    }
+
+    /// Notes that nothing more is decided about a span.
+    pub(super) fn note_decided(&mut self, span: SpanKey) {
+        if let Some(trace) = self.pending.get_mut(&span.trace_id) {
+            trace.undecided = trace.undecided.saturating_sub(1);
+        }
+    }
+
+    /// Notes that a consumer of this trace waits for its producer.
+    pub(super) fn expect_producer(&mut self, id: TraceId) {
+        if let Some(trace) = self.pending.get_mut(&id) {
+            trace.unjoined += 1;
+        }
+    }
+
+    /// Notes a decision.
+    pub(super) fn note_edge(&mut self, edge: &WovenEdge) {
+        let id = edge.child.trace_id;
+        if edge.is_joined && self.sent.contains_id(id, edge.child.span_id) {
+            self.counts.late_joins += 1;
+        }
+        if let (true, Some(trace)) = (edge.evidence.is_exact(), self.pending.get_mut(&id)) {
+            trace.unjoined = trace.unjoined.saturating_sub(1);
+        }
+    }
+
+    /// Sends the traces that are settled.
+    pub(super) fn poll(&mut self, store: &dyn Store, now: u64) {
+        while let Some(Reverse((at, id))) = self.due.peek().copied() {
+            let is_full = self.pending_spans > MAX_PENDING;
+            if at > now && !is_full {
+                return;
+            }
+            self.due.pop();
+            let Some(ready) = self.settled_at(id, now).map(|it| it.min(self.latest(id))) else {
+                continue;
+            };
+            if ready <= now {
+                self.send(store, id, now, is_full);
+            } else if is_full {
+                self.counts.unsettled += 1;
+                self.send(store, id, now, true);
+            } else {
+                self.due.push(Reverse((ready, id)));
+            }
+        }
+    }
+
+    /// Sends all traces, settled or not: the collector stops.
+    pub(super) fn finish(&mut self, store: &dyn Store, now: u64) {
+        let ids: Vec<TraceId> = self.pending.keys().copied().collect();
+        for id in ids {
+            if self.pending.contains_key(&id) {
+                self.send(store, id, now, true);
+            }
+        }
+    }
+
+    /// Returns when a pending trace is settled, as far as one knows now.
+    fn settled_at(&self, id: TraceId, now: u64) -> Option<u64> {
+        let trace = self.pending.get(&id)?;
+        let waits = if trace.unjoined > 0 {
+            PRODUCER_WAITS
+        } else {
+            1
+        };
+        let quiet_at = trace
+            .last_arrival
+            .saturating_add(self.quiet.saturating_mul(waits));
+        Some(if trace.undecided > 0 {
+            quiet_at.max(now.saturating_add(RECHECK))
+        } else {
+            quiet_at
+        })
+    }
+
+    fn latest(&self, id: TraceId) -> u64 {
+        let trace = self.pending.get(&id);
+        trace.map_or(0, |trace| trace.first_arrival.saturating_add(MAX_WAIT))
+    }
+
+    /// Sends the new spans of a trace with those of the traces that it is joined with, once all of
+    /// them are settled or if it `must` be sent.
+    fn send(&mut self, store: &dyn Store, id: TraceId, now: u64, must: bool) {
+        let Some(stored) = store.trace(id, WeavingView::Woven) else {
+            self.counts.evicted += self.take(id).len() as u64;
+            return;
+        };
+        let members = members_of(&stored, id);
+        let must = must || self.latest(id) <= now;
+        let settled = members.iter().filter_map(|id| self.settled_at(*id, now));
+        let settled = settled.max().unwrap_or_default();
+        if settled > now && !must {
+            let at = settled.min(self.latest(id));
+            self.due.push(Reverse((at, id)));
+            return;
+        }
+        self.counts.unsettled += u64::from(settled > now);
+        let former = members.iter().find_map(|id| self.sent.sent_as(*id));
+        let sent_as = former.unwrap_or_else(|| root_of(&stored, &members));
+        let mut new: HashSet<ReportedSpan> = HashSet::new();
+        for member in &members {
+            let spans = self.take(*member);
+            self.sent.insert(*member, sent_as, spans.iter().copied());
+            new.extend(spans);
+        }
+        let mut spans = stored.spans;
+        spans.retain(|span| new.contains(&ReportedSpan::of(span)));
+        for span in &spans {
+            new.remove(&ReportedSpan::of(span));
+        }
+        // Of the trace, but evicted since.
+        self.counts.evicted += new.len() as u64;
+        let spans = spans.into_iter();
+        let spans: Vec<Span> = spans
+            .map(|span| with_trace_id(Arc::unwrap_or_clone(span), stored.id, sent_as))
+            .collect();
+        if !spans.is_empty() {
+            self.sink.send(spans);
+        }
+    }
+
+    /// Takes the spans of a trace that wait. Its entry among those that are due is found to be
+    /// empty later.
+    fn take(&mut self, id: TraceId) -> HashSet<ReportedSpan> {
+        let taken = self.pending.remove(&id);
+        let spans = taken.map(|trace| trace.spans).unwrap_or_default();
+        self.pending_spans -= spans.len();
+        spans
+    }
+}
+
+/// Returns the reported traces that a trace consists of, and those that it is to be joined with.
+fn members_of(stored: &StoredTrace, id: TraceId) -> BTreeSet<TraceId> {
+    let joins = joins_of(stored).flat_map(|(child, parent)| [child, parent]);
+    [stored.id, id].into_iter().chain(joins).collect()
+}
+
+/// Returns the id of a woven trace: that of the store, unless the trace that it begins with is
+/// stored elsewhere.
+fn root_of(stored: &StoredTrace, members: &BTreeSet<TraceId>) -> TraceId {
+    let joined: HashSet<TraceId> = joins_of(stored)
+        .filter(|(child, parent)| child != parent)
+        .map(|(child, _)| child)
+        .collect();
+    let mut roots = members.iter().filter(|id| !joined.contains(id));
+    if !joined.contains(&stored.id) {
+        return stored.id;
+    }
+    roots.next().copied().unwrap_or(stored.id)
+}
+
+fn joins_of(stored: &StoredTrace) -> impl Iterator<Item = (TraceId, TraceId)> {
+    let joined = stored.edges.iter().filter(|edge| edge.is_joined);
+    joined.filter_map(|edge| Some((edge.child.trace_id, edge.parent?.trace_id)))
+}
+
+/// Moves a span into another trace, with its links to spans of its own trace.
+fn with_trace_id(mut span: Span, from: TraceId, to: TraceId) -> Span {
+    if from != to {
+        span.trace_id = to;
+        for link in &mut span.links {
+            if link.trace_id == from {
+                link.trace_id = to;
+            }
+        }
+    }
+    span
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use throughline_model::{
+        DroppedCounts, Link, Resource, Scope, SpanId, SpanKind, Status, Value,
+    };
+    use throughline_store::{MemoryStore, WovenEvidence};
+
+    use super::*;
+    use crate::weaving::trace_sink::TraceSinkCounts;
+
+    const QUIET: u64 = 100;
+
+    #[derive(Debug, Default)]
+    struct SpanRecorder(Mutex<Vec<Span>>);
+
+    impl WovenTraceSink for SpanRecorder {
+        fn send(&self, spans: Vec<Span>) {
+            self.0.lock().unwrap().extend(spans);
+        }
+
+        fn counts(&self) -> TraceSinkCounts {
+            TraceSinkCounts::default()
+        }
+    }
+
+    /// A forwarder over a store.
+    struct ForwardingFixture {
+        forwarder: TraceForwarder,
+        sink: Arc<SpanRecorder>,
+        store: MemoryStore,
+    }
+
+    impl ForwardingFixture {
+        fn new() -> Self {
+            let sink = Arc::new(SpanRecorder::default());
+            Self {
+                forwarder: TraceForwarder::new(Arc::clone(&sink) as _, QUIET),
+                sink,
+                store: MemoryStore::new(1 << 20),
+            }
+        }
+
+        fn arrive(&mut self, span: Span, now: u64) {
+            let arrival = SpanArrival {
+                trace: span.trace_id,
+                span: ReportedSpan::of(&span),
+            };
+            self.store.insert(vec![span]);
+            self.forwarder.push(arrival, now);
+        }
+
+        fn decide(&mut self, child: SpanKey, parent: SpanKey) {
+            let edge = WovenEdge {
+                child,
+                parent: Some(parent),
+                evidence: WovenEvidence::Timing,
+                confidence: 0.97,
+                alternatives: Vec::new(),
+                is_joined: true,
+            };
+            self.forwarder.note_edge(&edge);
+            assert_eq!(self.store.weave(vec![edge]).joined, 1);
+            self.forwarder.note_decided(child);
+        }
+
+        /// Returns the trace and span ids that are sent now, with the parents.
+        fn sent(&mut self, now: u64) -> Vec<(u8, u8, Option<u8>)> {
+            self.forwarder.poll(&self.store, now);
+            let last = |bytes: &[u8]| *bytes.last().unwrap();
+            let spans = std::mem::take(&mut *self.sink.0.lock().unwrap());
+            let spans = spans.iter().map(|span| {
+                let parent = span.parent_span_id.map(|id| last(&id.to_bytes()));
+                (
+                    last(&span.trace_id.to_bytes()),
+                    last(&span.span_id.to_bytes()),
+                    parent,
+                )
+            });
+            spans.collect()
+        }
+    }
+
+    fn key(trace: u8, span: u8) -> SpanKey {
+        SpanKey {
+            trace_id: TraceId::from_bytes([trace; 16]).unwrap(),
+            span_id: SpanId::from_bytes([span; 8]).unwrap(),
+        }
+    }
+
+    fn span(trace: u8, id: u8, parent: Option<u8>) -> Span {
+        Span {
+            trace_id: key(trace, id).trace_id,
+            span_id: key(trace, id).span_id,
+            parent_span_id: parent.map(|id| key(trace, id).span_id),
+            flags: 0,
+            trace_state: String::new(),
+            name: "GET".to_owned(),
+            kind: SpanKind::Client,
+            start: u64::from(id),
+            end: 1_000,
+            attributes: Vec::new(),
+            events: Vec::new(),
+            links: Vec::new(),
+            status: Status::Unset,
+            status_message: Box::default(),
+            dropped: DroppedCounts::default(),
+            resource: Arc::new(Resource::of_service("shop")),
+            scope: Arc::new(Scope::default()),
+        }
+    }
+
+    #[test]
+    fn woven_trace_is_sent_once_with_one_id_and_the_parents_that_were_found() {
+        let mut fixture = ForwardingFixture::new();
+        fixture.arrive(span(2, 20, None), 0);
+        fixture.forwarder.expect_decision(key(2, 20).trace_id);
+        fixture.arrive(span(2, 21, Some(20)), 10);
+        // It is quiet, but its first span waits for a decision.
+        assert_eq!(fixture.sent(2 * QUIET), []);
+        fixture.arrive(span(1, 10, None), 2 * QUIET);
+        fixture.decide(key(2, 20), key(1, 10));
+        // Now it waits for the trace that it is joined with.
+        assert_eq!(
+            fixture.sent(2 * RECHECK),
+            [(1, 10, None), (1, 20, Some(10)), (1, 21, Some(20))]
+        );
+        assert_eq!(fixture.sent(u64::MAX), []);
+        // The sender repeats a request, and sends another span.
+        fixture.arrive(span(2, 21, Some(20)), 3 * RECHECK);
+        fixture.arrive(span(2, 22, Some(21)), 3 * RECHECK);
+        assert_eq!(fixture.sent(4 * RECHECK), [(1, 22, Some(21))]);
+        let counts = fixture.forwarder.counts();
+        assert_eq!(
+            (counts.pending, counts.unsettled, counts.evicted),
+            (0, 0, 0)
+        );
+    }
+
+    #[test]
+    fn trace_is_sent_though_a_decision_never_comes_and_a_late_one_is_counted() {
+        let mut fixture = ForwardingFixture::new();
+        fixture.arrive(span(2, 20, None), 0);
+        fixture.forwarder.expect_decision(key(2, 20).trace_id);
+        assert_eq!(fixture.sent(MAX_WAIT - 1), []);
+        assert_eq!(fixture.sent(MAX_WAIT), [(2, 20, None)]);
+        fixture.arrive(span(1, 10, None), MAX_WAIT);
+        fixture.decide(key(2, 20), key(1, 10));
+        // The join cannot be sent any more; what comes for either trace has one id.
+        assert_eq!(fixture.sent(2 * MAX_WAIT), [(2, 10, None)]);
+        assert_eq!(fixture.forwarder.counts().late_joins, 1);
+    }
+
+    #[test]
+    fn links_between_joined_traces_follow_them() {
+        let mut fixture = ForwardingFixture::new();
+        let mut consumer = span(2, 20, None);
+        consumer.links.push(Link {
+            trace_id: key(1, 10).trace_id,
+            span_id: key(1, 10).span_id,
+            trace_state: String::new(),
+            flags: 0,
+            attributes: Vec::new(),
+        });
+        fixture.arrive(span(1, 10, None), 0);
+        fixture.forwarder.poll(&fixture.store, QUIET);
+        fixture.arrive(consumer, QUIET);
+        fixture.decide(key(2, 20), key(1, 10));
+        fixture.forwarder.finish(&fixture.store, QUIET);
+        let spans = fixture.sink.0.lock().unwrap();
+        let joined = spans.last().unwrap();
+        assert_eq!(joined.trace_id, key(1, 10).trace_id);
+        assert_eq!(joined.links[0].trace_id, joined.trace_id);
+        let evidence = joined.attribute("throughline.parent.evidence");
+        assert_eq!(evidence.and_then(Value::as_str), Some("timing"));
+    }
+
+    #[test]
+    fn spans_of_an_evicted_trace_are_counted() {
+        let mut fixture = ForwardingFixture::new();
+        fixture.arrive(span(1, 10, None), 0);
+        fixture.store = MemoryStore::new(1 << 20);
+        assert_eq!(fixture.sent(QUIET), []);
+        assert_eq!(fixture.forwarder.counts().evicted, 1);
+    }
+}
