@@ -63,6 +63,7 @@ pub(crate) fn run(args: &UpArgs) -> Result<(), CommandError> {
         let opened = route.open(&choice)?;
         let exporter = forward.as_ref().map(ForwardTarget::open).transpose()?;
         config.forward = exporter.clone().map(|it| it as _);
+        config.decisions = opened.decisions;
         let hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
         let (tls, access) = (config.tls.clone(), config.access.clone());
         let reloader = AccessReloader::new(AccessFiles::of(args), tls, access, hangup);

@@ -16,7 +16,7 @@ use crate::config::{CollectorEndpoint, Config, ListenerPort, WeavingMode};
 use crate::ingest::{IngestPipeline, RecordIngest, RecordSource, SpanDestination};
 use crate::metrics::{self, Metrics};
 use crate::query::{self, QueryState};
-use crate::weaving::{WeavingFeed, WeavingTask};
+use crate::weaving::{WeavingFeed, WeavingLinks, WeavingTask};
 use crate::{cors, jaeger_receiver, otlp_grpc, otlp_http, token_layer, zipkin};
 
 /// Memory of a UDP socket for datagrams that were not read yet.
@@ -168,7 +168,7 @@ impl CollectorServer {
         stop: impl Future<Output = ()> + Send,
     ) -> Result<(), RecordSourceEnd> {
         let metrics = Arc::new(Metrics::default());
-        let (weaving, weaver) = self.weaving(&destination, &metrics);
+        let (weaving, mut weaver) = self.weaving(&destination, &metrics);
         let queries = match &destination {
             SpanDestination::Store(store) => Some(QueryState::new(
                 Arc::clone(store),
@@ -191,6 +191,10 @@ impl CollectorServer {
         };
         let stopping = &services.stopping;
         let mut loops = JoinSet::new();
+        if let Some(reader) = weaver.decision_reader() {
+            let stopping = stopping.clone();
+            loops.spawn_blocking(move || reader(stopping));
+        }
         loops.spawn(weaver.run(stopping.clone()));
         for (endpoint, listener) in self.listeners {
             services.serve(endpoint, listener, &mut loops);
@@ -228,8 +232,11 @@ impl CollectorServer {
                 Arc::new(MemoryStore::new(0))
             }
         };
-        let sink = self.config.forward.clone();
-        WeavingTask::new(store, Arc::clone(metrics), settings, sink)
+        let links = WeavingLinks {
+            sink: self.config.forward.clone(),
+            decisions: self.config.decisions.clone(),
+        };
+        WeavingTask::new(store, Arc::clone(metrics), settings, links)
     }
 }
 

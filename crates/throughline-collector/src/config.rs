@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::access::AccessControl;
 use crate::tls::CollectorTls;
-use crate::weaving::WovenTraceSink;
+use crate::weaving::{DecisionLog, WovenTraceSink};
 
 /// The collector's configuration. The default listens on loopback at the standard ports.
 #[derive(Debug, Clone)]
@@ -38,6 +38,8 @@ pub struct Config {
     pub weaving: WeavingSettings,
     /// Where woven traces are sent on to; nowhere by default.
     pub forward: Option<Arc<dyn WovenTraceSink>>,
+    /// The log by which collectors that each have a part of the spans join them; none by default.
+    pub decisions: Option<Arc<dyn DecisionLog>>,
     /// TLS of all TCP listeners; none by default.
     pub tls: Option<CollectorTls>,
     /// Tokens of senders and of queries; none by default.
@@ -175,6 +177,7 @@ impl Default for Config {
             max_store_bytes: 512 << 20,
             weaving: WeavingSettings::default(),
             forward: None,
+            decisions: None,
             tls: None,
             access: AccessControl::default(),
             limits: CollectorLimits::default(),

@@ -53,6 +53,6 @@ pub use ingest::{
 pub use recorded_spans::{RecordedSpansError, decode_recorded_spans};
 pub use tls::CollectorTls;
 pub use weaving::{
-    JoinedSpans, ProcessIdentity, TraceSinkCounts, WeavingProgress, WeavingReport, WovenSpans,
-    WovenTraceSink, weave_spans,
+    DecisionLog, JoinedSpans, ProcessIdentity, TraceSinkCounts, WeavingProgress, WeavingReport,
+    WovenSpans, WovenTraceSink, weave_spans,
 };

@@ -53,6 +53,8 @@ pub(crate) enum CounterKey {
     ForwardUnsettled,
     /// Joins that were found after their span was sent on.
     ForwardLateJoins,
+    /// Entries that collectors share, by outcome.
+    Decisions(&'static str),
     /// Records of a topic that were read, by outcome.
     Records(&'static str),
     /// Records of the assigned partitions that are not committed yet.
@@ -163,6 +165,7 @@ impl Metrics {
         render_records(&mut out, &counters);
         render_weaving(&mut out, &counters);
         render_forwarding(&mut out, &counters);
+        render_decisions(&mut out, &counters);
         render_store(&mut out, store);
         out
     }
@@ -322,6 +325,23 @@ fn render_forwarding(out: &mut String, counters: &BTreeMap<CounterKey, u64>) {
         if let CounterKey::ForwardDropped(reason) = key {
             let labels = format_args!("{{reason=\"{reason}\"}}");
             write_line(out, format_args!("{dropped}{labels} {count}"));
+        }
+    }
+}
+
+/// Renders the counters of what collectors share; nothing where they share nothing.
+fn render_decisions(out: &mut String, counters: &BTreeMap<CounterKey, u64>) {
+    let mut is_first = true;
+    let name = "throughline_decisions_total";
+    for (key, count) in counters {
+        if let CounterKey::Decisions(outcome) = key {
+            if is_first {
+                let help = "Entries of the log of decisions, by outcome.";
+                write_family(out, name, "counter", help);
+                is_first = false;
+            }
+            let labels = format_args!("{{outcome=\"{outcome}\"}}");
+            write_line(out, format_args!("{name}{labels} {count}"));
         }
     }
 }

@@ -7,11 +7,15 @@
 //!                                    └─► TraceForwarder ─► WovenTraceSink
 //! ```
 //!
+//! Collectors that each have a part of the spans share the ends of records, and the parents that
+//! they find, by a [`DecisionLog`].
+//!
 //! Spans are stored before they are woven, and ingest never waits for it: when the queue is full,
 //! spans are not considered, and are counted. A decision is kept beside the spans
 //! ([`throughline_store::WovenEdge`]), which stay as they were reported.
 
 mod activity_span;
+mod decision_log;
 mod offset_join;
 mod process_identity;
 mod process_weaver;
@@ -19,11 +23,15 @@ mod recent_requests;
 mod record_endpoint;
 mod recording;
 mod sent_traces;
+mod shared_entry;
+mod shared_log;
 mod task;
 mod trace_forwarder;
 mod trace_sink;
+mod unplaced_edges;
 
+pub use self::decision_log::DecisionLog;
 pub use self::process_identity::ProcessIdentity;
 pub use self::recording::{JoinedSpans, WeavingProgress, WeavingReport, WovenSpans, weave_spans};
-pub(crate) use self::task::{WeavingFeed, WeavingTask};
+pub(crate) use self::task::{WeavingFeed, WeavingLinks, WeavingTask};
 pub use self::trace_sink::{TraceSinkCounts, WovenTraceSink};

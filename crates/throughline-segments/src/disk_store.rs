@@ -25,9 +25,9 @@ use std::time::Duration;
 
 use throughline_model::{Span, SpanKind, TraceId};
 use throughline_store::{
-    CompletionKind, CompletionList, InsertError, SearchPage, ServiceGraph, ServiceOperation,
-    SpanKey, Store, StoreOccupancy, StoredTrace, TraceChanges, TraceQuery, TraceSummary,
-    WeaveOutcome, WeavingView, WovenEdge,
+    CompletionKind, CompletionList, InsertError, MemoryStore, SearchPage, ServiceGraph,
+    ServiceOperation, SpanKey, Store, StoreOccupancy, StoredTrace, TraceChanges, TraceQuery,
+    TraceSummary, WeaveOutcome, WeavingView, WovenEdge,
 };
 
 pub use self::check::{FolderCheck, check_folder};
@@ -181,37 +181,12 @@ impl Store for DiskStore {
     }
 
     fn weave(&self, edges: Vec<WovenEdge>) -> WeaveOutcome {
-        let woven = &self.inner.woven;
-        woven.decide(|| {
-            let view = self.inner.view();
-            let touched = edges.iter().flat_map(|edge| {
-                let parent = edge.parent.map(|parent| parent.trace_id);
-                [Some(edge.child.trace_id), parent].into_iter().flatten()
-            });
-            let touched: BTreeSet<TraceId> = touched.collect();
-            let units = touched.iter();
-            let units = units.flat_map(|id| view.unit_of(*id, WeavingView::Woven));
-            let scratch = view.load(&units.collect());
-            let mut outcome = WeaveOutcome::default();
-            let mut kept = Vec::new();
-            for edge in edges {
-                let one = scratch.weave(vec![edge.clone()]);
-                if one.joined + one.kept > 0 {
-                    kept.push(edge);
-                }
-                outcome.joined += one.joined;
-                outcome.kept += one.kept;
-                outcome.missing += one.missing;
-                outcome.reported += one.reported;
-                outcome.cyclic += one.cyclic;
-                outcome.too_many += one.too_many;
-            }
-            woven.keep(&kept, &|id| view.start_of(id));
-            if !kept.is_empty() {
-                let touched: Vec<TraceId> = touched.into_iter().collect();
-                self.inner.record_changes(&touched);
-            }
-            outcome
+        weave_with(&self.inner, edges, |scratch, edges| scratch.weave(edges))
+    }
+
+    fn weave_shared(&self, edges: Vec<WovenEdge>) -> WeaveOutcome {
+        weave_with(&self.inner, edges, |scratch, edges| {
+            scratch.weave_shared(edges)
         })
     }
 
@@ -316,4 +291,44 @@ impl Store for DiskStore {
         }
         occupancy
     }
+}
+
+/// Keeps the decisions that `weave` accepts, given the spans and decisions that they touch.
+fn weave_with(
+    inner: &DiskStoreInner,
+    edges: Vec<WovenEdge>,
+    weave: impl Fn(&MemoryStore, Vec<WovenEdge>) -> WeaveOutcome,
+) -> WeaveOutcome {
+    let woven = &inner.woven;
+    woven.decide(|| {
+        let view = inner.view();
+        let touched = edges.iter().flat_map(|edge| {
+            let parent = edge.parent.map(|parent| parent.trace_id);
+            [Some(edge.child.trace_id), parent].into_iter().flatten()
+        });
+        let touched: BTreeSet<TraceId> = touched.collect();
+        let units = touched.iter();
+        let units = units.flat_map(|id| view.unit_of(*id, WeavingView::Woven));
+        let scratch = view.load(&units.collect());
+        let mut outcome = WeaveOutcome::default();
+        let mut kept = Vec::new();
+        for edge in edges {
+            let one = weave(&scratch, vec![edge.clone()]);
+            if one.joined + one.kept > 0 {
+                kept.push(edge);
+            }
+            outcome.joined += one.joined;
+            outcome.kept += one.kept;
+            outcome.missing += one.missing;
+            outcome.reported += one.reported;
+            outcome.cyclic += one.cyclic;
+            outcome.too_many += one.too_many;
+        }
+        woven.keep(&kept, &|id| view.start_of(id));
+        if !kept.is_empty() {
+            let touched: Vec<TraceId> = touched.into_iter().collect();
+            inner.record_changes(&touched);
+        }
+        outcome
+    })
 }

@@ -96,6 +96,12 @@ pub trait Store: Send + Sync {
     /// same span.
     fn weave(&self, edges: Vec<WovenEdge>) -> WeaveOutcome;
 
+    /// Does the same where other stores have the rest of the spans: of two spans that are joined,
+    /// it is enough that the trace of one is stored, or is joined with a stored one.
+    fn weave_shared(&self, edges: Vec<WovenEdge>) -> WeaveOutcome {
+        self.weave(edges)
+    }
+
     /// Returns the trace with this id.
     fn trace(&self, id: TraceId, view: WeavingView) -> Option<StoredTrace>;
 

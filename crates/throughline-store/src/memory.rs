@@ -36,7 +36,7 @@ pub use self::fingerprint::{
 };
 use self::fragment::MergeBudget;
 pub use self::prefilter::{Prefilter, PrefilterTarget, ValueStatistics};
-use self::trace_index::{LockedIndex, TraceIndex};
+use self::trace_index::{LockedIndex, TraceIndex, WovenParts};
 pub use self::woven_index::WovenIndex;
 use crate::{
     CompletionKind, CompletionList, InsertError, SearchPage, ServiceGraph, ServiceOperation,
@@ -115,6 +115,17 @@ impl MemoryStore {
         started.collect()
     }
 
+    fn weave_all(&self, edges: Vec<WovenEdge>, parts: WovenParts) -> WeaveOutcome {
+        let mut outcome = WeaveOutcome::default();
+        let mut index = self.index.write();
+        let revision = index.begin_revision();
+        for edge in edges {
+            index.weave(edge, parts, &mut outcome, revision);
+        }
+        while index.bytes() > self.max_bytes && index.evict_oldest() {}
+        outcome
+    }
+
     /// Stores a batch with `insert`, which returns whether the bounds of the trace are stale.
     fn insert_all<S: Borrow<Span>>(
         &self,
@@ -152,14 +163,11 @@ impl Store for MemoryStore {
     }
 
     fn weave(&self, edges: Vec<WovenEdge>) -> WeaveOutcome {
-        let mut outcome = WeaveOutcome::default();
-        let mut index = self.index.write();
-        let revision = index.begin_revision();
-        for edge in edges {
-            index.weave(edge, &mut outcome, revision);
-        }
-        while index.bytes() > self.max_bytes && index.evict_oldest() {}
-        outcome
+        self.weave_all(edges, WovenParts::Both)
+    }
+
+    fn weave_shared(&self, edges: Vec<WovenEdge>) -> WeaveOutcome {
+        self.weave_all(edges, WovenParts::Either)
     }
 
     fn trace(&self, id: TraceId, view: WeavingView) -> Option<StoredTrace> {

@@ -200,6 +200,35 @@ fn decisions_can_be_revised() {
 }
 
 #[test]
+fn decisions_of_which_another_store_has_a_part_join_what_is_stored() {
+    let store = MemoryStore::new(1 << 20);
+    let (here, parent, root) = (key(3, 4), key(2, 3), key(1, 1));
+    store.insert(vec![span(here, None, "mail", 100)]);
+    // Its parent, and the parent of that, are stored elsewhere.
+    let mut root_join = edge(key(2, 2), root);
+    let joins = vec![edge(here, parent), root_join.clone()];
+    let outcome = store.weave_shared(joins);
+    assert_eq!((outcome.joined, outcome.missing), (2, 0));
+    for id in [here, parent, root] {
+        let trace = store.trace(id.trace_id, WeavingView::Woven).unwrap();
+        assert_eq!(trace.id, here.trace_id);
+        assert_eq!(trace.spans[0].parent_span_id, Some(parent.span_id));
+        assert_eq!(trace.edges.len(), 2);
+    }
+    // Neither is known.
+    let unknown = store.weave_shared(vec![edge(key(8, 8), key(9, 9))]);
+    assert_eq!(unknown.missing, 1);
+    // The collector that decided has changed its mind.
+    root_join.is_joined = false;
+    assert_eq!(store.weave_shared(vec![root_join]).kept, 1);
+    assert!(store.trace(root.trace_id, WeavingView::Woven).is_none());
+    // The parent comes here as well, and the trace begins with it.
+    store.insert(vec![span(parent, None, "shop", 50)]);
+    let trace = store.trace(here.trace_id, WeavingView::Woven).unwrap();
+    assert_eq!(trace.spans.len(), 2);
+}
+
+#[test]
 fn decisions_that_contradict_the_spans_are_refused() {
     let store = store();
     let refused = store.weave(vec![

@@ -10,15 +10,19 @@
 //! least once: an offset is committed after the store has the spans durably, and a span that comes
 //! twice is one span.
 //!
+//! [`DecisionTopic`] is a second topic, by which members share what joins spans across them.
+//!
 //! This crate is the wall around librdkafka: see `docs/adr/0042-spans-through-kafka.md`.
 #![forbid(unsafe_code)]
 
 mod client_events;
+mod decision_topic;
 mod reader;
 mod settings;
 mod topic_lookup;
 mod writer;
 
+pub use self::decision_topic::DecisionTopic;
 pub use self::reader::TopicReader;
 pub use self::settings::{RESERVED_PROPERTIES, SpanTopicSettings};
 pub use self::topic_lookup::TopicError;

@@ -43,6 +43,27 @@ pub enum TopicError {
         /// Addresses of the brokers.
         brokers: String,
     },
+    /// The topic of decisions does not exist.
+    #[error(
+        "the topic {topic} for decisions does not exist at {brokers}; create it, with \
+         cleanup.policy=compact,delete and a retention.ms for which traces are kept, or name \
+         another one with --decisions-topic"
+    )]
+    NoDecisions {
+        /// Name of the topic.
+        topic: String,
+        /// Addresses of the brokers.
+        brokers: String,
+    },
+    /// The topic of decisions is not compacted.
+    #[error(
+        "the topic {topic} for decisions is not compacted; set its cleanup.policy to \
+         compact,delete with kafka-configs.sh, or name another one with --decisions-topic"
+    )]
+    NotCompacted {
+        /// Name of the topic.
+        topic: String,
+    },
     /// The brokers refuse to describe the topic.
     #[error("the brokers refuse access to the topic {topic}: {reason}")]
     Refused {

@@ -9,7 +9,7 @@ use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rdkafka::{Offset, TopicPartitionList};
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::{NamedTempFile, TempDir};
 use throughline_testkit::build::ProjectBinaries;
 use throughline_testkit::collector::{CollectorInstance, CollectorPorts};
@@ -104,12 +104,17 @@ impl GroupMember {
         traces(self.collector())
     }
 
+    /// Returns the traces with spans of a service as they were reported, by id.
+    pub(crate) fn traces_of(&self, service: &str) -> BTreeMap<String, Value> {
+        self.collector().traces_since(service, 0, true).unwrap()
+    }
+
     pub(crate) fn log_lines(&self, text: &str) -> usize {
         let log = self.collector().process().log();
         log.iter().filter(|line| line.contains(text)).count()
     }
 
-    fn collector(&self) -> &CollectorInstance {
+    pub(crate) fn collector(&self) -> &CollectorInstance {
         self.collector.as_ref().unwrap()
     }
 }

@@ -8,6 +8,7 @@
     reason = "a test fails by panicking, and shows what it fetches"
 )]
 
+mod decisions;
 mod fixture;
 mod query_nodes;
 mod span_load;
@@ -227,25 +228,7 @@ fn an_edge_collector_refuses_spans_while_kafka_is_away() {
 #[test]
 fn wrong_addresses_and_topics_are_errors_at_the_start() {
     let kafka: ApacheBroker = start_kafka(&[]);
-    let run = |option: &str, brokers: &str| {
-        let folder = tempfile::tempdir().unwrap();
-        let mut command = Command::new(binary());
-        command.env("XDG_DATA_HOME", folder.path());
-        command.args(["up", option, brokers, "--topic", "absent"]);
-        for port in [
-            "--otlp-grpc-port",
-            "--otlp-http-port",
-            "--zipkin-port",
-            "--query-port",
-        ] {
-            command.args([port, "0"]);
-        }
-        let output = command.output().unwrap();
-        (
-            output.status.code(),
-            String::from_utf8(output.stderr).unwrap(),
-        )
-    };
+    let run = |option, brokers| start_error(&[option, brokers, "--topic", "absent"]);
     for option in ["--from-kafka", "--to-kafka"] {
         let (code, stderr) = run(option, kafka.bootstrap());
         assert_eq!(code, Some(1), "{stderr}");
@@ -261,4 +244,23 @@ fn wrong_addresses_and_topics_are_errors_at_the_start() {
         "{stderr}"
     );
     assert!(stderr.contains("Connection refused"), "{stderr}");
+}
+
+/// Starts a collector that cannot start; returns its exit code and stderr.
+fn start_error(args: &[&str]) -> (Option<i32>, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new(binary());
+    command.env("XDG_DATA_HOME", folder.path());
+    command.arg("up").args(args);
+    for port in [
+        "--otlp-grpc-port",
+        "--otlp-http-port",
+        "--zipkin-port",
+        "--query-port",
+    ] {
+        command.args([port, "0"]);
+    }
+    let output = command.output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    (output.status.code(), stderr)
 }

@@ -48,6 +48,16 @@ pub(crate) struct KafkaArgs {
     )]
     pub(crate) group: Option<String>,
 
+    /// Compacted topic at the brokers of --from-kafka, by which the members of a group join spans
+    /// that two of them have read; it must exist. None by default: joins within a member only
+    #[arg(
+        long,
+        env = "THROUGHLINE_DECISIONS_TOPIC",
+        value_name = "NAME",
+        help_heading = KAFKA
+    )]
+    pub(crate) decisions_topic: Option<String>,
+
     /// File with properties of librdkafka, such as sasl.password, as NAME=VALUE lines
     #[arg(
         long,

@@ -1,15 +1,16 @@
 //! The route of spans: into the store, from a topic of Kafka into the store, or on to a topic.
 
 use std::path::Path;
-#[cfg(feature = "kafka")]
 use std::sync::Arc;
 
 #[cfg(feature = "kafka")]
 use anyhow::Context as _;
 use anyhow::Result;
-use throughline_collector::{RecordSource, SpanDestination};
+use throughline_collector::{DecisionLog, RecordSource, SpanDestination};
 #[cfg(feature = "kafka")]
-use throughline_topic::{RESERVED_PROPERTIES, SpanTopicSettings, TopicReader, TopicWriter};
+use throughline_topic::{
+    DecisionTopic, RESERVED_PROPERTIES, SpanTopicSettings, TopicReader, TopicWriter,
+};
 
 use crate::args::up::UpArgs;
 use crate::store::StoreChoice;
@@ -30,8 +31,8 @@ const MAX_CONFIG_BYTES: usize = 1 << 20;
 pub(super) enum SpanRoute {
     /// From the listeners into the store.
     Store,
-    /// From the listeners and a topic into the store, as a member of this group.
-    FromTopic(TopicAddress, String),
+    /// From the listeners and a topic into the store, as a member of a group.
+    FromTopic(TopicAddress, TopicMembership),
     /// From the listeners to a topic.
     ToTopic(TopicAddress),
 }
@@ -44,10 +45,18 @@ pub(super) struct TopicAddress {
     properties: Vec<(String, String)>,
 }
 
+/// A group, and the topic by which its members share decisions.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct TopicMembership {
+    group: String,
+    decisions: Option<String>,
+}
+
 /// The ends of an open route.
 pub(super) struct OpenRoute {
     pub(super) destination: SpanDestination,
     pub(super) records: Option<Box<dyn RecordSource>>,
+    pub(super) decisions: Option<Arc<dyn DecisionLog>>,
 }
 
 // === impl SpanRoute ===
@@ -64,7 +73,11 @@ impl SpanRoute {
         let config = config.filter(|path| !path.as_os_str().is_empty());
         check_combination(args, (&from, &to), (&topic, &group), errors);
         let topic = topic.unwrap_or_else(|| DEFAULT_TOPIC.to_owned());
-        check_topic(&topic, errors);
+        check_topic("--topic", &topic, errors);
+        let decisions = given(&kafka.decisions_topic);
+        if let Some(decisions) = &decisions {
+            check_decisions(decisions, &topic, from.is_some(), errors);
+        }
         let properties = config.map(|path| read_properties(path, errors));
         let mut address = |option: &str, brokers: &str| {
             check_brokers(option, brokers, errors);
@@ -76,7 +89,8 @@ impl SpanRoute {
         };
         let route = if let Some(brokers) = &from {
             let group = group.unwrap_or_else(|| DEFAULT_GROUP.to_owned());
-            Self::FromTopic(address("--from-kafka", brokers), group)
+            let membership = TopicMembership { group, decisions };
+            Self::FromTopic(address("--from-kafka", brokers), membership)
         } else if let Some(brokers) = &to {
             Self::ToTopic(address("--to-kafka", brokers))
         } else {
@@ -91,14 +105,24 @@ impl SpanRoute {
             Self::Store => OpenRoute {
                 destination: SpanDestination::Store(choice.open()?),
                 records: None,
+                decisions: None,
             },
             #[cfg(feature = "kafka")]
-            Self::FromTopic(address, group) => {
-                let reader = TopicReader::open(&address.settings(), group);
+            Self::FromTopic(address, membership) => {
+                let reader = TopicReader::open(&address.settings(), &membership.group);
                 let reader = reader.context("--from-kafka")?;
+                let decisions = membership.decisions.as_ref();
+                let decisions = decisions.map(|topic| {
+                    let settings = SpanTopicSettings {
+                        topic: topic.clone(),
+                        ..address.settings()
+                    };
+                    DecisionTopic::open(&settings).map(|topic| Arc::new(topic) as _)
+                });
                 OpenRoute {
                     destination: SpanDestination::Store(choice.open()?),
                     records: Some(Box::new(reader)),
+                    decisions: decisions.transpose().context("--decisions-topic")?,
                 }
             }
             #[cfg(feature = "kafka")]
@@ -107,6 +131,7 @@ impl SpanRoute {
                 OpenRoute {
                     destination: SpanDestination::Forwarder(Arc::new(writer)),
                     records: None,
+                    decisions: None,
                 }
             }
             // Refused with the other arguments.
@@ -119,9 +144,9 @@ impl SpanRoute {
     pub(super) fn describe(&self, choice: &StoreChoice) -> String {
         match self {
             Self::Store => choice.describe(),
-            Self::FromTopic(TopicAddress { brokers, topic, .. }, group) => format!(
-                "Spans of the topic {topic} at {brokers} are read as a member of the group \
-                 {group}. {}",
+            Self::FromTopic(TopicAddress { brokers, topic, .. }, membership) => format!(
+                "Spans of the topic {topic} at {brokers} are read as a member of the group {}. {}",
+                membership.group,
                 choice.describe()
             ),
             Self::ToTopic(TopicAddress { brokers, topic, .. }) => format!(
@@ -204,11 +229,23 @@ fn check_combination(
     }
 }
 
-fn check_topic(topic: &str, errors: &mut Vec<String>) {
+fn check_decisions(decisions: &str, topic: &str, is_member: bool, errors: &mut Vec<String>) {
+    check_topic("--decisions-topic", decisions, errors);
+    if !is_member {
+        errors
+            .push("--decisions-topic has no effect without --from-kafka; leave it out".to_owned());
+    } else if decisions == topic {
+        errors.push(format!(
+            "--decisions-topic {decisions} is the topic of spans as well; use another one"
+        ));
+    }
+}
+
+fn check_topic(option: &str, topic: &str, errors: &mut Vec<String>) {
     let is_allowed = |letter: char| letter.is_ascii_alphanumeric() || "._-".contains(letter);
     if topic.len() > MAX_TOPIC_LENGTH || !topic.chars().all(is_allowed) {
         errors.push(format!(
-            "--topic {topic:?} is not the name of a topic; use letters, digits, dots, underscores \
+            "{option} {topic:?} is not the name of a topic; use letters, digits, dots, underscores \
              and hyphens, {MAX_TOPIC_LENGTH} at most"
         ));
     }
@@ -316,6 +353,14 @@ mod tests {
                 "--data has no effect",
             ),
             (
+                &["--decisions-topic", "d", "--to-kafka", "a:1"],
+                "--decisions-topic has no effect",
+            ),
+            (
+                &["--decisions-topic", "otlp_spans", "--from-kafka", "a:1"],
+                "the topic of spans as well",
+            ),
+            (
                 &["--query-only", "--from-kafka", "a:1"],
                 "--query-only receives no spans",
             ),
@@ -331,13 +376,13 @@ mod tests {
         std::fs::write(&file, "# SASL\n\nsasl.password = a=b\n").unwrap();
         let path = file.path().to_str().unwrap();
         let options = ["--from-kafka", "a:1,b:2", "--kafka-config", path];
-        let Ok(SpanRoute::FromTopic(address, group)) = parse(&options) else {
+        let Ok(SpanRoute::FromTopic(address, membership)) = parse(&options) else {
             panic!("not a member");
         };
         let expected = [("sasl.password".to_owned(), "a=b".to_owned())];
         assert_eq!(address.properties, expected);
         assert_eq!(
-            (address.topic.as_str(), group.as_str()),
+            (address.topic.as_str(), membership.group.as_str()),
             ("otlp_spans", "throughline")
         );
         std::fs::write(&file, "group.id=mine\nsecret\n").unwrap();

@@ -100,7 +100,11 @@ impl RecordIngest {
     /// [`InsertError`]: the records must be read again after a failure of the machine.
     pub fn sync(&self) -> Result<(), InsertError> {
         match &self.pipeline.destination {
-            SpanDestination::Store(store) => store.sync(),
+            SpanDestination::Store(store) => {
+                // The ends of records that others need, first: their spans are not read again.
+                self.pipeline.weaving.flush()?;
+                store.sync()
+            }
             SpanDestination::Forwarder(_) => Ok(()),
         }
     }

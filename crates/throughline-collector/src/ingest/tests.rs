@@ -5,7 +5,7 @@ use throughline_store::MemoryStore;
 
 use super::*;
 use crate::config::WeavingSettings;
-use crate::weaving::WeavingTask;
+use crate::weaving::{WeavingLinks, WeavingTask};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn concurrent_decodes_are_limited() {
@@ -20,7 +20,7 @@ async fn concurrent_decodes_are_limited() {
         Arc::clone(&store) as _,
         Arc::default(),
         WeavingSettings::default(),
-        None,
+        WeavingLinks::default(),
     );
     let pipeline = IngestPipeline::new(
         SpanDestination::Store(store),

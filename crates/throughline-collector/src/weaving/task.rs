@@ -8,20 +8,24 @@ use std::time::Duration;
 use memchr::memmem;
 use throughline_model::Span;
 use throughline_model::convention::{MESSAGING_KAFKA_CLUSTER_ID, PARENT_EVIDENCE};
-use throughline_store::{Store, WeaveOutcome, WovenEdge};
+use throughline_store::{InsertError, Store, WeaveOutcome, WovenEdge, WovenEvidence};
 use throughline_weave::LiveChecks;
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::activity_span::ActivitySpan;
+use super::decision_log::DecisionLog;
 use super::offset_join::OffsetJoin;
 use super::process_weaver::ProcessWeaver;
 use super::recent_requests::RecentRequests;
 use super::record_endpoint::{RecordEndpoint, RecordSide};
 use super::sent_traces::ReportedSpan;
+use super::shared_entry::SharedEntry;
+use super::shared_log::{DecisionIntake, DecisionPublisher, share};
 use super::trace_forwarder::{SpanArrival, TraceForwarder};
 use super::trace_sink::WovenTraceSink;
+use super::unplaced_edges::UnplacedEdges;
 use crate::clock;
 use crate::config::{WeavingMode, WeavingSettings};
 use crate::metrics::{CounterKey, Metrics};
@@ -31,6 +35,12 @@ const MAX_QUEUED_BATCHES: usize = 1024;
 
 /// Batches that are woven together.
 const MAX_JOINED_BATCHES: usize = 64;
+
+/// Entries of other collectors that are taken together.
+const MAX_JOINED_ENTRIES: usize = 256;
+
+/// The evidence of joins by the offsets of records.
+const OFFSET: &str = WovenEvidence::Offset.name();
 
 /// Processes that are woven; for a further one, the one that was silent longest is forgotten.
 const MAX_PROCESSES: usize = 1024;
@@ -52,6 +62,8 @@ pub(crate) struct WeavingFeed {
     mode: WeavingMode,
     /// Whether woven traces are sent on, for which every span counts.
     is_forwarding: bool,
+    /// Takes part in what collectors share, for which every span counts as well.
+    shared: Option<Arc<DecisionPublisher>>,
     /// Whether spans have come from a tracer that does not know the parents of calls.
     has_proxies: Arc<AtomicBool>,
     recent: Arc<Mutex<RecentRequests>>,
@@ -65,9 +77,19 @@ pub(crate) struct WeavingBatch {
     arrivals: Vec<SpanArrival>,
 }
 
+/// Where woven traces go, and what other collectors share.
+#[derive(Default)]
+pub(crate) struct WeavingLinks {
+    pub(crate) sink: Option<Arc<dyn WovenTraceSink>>,
+    pub(crate) decisions: Option<Arc<dyn DecisionLog>>,
+}
+
 /// The task that weaves.
 pub(crate) struct WeavingTask {
     queue: mpsc::Receiver<WeavingBatch>,
+    /// Entries of other collectors.
+    entries: Option<mpsc::Receiver<SharedEntry>>,
+    intake: Option<DecisionIntake>,
     state: WeavingState,
 }
 
@@ -79,6 +101,8 @@ struct WeavingState {
     offsets: OffsetJoin,
     processes: HashMap<u64, ProcessWeaver>,
     forwarder: Option<TraceForwarder>,
+    shared: Option<Arc<DecisionPublisher>>,
+    unplaced: UnplacedEdges,
 }
 
 // === impl WeavingFeed ===
@@ -89,7 +113,7 @@ impl WeavingFeed {
     /// own tracer reports it: a call that Envoy reports is joined with such a span. Where no proxy
     /// reports spans there is nothing to infer, and nothing needs to be decoded.
     pub(crate) fn wants(&self, otlp: &[u8]) -> bool {
-        if self.is_forwarding {
+        if self.wants_arrivals() {
             return true;
         }
         let contains = |text: &str| memmem::find(otlp, text.as_bytes()).is_some();
@@ -124,7 +148,7 @@ impl WeavingFeed {
     /// Reads from spans all that weaving needs.
     pub(crate) fn read(&self, spans: &[Span]) -> WeavingBatch {
         let mut batch = WeavingBatch::default();
-        if self.is_forwarding {
+        if self.wants_arrivals() {
             let arrivals = spans.iter().map(|span| SpanArrival {
                 trace: span.trace_id,
                 span: ReportedSpan::of(span),
@@ -141,6 +165,18 @@ impl WeavingFeed {
             }
         }
         batch
+    }
+
+    const fn wants_arrivals(&self) -> bool {
+        self.is_forwarding || self.shared.is_some()
+    }
+
+    /// Waits until all that was shared so far is kept.
+    ///
+    /// # Errors
+    /// [`InsertError`]: some of it is not kept yet.
+    pub(crate) fn flush(&self) -> Result<(), InsertError> {
+        self.shared.as_ref().map_or(Ok(()), |shared| shared.flush())
     }
 
     /// Notes that proxies report spans. With the first, spans that came a little before matter.
@@ -161,12 +197,18 @@ impl WeavingFeed {
 
     /// Offers spans that are stored by now.
     pub(crate) fn offer(&self, batch: WeavingBatch) {
+        if let Some(shared) = &self.shared {
+            for record in &batch.records {
+                shared.publish(&SharedEntry::Record(record.clone()));
+            }
+        }
         let count = batch.records.len().max(batch.activities.len()) as u64;
         let arrivals = batch.arrivals.len() as u64;
         // Ingest must not wait for weaving.
         if count.max(arrivals) > 0 && self.queue.try_send(batch).is_err() {
             let key = CounterKey::ForwardDropped("weave_queue_full");
-            self.metrics.add(key, arrivals);
+            self.metrics
+                .add(key, if self.is_forwarding { arrivals } else { 0 });
             let reason = CounterKey::WeaveAbandoned("queue_full");
             if self.metrics.add(reason, count) {
                 tracing::warn!("spans arrive faster than they are woven; some stay apart");
@@ -182,14 +224,23 @@ impl WeavingTask {
         store: Arc<dyn Store>,
         metrics: Arc<Metrics>,
         settings: WeavingSettings,
-        sink: Option<Arc<dyn WovenTraceSink>>,
+        links: WeavingLinks,
     ) -> (WeavingFeed, Self) {
+        let WeavingLinks { sink, decisions } = links;
+        let decisions = decisions.filter(|_| settings.mode != WeavingMode::Off);
+        let shared = decisions.map(|log| share(log, &metrics));
+        let (shared, intake, entries) = match shared {
+            Some((shared, intake, entries)) => (Some(shared), Some(intake), Some(entries)),
+            None => (None, None, None),
+        };
+        let shared = shared.map(Arc::new);
         let (sender, receiver) = mpsc::channel(MAX_QUEUED_BATCHES);
         let feed = WeavingFeed {
             queue: sender,
             metrics: Arc::clone(&metrics),
             mode: settings.mode,
             is_forwarding: sink.is_some(),
+            shared: shared.clone(),
             has_proxies: Arc::default(),
             recent: Arc::default(),
         };
@@ -201,24 +252,39 @@ impl WeavingTask {
             offsets: OffsetJoin::default(),
             processes: HashMap::new(),
             forwarder: sink.map(|sink| TraceForwarder::new(sink, quiet)),
+            shared,
+            unplaced: UnplacedEdges::default(),
         };
         let task = Self {
             queue: receiver,
+            entries,
+            intake,
             state,
         };
         (feed, task)
+    }
+
+    /// Returns the work of reading what others share, which blocks its thread.
+    pub(crate) fn decision_reader(&mut self) -> Option<impl FnOnce(CancellationToken) + use<>> {
+        let log = Arc::clone(self.state.shared.as_ref()?.log());
+        let intake = self.intake.take()?;
+        Some(move |stopping: CancellationToken| {
+            log.read(&|value| intake.take(value), &stopping);
+        })
     }
 
     /// Weaves until the collector stops.
     pub(crate) async fn run(self, stopping: CancellationToken) {
         let Self {
             mut queue,
+            mut entries,
+            intake: _,
             mut state,
         } = self;
         let mut ticks = tokio::time::interval(POLL_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let mut batches = Vec::new();
+            let (mut batches, mut shared) = (Vec::new(), Vec::new());
             tokio::select! {
                 () = stopping.cancelled() => {
                     while let Ok(batch) = queue.try_recv() {
@@ -232,11 +298,20 @@ impl WeavingTask {
                         return;
                     }
                 }
+                count = receive(&mut entries, &mut shared) => {
+                    if count == 0 {
+                        entries = None;
+                    }
+                }
                 _ = ticks.tick() => {}
             }
             // On the blocking pool: a decision among many requests takes milliseconds.
             let worked = tokio::task::spawn_blocking(move || {
-                state.weave(batches, clock::now());
+                if shared.is_empty() {
+                    state.weave(batches, clock::now());
+                } else {
+                    state.take_shared(shared);
+                }
                 state
             });
             match worked.await {
@@ -280,6 +355,7 @@ impl WeavingState {
             if let Some(forwarder) = &mut self.forwarder {
                 edges.iter().for_each(|edge| forwarder.note_edge(edge));
             }
+            self.publish(&edges);
             self.join(edges);
         }
         if is_tick && let Some(forwarder) = &mut self.forwarder {
@@ -288,8 +364,51 @@ impl WeavingState {
         }
     }
 
+    /// Shares decisions that others cannot make: the ends of records they have as well.
+    fn publish(&self, edges: &[WovenEdge]) {
+        let Some(shared) = &self.shared else { return };
+        for edge in edges.iter().filter(|edge| !edge.evidence.is_exact()) {
+            shared.publish(&SharedEntry::Parent(edge.clone()));
+        }
+    }
+
+    /// Takes what other collectors share.
+    fn take_shared(&mut self, entries: Vec<SharedEntry>) {
+        let (mut joined, mut decided) = (Vec::new(), Vec::new());
+        for entry in entries {
+            match entry {
+                SharedEntry::Record(record) => self.offsets.push(record, &mut joined),
+                SharedEntry::Parent(edge) => decided.push(edge),
+            }
+        }
+        let count = self.join_shared(joined);
+        self.metrics.add(CounterKey::Woven(OFFSET), count);
+        // Counted by the collector that has decided.
+        self.join_shared(decided);
+    }
+
+    /// Joins spans of which others have a part; returns the number of joins.
+    fn join_shared(&mut self, edges: Vec<WovenEdge>) -> u64 {
+        let mut joined = 0;
+        for edge in edges {
+            if let Some(forwarder) = &mut self.forwarder {
+                forwarder.note_edge(&edge);
+            }
+            let outcome = self.store.weave_shared(vec![edge.clone()]);
+            joined += outcome.joined;
+            if outcome.missing > 0 {
+                self.unplaced.insert(edge);
+            }
+        }
+        joined
+    }
+
     /// Takes the spans of a request.
     fn take(&mut self, batch: WeavingBatch, now: u64, edges: &mut Vec<WovenEdge>) {
+        let unplaced = batch.arrivals.iter();
+        let unplaced = unplaced.flat_map(|arrival| self.unplaced.take(arrival.trace));
+        let unplaced: Vec<WovenEdge> = unplaced.collect();
+        self.join_shared(unplaced);
         if let Some(forwarder) = &mut self.forwarder {
             for arrival in batch.arrivals {
                 forwarder.push(arrival, now);
@@ -342,7 +461,11 @@ impl WeavingState {
             too_many,
             joined: _,
             kept: _,
-        } = self.store.weave(edges);
+        } = if self.shared.is_some() {
+            self.store.weave_shared(edges)
+        } else {
+            self.store.weave(edges)
+        };
         // Counted once they are kept: queries show the joins that are counted.
         for counter in counters {
             self.metrics.add(counter, 1);
@@ -355,6 +478,17 @@ impl WeavingState {
         ] {
             self.metrics.add(CounterKey::WeaveAbandoned(reason), count);
         }
+    }
+}
+
+/// Receives entries of others; never completes without a log of them.
+async fn receive(
+    entries: &mut Option<mpsc::Receiver<SharedEntry>>,
+    received: &mut Vec<SharedEntry>,
+) -> usize {
+    match entries {
+        Some(entries) => entries.recv_many(received, MAX_JOINED_ENTRIES).await,
+        None => std::future::pending().await,
     }
 }
 

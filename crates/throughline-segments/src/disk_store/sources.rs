@@ -138,7 +138,8 @@ impl StoreView<'_> {
         let edges = wanted.whole.iter().flat_map(|id| self.woven.edges_of(*id));
         let edges: Vec<WovenEdge> = edges.collect();
         if !edges.is_empty() {
-            throughline_store::Store::weave(scratch, edges);
+            // They were accepted before, also where another store has a part of them.
+            throughline_store::Store::weave_shared(scratch, edges);
         }
     }
 }

@@ -27,7 +27,8 @@ pub(crate) struct WovenLayer {
 
 impl WovenLayer {
     /// Reads the decisions that a former process left. `start_of` returns the start of a stored
-    /// trace, and the greatest number for another, whose decisions are forgotten.
+    /// trace, and the greatest number for another. A decision of which no trace is stored is
+    /// forgotten.
     pub(crate) fn open(path: &Path, start_of: &impl Fn(TraceId) -> u64) -> io::Result<Self> {
         let bytes = match std::fs::read(path) {
             Ok(bytes) => bytes,
@@ -40,7 +41,7 @@ impl WovenLayer {
         let mut kept: Vec<SpanKey> = Vec::new();
         for record in &read.records {
             for edge in decode(record.payload) {
-                if is_stored(edge.child) && edge.parent.is_none_or(is_stored) {
+                if is_stored(edge.child) || edge.parent.is_some_and(is_stored) {
                     kept.push(edge.child);
                     index.insert(edge, start_of);
                 }

@@ -139,7 +139,7 @@ impl<'a> JoinedTrace<'a> {
     }
 
     pub(super) fn to_trace(&self) -> StoredTrace {
-        let edges = self.edges();
+        let edges = self.all_edges();
         let parents: HashMap<SpanKey, &WovenEdge> = edges
             .iter()
             .filter(|edge| edge.is_joined)
@@ -162,6 +162,19 @@ impl<'a> JoinedTrace<'a> {
             edges,
             fragments: self.others.len() + 1,
         }
+    }
+
+    /// Returns the decisions, those about traces that are stored elsewhere included.
+    fn all_edges(&self) -> Vec<WovenEdge> {
+        let Some(woven) = self.woven else {
+            return Vec::new();
+        };
+        let members = woven.members(self.id);
+        if members.len() == self.others.len() + 1 || members.is_empty() {
+            return self.edges();
+        }
+        let edges = members.iter().flat_map(|id| woven.edges_of(*id));
+        edges.cloned().collect()
     }
 
     fn edges(&self) -> Vec<WovenEdge> {

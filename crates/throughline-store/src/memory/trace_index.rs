@@ -60,6 +60,15 @@ pub(super) struct TraceIndex {
     evicted_joins: u64,
 }
 
+/// The parts of a join that must be stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum WovenParts {
+    /// Both spans.
+    Both,
+    /// Either trace: another store has the other one.
+    Either,
+}
+
 // === impl LockedIndex ===
 
 impl LockedIndex {
@@ -389,21 +398,24 @@ impl TraceIndex {
     }
 
     /// Keeps a decision about the parent of a span.
-    pub(super) fn weave(&mut self, edge: WovenEdge, outcome: &mut WeaveOutcome, revision: u64) {
-        let Some(child) = self.span(edge.child) else {
+    pub(super) fn weave(
+        &mut self,
+        edge: WovenEdge,
+        parts: WovenParts,
+        outcome: &mut WeaveOutcome,
+        revision: u64,
+    ) {
+        if !self.has_parts(&edge, parts) {
             outcome.missing += 1;
             return;
-        };
-        if child.parent_span_id.is_some() {
+        }
+        let child = self.span(edge.child);
+        if child.is_some_and(|child| child.parent_span_id.is_some()) {
             outcome.reported += 1;
             return;
         }
         if let Some(parent) = edge.parent.filter(|_| edge.is_joined) {
             let (from, to) = (edge.child.trace_id, parent.trace_id);
-            if self.span(parent).is_none() {
-                outcome.missing += 1;
-                return;
-            }
             if self.descends(parent, edge.child) {
                 outcome.cyclic += 1;
                 return;
@@ -428,6 +440,26 @@ impl TraceIndex {
                 self.changes.record(id);
             }
         }
+    }
+
+    /// Returns whether enough of a decision's spans is stored.
+    fn has_parts(&self, edge: &WovenEdge, parts: WovenParts) -> bool {
+        let is_stored = |key| self.span(key).is_some();
+        match (edge.parent.filter(|_| edge.is_joined), parts) {
+            (Some(parent), WovenParts::Both) => is_stored(edge.child) && is_stored(parent),
+            (Some(parent), WovenParts::Either) => {
+                self.is_placed(edge.child) || self.is_placed(parent)
+            }
+            (None, WovenParts::Both) => is_stored(edge.child),
+            (None, WovenParts::Either) => {
+                is_stored(edge.child) || self.woven.joined_parent(edge.child).is_some()
+            }
+        }
+    }
+
+    /// Returns whether spans of the trace are stored, or of one that it is joined with.
+    fn is_placed(&self, key: SpanKey) -> bool {
+        self.traces.contains_key(&key.trace_id) || !self.woven.members(key.trace_id).is_empty()
     }
 
     /// Returns whether a span is `ancestor` or below it.
