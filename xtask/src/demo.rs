@@ -3,10 +3,12 @@
 mod pods;
 mod tree;
 
+use std::fs;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 use throughline_testkit::build::ProjectBinaries;
 use throughline_testkit::collector::CollectorPorts;
@@ -89,6 +91,10 @@ pub(crate) struct Options {
     /// machine is slow until it has compiled its code
     #[arg(long, default_value_t = 0, value_name = "N", requires = "load")]
     warm_up: u32,
+    /// With --load: write the traces as the proxies reported them to this file, in Jaeger's JSON,
+    /// as `throughline weave` reads them
+    #[arg(long, value_name = "FILE", requires = "load")]
+    save: Option<PathBuf>,
     /// Port of the eshop; 0 for any free port
     #[arg(long, default_value_t = 0, value_name = "PORT")]
     port: u16,
@@ -330,6 +336,10 @@ fn load(demo: &Demo, options: &Options, rate: f64) -> Result<()> {
     };
     eprintln!("sending {checkouts} per second for {:?}", load.duration);
     let report = demo.load(&load, &mut |what| eprintln!("{what}"))?;
+    if let Some(file) = &options.save {
+        let written = fs::write(file, demo.reported_traces()?.to_string());
+        written.with_context(|| format!("writing {}", file.display()))?;
+    }
     if options.json {
         println!("{}", report.json(&load));
     } else {

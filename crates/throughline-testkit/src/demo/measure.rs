@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, anyhow};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::Demo;
 use super::load::CheckoutLoad;
@@ -34,6 +34,14 @@ enum CheckoutView {
 // === impl Demo ===
 
 impl Demo {
+    /// Returns all traces as the proxies reported them, in Jaeger's JSON.
+    ///
+    /// # Errors
+    /// Fails if the collector does not respond.
+    pub fn reported_traces(&self) -> Result<Value> {
+        Ok(json!({ "data": self.traces_since(0, CheckoutView::Reported)? }))
+    }
+
     /// Sends checkouts at a steady rate and returns a report once their traces have settled.
     ///
     /// # Errors
