@@ -6,9 +6,9 @@ use std::fs;
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
 use throughline_weave::{
-    Decision, EvidenceTier, InboundId, InboundOutcome, InboundStart, LiveDecider, OperationKey,
-    OutboundId, OutboundStart, ProcessPlan, QueuePosition, WeaveEvent, WeaverSettings,
-    weave_recording,
+    Decision, EvidenceTier, InboundId, InboundOutcome, InboundStart, LiveDecider, Nanos,
+    OperationKey, OutboundId, OutboundStart, ProcessPlan, QueuePosition, WeaveEvent, Weaver,
+    WeaverSettings, weave_recording,
 };
 
 use crate::dataset::{SpanRow, SpanTable};
@@ -18,6 +18,13 @@ const CONFIDENCE_BINS: usize = 20;
 
 /// Confidence from which a proxy writes a parent into a message.
 const CONFIDENT: f64 = 0.99;
+
+/// Confidence from which a collector joins traces.
+const JOINED: f64 = 0.95;
+
+/// Time between two looks for decisions, and for which a collector looks on after the last event.
+const POLL_NS: usize = 250_000_000;
+const AFTER_NS: Nanos = 120_000_000_000;
 
 /// Confidences with whether they were right.
 #[derive(Debug, Default)]
@@ -38,6 +45,9 @@ struct WeaveScore {
     wrong_single_traces: BTreeSet<u64>,
     offline: Reliability,
     live: Reliability,
+    streamed: Reliability,
+    /// Outbound events that are joined with no parent, or a wrong one, each with its trace.
+    unjoined: HashMap<OutboundId, u64>,
     /// Traces with a call whose parent is open, or wrong, at the moment of the call.
     open_traces: BTreeSet<u64>,
     cpu_s: f64,
@@ -83,6 +93,7 @@ pub(crate) fn measure(
             }
             plans.entry((*service).to_owned()).or_insert(woven.plan);
         }
+        score.run_streamed(&events, truth, |outbound| rows[outbound.0 as usize].trace);
         score.run_live(events, &rows, truth);
     }
     let traces: BTreeSet<u64> = rows.iter().map(|row| row.trace).collect();
@@ -155,6 +166,25 @@ fn events(rows: &[SpanRow], indices: &[usize]) -> Vec<WeaveEvent> {
     events
 }
 
+/// Sorts events. At one time: ends of calls, starts of requests, calls, ends of requests.
+fn sort_by_time(events: &mut [WeaveEvent], time: impl Fn(&WeaveEvent) -> Nanos) {
+    events.sort_by_key(|event| {
+        let rank = match event {
+            WeaveEvent::OutboundEnded { .. } => 0,
+            WeaveEvent::InboundStarted(_) => 1,
+            WeaveEvent::OutboundStarted(_) => 2,
+            WeaveEvent::InboundEnded { .. } => 3,
+        };
+        let offset = match event {
+            WeaveEvent::InboundStarted(start) => start.position.map(|it| it.offset),
+            WeaveEvent::OutboundStarted(_)
+            | WeaveEvent::InboundEnded { .. }
+            | WeaveEvent::OutboundEnded { .. } => None,
+        };
+        (time(event), rank, offset)
+    });
+}
+
 /// FNV-1a.
 fn hash(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
@@ -186,6 +216,46 @@ impl WeaveScore {
         }
     }
 
+    /// Gives the events of a process about which nothing is known to the engine in their order, as
+    /// a collector does, and takes the decisions that are final.
+    fn run_streamed(
+        &mut self,
+        events: &[WeaveEvent],
+        truth: impl Fn(OutboundId) -> Option<InboundId>,
+        trace: impl Fn(OutboundId) -> u64,
+    ) {
+        let mut events = events.to_vec();
+        sort_by_time(&mut events, WeaveEvent::at);
+        let (first, last) = match (events.first(), events.last()) {
+            (Some(first), Some(last)) => (first.at(), last.at()),
+            _ => return,
+        };
+        let mut weaver = Weaver::new(WeaverSettings::default());
+        let mut decisions: HashMap<OutboundId, Decision> = HashMap::new();
+        let mut take = |weaver: &mut Weaver, now| {
+            let taken = weaver.poll(now).into_iter();
+            decisions.extend(taken.map(|decision| (decision.outbound, decision)));
+        };
+        let mut events = events.into_iter().peekable();
+        for now in (first..last + AFTER_NS).step_by(POLL_NS) {
+            while let Some(event) = events.next_if(|event| event.at() <= now) {
+                if let WeaveEvent::OutboundStarted(start) = &event {
+                    self.unjoined.insert(start.id, trace(start.id));
+                }
+                weaver.push(event);
+            }
+            take(&mut weaver, now);
+        }
+        for (outbound, decision) in decisions {
+            let right = decision.parent == truth(outbound);
+            let stated = decision.parent.map_or(0.0, |_| decision.confidence);
+            if right && (stated >= JOINED || decision.parent.is_none()) {
+                self.unjoined.remove(&outbound);
+            }
+            self.streamed.decisions.push((stated, right));
+        }
+    }
+
     /// Asks the live engine at each outbound event, with what has been seen by then.
     fn run_live(
         &mut self,
@@ -200,22 +270,7 @@ impl WeaveScore {
             | WeaveEvent::InboundEnded { .. }
             | WeaveEvent::OutboundEnded { .. } => event.at(),
         };
-        // At one time: ends of calls, starts of requests, calls, ends of requests.
-        events.sort_by_key(|event| {
-            let rank = match event {
-                WeaveEvent::OutboundEnded { .. } => 0,
-                WeaveEvent::InboundStarted(_) => 1,
-                WeaveEvent::OutboundStarted(_) => 2,
-                WeaveEvent::InboundEnded { .. } => 3,
-            };
-            let offset = match event {
-                WeaveEvent::InboundStarted(start) => start.position.map(|it| it.offset),
-                WeaveEvent::OutboundStarted(_)
-                | WeaveEvent::InboundEnded { .. }
-                | WeaveEvent::OutboundEnded { .. } => None,
-            };
-            (seen_at(event), rank, offset)
-        });
+        sort_by_time(&mut events, seen_at);
         let base = events.first().map_or(0, WeaveEvent::at);
         let is_coarse = events
             .iter()
@@ -262,6 +317,8 @@ impl WeaveScore {
                 .map_or(0.0, |ns| *ns as f64 / 1e3)
         };
         let (cover_95, right_95) = self.offline.at_least(0.95);
+        let (streamed_cover_95, streamed_right_95) = self.streamed.at_least(JOINED);
+        let unjoined: BTreeSet<u64> = self.unjoined.values().copied().collect();
         let (live_cover_95, live_right_95) = self.live.at_least(0.95);
         let (live_cover_99, live_right_99) = self.live.at_least(0.99);
         json!({
@@ -275,6 +332,9 @@ impl WeaveScore {
             "cover_95": cover_95,
             "right_95": right_95,
             "calibration_error": self.offline.calibration_error(),
+            "streamed_whole": whole(&unjoined),
+            "streamed_cover_95": streamed_cover_95,
+            "streamed_right_95": streamed_right_95,
             "background": self.background,
             "background_given": percent(self.background_given, self.background),
             "live_cover_95": live_cover_95,
