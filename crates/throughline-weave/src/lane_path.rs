@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use crate::event::Nanos;
+use crate::handled_records::{HandledRecord, HandledRecords};
 use crate::life_table::{FAILURE, Step};
 use crate::problem::{Inbound, OPEN, RECORD_TICK_NS};
-use crate::step_model::{HistoryId, Standing, Stays, StepModel};
+use crate::step_model::{HistoryId, Standing, StepModel};
+use crate::step_trail::StepTrail;
 
 /// Weight of the end of a request in the choice between paths: requests end for reasons that life
 /// tables do not know.
@@ -20,34 +22,6 @@ const COMMITTED_DONE: f64 = 0.9;
 const MAX_RECENT_HISTORIES: usize = 16;
 /// Steps of one path that are remembered.
 const MAX_TRAIL: u32 = 128;
-/// Branches of a trail below this weight are not learned from.
-const MIN_WEIGHT: f64 = 1e-3;
-
-/// The steps of a request or record. Paths share the steps that they have in common.
-#[derive(Debug, Default)]
-pub(crate) enum StepTrail {
-    #[default]
-    Start,
-    Step {
-        before: Arc<Self>,
-        stays: Stays,
-        call: u32,
-        kind: Step,
-    },
-    /// Paths that led to the same state, with their shares.
-    Mixture(Vec<(f64, Arc<Self>)>),
-}
-
-/// A record that a consumer is done with.
-#[derive(Debug, Clone)]
-pub(crate) struct HandledRecord {
-    pub(crate) member: u32,
-    pub(crate) history: HistoryId,
-    pub(crate) trail: Arc<StepTrail>,
-    /// Whether the next record made a call while one of its own was outstanding.
-    pub(crate) is_overlapped: bool,
-}
-
 /// One way in which a lane may have come to where it is.
 #[derive(Debug, Clone)]
 pub(crate) struct LanePath {
@@ -62,8 +36,10 @@ pub(crate) struct LanePath {
     pub(crate) is_cut: bool,
     /// Where an ended request stood before its end.
     pub(crate) before_end: Option<Standing>,
+    /// When the record before the current one was last busy with a call.
+    pub(crate) done_since: Nanos,
     /// Records that were handled before, and those that were passed over.
-    pub(crate) handled: Vec<HandledRecord>,
+    pub(crate) handled: HandledRecords,
     /// When these were done.
     pub(crate) turns: RecentTurns,
 }
@@ -171,7 +147,8 @@ impl LanePath {
             length: 0,
             is_cut: false,
             before_end: None,
-            handled: Vec::new(),
+            done_since: at,
+            handled: HandledRecords::default(),
             turns: RecentTurns::default(),
         }
     }
@@ -376,14 +353,12 @@ impl LanePath {
         let (next, _) = self.turn(lane, model);
         let overlaps = !self.outstanding.is_empty();
         let standing = self.next_standing(&lane.inbound[member as usize], model);
-        self.finish_record();
-        if let Some(last) = self.handled.last_mut() {
-            last.is_overlapped = overlaps;
-        }
+        self.finish_record(overlaps);
         let passed = lane.members.get(next..).unwrap_or_default().iter();
         for other in passed.take_while(|other| **other != member) {
             self.pass_over(lane, *other, model);
         }
+        self.done_since = self.last_event();
         self.member = Some(member);
         self.standing = standing;
         self.outstanding.clear();
@@ -399,7 +374,7 @@ impl LanePath {
     ) {
         let (next, _) = self.turn(lane, model);
         if next <= last + 1 {
-            self.finish_record();
+            self.finish_record(false);
             self.outstanding.clear();
         }
         for member in lane.members.get(next..=last).unwrap_or_default() {
@@ -419,14 +394,14 @@ impl LanePath {
     }
 
     /// Is done with the current record.
-    pub(crate) fn finish_record(&mut self) {
+    fn finish_record(&mut self, is_overlapped: bool) {
         if let Some(member) = self.member.take() {
             self.turns.note(self.standing.history, (1.0, 0.0));
             self.handled.push(HandledRecord {
                 member,
                 history: self.standing.history,
                 trail: std::mem::take(&mut self.trail),
-                is_overlapped: false,
+                is_overlapped,
             });
         }
     }
@@ -460,35 +435,4 @@ fn end_likelihood(standing: &Standing, end: Nanos, model: &mut StepModel) -> f64
     let end = end.max(standing.last_start);
     let (survival, hazard) = model.split_likelihood(&standing.stays_to_end(end));
     (survival * hazard.powf(END_EXPONENT)).max(f64::MIN_POSITIVE)
-}
-
-/// Calls `visit` for each step of a trail with its weight, the latest first.
-pub(crate) fn visit_trail(
-    trail: &StepTrail,
-    weight: f64,
-    visit: &mut impl FnMut(&Stays, u32, Step, f64),
-) {
-    let mut trail = trail;
-    loop {
-        match trail {
-            StepTrail::Start => return,
-            StepTrail::Step {
-                before,
-                stays,
-                call,
-                kind,
-            } => {
-                visit(stays, *call, *kind, weight);
-                trail = before;
-            }
-            StepTrail::Mixture(parts) => {
-                for (share, part) in parts {
-                    if share * weight > MIN_WEIGHT {
-                        visit_trail(part, share * weight, visit);
-                    }
-                }
-                return;
-            }
-        }
-    }
 }

@@ -405,10 +405,11 @@ impl LiveDecider {
         } else {
             context = self.limit(&mut decision, &outbound, &candidates);
         }
+        let ProcessPlan { model, .. } = &mut self.plan;
         let is_held_up = self.settled.is_some()
             && self
                 .state
-                .is_held_up(&candidates, &outlook, kind, &self.plan.model);
+                .is_held_up(&candidates, &outlook, &outbound, model);
         let (confidence, tier) = (decision.confidence, decision.tier);
         self.state.calls[slot as usize].statement = decision.parent.map(|parent| CallStatement {
             cause: StatedCause {

@@ -1,14 +1,14 @@
 //! Requests and queues with their possible paths, and calls with their possible causes.
 
-use std::sync::Arc;
-
 use crate::event::{InboundId, Nanos};
 use crate::evidence_tier::EvidenceTier;
 use crate::guard::{CONFIDENT, DecisionContext, StatedCause};
+use crate::handled_records::HandledRecords;
 use crate::joint_cluster::WeighedHypothesis;
-use crate::lane_path::{LanePath, StepTrail};
+use crate::lane_path::LanePath;
 use crate::problem::{Inbound, Outbound};
 use crate::step_model::StepModel;
+use crate::step_trail::mix_trails;
 
 /// Probability that a commit leaves out a record although its consumer is done with it, and that it
 /// covers one that its consumer has not come to.
@@ -123,7 +123,7 @@ impl LiveLane {
                 offset <= committed && offset > current
             };
             let is_free = path.standing.free_since <= at;
-            let has_moved_on = path.standing.last_start.saturating_add(COMMIT_LAG_NS) <= at;
+            let has_moved_on = path.done_since.saturating_add(COMMIT_LAG_NS) <= at;
             if has_moved_on && self.members.iter().any(is_done) {
                 LEFT_OUT
             } else if current > committed && is_free {
@@ -153,14 +153,10 @@ impl LiveLane {
 
     /// Adds a path for several that go on in the same way, with their masses, the heaviest first.
     pub(crate) fn push_mixture(&mut self, parts: &[(u16, f64)]) -> u16 {
-        let trails = parts.iter().map(|(path, mass)| {
-            let trail = &self.paths[usize::from(*path)].trail;
-            (*mass, Arc::clone(trail))
-        });
-        let path = mix(
-            self.paths[usize::from(parts[0].0)].clone(),
-            trails.collect(),
-        );
+        let parts = parts.iter();
+        let parts = parts.map(|(path, mass)| (*mass, &self.paths[usize::from(*path)]));
+        let parts: Vec<(f64, &LanePath)> = parts.collect();
+        let path = mix(&parts);
         self.paths.push(path);
         self.paths.len() as u16 - 1
     }
@@ -186,19 +182,22 @@ impl LiveLane {
     }
 }
 
-/// Returns a path with the trails of all paths that led to it.
-fn mix(mut path: LanePath, mut parts: Vec<(f64, Arc<StepTrail>)>) -> LanePath {
-    if parts.len() > 1 {
-        let total = parts.iter().map(|part| part.0).sum::<f64>();
-        let count = parts.len() as f64;
-        for part in &mut parts {
-            part.0 = if total > 0.0 {
-                part.0 / total
-            } else {
-                1.0 / count
-            };
-        }
-        path.trail = Arc::new(StepTrail::Mixture(parts));
-    }
+/// Returns the path that several ones, with their masses and the heaviest first, have become.
+fn mix(parts: &[(f64, &LanePath)]) -> LanePath {
+    let mut path = parts[0].1.clone();
+    let total = parts.iter().map(|part| part.0).sum::<f64>();
+    let count = parts.len() as f64;
+    let shared = parts.iter().map(|(mass, part)| {
+        let share = if total > 0.0 {
+            mass / total
+        } else {
+            1.0 / count
+        };
+        (share, *part)
+    });
+    let trails = shared.clone().map(|(share, part)| (share, &part.trail));
+    path.trail = mix_trails(&trails.collect::<Vec<_>>());
+    let handled = shared.map(|(share, part)| (share, &part.handled));
+    path.handled = HandledRecords::mix(&handled.collect::<Vec<_>>());
     path
 }

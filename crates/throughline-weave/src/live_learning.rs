@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 
 use crate::event::{InboundId, Nanos};
-use crate::lane_path::{LanePath, RecentTurns, visit_trail};
+use crate::handled_records::{HandledRecords, visit_handled};
+use crate::lane_path::{LanePath, RecentTurns};
 use crate::live_state::LiveState;
 use crate::order::CausedCall;
 use crate::problem::Inbound;
 use crate::step_model::{ObservedStay, Stays, StepModel};
+use crate::step_trail::visit_trail;
 
 /// Paths below this share teach nothing.
 const MIN_SHARE: f64 = 1e-3;
@@ -220,39 +222,43 @@ pub(crate) fn learn_handled(
 ) -> LearnedCalls {
     let mut learned = LearnedCalls::default();
     let mut backing: BTreeMap<(u32, u32, u32), f64> = BTreeMap::new();
-    for (path, share) in state.lanes[lane as usize].paths.iter_mut().zip(shares) {
-        path.turns = RecentTurns::default();
-        for record in std::mem::take(&mut path.handled) {
-            if *share < MIN_SHARE {
-                continue;
-            }
-            let inbound = &state.inbound[record.member as usize];
-            let (operation, id) = (inbound.operation, inbound.id);
-            if *share > LIKELY {
-                model.learn_request(operation);
-            }
-            let records = learned.records.entry(operation).or_default();
-            records.0 += share;
-            records.1 += share * f64::from(u8::from(record.is_overlapped));
-            let mut stays: Vec<ObservedStay> = Vec::new();
-            visit_trail(&record.trail, *share, &mut |steps, call, kind, weight| {
-                stays.extend(steps.iter().map(|stay| ObservedStay {
-                    stay: *stay,
-                    weight,
-                    is_proven: true,
-                }));
-                *learned.owned.entry(call).or_default() += weight;
-                *learned.causes.entry((call, id)).or_default() += weight;
-                let shown = backing.entry((record.member, operation, kind)).or_default();
-                *shown = shown.max(weight);
-            });
-            for observed in stays.iter().filter(|it| it.stay.step.is_some()) {
-                model.learn_done(observed.stay.history, false, observed.weight);
-            }
-            model.learn_done(record.history, true, *share);
-            model.learn_path(&stays);
+    let paths = state.lanes[lane as usize].paths.iter_mut().zip(shares);
+    let handled: Vec<(f64, HandledRecords)> = paths
+        .map(|(path, share)| {
+            path.turns = RecentTurns::default();
+            (*share, std::mem::take(&mut path.handled))
+        })
+        .collect();
+    visit_handled(handled.into_iter(), |record, share| {
+        if share < MIN_SHARE {
+            return;
         }
-    }
+        let inbound = &state.inbound[record.member as usize];
+        let (operation, id) = (inbound.operation, inbound.id);
+        if share > LIKELY {
+            model.learn_request(operation);
+        }
+        let records = learned.records.entry(operation).or_default();
+        records.0 += share;
+        records.1 += share * f64::from(u8::from(record.is_overlapped));
+        let mut stays: Vec<ObservedStay> = Vec::new();
+        visit_trail(&record.trail, share, &mut |steps, call, kind, weight| {
+            stays.extend(steps.iter().map(|stay| ObservedStay {
+                stay: *stay,
+                weight,
+                is_proven: true,
+            }));
+            *learned.owned.entry(call).or_default() += weight;
+            *learned.causes.entry((call, id)).or_default() += weight;
+            let shown = backing.entry((record.member, operation, kind)).or_default();
+            *shown = shown.max(weight);
+        });
+        for observed in stays.iter().filter(|it| it.stay.step.is_some()) {
+            model.learn_done(observed.stay.history, false, observed.weight);
+        }
+        model.learn_done(record.history, true, share);
+        model.learn_path(&stays);
+    });
     learned.backing = backing
         .into_iter()
         .filter(|(_, share)| *share > LIKELY)

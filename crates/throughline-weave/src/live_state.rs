@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::event::{InboundId, Nanos, OutboundId};
 use crate::joint_cluster::{JointCluster, WeighedHypothesis};
-use crate::lane_path::{CallStep, LaneMembers, LanePath, PathOutlook, visit_trail};
+use crate::lane_path::{CallStep, LaneMembers, LanePath, PathOutlook};
 use crate::life_table::Step;
 use crate::live_lane::{LiveCall, LiveLane};
 use crate::problem::{Inbound, Outbound};
 use crate::step_model::StepModel;
+use crate::step_trail::visit_trail;
 use crate::turns::{Turn, Turns};
 
 /// The possible next steps of a cluster.

@@ -2,8 +2,8 @@
 
 use crate::event::Nanos;
 use crate::lane_path::LanePath;
-use crate::life_table::Step;
 use crate::live_state::{LiveState, ProcessOutlook};
+use crate::problem::Outbound;
 use crate::step_model::StepModel;
 use crate::turns::{Turn, TurnPath, TurnPlace, Turns};
 
@@ -12,6 +12,8 @@ const OVERDUE_SURVIVAL: f64 = 0.003;
 /// Standard deviations by which the waits of competing requests together exceed what is usual when
 /// something holds the process up.
 const HELD_UP_DEVIATIONS: f64 = 4.8;
+/// Probability that a request makes a call next, below which it does not compete for it.
+const MIN_EXPECTING: f64 = 0.001;
 
 impl LiveState {
     /// Returns whose turn it is at `at`; paths are in the order of the clusters and their lanes.
@@ -116,28 +118,46 @@ impl LiveState {
         &self,
         candidates: &[u32],
         outlook: &ProcessOutlook,
-        kind: Step,
-        model: &StepModel,
+        outbound: &Outbound,
+        model: &mut StepModel,
     ) -> bool {
-        let (mut competing, mut waits, mut is_overdue) = (0, 0.0, false);
+        let (mut competing, mut waits, mut longest) = (0, 0.0, 0.0_f64);
         for lane in candidates {
-            let of_lane = &self.lanes[*lane as usize];
-            if of_lane.is_queue {
-                continue;
-            }
-            let outlooks = &outlook.paths[of_lane.outlook_from..][..of_lane.paths.len()];
-            let expects = |path: &LanePath| model.has_followed(path.standing.history, kind);
-            let paths = of_lane.paths.iter().zip(outlooks);
-            let expecting = paths.filter(|(path, _)| expects(path));
-            let survivals = expecting.map(|(_, outlook)| outlook.survival);
-            if let Some(least) = survivals.min_by(f64::total_cmp) {
+            if let Some(wait) = self.expected_wait(*lane, outlook, outbound, model) {
                 competing += 1;
-                is_overdue |= least < OVERDUE_SURVIVAL;
-                waits -= least.max(f64::MIN_POSITIVE).ln();
+                waits += wait;
+                longest = longest.max(wait);
             }
         }
         let usual = f64::from(competing);
+        let is_overdue = longest > -OVERDUE_SURVIVAL.ln();
         let is_long = waits > usual + HELD_UP_DEVIATIONS * usual.sqrt();
         competing > 1 && (is_overdue || is_long)
+    }
+
+    /// Returns how long a request has waited for a call, as the negative logarithm of the share
+    /// that waits as long: the mean over the paths on which such a call is next, by their
+    /// probability. `None` if that is hardly possible, or if it is the records of a partition.
+    fn expected_wait(
+        &self,
+        lane: u32,
+        outlook: &ProcessOutlook,
+        outbound: &Outbound,
+        model: &mut StepModel,
+    ) -> Option<f64> {
+        let of_lane = &self.lanes[lane as usize];
+        if of_lane.is_queue {
+            return None;
+        }
+        let outlooks = &outlook.paths[of_lane.outlook_from..][..of_lane.paths.len()];
+        let shares = self.shares(lane, outbound.start, model);
+        let (mut expecting, mut sum) = (0.0, 0.0);
+        for ((path, outlook), share) in of_lane.paths.iter().zip(outlooks).zip(shares) {
+            if model.has_followed(path.standing.history, outbound.kind) {
+                expecting += share;
+                sum -= share * outlook.survival.max(f64::MIN_POSITIVE).ln();
+            }
+        }
+        (expecting > MIN_EXPECTING).then(|| sum / expecting)
     }
 }
