@@ -8,7 +8,7 @@ use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{self, Next};
 use http::HeaderMap;
-use throughline_store::StoreOccupancy;
+use throughline_store::{ObjectTotals, StoreOccupancy};
 
 use crate::config::CollectorEndpoint;
 
@@ -167,6 +167,9 @@ impl Metrics {
         render_forwarding(&mut out, &counters);
         render_decisions(&mut out, &counters);
         render_store(&mut out, store);
+        if let Some(objects) = store.objects {
+            render_objects(&mut out, objects);
+        }
         out
     }
 }
@@ -395,6 +398,68 @@ fn render_store(out: &mut String, store: StoreOccupancy) {
             "counter",
             "Joins of evicted traces.",
             store.evicted_joins,
+        ),
+    ] {
+        write_family(out, name, kind, help);
+        write_line(out, format_args!("{name} {value}"));
+    }
+}
+
+fn render_objects(out: &mut String, objects: ObjectTotals) {
+    for (name, kind, help, value) in [
+        (
+            "throughline_objects_local_bytes",
+            "gauge",
+            "Size of copies of objects and of segments that are not uploaded yet.",
+            objects.bytes,
+        ),
+        (
+            "throughline_objects_waiting_bytes",
+            "gauge",
+            "Size of segments that are not uploaded yet.",
+            objects.waiting_bytes,
+        ),
+        (
+            "throughline_objects_hits_total",
+            "counter",
+            "Files that were read and in the local folder.",
+            objects.hits,
+        ),
+        (
+            "throughline_objects_misses_total",
+            "counter",
+            "Files that were read and had to be downloaded.",
+            objects.misses,
+        ),
+        (
+            "throughline_objects_evictions_total",
+            "counter",
+            "Copies that were removed from the local folder to make room.",
+            objects.evictions,
+        ),
+        (
+            "throughline_objects_downloaded_bytes_total",
+            "counter",
+            "Downloaded bytes.",
+            objects.downloaded_bytes,
+        ),
+        (
+            "throughline_objects_download_failures_total",
+            "counter",
+            "Downloads that failed.",
+            objects.download_failures,
+        ),
+        (
+            "throughline_objects_uploaded_bytes_total",
+            "counter",
+            "Uploaded bytes.",
+            objects.uploaded_bytes,
+        ),
+        (
+            "throughline_objects_upload_failures_total",
+            "counter",
+            "Uploads that failed and are repeated.",
+            objects.upload_failures,
         ),
     ] {
         write_family(out, name, kind, help);

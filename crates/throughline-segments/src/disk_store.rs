@@ -2,6 +2,7 @@
 //! queries see both as one.
 
 mod check;
+mod decision_uploads;
 mod folder;
 mod follower;
 mod generation;
@@ -13,6 +14,7 @@ mod sealed_segment;
 mod settings;
 mod sources;
 mod trace_search;
+mod uploads;
 mod worker;
 mod woven_layer;
 
@@ -32,9 +34,11 @@ use throughline_store::{
 
 pub use self::check::{FolderCheck, check_folder};
 pub use self::folder::StoreOpenError;
+use self::follower::StoreFollower;
 use self::inner::DiskStoreInner;
 pub use self::settings::{DiskSettings, Durability};
 use self::trace_search::TraceSearch;
+use crate::objects::ObjectBucket;
 use crate::request_log::RecordKind;
 
 /// A store in a folder, which it owns until it is dropped.
@@ -53,7 +57,21 @@ impl DiskStore {
     /// # Errors
     /// The folder is in use or cannot be used.
     pub fn open(root: &Path, settings: DiskSettings) -> Result<Self, StoreOpenError> {
-        let inner = DiskStoreInner::open(root, settings)?;
+        let inner = DiskStoreInner::open(root, None, settings)?;
+        Self::start(root, inner, DiskStoreInner::work)
+    }
+
+    /// Opens a store whose segments are objects, below a prefix of its own, which the folder names.
+    /// The folder has the log, segments that are not uploaded yet, and copies of objects.
+    ///
+    /// # Errors
+    /// The folder is in use or cannot be used, or the bucket cannot be listed and written.
+    pub fn open_objects(
+        root: &Path,
+        bucket: Arc<dyn ObjectBucket>,
+        settings: DiskSettings,
+    ) -> Result<Self, StoreOpenError> {
+        let inner = DiskStoreInner::open(root, Some(bucket), settings)?;
         Self::start(root, inner, DiskStoreInner::work)
     }
 
@@ -68,7 +86,27 @@ impl DiskStore {
         root: &Path,
         settings: DiskSettings,
     ) -> Result<Arc<dyn Store>, StoreOpenError> {
-        let (inner, mut follower) = DiskStoreInner::open_query_only(root, settings)?;
+        Self::start_query_only(root, DiskStoreInner::open_query_only(root, settings)?)
+    }
+
+    /// Opens the stores in a bucket to answer queries, as [`Self::open_query_only`] does; the
+    /// folder has copies of objects alone.
+    ///
+    /// # Errors
+    /// The folder is in use or cannot be used, or the bucket cannot be listed.
+    pub fn open_query_only_objects(
+        root: &Path,
+        bucket: Arc<dyn ObjectBucket>,
+        settings: DiskSettings,
+    ) -> Result<Arc<dyn Store>, StoreOpenError> {
+        let opened = DiskStoreInner::open_query_only_objects(root, bucket, settings)?;
+        Self::start_query_only(root, opened)
+    }
+
+    fn start_query_only(
+        root: &Path,
+        (inner, mut follower): (DiskStoreInner, StoreFollower),
+    ) -> Result<Arc<dyn Store>, StoreOpenError> {
         let store = Self::start(root, inner, move |inner| inner.follow(&mut follower))?;
         Ok(Arc::new(store))
     }
@@ -148,7 +186,9 @@ impl Drop for DiskStore {
             // A worker that panicked has reported it.
             worker.join().unwrap_or_default();
         }
-        self.inner.delete_merged(Duration::ZERO);
+        if self.inner.objects.is_none() {
+            self.inner.delete_merged(Duration::ZERO);
+        }
         if let Err(error) = self.inner.sync() {
             tracing::error!(%error, "the log cannot be made durable");
         }
@@ -274,6 +314,7 @@ impl Store for DiskStore {
             evicted_traces: self.inner.evicted_traces.load(Ordering::Relaxed),
             evicted_spans: self.inner.evicted_spans.load(Ordering::Relaxed),
             evicted_joins: self.inner.evicted_joins.load(Ordering::Relaxed),
+            objects: self.inner.objects.as_ref().map(|it| it.totals()),
             ..StoreOccupancy::default()
         };
         for generation in &sources.generations {

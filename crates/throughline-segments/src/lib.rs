@@ -10,11 +10,13 @@
 mod columns;
 mod disk_store;
 mod index;
+mod objects;
 mod request_log;
 mod segment;
 
 pub use disk_store::{
     DiskSettings, DiskStore, Durability, FolderCheck, StoreOpenError, check_folder,
 };
+pub use objects::{ObjectBucket, ObjectEntry};
 pub use request_log::{LogRecord, LogRecords, RecordKind};
 pub use segment::{SegmentError, SegmentReader, SegmentSpan};

@@ -93,6 +93,9 @@ impl RecordKind {
 // === impl LogRecords ===
 
 impl<'a> LogRecords<'a> {
+    /// Position of the first record.
+    pub(crate) const START: u64 = MAGIC.len() as u64;
+
     /// Reads the records of a log up to the first that is cut off or damaged.
     #[must_use]
     pub fn read(log: &'a [u8]) -> Self {

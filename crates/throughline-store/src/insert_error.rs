@@ -8,6 +8,9 @@ pub enum InsertError {
     /// The disk has no room that the store may use.
     #[error("the disk of the store is full; free space, or lower --retention-bytes")]
     Full,
+    /// The local folder has no room for further spans until others are uploaded.
+    #[error("the local folder is full until segments are uploaded to the object store")]
+    NotUploaded,
     /// Spans arrive faster than they are written.
     #[error("the store is busy writing, try again later")]
     Busy,

@@ -198,4 +198,29 @@ pub struct StoreOccupancy {
     pub woven_traces: usize,
     /// Joins that were lost with an evicted trace.
     pub evicted_joins: u64,
+    /// Totals of the objects; [`None`] for a store that has no object store.
+    pub objects: Option<ObjectTotals>,
+}
+
+/// The objects of a store, and their copies in a folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ObjectTotals {
+    /// Size of the copies, and of the files that are not uploaded yet.
+    pub bytes: u64,
+    /// Size of the files that are not uploaded yet.
+    pub waiting_bytes: u64,
+    /// Files that were opened and there, since the start.
+    pub hits: u64,
+    /// Files that were opened and had to be downloaded.
+    pub misses: u64,
+    /// Copies that were removed to make room.
+    pub evictions: u64,
+    /// Downloaded bytes.
+    pub downloaded_bytes: u64,
+    /// Downloads that failed.
+    pub download_failures: u64,
+    /// Uploaded bytes.
+    pub uploaded_bytes: u64,
+    /// Uploads that failed, each of which is repeated.
+    pub upload_failures: u64,
 }

@@ -6,9 +6,16 @@
 //! segments/2026-11-29T22/<first>-<last>.parquet  the spans of these generations
 //! segments/2026-11-29T22/<first>-<last>.index    can be deleted
 //! woven.log                                    decisions about parents
+//! OBJECTS                                      the URL and the prefix of its objects
 //! ```
+//!
+//! With an object store, `segments` has those that are not uploaded yet, and copies of others. The
+//! objects have the same names below the prefix of the folder, and decisions are in
+//! `woven/<first>-<last>.log`: those of the uploads with these numbers.
 
+use std::collections::hash_map::RandomState;
 use std::fs::{File, TryLockError};
+use std::hash::{BuildHasher as _, Hasher as _};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -18,12 +25,19 @@ use time::{Date, Month, OffsetDateTime};
 /// Name of the folder with the segments of a store.
 const SEGMENTS: &str = "segments";
 
+/// Name of the folder with the objects that have decisions.
+const WOVEN: &str = "woven";
+
+/// Name of the file that names the objects of a folder.
+const OBJECTS: &str = "OBJECTS";
+
 /// The reason for which a store cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreOpenError {
     /// Another process has the folder.
     #[error(
-        "{} is in use by another process; stop it, or choose another folder with --data",
+        "{} is in use by another process; stop it, or choose another folder with --data (for \
+         objects with --local-folder)",
         .0.display()
     )]
     InUse(PathBuf),
@@ -35,6 +49,39 @@ pub enum StoreOpenError {
         /// Error of the operating system.
         source: io::Error,
     },
+    /// The object store cannot be used.
+    #[error("cannot use {url}: {error}; {}", remedy(error))]
+    Objects {
+        /// URL of the bucket.
+        url: String,
+        /// Error of the object store.
+        error: io::Error,
+    },
+    /// The folder belongs to objects elsewhere.
+    #[error(
+        "{} has traces of {url}; use it with --data {url} and --local-folder, or choose another \
+         folder",
+        path.display()
+    )]
+    OtherObjects {
+        /// Folder.
+        path: PathBuf,
+        /// URL of its bucket.
+        url: String,
+    },
+}
+
+/// Returns the remedy for an error of an object store.
+fn remedy(error: &io::Error) -> &'static str {
+    if error.kind() == io::ErrorKind::NotFound {
+        "create the bucket, or correct its name in --data"
+    } else if error.kind() == io::ErrorKind::PermissionDenied {
+        "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, and that they may list, read, \
+         write and delete objects in the bucket"
+    } else {
+        "check AWS_ENDPOINT_URL and AWS_REGION, and AWS_ALLOW_HTTP=true for an http:// endpoint; \
+         without AWS_ACCESS_KEY_ID, credentials are those of the machine"
+    }
 }
 
 /// A folder that this process owns.
@@ -42,7 +89,9 @@ pub enum StoreOpenError {
 pub(crate) struct StoreFolder {
     root: PathBuf,
     /// `None` for a folder that others own.
-    lock: Option<File>,
+    _lock: Option<File>,
+    /// Whether spans are written into it.
+    is_owned: bool,
 }
 
 /// The name of a segment: the generations whose spans it has, and the hour in which the first of
@@ -69,32 +118,101 @@ impl StoreFolder {
         for folder in [root.join("log"), root.join(SEGMENTS)] {
             std::fs::create_dir_all(&folder).map_err(unusable(&folder))?;
         }
-        let path = root.join("LOCK");
-        let lock = File::options()
-            .create(true)
-            .write(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(unusable(&path))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(StoreOpenError::InUse(root.to_path_buf())),
-            Err(TryLockError::Error(source)) => return Err(unusable(&path)(source)),
-        }
         Ok(Self {
             root: root.to_path_buf(),
-            lock: Some(lock),
+            _lock: Some(lock(root)?),
+            is_owned: true,
+        })
+    }
+
+    /// Takes a folder for copies of objects that others own, which is created where it is missing.
+    pub(crate) fn open_cache(root: &Path) -> Result<Self, StoreOpenError> {
+        let created = std::fs::create_dir_all(root);
+        created.map_err(|source| StoreOpenError::Unusable {
+            path: root.to_path_buf(),
+            source,
+        })?;
+        Ok(Self {
+            root: root.to_path_buf(),
+            _lock: Some(lock(root)?),
+            is_owned: false,
         })
     }
 
     /// Names a folder whose stores others own; nothing is written there.
     pub(crate) const fn of_others(root: PathBuf) -> Self {
-        Self { root, lock: None }
+        Self {
+            root,
+            _lock: None,
+            is_owned: false,
+        }
     }
 
     /// Returns whether this process may write into the folder.
     pub(crate) const fn is_owned(&self) -> bool {
-        self.lock.is_some()
+        self.is_owned
+    }
+
+    /// Returns the prefix of the objects of the folder, which is chosen once, so that it is another
+    /// one in every folder.
+    pub(crate) fn object_prefix(&self, url: &str) -> Result<String, StoreOpenError> {
+        if let Some((own, prefix)) = self.named_objects()? {
+            if own == url {
+                return Ok(prefix);
+            }
+            let path = self.root.clone();
+            return Err(StoreOpenError::OtherObjects { path, url: own });
+        }
+        // Its keys are random, from the operating system.
+        let number = RandomState::new().build_hasher().finish();
+        let prefix = format!("{number:016x}");
+        let path = self.root.join(OBJECTS);
+        let temporary = path.with_extension("tmp");
+        let written = std::fs::write(&temporary, format!("{url}\n{prefix}\n"))
+            .and_then(|()| File::open(&temporary)?.sync_all())
+            .and_then(|()| std::fs::rename(&temporary, &path))
+            .and_then(|()| self.sync(&path));
+        written.map_err(|source| StoreOpenError::Unusable { path, source })?;
+        Ok(prefix)
+    }
+
+    /// Refuses a folder that has copies of objects, of which some would be missing.
+    pub(crate) fn expect_no_objects(&self) -> Result<(), StoreOpenError> {
+        match self.named_objects()? {
+            None => Ok(()),
+            Some((url, _)) => {
+                let path = self.root.clone();
+                Err(StoreOpenError::OtherObjects { path, url })
+            }
+        }
+    }
+
+    /// Returns the URL and the prefix of the objects of the folder.
+    fn named_objects(&self) -> Result<Option<(String, String)>, StoreOpenError> {
+        let path = self.root.join(OBJECTS);
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(StoreOpenError::Unusable { path, source }),
+        };
+        let (url, prefix) = text.trim_end().split_once('\n').unwrap_or_default();
+        Ok(Some((url.to_owned(), prefix.to_owned())))
+    }
+
+    /// Returns the path of an object with the decisions of uploads with these numbers.
+    pub(crate) fn decisions(&self, (first, last): (u64, u64)) -> PathBuf {
+        let folder = self.root.join(WOVEN);
+        folder.join(format!("{first:016x}-{last:016x}.log"))
+    }
+
+    /// Returns the complete files of segments and indexes.
+    pub(crate) fn segment_files(&self) -> io::Result<Vec<PathBuf>> {
+        let mut files = Vec::new();
+        for folder in entries(&self.root.join(SEGMENTS))? {
+            files.extend(entries(&folder)?);
+        }
+        files.retain(|path| path.extension().is_none_or(|own| own != "tmp"));
+        Ok(files)
     }
 
     pub(crate) fn root(&self) -> &Path {
@@ -172,6 +290,23 @@ impl SegmentName {
     }
 }
 
+/// Takes the lock of a folder.
+fn lock(root: &Path) -> Result<File, StoreOpenError> {
+    let path = root.join("LOCK");
+    let unusable = |source| StoreOpenError::Unusable {
+        path: path.clone(),
+        source,
+    };
+    let mut options = File::options();
+    let options = options.create(true).write(true).truncate(false);
+    let lock = options.open(&path).map_err(unusable)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(StoreOpenError::InUse(root.to_path_buf())),
+        Err(TryLockError::Error(source)) => Err(unusable(source)),
+    }
+}
+
 /// Returns the complete segments of a folder that anyone may own, the earliest generation first.
 pub(crate) fn list_segments(root: &Path, number: u32) -> io::Result<Vec<(SegmentName, PathBuf)>> {
     let mut segments = Vec::new();
@@ -186,13 +321,7 @@ pub(crate) fn list_segments(root: &Path, number: u32) -> io::Result<Vec<(Segment
             other => other?,
         };
         for path in paths {
-            let range = stem(&path, "parquet").and_then(parse_range);
-            let name = range.map(|(first, last)| SegmentName {
-                folder: number,
-                first,
-                last,
-                hour,
-            });
+            let name = segment_name(&path, hour, number);
             segments.extend(name.map(|name| (name, path)));
         }
     }
@@ -200,14 +329,42 @@ pub(crate) fn list_segments(root: &Path, number: u32) -> io::Result<Vec<(Segment
     Ok(segments)
 }
 
+/// Returns the name of a segment that may be an object, by its path below the folder of a store.
+pub(crate) fn parse_segment(below: &Path, number: u32) -> Option<SegmentName> {
+    let mut parts = below.iter();
+    let is_segment = parts.next()? == SEGMENTS;
+    let hour = parse_hour(parts.next()?.to_str()?)?;
+    is_segment.then_some(())?;
+    segment_name(Path::new(parts.next()?), hour, number).filter(|_| parts.next().is_none())
+}
+
+fn segment_name(path: &Path, hour: u64, number: u32) -> Option<SegmentName> {
+    let (first, last) = stem(path, "parquet").and_then(parse_range)?;
+    Some(SegmentName {
+        folder: number,
+        first,
+        last,
+        hour,
+    })
+}
+
+/// Returns the numbers of an object with decisions about parents, by its path below the folder of a
+/// store: those of the uploads whose decisions it has.
+pub(crate) fn parse_decisions(below: &Path) -> Option<(u64, u64)> {
+    let name = below.strip_prefix(WOVEN).ok()?;
+    stem(name, "log").and_then(parse_range)
+}
+
 /// Returns whether the spans of a segment are in a larger one as well, into which it was merged.
 pub(crate) fn is_merged(name: SegmentName, names: &[SegmentName]) -> bool {
     names.iter().any(|other| {
-        other.folder == name.folder
-            && (other.first, other.last) != (name.first, name.last)
-            && other.contains(name.first)
-            && other.contains(name.last)
+        other.folder == name.folder && is_within((name.first, name.last), (other.first, other.last))
     })
+}
+
+/// Returns whether a range of numbers is within another, larger one.
+pub(crate) fn is_within(range: (u64, u64), other: (u64, u64)) -> bool {
+    range != other && other.0 <= range.0 && range.1 <= other.1
 }
 
 /// Returns the stores below a folder, by name: its own, and those of its subfolders.

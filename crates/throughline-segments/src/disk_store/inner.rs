@@ -10,6 +10,7 @@ use throughline_model::{Span, TraceId};
 use throughline_otlp::ScannedRequest;
 use throughline_store::{ChangeLog, CompletionKind, InsertError, Store as _, WeavingView};
 
+use super::decision_uploads::DecisionUploads;
 use super::folder::StoreFolder;
 use super::generation::RequestInsertion;
 use super::sealed_segment::IndexCache;
@@ -17,6 +18,7 @@ use super::settings::{DiskSettings, Durability};
 use super::sources::{Sources, StoreView};
 use super::worker::Worker;
 use super::woven_layer::WovenLayer;
+use crate::objects::ObjectCache;
 use crate::request_log::RecordKind;
 
 /// Time that spans wait for an earlier generation to be sealed, before they are refused.
@@ -31,6 +33,9 @@ pub(super) struct DiskStoreInner {
     /// Held while the sources are replaced.
     pub(super) replacing: Mutex<()>,
     pub(super) cache: IndexCache,
+    /// The objects of the store; `None` where the folder has all of it.
+    pub(super) objects: Option<Arc<ObjectCache>>,
+    pub(super) decisions: Mutex<DecisionUploads>,
     pub(super) woven: WovenLayer,
     pub(super) changes: Mutex<ChangeLog>,
     pub(super) worker: Worker,
@@ -67,6 +72,7 @@ impl DiskStoreInner {
             sources: self.sources(),
             cache: &self.cache,
             woven: &self.woven,
+            objects: self.objects.as_deref(),
         }
     }
 
@@ -130,7 +136,12 @@ impl DiskStoreInner {
             return Err(InsertError::QueryOnly);
         }
         if self.is_full.load(Ordering::Relaxed) {
-            return Err(InsertError::Full);
+            let is_disk = self.objects.is_none();
+            return Err(if is_disk {
+                InsertError::Full
+            } else {
+                InsertError::NotUploaded
+            });
         }
         let deadline = Instant::now() + MAX_PARKING;
         let (generation, length) = loop {

@@ -1,6 +1,7 @@
 //! The work beside ingest and queries: syncing, sealing, retention and compaction.
 
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
@@ -10,11 +11,12 @@ use throughline_model::TraceId;
 use super::folder::{SegmentName, this_hour};
 use super::generation::Generation;
 use super::inner::DiskStoreInner;
-use super::sealed_segment::{SealedSegment, read_into, shared_with};
+use super::sealed_segment::{SealedSegment, read_into, shared_with, write_index};
 use super::settings::Durability;
 use super::sources::Sources;
 use crate::columns::{HotColumns, SealedOrder};
-use crate::index::{self, BuiltIndex};
+use crate::index::BuiltIndex;
+use crate::objects::StoredFile;
 use crate::request_log::LogWriter;
 use crate::segment::SegmentError;
 
@@ -23,9 +25,6 @@ const TICK: Duration = Duration::from_millis(200);
 
 /// Time between two looks at the size and age of what is stored.
 const RETENTION_INTERVAL: Duration = Duration::from_secs(5);
-
-/// Time after which no query reads a segment any more that was merged into another.
-const MAX_QUERY_TIME: Duration = Duration::from_secs(60);
 
 /// Maximum number of spans of a segment that is made of small ones.
 const MAX_COMPACTED_SPANS: u64 = 65_536;
@@ -40,6 +39,10 @@ impl DiskStoreInner {
                 // A thread of its own: sealing takes longer than the interval.
                 scope.spawn(move || self.sync_every(interval));
             }
+            if let Some(objects) = &self.objects {
+                // As an upload waits for the object store.
+                scope.spawn(move || self.upload_all(objects));
+            }
             let mut looked = Instant::now();
             self.retain();
             while !self.worker.next_tick(TICK) {
@@ -49,7 +52,7 @@ impl DiskStoreInner {
                     looked = Instant::now();
                     self.retain();
                     self.compact_once(false);
-                    self.delete_merged(MAX_QUERY_TIME);
+                    self.delete_merged(self.settings.deletion_delay);
                 }
             }
         });
@@ -57,14 +60,35 @@ impl DiskStoreInner {
 
     /// Deletes the files of segments that were merged at least this time ago.
     pub(super) fn delete_merged(&self, age: Duration) {
+        // The segments that replace them have to be objects first.
+        if let Some(objects) = &self.objects
+            && objects.bytes_to_upload() > 0
+        {
+            return;
+        }
         let mut merged = self.merged.lock().unwrap_or_else(PoisonError::into_inner);
-        merged.retain(|(since, path)| {
-            let is_kept = since.elapsed() < age;
-            if !is_kept {
-                delete(path);
-            }
-            is_kept
-        });
+        merged.retain(|(since, path)| since.elapsed() < age || !self.delete(path));
+    }
+
+    /// Deletes files once no query reads them any more.
+    pub(super) fn discard_later(&self, paths: impl IntoIterator<Item = PathBuf>) {
+        let now = Instant::now();
+        let mut merged = self.merged.lock().unwrap_or_else(PoisonError::into_inner);
+        merged.extend(paths.into_iter().map(|path| (now, path)));
+    }
+
+    /// Deletes a segment with its index, or another file; returns whether it is gone.
+    fn delete(&self, path: &Path) -> bool {
+        let Some(objects) = &self.objects else {
+            delete(path);
+            return true;
+        };
+        let mut deleted = objects.delete(path);
+        if path.extension().is_some_and(|own| own == "parquet") {
+            deleted = deleted.and_then(|()| objects.delete(&path.with_extension("index")));
+        }
+        // It is tried again.
+        deleted.is_ok()
     }
 
     fn sync_every(&self, interval: Duration) {
@@ -187,6 +211,7 @@ impl DiskStoreInner {
         earlier: &[Arc<SealedSegment>],
     ) -> Result<Arc<SealedSegment>, SegmentError> {
         let path = self.folder.segment(name)?;
+        let file = StoredFile::new(path.clone(), self.objects.as_ref());
         // A segment is there as a whole or not at all.
         let temporary = path.with_extension("parquet.tmp");
         let order = SealedOrder::of(columns);
@@ -194,16 +219,20 @@ impl DiskStoreInner {
         let index = BuiltIndex::of(columns, &order);
         let ids = index.traces.iter().map(|trace| trace.id);
         let header = index.header(shared_with(ids, earlier, &self.cache));
-        if let Err(error) = index::write(&path.with_extension("index"), &header, &index) {
+        if let Err(error) = write_index(&file.index(), &header, &index) {
+            // An object is never without its index.
+            if self.objects.is_some() {
+                return Err(error.into());
+            }
             tracing::warn!(%error, "the index of a segment is not kept");
         }
         // After the index: others who read the folder find both.
         std::fs::rename(&temporary, &path)?;
         self.folder.sync(&path)?;
-        let bytes = path.metadata()?.len();
+        let bytes = file.note_written()?;
         Ok(Arc::new(SealedSegment {
             name,
-            path,
+            file,
             bytes,
             header,
         }))
@@ -216,8 +245,7 @@ impl DiskStoreInner {
             let logs = sources.generations.iter().map(|it| it.log.bytes());
             let segments = sources.segments.iter().map(|it| it.bytes);
             let bytes: u64 = logs.chain(segments).sum();
-            let free = self.folder.free_bytes().unwrap_or(u64::MAX);
-            let is_low = free < self.settings.min_free_bytes;
+            let is_low = self.is_low();
             let Some(earliest) = sources.segments.first() else {
                 self.set_full(is_low);
                 return;
@@ -225,18 +253,40 @@ impl DiskStoreInner {
             let age = this_hour().saturating_sub(earliest.name.hour + 1);
             let max_age = self.settings.max_age.map(|age| age.as_secs() / 3600);
             let is_old = max_age.is_some_and(|max_age| age >= max_age);
-            if !is_old && !is_low && bytes <= self.settings.max_bytes {
-                self.set_full(false);
+            // Objects take no room here.
+            let is_too_large = bytes > self.settings.max_bytes;
+            let frees_room = is_low && self.objects.is_none();
+            if !is_old && !frees_room && !is_too_large {
+                self.set_full(is_low);
                 return;
             }
             self.remove(earliest);
         }
     }
 
+    /// Returns whether the folder has no room for further spans.
+    fn is_low(&self) -> bool {
+        let is_low = || {
+            let free = self.folder.free_bytes().unwrap_or(u64::MAX);
+            free < self.settings.min_free_bytes
+        };
+        let Some(objects) = &self.objects else {
+            return is_low();
+        };
+        if is_low() {
+            objects.discard_all();
+        }
+        is_low() || objects.bytes_to_upload() >= self.settings.max_local_bytes
+    }
+
     fn set_full(&self, is_full: bool) {
         let was_full = self.is_full.swap(is_full, Ordering::Relaxed);
         if is_full && !was_full {
             let folder = self.folder.root().display();
+            if self.objects.is_some() {
+                tracing::error!(%folder, "spans are refused until segments are uploaded");
+                return;
+            }
             tracing::error!(%folder, "the disk is full; spans are refused until there is room");
         }
     }
@@ -252,7 +302,12 @@ impl DiskStoreInner {
             sources.segments.retain(|it| it.name != segment.name);
             sources.refresh_shared();
         });
-        delete(&segment.path);
+        let path = segment.file.path();
+        if self.objects.is_some() {
+            self.discard_later([path.to_path_buf()]);
+        } else {
+            delete(path);
+        }
         let view = self.view();
         let ids = index.traces.iter().map(|trace| trace.id);
         let gone: Vec<TraceId> = ids.filter(|id| !view.contains(*id)).collect();
@@ -273,7 +328,11 @@ impl DiskStoreInner {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         let sources = self.sources();
-        let is_due = |segment: &SealedSegment| all || segment.name.hour < this_hour();
+        let is_due = |segment: &SealedSegment| {
+            let objects = self.objects.as_ref();
+            let is_uploaded = objects.is_none_or(|it| !it.is_waiting(segment.file.path()));
+            is_uploaded && (all || segment.name.hour < this_hour())
+        };
         let Some(run) = small_run(&sources.segments, is_due) else {
             return false;
         };
@@ -281,7 +340,21 @@ impl DiskStoreInner {
             Ok(()) => true,
             Err(error) => {
                 tracing::error!(%error, "small segments cannot be merged");
+                self.leave_out_missing(run);
                 false
+            }
+        }
+    }
+
+    /// Leaves out segments whose objects someone else has deleted, as a rule of the bucket does.
+    fn leave_out_missing(&self, run: &[Arc<SealedSegment>]) {
+        for segment in run {
+            let opened = segment.file.open();
+            if opened.is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+                self.replace(|sources| {
+                    sources.segments.retain(|it| it.name != segment.name);
+                    sources.refresh_shared();
+                });
             }
         }
     }
@@ -292,7 +365,7 @@ impl DiskStoreInner {
         };
         let mut columns = HotColumns::new();
         for segment in run {
-            read_into(&segment.path, &mut columns)?;
+            read_into(&segment.file, &mut columns)?;
         }
         columns.settle(None);
         let name = SegmentName {
@@ -312,9 +385,7 @@ impl DiskStoreInner {
             sources.segments.insert(at, merged);
             sources.refresh_shared();
         });
-        let now = Instant::now();
-        let mut merged = self.merged.lock().unwrap_or_else(PoisonError::into_inner);
-        merged.extend(run.iter().map(|segment| (now, segment.path.clone())));
+        self.discard_later(run.iter().map(|segment| segment.file.path().to_path_buf()));
         Ok(())
     }
 }

@@ -1,8 +1,8 @@
 //! A segment with its index.
 
 use std::collections::{BTreeSet, HashMap};
+use std::io;
 use std::ops::Range;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use throughline_model::{SpanId, TraceId};
@@ -13,6 +13,7 @@ use crate::index::{
     self, BuiltIndex, IndexHeader, IndexedTrace, RowDurations, RowFacts, SegmentIndex,
     SegmentRowSource,
 };
+use crate::objects::StoredFile;
 use crate::segment::{SegmentError, SegmentReader, SegmentSpan};
 
 /// Spans that are encoded together.
@@ -22,7 +23,7 @@ const BATCH_SPANS: usize = 1024;
 #[derive(Debug)]
 pub(crate) struct SealedSegment {
     pub(crate) name: SegmentName,
-    pub(crate) path: PathBuf,
+    pub(crate) file: StoredFile,
     /// Size of the file.
     pub(crate) bytes: u64,
     pub(crate) header: IndexHeader,
@@ -64,61 +65,59 @@ impl SealedSegment {
     /// Opens a segment that a former process left; its index is built where it is missing.
     pub(crate) fn open(
         name: SegmentName,
-        path: PathBuf,
+        (file, bytes): (StoredFile, u64),
         earlier: &[Arc<Self>],
         cache: &IndexCache,
     ) -> Result<Self, SegmentError> {
-        let bytes = path.metadata()?.len();
-        if let Some(header) = index::read_header(&path.with_extension("index")) {
-            return Ok(Self {
-                name,
-                path,
-                bytes,
-                header,
-            });
-        }
-        tracing::info!(path = %path.display(), "the index of a segment is built again");
-        let index = build_index(&path)?;
-        let ids = index.traces.iter().map(|trace| trace.id);
-        let shared = shared_with(ids, earlier, cache);
-        let header = index.header(shared);
-        index::write(&path.with_extension("index"), &header, &index)?;
+        let header = index::read_header(&file.index());
+        let header = header.map_or_else(|| rebuild_index(&file, earlier, cache), Ok)?;
         Ok(Self {
             name,
-            path,
+            file,
             bytes,
             header,
         })
     }
 
     /// Opens a segment that another process owns; `None` without an index that can be read.
-    pub(crate) fn open_foreign(name: SegmentName, path: PathBuf) -> Option<Self> {
-        let bytes = path.metadata().ok()?.len();
-        let header = index::read_header(&path.with_extension("index"))?;
+    pub(crate) fn open_foreign(
+        name: SegmentName,
+        (file, bytes): (StoredFile, u64),
+    ) -> Option<Self> {
+        let index = file.index();
+        let header = index::read_header(&index);
+        if header.is_none() {
+            index.discard_copy();
+        }
+        let header = header?;
         Some(Self {
             name,
-            path,
+            file,
             bytes,
             header,
         })
     }
 
-    /// Returns the index.
+    /// Returns the index; an empty one where it cannot be read. The segment is gone or damaged, or
+    /// the object store is away: its traces are not found, and others are.
     pub(crate) fn index(&self, cache: &IndexCache) -> Arc<SegmentIndex> {
+        self.try_index(cache).unwrap_or_default()
+    }
+
+    fn try_index(&self, cache: &IndexCache) -> Option<Arc<SegmentIndex>> {
         if let Some(index) = cache.get(self.name) {
-            return index;
+            return Some(index);
         }
-        let path = self.path.with_extension("index");
-        let index = index::read_body(&path).or_else(|| {
-            let built = build_index(&self.path);
+        let file = self.file.index();
+        let index = index::read_body(&file).or_else(|| {
+            let built = build_index(&self.file);
             let built = built.inspect_err(|error| self.log_unreadable(error)).ok()?;
-            index::write(&path, &self.header, &built).unwrap_or_default();
-            index::read_body(&path)
+            write_index(&file, &self.header, &built).unwrap_or_default();
+            index::read_body(&file)
         });
-        // The segment is gone or damaged; its traces are not found, and others are.
-        let index = Arc::new(index.unwrap_or_default());
+        let index = Arc::new(index?);
         cache.insert(self.name, &index);
-        index
+        Some(index)
     }
 
     /// Returns whether the segment has spans of a trace.
@@ -128,7 +127,7 @@ impl SealedSegment {
 
     /// Returns the facts of all rows; `None` when they cannot be read.
     pub(crate) fn row_facts(&self) -> Option<RowFacts> {
-        index::read_row_facts(&self.path.with_extension("index"))
+        index::read_row_facts(&self.file.index())
     }
 
     /// Passes the spans of traces to `visit`, an outline of them where that is enough.
@@ -157,7 +156,7 @@ impl SealedSegment {
         if whole.is_empty() && outlined.is_empty() {
             return;
         }
-        let read = SegmentReader::open(&self.path).and_then(|reader| {
+        let read = self.reader().and_then(|reader| {
             if !outlined.is_empty() {
                 let ids = outlined.iter().map(|trace| trace.id);
                 let traces: Vec<_> = ids.zip(ranges(&outlined)).collect();
@@ -173,21 +172,35 @@ impl SealedSegment {
         }
     }
 
+    /// Returns whether the segment may have spans of one of the traces.
+    pub(crate) fn may_have(&self, wanted: &WantedTraces) -> bool {
+        let mut ids = wanted.whole.iter().chain(&wanted.outlined);
+        ids.any(|id| self.header.filter.may_contain(*id))
+    }
+
+    fn reader(&self) -> Result<SegmentReader, SegmentError> {
+        SegmentReader::of_file(self.file.open()?)
+    }
+
     fn log_unreadable(&self, error: &SegmentError) {
-        tracing::error!(path = %self.path.display(), %error, "a segment cannot be read");
+        // A failed download was reported there.
+        if !self.file.is_downloaded() || !matches!(error, SegmentError::Io(_)) {
+            let path = self.file.path().display();
+            tracing::error!(%path, %error, "a segment cannot be read");
+            self.file.discard_copy();
+        }
     }
 }
 
 impl SegmentRowSource for SealedSegment {
     fn rows_of_span(&self, id: SpanId) -> Vec<u32> {
-        let reader = SegmentReader::open(&self.path);
-        let rows = reader.and_then(|reader| reader.rows_of_span(id));
+        let rows = self.reader().and_then(|reader| reader.rows_of_span(id));
         let rows = rows.inspect_err(|error| self.log_unreadable(error));
         rows.unwrap_or_default()
     }
 
     fn row_durations(&self) -> Option<RowDurations> {
-        index::read_row_durations(&self.path.with_extension("index"))
+        index::read_row_durations(&self.file.index())
     }
 }
 
@@ -201,18 +214,42 @@ fn ranges(traces: &[IndexedTrace]) -> Vec<Range<usize>> {
 }
 
 /// Builds the index of a segment from its spans.
-fn build_index(path: &std::path::Path) -> Result<BuiltIndex, SegmentError> {
+fn build_index(segment: &StoredFile) -> Result<BuiltIndex, SegmentError> {
     let mut columns = HotColumns::new();
-    read_into(path, &mut columns)?;
+    read_into(segment, &mut columns)?;
     Ok(BuiltIndex::of(&columns, &SealedOrder::of(&columns)))
+}
+
+/// Builds the index of a segment again, and returns its header.
+fn rebuild_index(
+    segment: &StoredFile,
+    earlier: &[Arc<SealedSegment>],
+    cache: &IndexCache,
+) -> Result<IndexHeader, SegmentError> {
+    tracing::info!(path = %segment.path().display(), "the index of a segment is built again");
+    let index = build_index(segment)?;
+    let ids = index.traces.iter().map(|trace| trace.id);
+    let header = index.header(shared_with(ids, earlier, cache));
+    write_index(&segment.index(), &header, &index)?;
+    Ok(header)
+}
+
+/// Writes an index in place of an earlier one.
+pub(crate) fn write_index(
+    file: &StoredFile,
+    header: &IndexHeader,
+    index: &BuiltIndex,
+) -> io::Result<()> {
+    index::write(file.path(), header, index)?;
+    file.note_written().map(drop)
 }
 
 /// Adds the spans of a segment to columns.
 pub(crate) fn read_into(
-    path: &std::path::Path,
+    segment: &StoredFile,
     columns: &mut HotColumns,
 ) -> Result<(), SegmentError> {
-    let reader = SegmentReader::open(path)?;
+    let reader = SegmentReader::of_file(segment.open()?)?;
     let mut batch = Vec::with_capacity(BATCH_SPANS);
     let mut is_kept = true;
     reader.read_all(|span| {
@@ -230,7 +267,8 @@ pub(crate) fn read_into(
     }
 }
 
-/// Returns those of the traces of which an earlier segment has spans.
+/// Returns those of the traces of which an earlier segment has spans. While its index cannot be
+/// read, they are all of which it may have some; they are then read from both.
 pub(crate) fn shared_with(
     ids: impl Iterator<Item = TraceId>,
     earlier: &[Arc<SealedSegment>],
@@ -240,10 +278,12 @@ pub(crate) fn shared_with(
     let mut shared = BTreeSet::new();
     for segment in earlier {
         let possible = segment.header.filter.possible(&hashed);
-        if !possible.is_empty() {
-            let index = segment.index(cache);
-            shared.extend(possible.into_iter().filter(|id| index.trace(*id).is_some()));
+        if possible.is_empty() {
+            continue;
         }
+        let index = segment.try_index(cache);
+        let has = |id: &TraceId| index.as_ref().is_none_or(|it| it.trace(*id).is_some());
+        shared.extend(possible.into_iter().filter(has));
     }
     shared.into_iter().collect()
 }

@@ -29,6 +29,12 @@ pub struct DiskSettings {
     pub min_free_bytes: u64,
     /// Time between two looks for new segments, in a store that others own.
     pub refresh_interval: Duration,
+    /// With an object store, maximum size of segments and copies of objects in the local folder.
+    /// Copies are removed for it; segments that are not uploaded yet stay, and spans are refused.
+    pub max_local_bytes: u64,
+    /// Time after which a segment is deleted that was merged into another, and an object that is
+    /// not needed any more: queries that began before still read it.
+    pub deletion_delay: Duration,
 }
 
 impl Default for DiskSettings {
@@ -41,6 +47,8 @@ impl Default for DiskSettings {
             max_age: None,
             min_free_bytes: 1 << 30,
             refresh_interval: Duration::from_secs(2),
+            max_local_bytes: 4 << 30,
+            deletion_delay: Duration::from_secs(60),
         }
     }
 }

@@ -11,6 +11,7 @@ use super::sealed_segment::{IndexCache, SealedSegment, WantedTraces};
 use super::woven_layer::WovenLayer;
 use crate::columns::insert_in_order;
 use crate::index;
+use crate::objects::ObjectCache;
 
 /// All that is stored. It is replaced as a whole, so that a reader sees each span once.
 #[derive(Debug, Clone)]
@@ -29,6 +30,7 @@ pub(crate) struct StoreView<'a> {
     pub(crate) sources: Arc<Sources>,
     pub(crate) cache: &'a IndexCache,
     pub(crate) woven: &'a WovenLayer,
+    pub(crate) objects: Option<&'a ObjectCache>,
 }
 
 // === impl Sources ===
@@ -122,8 +124,20 @@ impl StoreView<'_> {
         self.load_wanted(scratch, &wanted);
     }
 
+    /// Downloads the segments of traces, where they are objects without copies.
+    fn prefetch(&self, wanted: &WantedTraces) {
+        let Some(objects) = self.objects else {
+            return;
+        };
+        let segments = self.sources.segments.iter();
+        let wanted = segments.filter(|segment| segment.may_have(wanted));
+        let files = wanted.map(|it| (it.file.path().to_path_buf(), it.bytes));
+        objects.prefetch(&files.collect::<Vec<_>>());
+    }
+
     /// Adds traces to a store, some of them as outlines.
     pub(crate) fn load_wanted(&self, scratch: &MemoryStore, wanted: &WantedTraces) {
+        self.prefetch(wanted);
         // In the order in which they arrived, as if they were all in memory.
         for segment in &self.sources.segments {
             let mut spans = Vec::new();

@@ -92,6 +92,23 @@ impl WovenLayer {
         }
     }
 
+    /// Returns where the records of the log begin and end; `None` for decisions of others.
+    pub(crate) fn log_range(&self) -> Option<(u64, u64)> {
+        let log = self.log.as_ref()?;
+        Some((LogRecords::START, log.bytes()))
+    }
+
+    /// Returns the records of a part of the log that are whole.
+    pub(crate) fn read_log(&self, start: u64, end: u64) -> io::Result<Vec<u8>> {
+        let Some(log) = &self.log else {
+            return Ok(Vec::new());
+        };
+        let length = usize::try_from(end.saturating_sub(start)).unwrap_or(usize::MAX);
+        let mut part = log.read(start, length)?;
+        part.truncate(LogRecords::read_part(&part).intact_bytes);
+        Ok(part)
+    }
+
     /// Returns a layer of decisions that others make.
     pub(crate) fn of_others() -> Self {
         Self {

@@ -15,6 +15,7 @@ use super::posting_lists::PostingLists;
 use super::row_facts::{RowDurations, RowFacts};
 use super::{IndexHeader, IndexedTrace, SegmentIndex, SegmentNames, TraceFilter};
 use crate::columns::{HotColumns, SealedOrder};
+use crate::objects::StoredFile;
 
 /// The first bytes of an index; the last one is the version.
 const MAGIC: &[u8; 8] = b"TLINDEX\x04";
@@ -129,23 +130,23 @@ pub(crate) fn write(path: &Path, header: &IndexHeader, index: &BuiltIndex) -> io
 }
 
 /// Reads the header; `None` when there is no usable index.
-pub(crate) fn read_header(path: &Path) -> Option<IndexHeader> {
-    parse_header(&SectionReader::open(path)?.read(HEADER)?)
+pub(crate) fn read_header(file: &StoredFile) -> Option<IndexHeader> {
+    parse_header(&SectionReader::open(file)?.read(HEADER)?)
 }
 
 /// Reads traces, names and the directory of postings; `None` when they are not usable.
-pub(crate) fn read_body(path: &Path) -> Option<SegmentIndex> {
-    let sections = SectionReader::open(path)?;
+pub(crate) fn read_body(file: &StoredFile) -> Option<SegmentIndex> {
+    let sections = SectionReader::open(file)?;
     let mut index = parse_body(&sections.read(BODY)?)?;
     let directory = sections.read(DIRECTORY)?;
     let lists = sections.end(DIRECTORY)?;
-    index.postings = PostingFile::read(&mut directory.as_slice(), path, lists)?;
+    index.postings = PostingFile::read(&mut directory.as_slice(), file, lists)?;
     Some(index)
 }
 
 /// Reads the facts of the rows; `None` when they are not usable.
-pub(crate) fn read_row_facts(path: &Path) -> Option<RowFacts> {
-    let sections = SectionReader::open(path)?;
+pub(crate) fn read_row_facts(file: &StoredFile) -> Option<RowFacts> {
+    let sections = SectionReader::open(file)?;
     let mut facts = RowFacts::parse(&sections.read(FACTS)?)?;
     let columns = [FACT_SERVICES, FACT_DURATIONS, FACT_PARENTS, FACT_BITS];
     let [services, durations, parents, bits] = columns.map(|it| sections.read(it));
@@ -154,8 +155,8 @@ pub(crate) fn read_row_facts(path: &Path) -> Option<RowFacts> {
 }
 
 /// Reads the services and durations of the rows; `None` when they are not usable.
-pub(crate) fn read_row_durations(path: &Path) -> Option<RowDurations> {
-    let sections = SectionReader::open(path)?;
+pub(crate) fn read_row_durations(file: &StoredFile) -> Option<RowDurations> {
+    let sections = SectionReader::open(file)?;
     let facts = RowFacts::parse(&sections.read(FACTS)?)?;
     let (services, durations) = (
         sections.read(FACT_SERVICES)?,
@@ -180,8 +181,8 @@ struct SectionReader {
 // === impl SectionReader ===
 
 impl SectionReader {
-    fn open(path: &Path) -> Option<Self> {
-        let file = File::open(path).ok()?;
+    fn open(file: &StoredFile) -> Option<Self> {
+        let file = file.open().ok()?;
         let mut prefix = [0; PREFIX_BYTES];
         file.read_exact_at(&mut prefix, 0).ok()?;
         let numbers = prefix.strip_prefix(MAGIC)?.chunks_exact(4);

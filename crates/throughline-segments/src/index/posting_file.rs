@@ -1,14 +1,13 @@
 //! The posting lists of an index in its file: blocks that are read one by one.
 
-use std::fs::File;
 use std::os::unix::fs::FileExt as _;
-use std::path::{Path, PathBuf};
 
 use crc_fast::{CrcAlgorithm, checksum};
 
 use super::byte_codec::{read_count, read_u32, read_varint, write_varint};
 use super::posting_lists::PostingLists;
 use super::trace_bitmap::TraceBitmap;
+use crate::objects::StoredFile;
 
 /// Hashes of a block.
 const BLOCK_HASHES: usize = 1024;
@@ -19,7 +18,7 @@ const MAX_BLOCK_BYTES: usize = 1 << 28;
 /// The posting lists of an index, in its file.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct PostingFile {
-    pub(super) path: PathBuf,
+    pub(super) file: StoredFile,
     blocks: Vec<PostingBlock>,
 }
 
@@ -78,7 +77,7 @@ impl PostingLists {
 
 impl PostingFile {
     /// Reads the directory of blocks that begin at `offset` of a file.
-    pub(super) fn read(bytes: &mut &[u8], path: &Path, mut offset: u64) -> Option<Self> {
+    pub(super) fn read(bytes: &mut &[u8], file: &StoredFile, mut offset: u64) -> Option<Self> {
         let mut blocks = Vec::new();
         for _ in 0..read_count(bytes)? {
             let first_hash = read_u32(bytes)?;
@@ -92,7 +91,7 @@ impl PostingFile {
             offset += u64::from(length);
         }
         Some(Self {
-            path: path.to_path_buf(),
+            file: file.clone(),
             blocks,
         })
     }
@@ -113,13 +112,13 @@ impl PostingFile {
         let content = self.content(*block);
         let set = content.and_then(|content| find(&content, *block, hash, traces));
         set.unwrap_or_else(|| {
-            tracing::warn!(path = %self.path.display(), "an index is damaged");
+            tracing::warn!(path = %self.file.path().display(), "an index is damaged");
             TraceBitmap::all(traces)
         })
     }
 
     fn content(&self, block: PostingBlock) -> Option<Vec<u8>> {
-        let file = File::open(&self.path).ok()?;
+        let file = self.file.open().ok()?;
         // Within the file, so that a damaged length takes no more memory than the file has.
         let end = block.offset + u64::from(block.length);
         (end <= file.metadata().ok()?.len()).then_some(())?;

@@ -59,11 +59,15 @@ impl SegmentReader {
     /// # Errors
     /// The file cannot be read, or is not a segment of a known version.
     pub fn open(path: &Path) -> Result<Self, SegmentError> {
-        guarded(|| Self::open_file(path))
+        Self::of_file(File::open(path)?)
     }
 
-    fn open_file(path: &Path) -> Result<Self, SegmentError> {
-        let file = File::open(path)?;
+    /// Reads the directory of an open segment.
+    pub(crate) fn of_file(file: File) -> Result<Self, SegmentError> {
+        guarded(|| Self::read_directory(file))
+    }
+
+    fn read_directory(file: File) -> Result<Self, SegmentError> {
         let length = file.metadata()?.len();
         let file = Arc::new(file);
         let options = ReadOptionsBuilder::new().with_page_index().build();

@@ -98,6 +98,7 @@ impl TraceIndex {
 
     pub(super) fn occupancy(&self) -> StoreOccupancy {
         StoreOccupancy {
+            objects: None,
             traces: self.traces.len(),
             spans: self.spans,
             bytes: self.bytes(),

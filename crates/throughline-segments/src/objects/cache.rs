@@ -1,0 +1,385 @@
+//! Copies of objects in a folder: bounded by bytes, the least recently used go first.
+//!
+//! Files that are not uploaded yet are in the same folder, and stay until they are. A copy has the
+//! path of its object's key. A copy that is removed while it is read stays readable, because it is
+//! open.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::io;
+use std::path::{Component, Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use throughline_store::ObjectTotals;
+
+use super::bucket::ObjectBucket;
+
+/// Objects that are downloaded at the same time, for all queries.
+const MAX_DOWNLOADS: usize = 16;
+
+/// Objects that are downloaded at the same time for one query.
+const MAX_QUERY_DOWNLOADS: usize = 4;
+
+/// Time without downloads after one that failed, so that a query does not wait for each object of
+/// an object store that is away.
+const RETRY_INTERVAL: Duration = Duration::from_secs(2);
+
+/// A folder with copies of objects.
+#[derive(Debug)]
+pub(crate) struct ObjectCache {
+    bucket: Arc<dyn ObjectBucket>,
+    root: PathBuf,
+    /// Part of a key before the path below the folder.
+    prefix: String,
+    max_bytes: u64,
+    /// Whether files that are written here become objects.
+    is_owner: bool,
+    state: Mutex<CopyState>,
+    /// A download has ended.
+    downloaded: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct CopyState {
+    files: HashMap<PathBuf, LocalFile>,
+    downloading: HashSet<PathBuf>,
+    clock: u64,
+    /// When the last download failed; [`None`] after one that did not.
+    failed: Option<Instant>,
+    /// `bytes` is the size of all files.
+    totals: ObjectTotals,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct LocalFile {
+    bytes: u64,
+    written: u64,
+    used: u64,
+    /// Whether there is an object with its content.
+    is_uploaded: bool,
+}
+
+// === impl ObjectCache ===
+
+impl ObjectCache {
+    pub(crate) fn new(
+        root: PathBuf,
+        prefix: String,
+        bucket: Arc<dyn ObjectBucket>,
+        max_bytes: u64,
+        is_owner: bool,
+    ) -> Self {
+        Self {
+            bucket,
+            root,
+            prefix,
+            max_bytes,
+            is_owner,
+            state: Mutex::default(),
+            downloaded: Condvar::new(),
+        }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        self.bucket.url()
+    }
+
+    /// Returns the objects by the paths of their copies.
+    pub(crate) fn list(&self) -> io::Result<HashMap<PathBuf, u64>> {
+        let entries = self.bucket.list(&self.prefix)?.into_iter();
+        let listed = entries.filter_map(|entry| {
+            let path = Path::new(entry.key.strip_prefix(&self.prefix)?);
+            let mut parts = path.components();
+            // A key may be anything; no copy is written outside the folder.
+            let is_below = parts.all(|part| matches!(part, Component::Normal(_)));
+            is_below.then(|| (self.root.join(path), entry.bytes))
+        });
+        Ok(listed.collect())
+    }
+
+    /// Opens the copy of an object, which is downloaded where it is missing.
+    pub(crate) fn open(&self, path: &Path) -> io::Result<File> {
+        let mut state = self.state();
+        loop {
+            // Under the lock, so that it is not removed before it is open.
+            if let Some(file) = state.open(path) {
+                return file;
+            }
+            if state.failed.is_some_and(|it| it.elapsed() < RETRY_INTERVAL) {
+                return Err(io::Error::other("the object store failed just now"));
+            }
+            if state.downloading.len() < MAX_DOWNLOADS && !state.downloading.contains(path) {
+                break;
+            }
+            let waited = self.downloaded.wait(state);
+            state = waited.unwrap_or_else(PoisonError::into_inner);
+        }
+        state.downloading.insert(path.to_path_buf());
+        state.totals.misses += 1;
+        drop(state);
+        let downloaded = self.download(path);
+        let mut state = self.state();
+        state.downloading.remove(path);
+        self.downloaded.notify_all();
+        let (file, bytes) = match downloaded {
+            Ok(downloaded) => downloaded,
+            Err(error) => {
+                state.note_failure(path, &error);
+                return Err(error);
+            }
+        };
+        state.failed = None;
+        state.totals.downloaded_bytes += bytes;
+        state.insert(path, bytes, true);
+        state.evict(self.max_bytes, Some(path));
+        Ok(file)
+    }
+
+    fn download(&self, path: &Path) -> io::Result<(File, u64)> {
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        let temporary = path.with_added_extension("tmp");
+        let mut options = File::options();
+        let options = options.read(true).write(true).create(true).truncate(true);
+        let file = options.open(&temporary)?;
+        let bytes = self.bucket.download(&self.key(path), file.try_clone()?);
+        let bytes = bytes.and_then(|bytes| {
+            // Before it gets its name: a copy that was cut off by a crash is never taken for whole.
+            file.sync_data()?;
+            std::fs::rename(&temporary, path)?;
+            Ok(bytes)
+        });
+        if bytes.is_err() {
+            std::fs::remove_file(&temporary).unwrap_or_default();
+        }
+        Ok((file, bytes?))
+    }
+
+    /// Downloads what is missing of these objects, several at a time and no more than the cache
+    /// holds. Errors are those of the later [`Self::open`].
+    pub(crate) fn prefetch(&self, objects: &[(PathBuf, u64)]) {
+        let mut bytes = 0;
+        let missing: Vec<&Path> = {
+            let state = self.state();
+            let missing = objects.iter();
+            let missing = missing.filter(|(path, _)| !state.files.contains_key(path));
+            let missing = missing.take_while(|(_, own)| {
+                bytes += own;
+                bytes <= self.max_bytes / 2
+            });
+            missing.map(|(path, _)| path.as_path()).collect()
+        };
+        if missing.len() < 2 {
+            return;
+        }
+        let next = AtomicUsize::new(0);
+        let fetch = || {
+            while let Some(path) = missing.get(next.fetch_add(1, Ordering::Relaxed)) {
+                self.open(path).map(drop).unwrap_or_default();
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..missing.len().min(MAX_QUERY_DOWNLOADS) {
+                scope.spawn(fetch);
+            }
+        });
+    }
+
+    /// Takes note of a file that is in the folder, as a former process left it.
+    pub(crate) fn adopt(&self, path: &Path, bytes: u64, is_uploaded: bool) {
+        let mut state = self.state();
+        state.insert(path, bytes, is_uploaded);
+        state.evict(self.max_bytes, None);
+    }
+
+    /// Takes note of the copies that a former process left. Incomplete ones are removed.
+    pub(crate) fn adopt_all(&self) -> io::Result<()> {
+        let mut folders = vec![self.root.clone()];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder)? {
+                let entry = entry?;
+                let path = entry.path();
+                if entry.file_type()?.is_dir() {
+                    folders.push(path);
+                } else if path.extension().is_some_and(|own| own == "tmp") {
+                    std::fs::remove_file(path)?;
+                } else if path.parent() != Some(&self.root) {
+                    self.adopt(&path, entry.metadata()?.len(), true);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes note of a file that was written here, and stays until it is uploaded.
+    pub(crate) fn keep_written(&self, path: &Path, bytes: u64) {
+        self.adopt(path, bytes, !self.is_owner);
+    }
+
+    /// Returns the files that are not uploaded yet: the earliest segments first, and an index
+    /// before its segment, so that whoever sees a segment sees its index too.
+    pub(crate) fn waiting(&self) -> Vec<PathBuf> {
+        let state = self.state();
+        let waiting = state.files.iter().filter(|(_, file)| !file.is_uploaded);
+        let mut waiting: Vec<PathBuf> = waiting.map(|(path, _)| path.clone()).collect();
+        waiting.sort_unstable();
+        waiting
+    }
+
+    pub(crate) fn is_waiting(&self, path: &Path) -> bool {
+        let state = self.state();
+        state.files.get(path).is_some_and(|it| !it.is_uploaded)
+    }
+
+    /// Uploads a file of the folder, which is a copy from then on.
+    pub(crate) fn upload(&self, path: &Path) -> io::Result<()> {
+        let Some(before) = self.state().files.get(path).copied() else {
+            return Ok(());
+        };
+        self.upload_content(path, std::fs::read(path)?)?;
+        let mut state = self.state();
+        if let Some(file) = state.files.get_mut(path)
+            // Not if it was written again meanwhile.
+            && file.written == before.written
+        {
+            file.is_uploaded = true;
+        }
+        state.evict(self.max_bytes, None);
+        Ok(())
+    }
+
+    /// Uploads an object of which no copy is kept.
+    pub(crate) fn upload_content(&self, path: &Path, content: Vec<u8>) -> io::Result<()> {
+        let bytes = content.len() as u64;
+        let uploaded = self.bucket.upload(&self.key(path), content);
+        let mut state = self.state();
+        match uploaded {
+            Ok(()) => state.totals.uploaded_bytes += bytes,
+            Err(_) => state.totals.upload_failures += 1,
+        }
+        uploaded
+    }
+
+    /// Removes an object and its copy. The copy goes first: a file that has no object would be
+    /// taken for one that is not uploaded yet.
+    pub(crate) fn delete(&self, path: &Path) -> io::Result<()> {
+        self.state().remove(path);
+        self.bucket.delete(&self.key(path))
+    }
+
+    /// Removes the copy of an object, unless it is not uploaded yet.
+    pub(crate) fn discard(&self, path: &Path) {
+        let mut state = self.state();
+        if state.files.get(path).is_some_and(|it| it.is_uploaded) {
+            state.remove(path);
+        }
+    }
+
+    /// Removes all copies, so that others have room on the disk.
+    pub(crate) fn discard_all(&self) {
+        self.state().evict(0, None);
+    }
+
+    /// Returns the size of the files that are not uploaded yet.
+    pub(crate) fn bytes_to_upload(&self) -> u64 {
+        let state = self.state();
+        let waiting = state.files.values().filter(|it| !it.is_uploaded);
+        waiting.map(|it| it.bytes).sum()
+    }
+
+    pub(crate) fn totals(&self) -> ObjectTotals {
+        ObjectTotals {
+            waiting_bytes: self.bytes_to_upload(),
+            ..self.state().totals
+        }
+    }
+
+    fn key(&self, path: &Path) -> String {
+        let below = path.strip_prefix(&self.root).unwrap_or(path);
+        format!("{}{}", self.prefix, below.display())
+    }
+
+    fn state(&self) -> MutexGuard<'_, CopyState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl CopyState ===
+
+impl CopyState {
+    /// Opens a file that is there.
+    fn open(&mut self, path: &Path) -> Option<io::Result<File>> {
+        self.clock += 1;
+        let file = self.files.get_mut(path)?;
+        file.used = self.clock;
+        match File::open(path) {
+            // Someone has removed it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.remove(path);
+                None
+            }
+            opened => {
+                self.totals.hits += 1;
+                Some(opened)
+            }
+        }
+    }
+
+    fn note_failure(&mut self, path: &Path, error: &io::Error) {
+        self.totals.download_failures += 1;
+        // Its owner may have removed it; others are there.
+        if error.kind() == io::ErrorKind::NotFound {
+            tracing::debug!(path = %path.display(), "an object is gone");
+            return;
+        }
+        if self.failed.is_none() {
+            tracing::error!(%error, "objects cannot be downloaded; their traces are not shown");
+        }
+        self.failed = Some(Instant::now());
+    }
+
+    fn insert(&mut self, path: &Path, bytes: u64, is_uploaded: bool) {
+        self.clock += 1;
+        let file = LocalFile {
+            bytes,
+            written: self.clock,
+            used: self.clock,
+            is_uploaded,
+        };
+        self.totals.bytes += bytes;
+        if let Some(former) = self.files.insert(path.to_path_buf(), file) {
+            self.totals.bytes = self.totals.bytes.saturating_sub(former.bytes);
+        }
+    }
+
+    fn remove(&mut self, path: &Path) {
+        if let Some(file) = self.files.remove(path) {
+            self.totals.bytes = self.totals.bytes.saturating_sub(file.bytes);
+        }
+        // Its folder stays: another file may be written into it at this moment.
+        std::fs::remove_file(path).unwrap_or_default();
+    }
+
+    /// Removes copies until all files together have at most this size; not this one.
+    fn evict(&mut self, max_bytes: u64, but: Option<&Path>) {
+        if self.totals.bytes <= max_bytes {
+            return;
+        }
+        let copies = self.files.iter();
+        let copies = copies.filter(|(path, file)| file.is_uploaded && Some(path.as_path()) != but);
+        let mut copies: Vec<(u64, PathBuf)> = copies
+            .map(|(path, file)| (file.used, path.clone()))
+            .collect();
+        copies.sort_unstable();
+        for (_, path) in copies {
+            if self.totals.bytes <= max_bytes {
+                return;
+            }
+            self.remove(&path);
+            self.totals.evictions += 1;
+        }
+    }
+}

@@ -1,0 +1,433 @@
+//! Stores whose segments are objects, in a bucket in memory that fails in all ways.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test reports its failure by panicking"
+)]
+
+mod compared_stores;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use throughline_segments::{DiskSettings, DiskStore, ObjectBucket, ObjectEntry};
+use throughline_store::{InsertError, MemoryStore, ObjectTotals, Store, TraceQuery, WeavingView};
+
+use self::compared_stores::{TIMEOUT, assert_same, edge, halves};
+
+/// A bucket in memory.
+#[derive(Debug, Default)]
+struct FaultyBucket {
+    state: Mutex<BucketState>,
+}
+
+#[derive(Debug, Default)]
+struct BucketState {
+    objects: BTreeMap<String, Vec<u8>>,
+    /// Whether every call fails.
+    is_away: bool,
+    /// Uploads of keys with this ending fail, after they were done where the flag is set.
+    failing: Option<(&'static str, bool)>,
+    /// A list that is returned in place of the current one.
+    stale: Option<Vec<ObjectEntry>>,
+    deleted: BTreeSet<String>,
+}
+
+// === impl FaultyBucket ===
+
+impl FaultyBucket {
+    fn state(&self) -> MutexGuard<'_, BucketState> {
+        self.state.lock().unwrap()
+    }
+
+    /// Returns the state while the bucket is there.
+    fn reached(&self) -> io::Result<MutexGuard<'_, BucketState>> {
+        let state = self.state();
+        if state.is_away {
+            return Err(io::Error::other("the bucket is away"));
+        }
+        Ok(state)
+    }
+
+    fn set_away(&self, is_away: bool) {
+        self.state().is_away = is_away;
+    }
+
+    /// Returns the keys of objects with this ending.
+    fn keys(&self, ending: &str) -> Vec<String> {
+        let state = self.state();
+        let keys = state.objects.keys().filter(|key| key.ends_with(ending));
+        keys.cloned().collect()
+    }
+}
+
+impl ObjectBucket for FaultyBucket {
+    fn url(&self) -> String {
+        "s3://faulty".to_owned()
+    }
+
+    fn list(&self, prefix: &str) -> io::Result<Vec<ObjectEntry>> {
+        let state = self.reached()?;
+        if let Some(stale) = &state.stale {
+            return Ok(stale.clone());
+        }
+        let objects = state.objects.iter();
+        let objects = objects.filter(|(key, _)| key.starts_with(prefix));
+        let entries = objects.map(|(key, content)| ObjectEntry {
+            key: key.clone(),
+            bytes: content.len() as u64,
+        });
+        Ok(entries.collect())
+    }
+
+    fn download(&self, key: &str, mut to: File) -> io::Result<u64> {
+        let state = self.reached()?;
+        let content = state.objects.get(key).ok_or(io::ErrorKind::NotFound)?;
+        to.write_all(content)?;
+        Ok(content.len() as u64)
+    }
+
+    fn upload(&self, key: &str, content: Vec<u8>) -> io::Result<()> {
+        let mut state = self.reached()?;
+        let failing = state.failing.filter(|(ending, _)| key.ends_with(ending));
+        if failing.is_none_or(|(_, is_done)| is_done) {
+            state.objects.insert(key.to_owned(), content);
+        }
+        match failing {
+            Some(_) => Err(io::Error::other("the connection was closed")),
+            None => Ok(()),
+        }
+    }
+
+    fn delete(&self, key: &str) -> io::Result<()> {
+        let mut state = self.reached()?;
+        state.objects.remove(key);
+        state.deleted.insert(key.to_owned());
+        Ok(())
+    }
+}
+
+fn settings() -> DiskSettings {
+    DiskSettings {
+        min_free_bytes: 0,
+        refresh_interval: Duration::from_millis(20),
+        ..DiskSettings::default()
+    }
+}
+
+fn member(folder: &Path, bucket: &Arc<FaultyBucket>) -> DiskStore {
+    let bucket: Arc<dyn ObjectBucket> = Arc::<FaultyBucket>::clone(bucket);
+    DiskStore::open_objects(folder, bucket, settings()).unwrap()
+}
+
+fn node(folder: &Path, bucket: &Arc<FaultyBucket>, max_local_bytes: u64) -> Arc<dyn Store> {
+    let bucket: Arc<dyn ObjectBucket> = Arc::<FaultyBucket>::clone(bucket);
+    let settings = DiskSettings {
+        max_local_bytes,
+        ..settings()
+    };
+    DiskStore::open_query_only_objects(folder, bucket, settings).unwrap()
+}
+
+fn totals(store: &dyn Store) -> ObjectTotals {
+    store.occupancy().objects.unwrap()
+}
+
+/// Waits for a condition.
+fn wait_until(what: &str, is_met: impl Fn() -> bool) {
+    let deadline = Instant::now() + TIMEOUT;
+    while !is_met() {
+        assert!(Instant::now() < deadline, "{what}");
+        std::thread::park_timeout(Duration::from_millis(10));
+    }
+}
+
+fn wait_for_uploads(store: &DiskStore) {
+    wait_until("all is uploaded", || totals(store).waiting_bytes == 0);
+}
+
+/// Adds the spans of traces, and seals them.
+fn add(store: &DiskStore, expected: &MemoryStore, traces: std::ops::Range<u64>) {
+    for spans in halves(traces) {
+        expected.insert(spans.clone());
+        store.insert(spans).unwrap();
+    }
+    store.seal();
+}
+
+#[test]
+fn stores_in_a_bucket_are_queried_as_one_while_they_are_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let bucket = Arc::new(FaultyBucket::default());
+    let expected = MemoryStore::new(usize::MAX);
+    let stores = ["a", "b"].map(|name| member(&root.join(name), &bucket));
+    // One of them has room for about a segment.
+    let queried = node(&root.join("node"), &bucket, 20_000);
+    let other = node(&root.join("other"), &bucket, u64::MAX);
+    for first in [1, 21, 41] {
+        for (store, spans) in stores.iter().zip(halves(first..first + 20)) {
+            expected.insert(spans.clone());
+            store.insert(spans).unwrap();
+            store.seal();
+        }
+        assert_same(&*queried, &expected);
+        assert_same(&*other, &expected);
+    }
+    for (child, parent) in [(7, 6), (9, 8)] {
+        let edge = edge(child, parent);
+        assert_eq!(expected.weave(vec![edge.clone()]).joined, 1);
+        assert_eq!(stores[0].weave(vec![edge]).joined, 1);
+        assert_same(&*queried, &expected);
+    }
+    // Both uploads are one object now.
+    wait_until("one object has all decisions", || {
+        bucket
+            .keys(".log")
+            .iter()
+            .any(|key| key.ends_with("-0000000000000001.log"))
+    });
+    for store in &stores {
+        wait_for_uploads(store);
+        assert_eq!(store.compact(), 1);
+    }
+    assert_same(&*queried, &expected);
+    let [a, b] = stores;
+    drop((a, b));
+    let stores = ["a", "b"].map(|name| member(&root.join(name), &bucket));
+    assert_eq!(stores.iter().map(|it| it.segments().0).sum::<usize>(), 2);
+    assert_same(&*queried, &expected);
+    let small = totals(&*queried);
+    assert!(small.evictions > 0 && small.bytes <= 30_000, "{small:?}");
+    let large = totals(&*other);
+    assert!(
+        large.evictions == 0 && large.hits > large.misses,
+        "{large:?}"
+    );
+    // A node that begins has all there is, with copies and without.
+    drop(other);
+    let before = large.misses;
+    let other = node(&root.join("other"), &bucket, u64::MAX);
+    assert_same(&*other, &expected);
+    assert!(totals(&*other).misses < before, "{:?}", totals(&*other));
+    assert_same(&*node(&root.join("late"), &bucket, u64::MAX), &expected);
+}
+
+#[test]
+fn nothing_is_lost_while_uploads_fail() {
+    let folder = tempfile::tempdir().unwrap();
+    let own = folder.path().join("own");
+    let bucket = Arc::new(FaultyBucket::default());
+    let expected = MemoryStore::new(usize::MAX);
+    let store = member(&own, &bucket);
+    let queried = node(&folder.path().join("node"), &bucket, u64::MAX);
+    // The index is uploaded, and the segment is not; then it is, and the response is lost.
+    for (traces, failing) in [(1..11, (".parquet", false)), (11..21, (".parquet", true))] {
+        bucket.state().failing = Some(failing);
+        add(&store, &expected, traces);
+        wait_until("an upload fails", || totals(&store).upload_failures > 0);
+        let waiting = totals(&store).waiting_bytes;
+        assert!(waiting > 0);
+        bucket.state().failing = None;
+        wait_for_uploads(&store);
+        assert_same(&*queried, &expected);
+    }
+    // Spans are accepted while the bucket is away, and sealed; a restart does not lose them.
+    bucket.set_away(true);
+    add(&store, &expected, 21..31);
+    assert_same(&store, &expected);
+    drop(store);
+    let open = || {
+        let bucket: Arc<dyn ObjectBucket> = Arc::<FaultyBucket>::clone(&bucket);
+        DiskStore::open_objects(&own, bucket, settings())
+    };
+    let error = open().unwrap_err().to_string();
+    assert!(
+        error.contains("cannot use s3://faulty: the bucket is away; check"),
+        "{error}"
+    );
+    bucket.set_away(false);
+    let store = open().unwrap();
+    wait_for_uploads(&store);
+    assert_same(&*queried, &expected);
+    assert_same(&store, &expected);
+    assert_eq!(bucket.keys(".parquet").len(), bucket.keys(".index").len());
+}
+
+#[test]
+fn spans_are_refused_once_the_local_folder_is_full_of_segments_that_wait() {
+    let folder = tempfile::tempdir().unwrap();
+    let bucket = Arc::new(FaultyBucket::default());
+    let expected = MemoryStore::new(usize::MAX);
+    let dynamic: Arc<dyn ObjectBucket> = Arc::<FaultyBucket>::clone(&bucket);
+    let settings = DiskSettings {
+        max_local_bytes: 10_000,
+        ..settings()
+    };
+    let store = DiskStore::open_objects(folder.path(), dynamic, settings).unwrap();
+    bucket.set_away(true);
+    add(&store, &expected, 1..21);
+    let refused = || {
+        let [spans, _] = halves(21..22);
+        match store.insert(spans.clone()) {
+            Ok(()) => {
+                expected.insert(spans);
+                false
+            }
+            Err(InsertError::NotUploaded) => true,
+            Err(error) => panic!("{error}"),
+        }
+    };
+    wait_until("spans are refused", refused);
+    bucket.set_away(false);
+    wait_until("spans are accepted", || !refused());
+    assert_same(&store, &expected);
+}
+
+#[test]
+fn a_stale_list_and_missing_objects_leave_the_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let bucket = Arc::new(FaultyBucket::default());
+    let expected = MemoryStore::new(usize::MAX);
+    let store = member(&folder.path().join("own"), &bucket);
+    add(&store, &expected, 1..11);
+    wait_for_uploads(&store);
+    let queried = node(&folder.path().join("node"), &bucket, u64::MAX);
+    assert_same(&*queried, &expected);
+    // A list without what came since, then one with what is gone.
+    let listed = bucket.list("").unwrap();
+    bucket.state().stale = Some(listed);
+    add(&store, &expected, 11..21);
+    wait_for_uploads(&store);
+    let count = |store: &dyn Store| store.search(&TraceQuery::default()).traces.len();
+    assert_eq!(count(&*queried), 10);
+    bucket.state().stale = None;
+    assert_same(&*queried, &expected);
+    let gone = bucket.keys(".parquet")[0].clone();
+    let listed = bucket.list("").unwrap();
+    {
+        let mut state = bucket.state();
+        state.stale = Some(listed);
+        state.objects.remove(&gone);
+        state.objects.remove(&gone.replace(".parquet", ".index"));
+    }
+    let late = node(&folder.path().join("late"), &bucket, u64::MAX);
+    assert_eq!(count(&*late), 10);
+    assert!(late.services().len() == 2);
+}
+
+#[test]
+fn objects_that_are_cut_are_left_out_until_they_are_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let bucket = Arc::new(FaultyBucket::default());
+    let expected = MemoryStore::new(usize::MAX);
+    let store = member(&folder.path().join("own"), &bucket);
+    add(&store, &expected, 1..11);
+    add(&store, &expected, 11..21);
+    wait_for_uploads(&store);
+    let (segment, index) = (
+        bucket.keys(".parquet")[0].clone(),
+        bucket.keys(".index")[1].clone(),
+    );
+    let whole = bucket.state().objects.clone();
+    for key in [&segment, &index] {
+        let length = whole[key].len();
+        let mut state = bucket.state();
+        state.objects.get_mut(key).unwrap().truncate(length / 2);
+    }
+    let queried = node(&folder.path().join("node"), &bucket, u64::MAX);
+    let shown = || {
+        let ids: Vec<_> = expected.search(&TraceQuery::default()).traces;
+        let shown = ids
+            .iter()
+            .filter(|it| queried.trace(it.id, WeavingView::Raw).is_some());
+        shown.count()
+    };
+    assert_eq!(shown(), 0);
+    // A cut copy is not kept.
+    bucket
+        .state()
+        .objects
+        .insert(segment.clone(), whole[&segment].clone());
+    assert_eq!(shown(), 10);
+    bucket.state().objects = whole;
+    drop(queried);
+    assert_same(
+        &*node(&folder.path().join("node"), &bucket, u64::MAX),
+        &expected,
+    );
+}
+
+#[test]
+fn objects_that_are_not_needed_are_deleted_after_a_delay() {
+    let folder = tempfile::tempdir().unwrap();
+    let bucket = Arc::new(FaultyBucket::default());
+    let expected = MemoryStore::new(usize::MAX);
+    let own = folder.path().join("own");
+    let store = member(&own, &bucket);
+    for first in [1, 11, 21] {
+        add(&store, &expected, first..first + 10);
+    }
+    wait_for_uploads(&store);
+    let small = bucket.keys(".parquet");
+    assert_eq!((small.len(), store.compact()), (3, 1));
+    wait_for_uploads(&store);
+    assert_eq!(bucket.keys(".parquet").len(), 4);
+    assert_eq!(bucket.state().deleted, BTreeSet::new());
+    // A process that is killed here leaves them to the next one, and so it does with an index whose
+    // segment it had deleted.
+    drop(store);
+    let stray = small[0]
+        .replace("-0000", "-00ff")
+        .replace(".parquet", ".index");
+    bucket.state().objects.insert(stray, Vec::new());
+    let dynamic = || -> Arc<dyn ObjectBucket> { Arc::<FaultyBucket>::clone(&bucket) };
+    let hasty = DiskSettings {
+        deletion_delay: Duration::ZERO,
+        ..settings()
+    };
+    let store = DiskStore::open_objects(&own, dynamic(), hasty.clone()).unwrap();
+    assert_same(&store, &expected);
+    let left = || (bucket.keys(".parquet").len(), bucket.keys(".index").len());
+    wait_until("merged segments are deleted", || left() == (1, 1));
+    assert_same(&store, &expected);
+    drop(store);
+    // Beyond the size that is kept, segments are deleted as well.
+    let kept = DiskSettings {
+        max_bytes: 1,
+        ..hasty
+    };
+    let store = DiskStore::open_objects(&own, dynamic(), kept).unwrap();
+    wait_until("the segment is deleted", || left() == (0, 0));
+    assert_eq!(store.occupancy().evicted_spans, 120);
+    assert_eq!(store.segments().0, 0);
+}
+
+#[test]
+fn a_folder_belongs_to_one_bucket() {
+    let folder = tempfile::tempdir().unwrap();
+    let bucket = Arc::new(FaultyBucket::default());
+    drop(member(folder.path(), &bucket));
+    let error = DiskStore::open(folder.path(), settings()).unwrap_err();
+    assert!(
+        error.to_string().contains("has traces of s3://faulty"),
+        "{error}"
+    );
+    // Another folder has another prefix.
+    let other = tempfile::tempdir().unwrap();
+    drop(member(other.path(), &bucket));
+    assert_eq!(bucket.keys("/STARTED").len(), 2);
+    // Segments of a folder that had no bucket are uploaded.
+    let former = tempfile::tempdir().unwrap();
+    let expected = MemoryStore::new(usize::MAX);
+    let store = DiskStore::open(former.path(), settings()).unwrap();
+    add(&store, &expected, 1..11);
+    drop(store);
+    let store = member(former.path(), &bucket);
+    wait_for_uploads(&store);
+    let node = node(&folder.path().join("node"), &bucket, u64::MAX);
+    assert_same(&*node, &expected);
+}
