@@ -78,12 +78,28 @@ impl CollectorInstance {
     /// # Errors
     /// Fails if the process does not become ready; shows its last output lines.
     pub fn start_on(binary: &Path, ports: CollectorPorts, args: &[&str]) -> Result<Self> {
+        Self::start_with(binary, ports, args, &[])
+    }
+
+    /// Starts the collector on these ports, with further arguments of `throughline up` and
+    /// variables.
+    ///
+    /// # Errors
+    /// Fails if the process does not become ready; shows its last output lines.
+    pub fn start_with(
+        binary: &Path,
+        ports: CollectorPorts,
+        args: &[&str],
+        variables: &[(&str, String)],
+    ) -> Result<Self> {
         let spec = ProcessSpec::new("collector", binary)
             .args(["up", "--json"])
             // Not the traces of the user who runs the test.
             .env("THROUGHLINE_STORE", "memory")
             .args(ports.args())
             .args(args.iter().copied());
+        let variables = variables.iter();
+        let spec = variables.fold(spec, |spec, (name, value)| spec.env(name, value));
         // The collector prints its addresses once all ports are bound, so the line is also the
         // readiness signal.
         let process = spec.spawn()?;

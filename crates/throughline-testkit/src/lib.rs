@@ -37,6 +37,8 @@ pub mod podman;
 pub mod process;
 pub mod recording;
 pub mod relay;
+#[cfg(feature = "s3")]
+pub mod s3;
 pub mod sidecar;
 pub mod tool;
 pub mod wait;

@@ -31,6 +31,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "throughline-segments",
         &["throughline-model", "throughline-otlp", "throughline-store"],
     ),
+    ("throughline-objects", &["throughline-segments"]),
     (
         "throughline-collector",
         &[
@@ -64,6 +65,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "throughline-export",
             "throughline-intercept",
             "throughline-model",
+            "throughline-objects",
             "throughline-otlp",
             "throughline-proxy",
             "throughline-segments",
