@@ -1,6 +1,7 @@
 //! `throughline store`, and the store that `throughline up` opens.
 
 mod choice;
+mod place;
 mod transfer;
 
 use std::io::Write as _;
@@ -25,7 +26,7 @@ pub(crate) fn run(command: &StoreCommand) -> Result<(), CommandError> {
 
 /// Opens the store of a folder. Nothing is removed, whatever its size.
 fn open(args: &FolderArgs) -> Result<DiskStore> {
-    let folder = choice::folder(args.data.as_ref())?;
+    let folder = place::folder(args.data.as_ref())?;
     let settings = DiskSettings {
         max_bytes: u64::MAX,
         min_free_bytes: 0,
@@ -35,7 +36,7 @@ fn open(args: &FolderArgs) -> Result<DiskStore> {
 }
 
 fn check(args: &FolderArgs) -> Result<()> {
-    let folder = choice::folder(args.data.as_ref())?;
+    let folder = place::folder(args.data.as_ref())?;
     let found = check_folder(&folder)?;
     let mut out = std::io::stdout().lock();
     writeln!(

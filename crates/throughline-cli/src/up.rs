@@ -448,7 +448,7 @@ fn print_addresses(
             CollectorEndpoint::JaegerBinary.label(): jaeger_binary,
             CollectorEndpoint::JaegerSampling.label(): jaeger_sampling,
             // Null where traces are kept in memory only, or not at all.
-            "data": choice.folder().filter(|_| !route.is_forwarding()),
+            "data": choice.location().filter(|_| !route.is_forwarding()),
         });
         writeln!(out, "{line}")?;
     } else {

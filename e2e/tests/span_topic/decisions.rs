@@ -136,7 +136,7 @@ fn records_are_joined_across_members_through_the_death_of_each() {
     let member = |name: &str| {
         let data = folder.path().join(name);
         let args = ["--seal-interval", "1s", "--decisions-topic", DECISIONS];
-        GroupMember::start_in(bootstrap, data, &args)
+        GroupMember::start_in(bootstrap, &data, &args)
     };
     let mut members = [member("member-1"), member("member-2")];
     let is_shared = |members: &[GroupMember; 2]| members.iter().all(|it| it.partitions() == 1);

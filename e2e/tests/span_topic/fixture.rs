@@ -1,7 +1,7 @@
 //! Kafka, edge collectors, and members of a group with folders of their own.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::time::Duration;
 
 use e2e::TraceSet;
@@ -14,8 +14,9 @@ use tempfile::{NamedTempFile, TempDir};
 use throughline_testkit::build::ProjectBinaries;
 use throughline_testkit::collector::{CollectorInstance, CollectorPorts};
 use throughline_testkit::kafka::{ApacheBroker, TopicSpec};
+use throughline_testkit::wait;
 
-use crate::span_load::SERVICE;
+use crate::span_load::{SERVICE, SPANS};
 
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -24,7 +25,8 @@ pub(crate) struct GroupMember {
     collector: Option<CollectorInstance>,
     args: Vec<String>,
     bootstrap: String,
-    data: PathBuf,
+    variables: Vec<(&'static str, String)>,
+    data: String,
     config: NamedTempFile,
     _folder: Option<TempDir>,
 }
@@ -35,13 +37,23 @@ impl GroupMember {
     /// Starts a member with a folder that is removed with it.
     pub(crate) fn start(bootstrap: &str, args: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let mut member = Self::start_in(bootstrap, folder.path().join("data"), args);
+        let mut member = Self::start_in(bootstrap, &folder.path().join("data"), args);
         member._folder = Some(folder);
         member
     }
 
     /// Starts a member with this folder.
-    pub(crate) fn start_in(bootstrap: &str, data: PathBuf, args: &[&str]) -> Self {
+    pub(crate) fn start_in(bootstrap: &str, data: &Path, args: &[&str]) -> Self {
+        Self::start_with(bootstrap, data.to_str().unwrap(), args, &[])
+    }
+
+    /// Starts a member with this folder or bucket, and these variables.
+    pub(crate) fn start_with(
+        bootstrap: &str,
+        data: &str,
+        args: &[&str],
+        variables: &[(&'static str, String)],
+    ) -> Self {
         let config = NamedTempFile::new().unwrap();
         // The least that a broker allows: a killed member is missed after it.
         std::fs::write(
@@ -53,7 +65,8 @@ impl GroupMember {
             collector: None,
             args: Vec::new(),
             bootstrap: bootstrap.to_owned(),
-            data,
+            variables: variables.to_vec(),
+            data: data.to_owned(),
             config,
             _folder: None,
         };
@@ -68,13 +81,14 @@ impl GroupMember {
 
     pub(crate) fn restart(&mut self) {
         let mut args = vec!["--from-kafka", &self.bootstrap, "--store", "disk"];
-        args.extend(["--data", self.data.to_str().unwrap()]);
+        args.extend(["--data", &self.data]);
         args.extend(["--kafka-config", self.config.path().to_str().unwrap()]);
         if !self.args.iter().any(|arg| arg == "--min-free") {
             args.extend(["--min-free", "0"]);
         }
         args.extend(self.args.iter().map(String::as_str));
-        let collector = CollectorInstance::start_on(binary(), CollectorPorts::default(), &args);
+        let ports = CollectorPorts::default();
+        let collector = CollectorInstance::start_with(binary(), ports, &args, &self.variables);
         self.collector = Some(collector.unwrap());
     }
 
@@ -154,6 +168,25 @@ pub(crate) fn traces(collector: &CollectorInstance) -> BTreeMap<String, Vec<Stri
         names.entry(span.trace).or_default().push(span.name);
     }
     names
+}
+
+/// Returns whether these are the spans of a trace of two processes, each of them once.
+pub(crate) fn is_whole_pair(spans: &[String]) -> bool {
+    let expected: BTreeSet<String> = (1..=2 * SPANS).map(|id| format!("step {id}")).collect();
+    let names: BTreeSet<String> = spans.iter().cloned().collect();
+    names == expected && spans.len() == expected.len()
+}
+
+/// Waits until all these traces of two processes are whole.
+pub(crate) fn wait_for_whole_pairs(node: &CollectorInstance, ids: &BTreeSet<String>) {
+    let missing = || {
+        let mut whole: BTreeMap<_, _> = traces(node);
+        whole.retain(|_, spans| is_whole_pair(spans));
+        let missing = ids.iter().filter(|id| !whole.contains_key(*id));
+        missing.cloned().collect::<Vec<_>>()
+    };
+    wait::until(TIMEOUT, || missing().is_empty().then_some(()))
+        .unwrap_or_else(|| panic!("{:?} of {} traces", missing(), ids.len()));
 }
 
 /// Starts a collector that forwards to the topic.

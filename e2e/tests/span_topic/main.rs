@@ -8,6 +8,7 @@
     reason = "a test fails by panicking, and shows what it fetches"
 )]
 
+mod bucket;
 mod decisions;
 mod fixture;
 mod query_nodes;

@@ -1,12 +1,12 @@
 //! Two members that store, and two nodes that answer queries about both.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use throughline_testkit::kafka::TopicSpec;
 use throughline_testkit::wait;
 
-use crate::fixture::{GroupMember, TIMEOUT, edge, query_node, start_kafka, traces};
-use crate::span_load::{SPANS, SpanLoad};
+use crate::fixture::{
+    GroupMember, TIMEOUT, edge, is_whole_pair, query_node, start_kafka, wait_for_whole_pairs,
+};
+use crate::span_load::SpanLoad;
 
 #[test]
 fn query_nodes_show_whole_traces_of_all_members_through_the_death_of_each() {
@@ -15,7 +15,7 @@ fn query_nodes_show_whole_traces_of_all_members_through_the_death_of_each() {
     let folder = tempfile::tempdir().unwrap();
     let member = |name: &str| {
         let data = folder.path().join(name);
-        GroupMember::start_in(bootstrap, data, &["--seal-interval", "1s"])
+        GroupMember::start_in(bootstrap, &data, &["--seal-interval", "1s"])
     };
     let (mut first, second) = (member("member-1"), member("member-2"));
     wait::until(TIMEOUT, || {
@@ -37,26 +37,14 @@ fn query_nodes_show_whole_traces_of_all_members_through_the_death_of_each() {
     let nodes = [node, query_node(folder.path())];
     load.wait_for(30);
     let acknowledged = load.stop();
-    let expected: BTreeSet<String> = (1..=2 * SPANS).map(|id| format!("step {id}")).collect();
-    let is_whole = |spans: &Vec<String>| {
-        let names: BTreeSet<String> = spans.iter().cloned().collect();
-        names == expected && spans.len() == expected.len()
-    };
     for node in &nodes {
-        let missing = || {
-            let mut whole: BTreeMap<_, _> = traces(node);
-            whole.retain(|_, spans| is_whole(spans));
-            let missing = acknowledged.iter().filter(|id| !whole.contains_key(*id));
-            missing.cloned().collect::<Vec<_>>()
-        };
-        wait::until(TIMEOUT, || missing().is_empty().then_some(()))
-            .unwrap_or_else(|| panic!("{:?} of {} traces", missing(), acknowledged.len()));
+        wait_for_whole_pairs(node, &acknowledged);
         assert!(node.addresses().otlp_http.port() == 0, "it receives spans");
     }
     // Some traces have spans in both members: neither of them shows these whole.
     let halves = |member: &GroupMember| {
         let traces = member.traces().into_values();
-        traces.filter(|spans| !is_whole(spans)).count()
+        traces.filter(|spans| !is_whole_pair(spans)).count()
     };
     assert!(halves(&first) > 0 && halves(&second) > 0);
 }

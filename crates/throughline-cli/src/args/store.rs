@@ -32,9 +32,21 @@ pub(crate) struct StoreArgs {
     )]
     pub(crate) store: String,
 
-    /// Folder for traces on disk; the directory throughline in the user's data directory by default
-    #[arg(long, env = "THROUGHLINE_DATA", value_name = "DIR", help_heading = STORAGE)]
+    /// Folder for traces on disk, or a bucket of S3 such as s3://bucket/prefix, with the usual AWS_
+    /// variables; the directory throughline in the user's data directory by default
+    #[arg(long, env = "THROUGHLINE_DATA", value_name = "DIR|URL", help_heading = STORAGE)]
     pub(crate) data: Option<PathBuf>,
+
+    /// With a bucket: folder of this process for the log, for segments that are not uploaded yet,
+    /// and for copies of objects; a directory in the user's data directory by default
+    #[arg(long, env = "THROUGHLINE_LOCAL_FOLDER", value_name = "DIR", help_heading = STORAGE)]
+    pub(crate) local_folder: Option<PathBuf>,
+
+    /// With a bucket: maximum size of segments and copies in the local folder [default: 4GiB];
+    /// copies are removed for it, and spans are refused while it is full of segments that cannot be
+    /// uploaded
+    #[arg(long, env = "THROUGHLINE_LOCAL_BYTES", value_name = "SIZE", help_heading = STORAGE)]
+    pub(crate) local_bytes: Option<String>,
 
     /// Maximum memory for traces that are in no segment yet and for indexes, such as 512MiB; with
     /// --store memory for all traces, of which the oldest are evicted
@@ -70,11 +82,11 @@ pub(crate) struct StoreArgs {
     pub(crate) seal_interval: String,
 
     /// Answer queries only: read the segments of all collectors whose --data folders are below this
-    /// --data folder, write nothing, and receive no spans
+    /// --data folder, or in this bucket, write nothing there, and receive no spans
     #[arg(long, env = "THROUGHLINE_QUERY_ONLY", help_heading = STORAGE)]
     pub(crate) query_only: bool,
 
-    /// Maximum size of the traces on disk; the oldest are removed
+    /// Maximum size of the traces on disk or in the bucket; the oldest are removed
     #[arg(
         long,
         env = "THROUGHLINE_RETENTION_BYTES",
@@ -84,7 +96,7 @@ pub(crate) struct StoreArgs {
     )]
     pub(crate) retention_bytes: String,
 
-    /// Age at which traces are removed from the disk, such as 72h; none by default
+    /// Age at which traces are removed, such as 72h; none by default
     #[arg(
         long,
         env = "THROUGHLINE_RETENTION",

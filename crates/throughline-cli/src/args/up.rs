@@ -13,6 +13,8 @@ Examples:
   throughline up --to-kafka kafka:9092
   throughline up --from-kafka kafka:9092 --data /var/lib/throughline
   throughline up --forward http://tempo:4318
+  throughline up --from-kafka kafka:9092 --data s3://traces/shop --local-folder /var/lib/throughline
+  throughline up --query-only --data s3://traces/shop
   throughline up --json --otlp-grpc-port 0 --otlp-http-port 0 --zipkin-port 0 --query-port 0
 
 Send traces from any OpenTelemetry SDK:

@@ -1,28 +1,31 @@
 //! The store that the arguments choose.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use throughline_model::{byte_size, duration};
-use throughline_segments::{DiskSettings, DiskStore, Durability};
+use throughline_segments::{DiskSettings, Durability};
 use throughline_store::{MemoryStore, Store};
 
+use super::place::StorePlace;
 use crate::args::store::StoreArgs;
 
 /// Minimum of `--store-memory`: less would hardly hold a single trace.
 const MIN_STORE_MEMORY_BYTES: usize = 1 << 20;
+
+/// Default of `--local-bytes`.
+const DEFAULT_LOCAL_BYTES: &str = "4GiB";
 
 /// The store that the arguments choose.
 #[derive(Debug)]
 pub(crate) enum StoreChoice {
     /// In memory, with this maximum.
     Memory(usize),
-    /// In a folder.
-    Disk(PathBuf, DiskSettings),
-    /// In a folder below which other processes write.
-    QueryOnly(PathBuf, DiskSettings),
+    /// On disk or in a bucket.
+    Disk(StorePlace, DiskSettings),
+    /// Where other processes write.
+    QueryOnly(StorePlace, DiskSettings),
 }
 
 // === impl StoreChoice ===
@@ -42,6 +45,8 @@ impl StoreChoice {
         let memory = size("--store-memory", &args.store_memory);
         let bytes = size("--retention-bytes", &args.retention_bytes);
         let free = size("--min-free", &args.min_free);
+        let local_bytes = args.local_bytes.as_deref().unwrap_or(DEFAULT_LOCAL_BYTES);
+        let local_bytes = size("--local-bytes", local_bytes);
         if memory.is_some_and(|bytes| bytes < MIN_STORE_MEMORY_BYTES) {
             let text = &args.store_memory;
             errors.push(format!(
@@ -63,10 +68,7 @@ impl StoreChoice {
             }
             "memory" => Some(Self::Memory(memory?)),
             "disk" => {
-                let folder = folder(args.data.as_ref());
-                let folder = folder
-                    .map_err(|error| errors.push(error.to_string()))
-                    .ok()?;
+                let place = StorePlace::parse(args, errors)?;
                 let settings = DiskSettings {
                     durability: durability?,
                     max_memory_bytes: memory?,
@@ -74,12 +76,14 @@ impl StoreChoice {
                     max_age,
                     min_free_bytes: free? as u64,
                     seal_interval: seal_interval?,
+                    max_local_bytes: local_bytes? as u64,
+                    refresh_interval: place.refresh_interval(),
                     ..DiskSettings::default()
                 };
                 Some(if args.query_only {
-                    Self::QueryOnly(folder, settings)
+                    Self::QueryOnly(place, settings)
                 } else {
-                    Self::Disk(folder, settings)
+                    Self::Disk(place, settings)
                 })
             }
             other => {
@@ -95,18 +99,16 @@ impl StoreChoice {
     pub(crate) fn open(&self) -> Result<Arc<dyn Store>> {
         Ok(match self {
             Self::Memory(bytes) => Arc::new(MemoryStore::new(*bytes)),
-            Self::Disk(folder, settings) => Arc::new(DiskStore::open(folder, settings.clone())?),
-            Self::QueryOnly(folder, settings) => {
-                DiskStore::open_query_only(folder, settings.clone())?
-            }
+            Self::Disk(place, settings) => place.open(settings.clone())?,
+            Self::QueryOnly(place, settings) => place.open_query_only(settings.clone())?,
         })
     }
 
-    /// Returns the folder of a store on disk.
-    pub(crate) fn folder(&self) -> Option<&Path> {
+    /// Returns the folder or the URL of a store that is not in memory.
+    pub(crate) fn location(&self) -> Option<String> {
         match self {
             Self::Memory(_) => None,
-            Self::Disk(folder, _) | Self::QueryOnly(folder, _) => Some(folder),
+            Self::Disk(place, _) | Self::QueryOnly(place, _) => Some(place.location()),
         }
     }
 
@@ -114,14 +116,16 @@ impl StoreChoice {
     pub(crate) fn describe(&self) -> String {
         match self {
             Self::Memory(_) => "Traces are kept in memory only and are lost then.".to_owned(),
-            Self::QueryOnly(folder, _) => format!(
-                "Traces of the collectors below {} are shown; nothing is received or written.",
-                folder.display()
+            Self::QueryOnly(place, settings) => format!(
+                "Traces of the collectors below {} are shown; nothing is received or written.{}",
+                place.location(),
+                place.describe_local(settings)
             ),
-            Self::Disk(folder, settings) => format!(
-                "Traces are kept in {}, up to {}.",
-                folder.display(),
-                byte_size::format(settings.max_bytes)
+            Self::Disk(place, settings) => format!(
+                "Traces are kept in {}, up to {}.{}",
+                place.location(),
+                byte_size::format(settings.max_bytes),
+                place.describe_local(settings)
             ),
         }
     }
@@ -148,24 +152,4 @@ fn parse_durability(text: &str, errors: &mut Vec<String>) -> Option<Durability> 
             None
         }
     }
-}
-
-/// Returns the folder of a store: the one given, or that of the user's data directory (XDG Base
-/// Directory Specification).
-pub(super) fn folder(given: Option<&PathBuf>) -> Result<PathBuf> {
-    if let Some(folder) = given {
-        return Ok(folder.clone());
-    }
-    let absolute = |name: &str| {
-        let path = std::env::var_os(name).map(PathBuf::from);
-        path.filter(|path| path.is_absolute())
-    };
-    let home = || Some(absolute("HOME")?.join(".local/share"));
-    let data = absolute("XDG_DATA_HOME").or_else(home);
-    data.map(|data| data.join("throughline")).ok_or_else(|| {
-        anyhow!(
-            "there is no user's data directory; name a folder with --data, or keep traces in \
-             memory with --store memory"
-        )
-    })
 }
