@@ -29,6 +29,8 @@ pub(super) struct ProcessWeaver {
     numbers: SpanNumbers,
     /// Parents that calls of a new process were joined with, until all is decided again.
     provisional: HashMap<u64, Option<SpanKey>>,
+    /// Joins that turned out to be wrong, until they are taken.
+    separated: Vec<WovenEdge>,
     /// Spans about which nothing more is decided, until they are taken.
     decided: Vec<SpanKey>,
     /// Events in the order of their times; spans arrive in the order of their ends.
@@ -260,6 +262,7 @@ impl ProcessWeaver {
             reported_checks: LiveChecks::default(),
             numbers: SpanNumbers::with_limit(MAX_KNOWN),
             provisional: HashMap::new(),
+            separated: Vec::new(),
             decided: Vec::new(),
             pending: BTreeMap::new(),
             next_event: 0,
@@ -334,6 +337,9 @@ impl ProcessWeaver {
             let earlier = self.provisional.remove(&number);
             // Of what was decided before only what is different now.
             let is_new = earlier.is_none_or(|it| it != edge.as_ref().and_then(joined_parent));
+            let separation = earlier.flatten().zip(edge.as_ref());
+            self.separated
+                .extend(separation.and_then(|(parent, edge)| separation_from(parent, edge)));
             if self.weaver.is_opening() {
                 let parent = edge.as_ref().and_then(joined_parent);
                 self.provisional.insert(number, parent);
@@ -365,6 +371,11 @@ impl ProcessWeaver {
         }
     }
 
+    /// Returns the joins since the last time that were wrong, as decisions that join nothing.
+    pub(super) fn take_separated(&mut self) -> Vec<WovenEdge> {
+        std::mem::take(&mut self.separated)
+    }
+
     /// Returns the spans about which nothing more is decided since the last time.
     pub(super) fn take_decided(&mut self) -> Vec<SpanKey> {
         std::mem::take(&mut self.decided)
@@ -387,10 +398,63 @@ impl ProcessWeaver {
     }
 }
 
+/// Returns the decision that takes back an earlier join with `parent`, if there is another one now.
+/// The store may refuse the new one, and must not keep the old one then.
+fn separation_from(parent: SpanKey, decided: &WovenEdge) -> Option<WovenEdge> {
+    (joined_parent(decided) != Some(parent)).then(|| WovenEdge {
+        parent: Some(parent),
+        is_joined: false,
+        ..decided.clone()
+    })
+}
+
 fn joined_parent(edge: &WovenEdge) -> Option<SpanKey> {
     edge.parent.filter(|_| edge.is_joined)
 }
 
 fn nanos(time: u64) -> Nanos {
     Nanos::try_from(time).unwrap_or(Nanos::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use throughline_model::SpanId;
+
+    use super::*;
+
+    fn key(number: u8) -> SpanKey {
+        SpanKey {
+            trace_id: TraceId::from_bytes([number; 16]).unwrap(),
+            span_id: SpanId::from_bytes([number; 8]).unwrap(),
+        }
+    }
+
+    fn edge(parent: Option<SpanKey>, is_joined: bool) -> WovenEdge {
+        WovenEdge {
+            child: key(1),
+            parent,
+            evidence: WovenEvidence::Timing,
+            confidence: 0.97,
+            alternatives: Vec::new(),
+            is_joined,
+        }
+    }
+
+    #[test]
+    fn another_decision_takes_the_earlier_join_back() {
+        let earlier = key(2);
+        assert_eq!(separation_from(earlier, &edge(Some(earlier), true)), None);
+        for decided in [
+            edge(Some(key(3)), true),
+            edge(Some(earlier), false),
+            edge(None, false),
+        ] {
+            let separation = separation_from(earlier, &decided).unwrap();
+            assert_eq!(
+                (separation.child, separation.parent),
+                (key(1), Some(earlier))
+            );
+            assert!(!separation.is_joined);
+        }
+    }
 }

@@ -338,8 +338,10 @@ impl WeavingState {
         if is_tick {
             let wait = nanos(self.settings.wait);
             let mut open = 0;
+            let mut separated = Vec::new();
             for process in self.processes.values_mut() {
                 edges.extend(process.poll(now, wait, self.settings.min_confidence));
+                separated.extend(process.take_separated());
                 open += process.open() as u64;
                 let decided = process.take_decided().into_iter();
                 if let Some(forwarder) = &mut self.forwarder {
@@ -350,6 +352,10 @@ impl WeavingState {
                 self.metrics.add(CounterKey::WeaveChecks("wrong"), wrong);
             }
             self.metrics.set(CounterKey::WeaveOpen, open);
+            // Before they are joined anew, which is counted.
+            if !separated.is_empty() {
+                self.keep(separated);
+            }
         }
         if !edges.is_empty() {
             if let Some(forwarder) = &mut self.forwarder {
@@ -443,6 +449,15 @@ impl WeavingState {
             .or_insert_with(ProcessWeaver::new)
     }
 
+    /// Keeps decisions in the store.
+    fn keep(&self, edges: Vec<WovenEdge>) -> WeaveOutcome {
+        if self.shared.is_some() {
+            self.store.weave_shared(edges)
+        } else {
+            self.store.weave(edges)
+        }
+    }
+
     fn join(&self, edges: Vec<WovenEdge>) {
         let counters = edges.iter().map(|edge| {
             if edge.is_joined {
@@ -461,11 +476,7 @@ impl WeavingState {
             too_many,
             joined: _,
             kept: _,
-        } = if self.shared.is_some() {
-            self.store.weave_shared(edges)
-        } else {
-            self.store.weave(edges)
-        };
+        } = self.keep(edges);
         // Counted once they are kept: queries show the joins that are counted.
         for counter in counters {
             self.metrics.add(counter, 1);
