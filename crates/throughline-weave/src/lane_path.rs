@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::event::Nanos;
 use crate::handled_records::{HandledRecord, HandledRecords};
 use crate::life_table::{FAILURE, Step};
-use crate::problem::{Inbound, OPEN, RECORD_TICK_NS};
+use crate::message::{Inbound, OPEN, RECORD_TICK_NS};
 use crate::step_model::{HistoryId, Standing, StepModel};
 use crate::step_trail::StepTrail;
 

@@ -17,6 +17,8 @@
 )]
 
 mod batch;
+mod branching;
+mod call_decision;
 mod coincidence;
 mod decision;
 mod done_count;
@@ -25,18 +27,16 @@ mod evidence_tier;
 mod guard;
 mod handled_records;
 mod joint_cluster;
+mod lane;
 mod lane_path;
+mod learning;
 mod life_table;
-mod live_branching;
 mod live_decider;
-mod live_decision;
-mod live_lane;
-mod live_learning;
-mod live_state;
-mod live_turns;
+mod message;
 mod order;
 mod plan;
-mod problem;
+mod process_state;
+mod request_order;
 mod standing;
 mod step_model;
 mod step_trail;

@@ -8,6 +8,7 @@ mod settlement;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::call_decision::{abandoned_rivals, call_decision, candidate_lanes, only_open_witness};
 use crate::coincidence::RequestEvents;
 use crate::decision::Decision;
 use crate::event::{
@@ -15,13 +16,12 @@ use crate::event::{
 };
 use crate::evidence_tier::EvidenceTier;
 use crate::guard::{ConfidenceGuard, DecisionContext, StatedCause};
+use crate::lane::{CallStatement, OpenCall};
 use crate::life_table::Step;
-use crate::live_decision::{abandoned_rivals, candidate_lanes, live_decision, only_open_witness};
-use crate::live_lane::{CallStatement, LiveCall};
-use crate::live_state::{LiveState, call_step};
+use crate::message::{Inbound, OPEN, Outbound};
 use crate::order::{ProcessOrder, RecentCalls};
 use crate::plan::ProcessPlan;
-use crate::problem::{Inbound, OPEN, Outbound};
+use crate::process_state::{ProcessState, call_step};
 use crate::stray::StrayModel;
 use crate::weaver_settings::{LiveChecks, WeaverLosses, WeaverSettings};
 
@@ -58,7 +58,7 @@ const REFRESH_TABLES: usize = 2;
 pub struct LiveDecider {
     settings: WeaverSettings,
     plan: ProcessPlan,
-    state: LiveState,
+    state: ProcessState,
     strays: StrayModel,
     guard: ConfidenceGuard,
     recent_calls: RecentCalls,
@@ -106,7 +106,7 @@ impl LiveDecider {
         Self {
             settings,
             plan,
-            state: LiveState::default(),
+            state: ProcessState::default(),
             strays: StrayModel::default(),
             guard: ConfidenceGuard::default(),
             recent_calls: RecentCalls::default(),
@@ -391,7 +391,7 @@ impl LiveDecider {
             self.strays.rate(kind, start.at)
         };
         let slot = self.add_call(outbound.clone(), &candidates);
-        let mut decision = live_decision(
+        let mut decision = call_decision(
             &self.state,
             &self.plan.model.tokens,
             &outbound,
@@ -473,7 +473,7 @@ impl LiveDecider {
         };
         let proof = outbound.exact.or(only);
         let is_idle = self.was_idle(&outbound);
-        self.state.add_call(LiveCall {
+        self.state.add_call(OpenCall {
             outbound,
             lanes: Vec::new(),
             owned: 0.0,

@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::event::{InboundId, Nanos};
-use crate::problem::OPEN;
+use crate::message::OPEN;
 use crate::step_model::{Standing, StepModel};
 
 /// Inversions that are taken as given before anything was seen.

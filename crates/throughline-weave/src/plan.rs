@@ -6,8 +6,8 @@ use std::str::FromStr;
 
 use crate::event::{Nanos, OperationKey};
 use crate::life_table::{BINS, Step};
+use crate::message::OperationIndex;
 use crate::order::ProcessOrder;
-use crate::problem::OperationIndex;
 use crate::step_model::{Phase, Stay, StepModel};
 
 /// First line of a plan.

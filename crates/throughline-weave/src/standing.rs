@@ -2,7 +2,7 @@
 
 use crate::event::Nanos;
 use crate::life_table::{END, Step};
-use crate::problem::OPEN;
+use crate::message::OPEN;
 use crate::step_model::{HistoryId, Phase, Standing, Stay, Stays, StepModel};
 
 /// Moments of a tick at which the density of a call is taken.

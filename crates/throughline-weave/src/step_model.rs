@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use crate::done_count::{DoneCount, FADE, FIRST_FADE};
 use crate::event::Nanos;
 use crate::life_table::{FAILURE, GapScale, HazardCurve, LifeTable, PriorMass, Step, StepPrior};
-use crate::problem::OPEN;
+use crate::message::OPEN;
 use crate::tokens::TokenModel;
 
 /// Calls of one kind that a state distinguishes.

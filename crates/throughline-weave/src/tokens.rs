@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use crate::problem::{Inbound, Outbound};
+use crate::message::{Inbound, Outbound};
 
 /// Values whose frequency is known; beyond it, new ones are taken as rare.
 const MAX_VALUES: usize = 65_536;

@@ -352,7 +352,7 @@ impl WeavingState {
                 self.metrics.add(CounterKey::WeaveChecks("wrong"), wrong);
             }
             self.metrics.set(CounterKey::WeaveOpen, open);
-            // Before they are joined anew, which is counted.
+            // Before they are joined again, which is counted.
             if !separated.is_empty() {
                 self.keep(separated);
             }

@@ -8,11 +8,11 @@ use crate::decision::{Alternative, Decision};
 use crate::event::Nanos;
 use crate::evidence_tier::EvidenceTier;
 use crate::guard::{CROWDED, DecisionContext};
+use crate::lane::{CauseShare, OpenCall};
+use crate::learning::{LearnedCalls, caused_calls, learn_handled, learn_request};
 use crate::life_table::Step;
-use crate::live_lane::{CauseShare, LiveCall};
-use crate::live_learning::{LearnedCalls, caused_calls, learn_handled, learn_request};
+use crate::message::OPEN;
 use crate::plan::ProcessPlan;
-use crate::problem::OPEN;
 
 /// Confidence in a choice between requests of which one was long overdue: something held the
 /// process up, and its times say little.
@@ -215,7 +215,7 @@ impl LiveDecider {
     }
 
     /// Limits what is said about a settled call to what the circumstances allow.
-    fn limit_settled(&self, decision: &mut Decision, call: &LiveCall) {
+    fn limit_settled(&self, decision: &mut Decision, call: &OpenCall) {
         let mut causes = call.causes.iter();
         let cause = causes.find(|cause| Some(cause.id) == decision.parent);
         // A parent that the message names, and a shared rare value, need no acquaintance with the

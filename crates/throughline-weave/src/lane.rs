@@ -6,7 +6,7 @@ use crate::guard::{CONFIDENT, DecisionContext, StatedCause};
 use crate::handled_records::HandledRecords;
 use crate::joint_cluster::WeighedHypothesis;
 use crate::lane_path::LanePath;
-use crate::problem::{Inbound, Outbound};
+use crate::message::{Inbound, Outbound};
 use crate::step_model::StepModel;
 use crate::step_trail::mix_trails;
 
@@ -19,7 +19,7 @@ const COMMIT_LAG_NS: Nanos = 2_000_000;
 
 /// A request, or the records of one partition.
 #[derive(Debug, Clone)]
-pub(crate) struct LiveLane {
+pub(crate) struct Lane {
     pub(crate) cluster: u32,
     pub(crate) is_queue: bool,
     /// The queue of a lane of records.
@@ -63,7 +63,7 @@ pub(crate) struct CauseShare {
 
 /// A call whose possible causes are not settled.
 #[derive(Debug, Clone)]
-pub(crate) struct LiveCall {
+pub(crate) struct OpenCall {
     pub(crate) outbound: Outbound,
     pub(crate) lanes: Vec<u32>,
     /// Probability that a settled lane made it.
@@ -78,9 +78,9 @@ pub(crate) struct LiveCall {
     pub(crate) proof: Option<InboundId>,
 }
 
-// === impl LiveCall ===
+// === impl OpenCall ===
 
-impl LiveCall {
+impl OpenCall {
     /// Returns its cause if that is beyond doubt.
     pub(crate) fn certain_cause(&self) -> Option<InboundId> {
         let stated = self.statement.as_ref().map(|it| it.cause);
@@ -92,9 +92,9 @@ impl LiveCall {
     }
 }
 
-// === impl LiveLane ===
+// === impl Lane ===
 
-impl LiveLane {
+impl Lane {
     /// Notes that a record of a queue was committed.
     pub(crate) fn note_commit(&mut self, offset: i64, at: Nanos) {
         let highest = self.commit.map_or(offset, |(known, _)| known.max(offset));

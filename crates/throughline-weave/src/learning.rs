@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use crate::event::{InboundId, Nanos};
 use crate::handled_records::{HandledRecords, visit_handled};
 use crate::lane_path::{LanePath, RecentTurns};
-use crate::live_state::LiveState;
+use crate::message::Inbound;
 use crate::order::CausedCall;
-use crate::problem::Inbound;
+use crate::process_state::ProcessState;
 use crate::step_model::{ObservedStay, Stays, StepModel};
 use crate::step_trail::visit_trail;
 
@@ -43,7 +43,7 @@ pub(crate) struct LearnedCalls {
 
 /// Learns from an ended request; `shares` are the probabilities of its paths.
 pub(crate) fn learn_request(
-    state: &LiveState,
+    state: &ProcessState,
     lane: u32,
     shares: &[f64],
     now: Nanos,
@@ -103,7 +103,7 @@ pub(crate) fn learn_request(
 }
 
 /// Returns the calls that a settled request has most likely made.
-pub(crate) fn caused_calls(state: &LiveState, lane: u32, shares: &[f64]) -> Vec<CausedCall> {
+pub(crate) fn caused_calls(state: &ProcessState, lane: u32, shares: &[f64]) -> Vec<CausedCall> {
     let of_lane = &state.lanes[lane as usize];
     let Some(member) = of_lane.members.first() else {
         return Vec::new();
@@ -138,7 +138,7 @@ pub(crate) fn caused_calls(state: &LiveState, lane: u32, shares: &[f64]) -> Vec<
 
 /// Returns the stays of a request on one of its paths, and which of them are proven.
 fn observed_stays(
-    state: &LiveState,
+    state: &ProcessState,
     lane: u32,
     path: &LanePath,
     share: f64,
@@ -186,7 +186,7 @@ fn observed_stays(
 /// Returns the kinds of the calls of a request that has certainly made them: one of each, one after
 /// the other, the next right after the response to the one before, and the end right after the
 /// last. The calls of a job beside a request are not so.
-fn awaited_kinds(state: &LiveState, path: &LanePath, inbound: &Inbound) -> Vec<u32> {
+fn awaited_kinds(state: &ProcessState, path: &LanePath, inbound: &Inbound) -> Vec<u32> {
     let mut calls: Vec<(Nanos, Nanos, u32)> = Vec::new();
     let mut is_certain = !path.is_cut;
     visit_trail(&path.trail, 1.0, &mut |_, call, kind, weight| {
@@ -215,7 +215,7 @@ fn awaited_kinds(state: &LiveState, path: &LanePath, inbound: &Inbound) -> Vec<u
 
 /// Learns from the records that a consumer is done with, and forgets them.
 pub(crate) fn learn_handled(
-    state: &mut LiveState,
+    state: &mut ProcessState,
     lane: u32,
     shares: &[f64],
     model: &mut StepModel,

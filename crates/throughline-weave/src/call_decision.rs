@@ -3,14 +3,14 @@
 use crate::decision::{Alternative, Decision};
 use crate::event::InboundId;
 use crate::evidence_tier::EvidenceTier;
-use crate::live_state::{LiveState, ProcessOutlook};
-use crate::problem::{OPEN, Outbound};
+use crate::message::{OPEN, Outbound};
+use crate::process_state::{ProcessOutlook, ProcessState};
 use crate::step_model::StepModel;
 use crate::tokens::{DECISIVE_FACTOR, TokenModel};
 
 /// Returns the causes of a call by their shares of the hazard; `stray_rate` is that of no cause.
-pub(crate) fn live_decision(
-    state: &LiveState,
+pub(crate) fn call_decision(
+    state: &ProcessState,
     tokens: &TokenModel,
     outbound: &Outbound,
     outlook: &ProcessOutlook,
@@ -45,7 +45,7 @@ pub(crate) fn live_decision(
 
 /// Returns the lanes that may have made a call.
 pub(crate) fn candidate_lanes(
-    state: &LiveState,
+    state: &ProcessState,
     model: &StepModel,
     outbound: &Outbound,
 ) -> Vec<u32> {
@@ -70,7 +70,7 @@ pub(crate) fn candidate_lanes(
 /// Returns the lanes and operations of requests without a client, other than `parent`, that may not
 /// have made a call of this kind yet: of how long their handlers take little is known.
 pub(crate) fn abandoned_rivals<'a>(
-    state: &'a LiveState,
+    state: &'a ProcessState,
     model: &'a StepModel,
     parent: u32,
     outbound: &'a Outbound,
@@ -87,7 +87,7 @@ pub(crate) fn abandoned_rivals<'a>(
 
 /// Returns the only one of several requests that was open when a call began, and when it ended. The
 /// handler of an abandoned one may be running.
-pub(crate) fn only_open_witness(state: &LiveState, slot: u32) -> Option<InboundId> {
+pub(crate) fn only_open_witness(state: &ProcessState, slot: u32) -> Option<InboundId> {
     let call = &state.calls[slot as usize];
     if call.witnesses.len() < 2 || call.outbound.is_record {
         return None;

@@ -2,8 +2,8 @@
 
 use crate::event::Nanos;
 use crate::lane_path::LanePath;
-use crate::live_state::{LiveState, ProcessOutlook};
-use crate::problem::Outbound;
+use crate::message::Outbound;
+use crate::process_state::{ProcessOutlook, ProcessState};
 use crate::step_model::StepModel;
 use crate::turns::{Turn, TurnPath, TurnPlace, Turns};
 
@@ -15,7 +15,7 @@ const HELD_UP_DEVIATIONS: f64 = 4.8;
 /// Probability that a request makes a call next, below which it does not compete for it.
 const MIN_EXPECTING: f64 = 0.001;
 
-impl LiveState {
+impl ProcessState {
     /// Returns whose turn it is at `at`; paths are in the order of the clusters and their lanes.
     pub(crate) fn turns(
         &self,

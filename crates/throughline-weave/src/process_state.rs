@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::event::{InboundId, Nanos, OutboundId};
 use crate::joint_cluster::{JointCluster, WeighedHypothesis};
+use crate::lane::{Lane, OpenCall};
 use crate::lane_path::{CallStep, LaneMembers, LanePath, PathOutlook};
 use crate::life_table::Step;
-use crate::live_lane::{LiveCall, LiveLane};
-use crate::problem::{Inbound, Outbound};
+use crate::message::{Inbound, Outbound};
 use crate::step_model::StepModel;
 use crate::step_trail::visit_trail;
 use crate::turns::{Turn, Turns};
@@ -33,11 +33,11 @@ pub(crate) struct ProcessOutlook {
 
 /// All that is not settled.
 #[derive(Debug, Default)]
-pub(crate) struct LiveState {
+pub(crate) struct ProcessState {
     pub(crate) inbound: Vec<Inbound>,
     pub(crate) lane_of: Vec<u32>,
-    pub(crate) lanes: Vec<LiveLane>,
-    pub(crate) calls: Vec<LiveCall>,
+    pub(crate) lanes: Vec<Lane>,
+    pub(crate) calls: Vec<OpenCall>,
     pub(crate) clusters: Vec<JointCluster>,
     /// Lanes in use.
     pub(crate) live: Vec<u32>,
@@ -50,9 +50,9 @@ pub(crate) struct LiveState {
     pub(crate) free_clusters: Vec<u32>,
 }
 
-// === impl LiveState ===
+// === impl ProcessState ===
 
-impl LiveState {
+impl ProcessState {
     pub(crate) fn inbound_index(&self, id: InboundId) -> Option<u32> {
         self.inbound_at.get(&id).copied()
     }
@@ -113,7 +113,7 @@ impl LiveState {
     }
 
     fn add_lane(&mut self, path: LanePath, queue: Option<u64>, start: Nanos) -> u32 {
-        let lane = LiveLane {
+        let lane = Lane {
             cluster: 0,
             is_queue: queue.is_some(),
             queue,
@@ -134,7 +134,7 @@ impl LiveState {
         index
     }
 
-    pub(crate) fn add_call(&mut self, call: LiveCall) -> u32 {
+    pub(crate) fn add_call(&mut self, call: OpenCall) -> u32 {
         let id = call.outbound.id;
         let index = put(&mut self.calls, &mut self.free_calls, call);
         self.call_at.insert(id, index);

@@ -1,5 +1,4 @@
-//! The inbound and outbound events of one process over a stretch of time, and which of them can
-//! belong together.
+//! Messages that a process receives and sends, as the engine keeps them.
 
 use std::collections::BTreeMap;
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::joint_cluster::{JointCluster, JointHypothesis, WeighedHypothesis};
 use crate::lane_path::{CallStep, LanePath};
-use crate::live_state::{ClusterOutlook, LiveState, ProcessOutlook, put};
+use crate::process_state::{ClusterOutlook, ProcessOutlook, ProcessState, put};
 use crate::step_model::StepModel;
 
 /// Hypotheses of a cluster, and while many requests are in flight.
@@ -22,7 +22,7 @@ const MAX_CALLS: usize = 1024;
 const CONTENDER_SHARE: f64 = 1e-3;
 const NOTED_SHARE: f64 = 1e-4;
 
-impl LiveState {
+impl ProcessState {
     /// Takes a call into the paths that may have made it; `rest` is the hazard of all else.
     pub(crate) fn take_call(
         &mut self,
