@@ -288,6 +288,38 @@ fn spans_are_refused_once_the_local_folder_is_full_of_segments_that_wait() {
 }
 
 #[test]
+fn copies_make_room_while_the_disk_is_full() {
+    let folder = tempfile::tempdir().unwrap();
+    let bucket = Arc::new(FaultyBucket::default());
+    let expected = MemoryStore::new(usize::MAX);
+    let store = member(&folder.path().join("own"), &bucket);
+    add(&store, &expected, 1..11);
+    wait_for_uploads(&store);
+    drop(store);
+    let dynamic = || -> Arc<dyn ObjectBucket> { Arc::<FaultyBucket>::clone(&bucket) };
+    // No disk has so much room.
+    let settings = DiskSettings {
+        min_free_bytes: u64::MAX,
+        ..settings()
+    };
+    let own = folder.path().join("own");
+    let store = DiskStore::open_objects(&own, dynamic(), settings.clone()).unwrap();
+    let node = folder.path().join("node");
+    let node = DiskStore::open_query_only_objects(&node, dynamic(), settings).unwrap();
+    for store in [&store as &dyn Store, &*node] {
+        assert_same(store, &expected);
+        wait_until("no copies", || totals(store).bytes == 0);
+    }
+    let [spans, _] = halves(11..12);
+    let refused = store.insert(spans);
+    assert!(
+        matches!(refused, Err(InsertError::NotUploaded)),
+        "{refused:?}"
+    );
+    assert_eq!(bucket.keys(".parquet").len(), 1);
+}
+
+#[test]
 fn a_stale_list_and_missing_objects_leave_the_others() {
     let folder = tempfile::tempdir().unwrap();
     let bucket = Arc::new(FaultyBucket::default());

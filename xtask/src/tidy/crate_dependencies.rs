@@ -95,6 +95,9 @@ const ALLOWED: &[(&str, &[&str])] = &[
 const ALLOWED_IN_TESTS: &[(&str, &str)] = &[
     ("throughline-collector", "throughline-segments"),
     ("throughline-export", "throughline-collector"),
+    ("throughline-objects", "throughline-model"),
+    ("throughline-objects", "throughline-otlp"),
+    ("throughline-objects", "throughline-store"),
 ];
 
 /// Crates without sockets, clocks and tasks, and the dependencies that would bring one in.

@@ -137,6 +137,7 @@ impl DiskStoreInner {
                 tracing::error!(%folder, %error, "new segments cannot be looked for");
             }
             is_failing = refreshed.is_err();
+            self.make_room();
         }
     }
 

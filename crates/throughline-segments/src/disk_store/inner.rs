@@ -136,11 +136,10 @@ impl DiskStoreInner {
             return Err(InsertError::QueryOnly);
         }
         if self.is_full.load(Ordering::Relaxed) {
-            let is_disk = self.objects.is_none();
-            return Err(if is_disk {
-                InsertError::Full
-            } else {
+            return Err(if self.is_waiting_full() {
                 InsertError::NotUploaded
+            } else {
+                InsertError::Full
             });
         }
         let deadline = Instant::now() + MAX_PARKING;
@@ -197,6 +196,12 @@ impl DiskStoreInner {
         } else {
             InsertError::Write(error)
         }
+    }
+
+    /// Returns whether the local folder is full of segments that are not uploaded yet.
+    pub(super) fn is_waiting_full(&self) -> bool {
+        let waiting = self.objects.as_ref().map(|it| it.bytes_to_upload());
+        waiting.is_some_and(|bytes| bytes >= self.settings.max_local_bytes)
     }
 
     /// Returns whether the memory has room for another generation, or the open one has.

@@ -240,6 +240,7 @@ impl DiskStoreInner {
 
     /// Removes the earliest segments that are beyond the limits.
     fn retain(&self) {
+        self.make_room();
         loop {
             let sources = self.sources();
             let logs = sources.generations.iter().map(|it| it.log.bytes());
@@ -264,26 +265,30 @@ impl DiskStoreInner {
         }
     }
 
-    /// Returns whether the folder has no room for further spans.
-    fn is_low(&self) -> bool {
-        let is_low = || {
-            let free = self.folder.free_bytes().unwrap_or(u64::MAX);
-            free < self.settings.min_free_bytes
-        };
-        let Some(objects) = &self.objects else {
-            return is_low();
-        };
-        if is_low() {
+    /// Removes copies of objects while the disk is full.
+    pub(super) fn make_room(&self) {
+        if let Some(objects) = &self.objects
+            && self.is_disk_low()
+        {
             objects.discard_all();
         }
-        is_low() || objects.bytes_to_upload() >= self.settings.max_local_bytes
+    }
+
+    /// Returns whether the folder has no room for further spans.
+    fn is_low(&self) -> bool {
+        self.is_disk_low() || self.is_waiting_full()
+    }
+
+    fn is_disk_low(&self) -> bool {
+        let free = self.folder.free_bytes().unwrap_or(u64::MAX);
+        free < self.settings.min_free_bytes
     }
 
     fn set_full(&self, is_full: bool) {
         let was_full = self.is_full.swap(is_full, Ordering::Relaxed);
         if is_full && !was_full {
             let folder = self.folder.root().display();
-            if self.objects.is_some() {
+            if self.is_waiting_full() {
                 tracing::error!(%folder, "spans are refused until segments are uploaded");
                 return;
             }
