@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -11,6 +11,7 @@ use throughline_export::{
     BatchSettings, Compression, Config, ExportProtocol, Exporter, OtlpEndpoint, RetrySettings,
 };
 use throughline_model::{Span, SpanSink as _};
+use tokio::runtime::Handle;
 
 use crate::args::forward::ForwardArgs;
 
@@ -30,9 +31,14 @@ pub(crate) struct ForwardTarget {
     config: Config,
 }
 
-/// The exporter to a back end.
+/// The exporter to a back end. With room for a trace it takes it whole; whoever must not lose any
+/// asks first.
 #[derive(Debug)]
 pub(crate) struct TraceForwardExporter(Exporter);
+
+/// Time that a flush waits, and between two looks meanwhile.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+const FLUSH_INTERVAL: Duration = Duration::from_millis(20);
 
 // === impl ForwardTarget ===
 
@@ -85,6 +91,15 @@ impl ForwardTarget {
         Some(Self { config })
     }
 
+    /// Sends until the back end accepts or refuses, however long it is away, and drops nothing by
+    /// itself: spans are offered only while there is room.
+    pub(crate) fn without_loss(mut self) -> Self {
+        self.config.batch.max_queue_spans = usize::MAX;
+        self.config.batch.max_queue_bytes = usize::MAX;
+        self.config.retry.max_elapsed_time = Duration::MAX;
+        self
+    }
+
     /// Starts the exporter.
     pub(crate) fn open(&self) -> Result<Arc<TraceForwardExporter>> {
         let exporter = Exporter::start(&self.config).context("--forward")?;
@@ -113,6 +128,26 @@ impl WovenTraceSink for TraceForwardExporter {
     fn send(&self, spans: Vec<Span>) {
         // The exporter counts what it drops.
         let _dropped = self.0.try_send_all(&mut spans.into_iter());
+    }
+
+    fn has_room(&self) -> bool {
+        let counts = self.0.counts();
+        counts.queued < MAX_QUEUE_SPANS as u64 && counts.queued_bytes < MAX_QUEUE_BYTES as u64
+    }
+
+    /// Waits on a thread of a runtime that may block. The exporter itself is not flushed: that
+    /// would cut its waits for a back end short.
+    fn flush(&self) -> bool {
+        Handle::current().block_on(async {
+            let begin = Instant::now();
+            while self.0.counts().queued > 0 {
+                if begin.elapsed() >= FLUSH_TIMEOUT {
+                    return false;
+                }
+                tokio::time::sleep(FLUSH_INTERVAL).await;
+            }
+            true
+        })
     }
 
     fn counts(&self) -> TraceSinkCounts {

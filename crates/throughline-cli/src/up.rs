@@ -1,7 +1,7 @@
 //! `throughline up`: the collector, from its arguments to its shutdown.
 
 mod access;
-mod kafka;
+pub(crate) mod kafka;
 
 use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};

@@ -1,12 +1,14 @@
-//! `throughline weave`: joins the spans of files that were reported without a parent.
+//! `throughline weave`: joins the spans of files, or of a topic, that were reported without a
+//! parent.
 
+mod progress_line;
 mod report;
+mod stream;
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufWriter, IsTerminal as _, Read as _, Write};
+use std::io::{self, BufWriter, Read as _, Write};
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use serde::de::IgnoredAny;
@@ -14,19 +16,26 @@ use throughline_collector::{WeavingProgress, WovenSpans, decode_recorded_spans, 
 use throughline_model::{Span, TraceId};
 use throughline_otlp::{OtlpResourceSpansJson, spans_to_json};
 
+use self::progress_line::ProgressLine;
 use crate::args::weave::WeaveArgs;
 use crate::error::CommandError;
 
 /// Name of standard input among the files.
 const STDIN: &str = "-";
 
-/// Time between two lines of progress, where nobody looks on.
-const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
-
 /// Reads, weaves and writes.
 pub(crate) fn run(args: &WeaveArgs) -> Result<(), CommandError> {
     let min_confidence =
         confidence(&args.confidence).map_err(|it| CommandError::Usage(vec![it]))?;
+    if args
+        .kafka
+        .from_kafka
+        .as_ref()
+        .is_some_and(|it| !it.is_empty())
+    {
+        return stream::run(args, min_confidence);
+    }
+    check_no_stream(args).map_err(|it| CommandError::Usage(vec![it]))?;
     let mut progress = ProgressLine::new();
     let mut spans = Vec::new();
     for file in &args.files {
@@ -42,6 +51,23 @@ pub(crate) fn run(args: &WeaveArgs) -> Result<(), CommandError> {
     progress.clear();
     report::print(&woven.report, min_confidence);
     Ok(())
+}
+
+/// Checks that there are no options that only spans of a topic need.
+fn check_no_stream(args: &WeaveArgs) -> Result<(), String> {
+    let is_given = |option: &Option<String>| option.as_ref().is_some_and(|it| !it.is_empty());
+    let options = [
+        ("--to-kafka", is_given(&args.kafka.to_kafka)),
+        ("--to-topic", is_given(&args.to_topic)),
+        ("--forward", is_given(&args.forward.forward)),
+        ("--decisions-topic", is_given(&args.kafka.decisions_topic)),
+    ];
+    match options.into_iter().find(|(_, is_given)| *is_given) {
+        Some((option, _)) => Err(format!(
+            "{option} has no effect on files; add --from-kafka in place of them, or leave it out"
+        )),
+        None => Ok(()),
+    }
 }
 
 /// Parses the least confidence.
@@ -131,54 +157,6 @@ fn write_traces(woven: &WovenSpans, mut out: impl Write) -> io::Result<()> {
 #[serde(rename_all = "camelCase")]
 struct TraceLine<'a> {
     resource_spans: Vec<OtlpResourceSpansJson<'a>>,
-}
-
-/// A line on stderr that says how far the work is: rewritten on a terminal, and written now and
-/// then elsewhere.
-struct ProgressLine {
-    is_terminal: bool,
-    last: Option<Instant>,
-    begin: Instant,
-}
-
-// === impl ProgressLine ===
-
-impl ProgressLine {
-    fn new() -> Self {
-        Self {
-            is_terminal: io::stderr().is_terminal(),
-            last: None,
-            begin: Instant::now(),
-        }
-    }
-
-    fn show(&mut self, text: &str) {
-        let interval = if self.is_terminal {
-            Duration::from_millis(100)
-        } else {
-            PROGRESS_INTERVAL
-        };
-        // Short work has no progress.
-        let since = self.last.unwrap_or(self.begin);
-        if since.elapsed() < interval {
-            return;
-        }
-        self.last = Some(Instant::now());
-        let mut out = io::stderr().lock();
-        // If stderr is closed, nobody reads it.
-        let written = if self.is_terminal {
-            write!(out, "\r\x1b[K{text}").and_then(|()| out.flush())
-        } else {
-            writeln!(out, "{text}")
-        };
-        written.unwrap_or_default();
-    }
-
-    fn clear(&self) {
-        if self.is_terminal && self.last.is_some() {
-            write!(io::stderr().lock(), "\r\x1b[K").unwrap_or_default();
-        }
-    }
 }
 
 #[cfg(test)]

@@ -235,6 +235,7 @@ impl CollectorServer {
         let links = WeavingLinks {
             sink: self.config.forward.clone(),
             decisions: self.config.decisions.clone(),
+            tracker: None,
         };
         WeavingTask::new(store, Arc::clone(metrics), settings, links)
     }

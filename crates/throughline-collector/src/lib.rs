@@ -33,6 +33,7 @@ mod otlp_http;
 pub mod parser_checks;
 mod query;
 mod recorded_spans;
+mod stream_weaver;
 mod timeout_io;
 mod tls;
 mod token_layer;
@@ -51,6 +52,7 @@ pub use ingest::{
     SpanDestination, SpanForwarder,
 };
 pub use recorded_spans::{RecordedSpansError, decode_recorded_spans};
+pub use stream_weaver::{StreamWeavingProgress, StreamWeavingSettings, weave_records};
 pub use tls::CollectorTls;
 pub use weaving::{
     DecisionLog, JoinedSpans, ProcessIdentity, TraceSinkCounts, WeavingProgress, WeavingReport,

@@ -115,6 +115,13 @@ impl Metrics {
         counters.insert(key, value);
     }
 
+    /// Returns the sum of some counters.
+    pub(crate) fn sum(&self, is_counted: impl Fn(CounterKey) -> bool) -> u64 {
+        let counters = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let counted = counters.iter().filter(|(key, _)| is_counted(**key));
+        counted.map(|(_, count)| count).sum()
+    }
+
     /// Renders all counters and the occupancy of the store.
     pub(crate) fn render(&self, store: StoreOccupancy) -> String {
         // A copy, so that writing the text does not hold the lock that requests take.

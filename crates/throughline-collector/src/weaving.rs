@@ -16,6 +16,7 @@
 
 mod activity_span;
 mod decision_log;
+mod delivery_tracker;
 mod offset_join;
 mod process_identity;
 mod process_weaver;
@@ -29,9 +30,12 @@ mod task;
 mod trace_forwarder;
 mod trace_sink;
 mod unplaced_edges;
+mod weaving_feed;
 
 pub use self::decision_log::DecisionLog;
+pub(crate) use self::delivery_tracker::DeliveryTracker;
 pub use self::process_identity::ProcessIdentity;
 pub use self::recording::{JoinedSpans, WeavingProgress, WeavingReport, WovenSpans, weave_spans};
-pub(crate) use self::task::{WeavingFeed, WeavingLinks, WeavingTask};
+pub(crate) use self::task::{WeavingLinks, WeavingTask};
 pub use self::trace_sink::{TraceSinkCounts, WovenTraceSink};
+pub(crate) use self::weaving_feed::WeavingFeed;

@@ -20,10 +20,12 @@ mod decision_topic;
 mod reader;
 mod settings;
 mod topic_lookup;
+mod trace_topic;
 mod writer;
 
 pub use self::decision_topic::DecisionTopic;
 pub use self::reader::TopicReader;
 pub use self::settings::{RESERVED_PROPERTIES, SpanTopicSettings};
 pub use self::topic_lookup::TopicError;
+pub use self::trace_topic::TraceTopic;
 pub use self::writer::TopicWriter;

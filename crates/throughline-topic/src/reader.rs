@@ -36,6 +36,9 @@ const LAG_INTERVAL: Duration = Duration::from_secs(5);
 /// Time that the brokers have for an answer to them.
 const LAG_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// Stands for the value of a record that has none, and is as invalid.
+const NO_VALUE: &[u8] = b"{";
+
 const DEFAULTS: [(&str, &str); 2] = [
     // A new group begins with the oldest record.
     ("auto.offset.reset", "earliest"),
@@ -183,16 +186,21 @@ impl ReaderLoop {
 
     /// Stores a record; returns false if the store refuses it for now. A poisoned one is skipped.
     fn store(&self, record: &ReadRecord) -> bool {
-        let stored = match &record.value {
-            Some(value) => self.ingest.store(value, record.are_fragments),
-            None => Err(RecordError::Poisoned("the record has no value".to_owned())),
-        };
-        match stored {
-            Ok(()) => {
+        let value = record.value.as_deref().unwrap_or(NO_VALUE);
+        let number = match self.ingest.store(value, record.are_fragments) {
+            Ok(number) => {
                 self.ingest.count(RecordOutcome::Stored);
+                number
             }
             Err(RecordError::Refused(_)) => return false,
-            Err(RecordError::Poisoned(reason)) => {
+            Err(RecordError::Poisoned {
+                reason,
+                record: number,
+            }) => {
+                let reason = match &record.value {
+                    Some(_) => reason,
+                    None => "the record has no value".to_owned(),
+                };
                 if self.ingest.count(RecordOutcome::Poisoned) {
                     tracing::warn!(
                         partition = record.partition,
@@ -201,9 +209,10 @@ impl ReaderLoop {
                         "record skipped; further ones are only counted, see /metrics"
                     );
                 }
+                number
             }
-        }
-        self.consumer.context().note_stored(record);
+        };
+        self.consumer.context().note_stored(record, number);
         true
     }
 
@@ -227,6 +236,8 @@ impl ReaderLoop {
         }
         context.set_paused(is_blocked);
         match (was_paused, is_blocked) {
+            // Many times a minute while much is read at once.
+            _ if self.ingest.is_passing_on() => {}
             (false, true) => {
                 tracing::warn!("reading from Kafka paused until the store accepts spans again");
             }

@@ -20,12 +20,12 @@ const BEGIN: u64 = 1_790_000_000_000_000_000;
 
 /// The side of a record, which is the partition of its spans.
 #[derive(Clone, Copy)]
-enum Side {
+pub(crate) enum Side {
     Producer = 0,
     Consumer = 1,
 }
 
-fn trace_id(number: u64, side: Side) -> String {
+pub(crate) fn trace_id(number: u64, side: Side) -> String {
     format!("{:016x}{:016x}", side as u64 + 1, number + 1)
 }
 
@@ -75,7 +75,7 @@ fn request(number: u64, side: Side) -> Value {
     }]})
 }
 
-fn send(kafka: &ApacheBroker, numbers: std::ops::Range<u64>, side: Side) {
+pub(crate) fn send(kafka: &ApacheBroker, numbers: std::ops::Range<u64>, side: Side) {
     for number in numbers {
         let value = request(number, side).to_string();
         let partition = side as i32;
@@ -100,7 +100,10 @@ fn produce_keyed(bootstrap: &str, partition: i32, value: Option<&[u8]>) {
 }
 
 /// Returns the span ids and the trace ids of a trace that is asked for by this id.
-fn shown(collector: &CollectorInstance, id: &str) -> (BTreeSet<String>, BTreeSet<String>) {
+pub(crate) fn shown(
+    collector: &CollectorInstance,
+    id: &str,
+) -> (BTreeSet<String>, BTreeSet<String>) {
     let reply = collector.get(&format!("/api/traces/{id}")).unwrap();
     let body: Value = serde_json::from_str(&reply.body).unwrap_or_default();
     let spans = body["data"][0]["spans"].as_array().cloned();

@@ -238,7 +238,9 @@ pub(crate) fn committed(
             ends.insert(partition.id(), end);
         }
     }
-    let committed = consumer.committed_offsets(asked, TIMEOUT).unwrap();
+    // A group that is new has no coordinator yet.
+    let committed = consumer.committed_offsets(asked, TIMEOUT);
+    let committed = committed.unwrap_or_default();
     let committed = committed.elements().into_iter();
     let committed = committed.filter_map(|it| {
         let offset = it.offset();

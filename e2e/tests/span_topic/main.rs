@@ -13,6 +13,7 @@ mod decisions;
 mod fixture;
 mod query_nodes;
 mod span_load;
+mod weave_stream;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;

@@ -17,8 +17,8 @@ pub(crate) struct KafkaArgs {
     )]
     pub(crate) from_kafka: Option<String>,
 
-    /// Brokers to forward all received spans to; nothing is stored here, and there is no web UI. A
-    /// request is answered once all in-sync replicas have its spans. The key of a record is the
+    /// Brokers to forward all spans to; nothing is stored here, and there is no web UI. A request
+    /// is answered once all in-sync replicas have its spans. The key of a record is the
     /// service with its instance, so that the spans of a process share a partition
     #[arg(
         long,

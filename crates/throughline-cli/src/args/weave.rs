@@ -2,6 +2,11 @@
 
 use std::path::PathBuf;
 
+use super::forward::ForwardArgs;
+use super::kafka::KafkaArgs;
+
+const STREAM: &str = "Kafka";
+
 pub(super) const EXAMPLES: &str = "\
 Examples:
   throughline weave spans.jsonl -o woven.jsonl
@@ -10,6 +15,10 @@ Examples:
       Weave traces of a Jaeger or Throughline collector; the result goes to stdout.
   throughline weave day.jsonl -o woven.jsonl --confidence 0.99
       Join only where an inferred parent is very likely.
+  throughline weave --from-kafka kafka:9092 --forward http://tempo:4318
+      Weave the spans of a topic, as a member of a group, in front of another back end.
+  throughline weave --from-kafka kafka:9092 --to-kafka kafka:9092 --to-topic woven_spans
+      Weave the spans of a topic into another one.
 
 Spans that are woven:
   Those that have no parent because a proxy could not know it: from Throughline's sidecars with
@@ -21,13 +30,17 @@ Spans that are woven:
 The result is OTLP JSON, one trace a line, with the parents and trace ids that were found. A span
 that was joined has throughline.parent.evidence (offset, proven, tokens, structure or timing), its
 throughline.parent.confidence, and throughline.woven.trace_id, the trace that it was reported in.
-Nothing else changes. The report goes to stderr. docs/weaving.md explains what can be inferred.";
+Nothing else changes. The report goes to stderr. docs/weaving.md explains what can be inferred.
+
+With --from-kafka the spans of a topic are woven until SIGINT or SIGTERM, and sent on when nothing
+more is decided about their trace. Offsets are committed after the delivery: a span is sent at least
+once. Progress goes to stderr.";
 
 /// Arguments of `throughline weave`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct WeaveArgs {
     /// Files with spans: OTLP JSON, one request a line or one document, or Jaeger JSON; - for stdin
-    #[arg(required = true, value_name = "FILE")]
+    #[arg(required_unless_present = "from_kafka", value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
 
     /// File for the result; stdout by default
@@ -42,4 +55,39 @@ pub(crate) struct WeaveArgs {
         value_name = "PROBABILITY"
     )]
     pub(crate) confidence: String,
+
+    #[command(flatten)]
+    pub(crate) kafka: KafkaArgs,
+
+    /// Topic of --to-kafka for woven spans, which must exist
+    #[arg(
+        long,
+        env = "THROUGHLINE_TO_TOPIC",
+        value_name = "NAME",
+        help_heading = STREAM
+    )]
+    pub(crate) to_topic: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) forward: ForwardArgs,
+
+    /// Time after a span until its parent is inferred, with --from-kafka
+    #[arg(
+        long,
+        env = "THROUGHLINE_WEAVE_WAIT",
+        default_value = "5s",
+        value_name = "DURATION",
+        help_heading = STREAM
+    )]
+    pub(crate) wait: String,
+
+    /// Memory for spans until they are delivered, with --from-kafka
+    #[arg(
+        long,
+        env = "THROUGHLINE_WEAVE_MEMORY",
+        default_value = "512MiB",
+        value_name = "SIZE",
+        help_heading = STREAM
+    )]
+    pub(crate) memory: String,
 }

@@ -16,9 +16,9 @@ use crate::args::up::UpArgs;
 use crate::store::StoreChoice;
 
 /// The topic to which OpenTelemetry's collector writes spans by default.
-const DEFAULT_TOPIC: &str = "otlp_spans";
+pub(crate) const DEFAULT_TOPIC: &str = "otlp_spans";
 
-const DEFAULT_GROUP: &str = "throughline";
+pub(crate) const DEFAULT_GROUP: &str = "throughline";
 
 /// Maximum length of the name of a topic (Kafka's `Topic.java`).
 const MAX_TOPIC_LENGTH: usize = 249;
@@ -39,10 +39,10 @@ pub(super) enum SpanRoute {
 
 /// A topic at its brokers, and properties of the client.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct TopicAddress {
-    brokers: String,
-    topic: String,
-    properties: Vec<(String, String)>,
+pub(crate) struct TopicAddress {
+    pub(crate) brokers: String,
+    pub(crate) topic: String,
+    pub(crate) properties: Vec<(String, String)>,
 }
 
 /// A group, and the topic by which its members share decisions.
@@ -165,7 +165,7 @@ impl SpanRoute {
 
 #[cfg(feature = "kafka")]
 impl TopicAddress {
-    fn settings(&self) -> SpanTopicSettings {
+    pub(crate) fn settings(&self) -> SpanTopicSettings {
         SpanTopicSettings {
             brokers: self.brokers.clone(),
             topic: self.topic.clone(),
@@ -178,7 +178,7 @@ impl TopicAddress {
 const RESERVED_PROPERTIES: [&str; 0] = [];
 
 #[cfg(not(feature = "kafka"))]
-const NO_CLIENT: &str = "this program was built without the feature kafka, so it has no \
+pub(crate) const NO_CLIENT: &str = "this program was built without the feature kafka, so it has no \
                          --from-kafka and no --to-kafka";
 
 type TextOption = Option<String>;
@@ -241,7 +241,7 @@ fn check_decisions(decisions: &str, topic: &str, is_member: bool, errors: &mut V
     }
 }
 
-fn check_topic(option: &str, topic: &str, errors: &mut Vec<String>) {
+pub(crate) fn check_topic(option: &str, topic: &str, errors: &mut Vec<String>) {
     let is_allowed = |letter: char| letter.is_ascii_alphanumeric() || "._-".contains(letter);
     if topic.len() > MAX_TOPIC_LENGTH || !topic.chars().all(is_allowed) {
         errors.push(format!(
@@ -251,7 +251,7 @@ fn check_topic(option: &str, topic: &str, errors: &mut Vec<String>) {
     }
 }
 
-fn check_brokers(option: &str, brokers: &str, errors: &mut Vec<String>) {
+pub(crate) fn check_brokers(option: &str, brokers: &str, errors: &mut Vec<String>) {
     let is_address = |address: &str| {
         let parts = address.trim().rsplit_once(':');
         parts.is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
@@ -264,7 +264,7 @@ fn check_brokers(option: &str, brokers: &str, errors: &mut Vec<String>) {
 }
 
 /// Reads `NAME=VALUE` lines; empty lines and those that begin with `#` are left out.
-fn read_properties(path: &Path, errors: &mut Vec<String>) -> Vec<(String, String)> {
+pub(crate) fn read_properties(path: &Path, errors: &mut Vec<String>) -> Vec<(String, String)> {
     let name = path.display();
     let text = match std::fs::read_to_string(path) {
         Ok(text) if text.len() <= MAX_CONFIG_BYTES => text,

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use throughline_collector::WeavingReport;
+use throughline_collector::{StreamWeavingProgress, WeavingReport};
 
 /// Prints the report.
 #[expect(clippy::print_stderr, reason = "stdout has the spans")]
@@ -14,6 +14,24 @@ pub(super) fn print(report: &WeavingReport, min_confidence: f64) {
 #[expect(clippy::print_stderr, reason = "stdout has the spans")]
 pub(super) fn warn_rejected(name: &str, rejected: u64) {
     eprintln!("{name}: {rejected} spans without valid ids are left out");
+}
+
+/// Prints the counts of a stream that has ended.
+#[expect(clippy::print_stderr, reason = "it is where the progress was")]
+pub(super) fn print_stream(counts: &StreamWeavingProgress) {
+    let StreamWeavingProgress {
+        records,
+        poisoned,
+        spans,
+        woven,
+        sent,
+        dropped,
+        ..
+    } = counts;
+    eprintln!(
+        "{spans} spans of {records} records read, {woven} woven, {sent} sent, {dropped} dropped, \
+         {poisoned} records skipped"
+    );
 }
 
 /// Returns the report as text. Writing to a string cannot fail.

@@ -36,8 +36,13 @@ pub struct RecordIngest {
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
     /// It never will be: it has no spans in a format that is known.
-    #[error("{0}")]
-    Poisoned(String),
+    #[error("{reason}")]
+    Poisoned {
+        /// Why not.
+        reason: String,
+        /// Its number.
+        record: u64,
+    },
     /// The store refuses it for now.
     #[error(transparent)]
     Refused(InsertError),
@@ -62,11 +67,27 @@ impl RecordIngest {
     }
 
     /// Stores the spans of a record: a request of OTLP in protobuf or JSON. `are_fragments` means
-    /// that they may be parts of spans.
+    /// that they may be parts of spans. Returns the number of the record; one that is poisoned has
+    /// a number as well.
     ///
     /// # Errors
     /// [`RecordError`], after which nothing of the record is stored.
-    pub fn store(&self, value: &[u8], are_fragments: bool) -> Result<(), RecordError> {
+    pub fn store(&self, value: &[u8], are_fragments: bool) -> Result<u64, RecordError> {
+        let weaving = &self.pipeline.weaving;
+        let record = weaving.begin_record(value.len());
+        let record = record.ok_or(RecordError::Refused(InsertError::Busy))?;
+        let stored = self.store_record(value, are_fragments);
+        weaving.end_record(record);
+        match stored {
+            Ok(()) => Ok(record),
+            Err(RecordError::Poisoned { reason, .. }) => {
+                Err(RecordError::Poisoned { reason, record })
+            }
+            Err(error @ RecordError::Refused(_)) => Err(error),
+        }
+    }
+
+    fn store_record(&self, value: &[u8], are_fragments: bool) -> Result<(), RecordError> {
         let source = IngestSource::Topic { are_fragments };
         // A record that makes the decoder fail must not end the reader: it would come again.
         let inserted = catch_unwind(AssertUnwindSafe(|| self.insert(source, value)));
@@ -76,7 +97,10 @@ impl RecordIngest {
                 Ok(())
             }
             Err(IngestError::Store(error)) => Err(RecordError::Refused(error)),
-            Err(error) => Err(RecordError::Poisoned(error.to_string())),
+            Err(error) => Err(RecordError::Poisoned {
+                reason: error.to_string(),
+                record: 0,
+            }),
         }
     }
 
@@ -94,19 +118,24 @@ impl RecordIngest {
         pipeline.insert_otlp(source, &grant, value)
     }
 
-    /// Makes all stored records durable, as far as the store does that.
+    /// Makes all stored records durable, as far as the store does that. Returns the number below
+    /// which they are; with a store that is all of them.
     ///
     /// # Errors
     /// [`InsertError`]: the records must be read again after a failure of the machine.
-    pub fn sync(&self) -> Result<(), InsertError> {
-        match &self.pipeline.destination {
-            SpanDestination::Store(store) => {
-                // The ends of records that others need, first: their spans are not read again.
-                self.pipeline.weaving.flush()?;
-                store.sync()
-            }
-            SpanDestination::Forwarder(_) => Ok(()),
+    pub fn sync(&self) -> Result<u64, InsertError> {
+        if let SpanDestination::Store(store) = &self.pipeline.destination {
+            // The ends of records that others need, first: their spans are not read again.
+            self.pipeline.weaving.flush()?;
+            store.sync()?;
         }
+        Ok(self.pipeline.weaving.delivered_records())
+    }
+
+    /// Returns whether records are refused only until earlier ones are delivered.
+    #[must_use]
+    pub fn is_passing_on(&self) -> bool {
+        self.pipeline.weaving.is_tracking()
     }
 
     /// Counts a record. Returns true for the first one of an outcome.

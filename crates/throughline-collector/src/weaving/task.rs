@@ -1,37 +1,29 @@
-//! The queue from ingest to weaving, and the task at its end.
+//! The task at the end of the queue from ingest.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use memchr::memmem;
-use throughline_model::Span;
-use throughline_model::convention::{MESSAGING_KAFKA_CLUSTER_ID, PARENT_EVIDENCE};
-use throughline_store::{InsertError, Store, WeaveOutcome, WovenEdge, WovenEvidence};
+use throughline_store::{Store, WeaveOutcome, WovenEdge, WovenEvidence};
 use throughline_weave::LiveChecks;
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use super::activity_span::ActivitySpan;
 use super::decision_log::DecisionLog;
+use super::delivery_tracker::DeliveryTracker;
 use super::offset_join::OffsetJoin;
 use super::process_weaver::ProcessWeaver;
-use super::recent_requests::RecentRequests;
-use super::record_endpoint::{RecordEndpoint, RecordSide};
-use super::sent_traces::ReportedSpan;
+use super::record_endpoint::RecordSide;
 use super::shared_entry::SharedEntry;
 use super::shared_log::{DecisionIntake, DecisionPublisher, share};
-use super::trace_forwarder::{SpanArrival, TraceForwarder};
+use super::trace_forwarder::TraceForwarder;
 use super::trace_sink::WovenTraceSink;
 use super::unplaced_edges::UnplacedEdges;
+use super::weaving_feed::{FeedLinks, WeavingBatch, WeavingFeed};
 use crate::clock;
 use crate::config::{WeavingMode, WeavingSettings};
 use crate::metrics::{CounterKey, Metrics};
-
-/// Batches of spans that wait for weaving.
-const MAX_QUEUED_BATCHES: usize = 1024;
 
 /// Batches that are woven together.
 const MAX_JOINED_BATCHES: usize = 64;
@@ -39,14 +31,14 @@ const MAX_JOINED_BATCHES: usize = 64;
 /// Entries of other collectors that are taken together.
 const MAX_JOINED_ENTRIES: usize = 256;
 
+/// Time for the delivery of the last spans, where nothing else keeps them.
+const MAX_DELIVERY_TIME: Duration = Duration::from_secs(15);
+
 /// The evidence of joins by the offsets of records.
 const OFFSET: &str = WovenEvidence::Offset.name();
 
 /// Processes that are woven; for a further one, the one that was silent longest is forgotten.
 const MAX_PROCESSES: usize = 1024;
-
-/// Attributes of the spans of our sidecars, and of Envoy's and Istio's tracers.
-const PROXY_ATTRIBUTES: [&str; 2] = [PARENT_EVIDENCE, "upstream_cluster"];
 
 /// Probability from which a span counts as one without a parent.
 pub(super) const MIN_NONE: f64 = 0.5;
@@ -54,34 +46,12 @@ pub(super) const MIN_NONE: f64 = 0.5;
 /// Time between two looks for decisions that are due.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
-/// The entry of the queue.
-#[derive(Debug, Clone)]
-pub(crate) struct WeavingFeed {
-    queue: mpsc::Sender<WeavingBatch>,
-    metrics: Arc<Metrics>,
-    mode: WeavingMode,
-    /// Whether woven traces are sent on, for which every span counts.
-    is_forwarding: bool,
-    /// Takes part in what collectors share, for which every span counts as well.
-    shared: Option<Arc<DecisionPublisher>>,
-    /// Whether spans have come from a tracer that does not know the parents of calls.
-    has_proxies: Arc<AtomicBool>,
-    recent: Arc<Mutex<RecentRequests>>,
-}
-
-/// All that weaving needs of the spans of a request, which are on their way into the store.
-#[derive(Debug, Default)]
-pub(crate) struct WeavingBatch {
-    records: Vec<RecordEndpoint>,
-    activities: Vec<ActivitySpan>,
-    arrivals: Vec<SpanArrival>,
-}
-
 /// Where woven traces go, and what other collectors share.
 #[derive(Default)]
 pub(crate) struct WeavingLinks {
     pub(crate) sink: Option<Arc<dyn WovenTraceSink>>,
     pub(crate) decisions: Option<Arc<dyn DecisionLog>>,
+    pub(crate) tracker: Option<Arc<DeliveryTracker>>,
 }
 
 /// The task that weaves.
@@ -105,118 +75,6 @@ struct WeavingState {
     unplaced: UnplacedEdges,
 }
 
-// === impl WeavingFeed ===
-
-impl WeavingFeed {
-    /// Returns whether a request may have spans that weaving needs. The offset join needs records
-    /// with their cluster; the inference needs all that a process receives and sends, also as its
-    /// own tracer reports it: a call that Envoy reports is joined with such a span. Where no proxy
-    /// reports spans there is nothing to infer, and nothing needs to be decoded.
-    pub(crate) fn wants(&self, otlp: &[u8]) -> bool {
-        if self.wants_arrivals() {
-            return true;
-        }
-        let contains = |text: &str| memmem::find(otlp, text.as_bytes()).is_some();
-        match self.mode {
-            WeavingMode::Off => false,
-            WeavingMode::Offsets => contains(MESSAGING_KAFKA_CLUSTER_ID),
-            WeavingMode::All => {
-                if self.has_proxies.load(Ordering::Relaxed) {
-                    return true;
-                }
-                if PROXY_ATTRIBUTES.into_iter().any(contains) {
-                    self.note_proxies();
-                    return true;
-                }
-                contains(MESSAGING_KAFKA_CLUSTER_ID)
-            }
-        }
-    }
-
-    /// Takes a request that was stored without being decoded.
-    pub(crate) fn skip(&self, otlp: &[u8]) {
-        if self.mode != WeavingMode::All {
-            return;
-        }
-        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        // Under the lock: whoever notes the first proxy takes what is kept.
-        if !self.has_proxies.load(Ordering::Relaxed) {
-            recent.push(otlp, clock::now());
-        }
-    }
-
-    /// Reads from spans all that weaving needs.
-    pub(crate) fn read(&self, spans: &[Span]) -> WeavingBatch {
-        let mut batch = WeavingBatch::default();
-        if self.wants_arrivals() {
-            let arrivals = spans.iter().map(|span| SpanArrival {
-                trace: span.trace_id,
-                span: ReportedSpan::of(span),
-            });
-            batch.arrivals = arrivals.collect();
-        }
-        if self.mode != WeavingMode::Off {
-            batch.records = spans.iter().filter_map(RecordEndpoint::of).collect();
-        }
-        if self.mode == WeavingMode::All {
-            batch.activities = spans.iter().filter_map(ActivitySpan::of).collect();
-            if batch.activities.iter().any(ActivitySpan::is_open) {
-                self.note_proxies();
-            }
-        }
-        batch
-    }
-
-    const fn wants_arrivals(&self) -> bool {
-        self.is_forwarding || self.shared.is_some()
-    }
-
-    /// Waits until all that was shared so far is kept.
-    ///
-    /// # Errors
-    /// [`InsertError`]: some of it is not kept yet.
-    pub(crate) fn flush(&self) -> Result<(), InsertError> {
-        self.shared.as_ref().map_or(Ok(()), |shared| shared.flush())
-    }
-
-    /// Notes that proxies report spans. With the first, spans that came a little before matter.
-    fn note_proxies(&self) {
-        let recent = {
-            let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-            if self.has_proxies.swap(true, Ordering::Relaxed) {
-                return;
-            }
-            recent.take(clock::now())
-        };
-        for otlp in recent {
-            if let Ok(decoded) = throughline_otlp::decode_protobuf(&otlp) {
-                self.offer(self.read(&decoded.spans));
-            }
-        }
-    }
-
-    /// Offers spans that are stored by now.
-    pub(crate) fn offer(&self, batch: WeavingBatch) {
-        if let Some(shared) = &self.shared {
-            for record in &batch.records {
-                shared.publish(&SharedEntry::Record(record.clone()));
-            }
-        }
-        let count = batch.records.len().max(batch.activities.len()) as u64;
-        let arrivals = batch.arrivals.len() as u64;
-        // Ingest must not wait for weaving.
-        if count.max(arrivals) > 0 && self.queue.try_send(batch).is_err() {
-            let key = CounterKey::ForwardDropped("weave_queue_full");
-            self.metrics
-                .add(key, if self.is_forwarding { arrivals } else { 0 });
-            let reason = CounterKey::WeaveAbandoned("queue_full");
-            if self.metrics.add(reason, count) {
-                tracing::warn!("spans arrive faster than they are woven; some stay apart");
-            }
-        }
-    }
-}
-
 // === impl WeavingTask ===
 
 impl WeavingTask {
@@ -226,7 +84,11 @@ impl WeavingTask {
         settings: WeavingSettings,
         links: WeavingLinks,
     ) -> (WeavingFeed, Self) {
-        let WeavingLinks { sink, decisions } = links;
+        let WeavingLinks {
+            sink,
+            decisions,
+            tracker,
+        } = links;
         let decisions = decisions.filter(|_| settings.mode != WeavingMode::Off);
         let shared = decisions.map(|log| share(log, &metrics));
         let (shared, intake, entries) = match shared {
@@ -234,16 +96,13 @@ impl WeavingTask {
             None => (None, None, None),
         };
         let shared = shared.map(Arc::new);
-        let (sender, receiver) = mpsc::channel(MAX_QUEUED_BATCHES);
-        let feed = WeavingFeed {
-            queue: sender,
+        let (feed, queue) = WeavingFeed::new(FeedLinks {
             metrics: Arc::clone(&metrics),
             mode: settings.mode,
             is_forwarding: sink.is_some(),
             shared: shared.clone(),
-            has_proxies: Arc::default(),
-            recent: Arc::default(),
-        };
+            tracker: tracker.clone(),
+        });
         let quiet = nanos(settings.wait);
         let state = WeavingState {
             store,
@@ -251,12 +110,12 @@ impl WeavingTask {
             settings,
             offsets: OffsetJoin::default(),
             processes: HashMap::new(),
-            forwarder: sink.map(|sink| TraceForwarder::new(sink, quiet)),
+            forwarder: sink.map(|sink| TraceForwarder::new(sink, quiet, tracker)),
             shared,
             unplaced: UnplacedEdges::default(),
         };
         let task = Self {
-            queue: receiver,
+            queue,
             entries,
             intake,
             state,
@@ -417,13 +276,16 @@ impl WeavingState {
         self.join_shared(unplaced);
         if let Some(forwarder) = &mut self.forwarder {
             for arrival in batch.arrivals {
-                forwarder.push(arrival, now);
+                forwarder.push(arrival, batch.record, now);
             }
             let open = batch.activities.iter().filter(|span| span.is_open());
             open.for_each(|span| forwarder.expect_decision(span.trace_id()));
             let consumers = batch.records.iter();
             let consumers = consumers.filter(|span| span.side == RecordSide::Consumer);
             consumers.for_each(|span| forwarder.expect_producer(span.key.trace_id));
+            if batch.is_last {
+                forwarder.note_taken(batch.record);
+            }
         }
         for span in batch.records {
             self.offsets.push(span, edges);
@@ -513,8 +375,11 @@ async fn finish(mut state: WeavingState, batches: Vec<WeavingBatch>) {
         if !batches.is_empty() {
             state.weave(batches, now);
         }
+        let begin = Instant::now();
+        let has_time = || begin.elapsed() < MAX_DELIVERY_TIME;
         if let Some(forwarder) = &mut state.forwarder {
-            forwarder.finish(&*state.store, now);
+            forwarder.finish(&*state.store, now, &has_time);
+            count_forwarded(forwarder, &state.metrics);
         }
     });
     if let Err(error) = finished.await {

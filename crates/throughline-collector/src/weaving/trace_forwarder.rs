@@ -17,6 +17,7 @@ use std::sync::Arc;
 use throughline_model::{Span, TraceId};
 use throughline_store::{SpanKey, Store, StoredTrace, WeavingView, WovenEdge};
 
+use super::delivery_tracker::DeliveryTracker;
 use super::sent_traces::{ReportedSpan, SentTraces};
 use super::trace_sink::WovenTraceSink;
 
@@ -53,6 +54,15 @@ pub(super) struct TraceForwarder {
     pending_spans: usize,
     sent: SentTraces,
     counts: ForwarderCounts,
+    delivery: Option<TrackedDelivery>,
+}
+
+/// The state of the records whose spans are sent.
+#[derive(Debug)]
+struct TrackedDelivery {
+    tracker: Arc<DeliveryTracker>,
+    /// All records below this number were taken.
+    taken: u64,
 }
 
 /// Counters of [`TraceForwarder`].
@@ -71,6 +81,8 @@ pub(super) struct ForwarderCounts {
 /// A reported trace with spans that were not sent.
 #[derive(Debug)]
 struct PendingTrace {
+    /// The first record with one of them.
+    first_record: u64,
     spans: HashSet<ReportedSpan>,
     first_arrival: u64,
     last_arrival: u64,
@@ -83,8 +95,15 @@ struct PendingTrace {
 // === impl TraceForwarder ===
 
 impl TraceForwarder {
-    pub(super) fn new(sink: Arc<dyn WovenTraceSink>, quiet: u64) -> Self {
+    /// Makes a forwarder; with a tracker, nothing is dropped, and records are tracked.
+    pub(super) fn new(
+        sink: Arc<dyn WovenTraceSink>,
+        quiet: u64,
+        tracker: Option<Arc<DeliveryTracker>>,
+    ) -> Self {
+        let delivery = tracker.map(|tracker| TrackedDelivery { tracker, taken: 0 });
         Self {
+            delivery,
             sink,
             quiet,
             pending: HashMap::new(),
@@ -106,8 +125,8 @@ impl TraceForwarder {
         }
     }
 
-    /// Takes a span that is stored. One that was sent before is not sent again.
-    pub(super) fn push(&mut self, arrival: SpanArrival, now: u64) {
+    /// Takes a span of a record that is stored. One that was sent before is not sent again.
+    pub(super) fn push(&mut self, arrival: SpanArrival, record: u64, now: u64) {
         let SpanArrival { trace: id, span } = arrival;
         if self.sent.contains(id, span) {
             return;
@@ -116,6 +135,7 @@ impl TraceForwarder {
         let trace = self.pending.entry(id).or_insert_with(|| {
             due.push(Reverse((now.saturating_add(quiet), id)));
             PendingTrace {
+                first_record: record,
                 spans: HashSet::new(),
                 first_arrival: now,
                 last_arrival: now,
@@ -125,6 +145,13 @@ impl TraceForwarder {
         });
         trace.last_arrival = now;
         self.pending_spans += usize::from(trace.spans.insert(span));
+    }
+
+    /// Notes that all spans of a record were taken.
+    pub(super) fn note_taken(&mut self, record: u64) {
+        if let Some(delivery) = &mut self.delivery {
+            delivery.taken = record + 1;
+        }
     }
 
     /// Notes that a span of this trace waits for a decision.
@@ -161,9 +188,14 @@ impl TraceForwarder {
 
     /// Sends the traces that are settled.
     pub(super) fn poll(&mut self, store: &dyn Store, now: u64) {
+        self.send_settled(store, now);
+        self.deliver();
+    }
+
+    fn send_settled(&mut self, store: &dyn Store, now: u64) {
         while let Some(Reverse((at, id))) = self.due.peek().copied() {
             let is_full = self.pending_spans > MAX_PENDING;
-            if at > now && !is_full {
+            if (at > now && !is_full) || !self.may_send() {
                 return;
             }
             self.due.pop();
@@ -173,7 +205,6 @@ impl TraceForwarder {
             if ready <= now {
                 self.send(store, id, now, is_full);
             } else if is_full {
-                self.counts.unsettled += 1;
                 self.send(store, id, now, true);
             } else {
                 self.due.push(Reverse((ready, id)));
@@ -181,14 +212,42 @@ impl TraceForwarder {
         }
     }
 
-    /// Sends all traces, settled or not: the collector stops.
-    pub(super) fn finish(&mut self, store: &dyn Store, now: u64) {
+    /// Sends all traces, settled or not: the collector stops. Where records are tracked, the sink
+    /// is waited for until `has_time` says no.
+    pub(super) fn finish(&mut self, store: &dyn Store, now: u64, has_time: &dyn Fn() -> bool) {
         let ids: Vec<TraceId> = self.pending.keys().copied().collect();
         for id in ids {
-            if self.pending.contains_key(&id) {
+            while !self.may_send() && has_time() {
+                self.sink.flush();
+            }
+            if self.may_send() && self.pending.contains_key(&id) {
                 self.send(store, id, now, true);
             }
         }
+        if self.delivery.is_some() {
+            while !self.deliver() && has_time() {}
+        }
+        if let Some(delivery) = &self.delivery {
+            delivery.tracker.finish();
+        }
+    }
+
+    fn may_send(&self) -> bool {
+        self.delivery.is_none() || self.sink.has_room()
+    }
+
+    /// Notes which records are delivered; returns whether all that was sent is.
+    fn deliver(&mut self) -> bool {
+        let Some(delivery) = &mut self.delivery else {
+            return true;
+        };
+        if !self.sink.flush() {
+            return false;
+        }
+        let pending = self.pending.values().map(|trace| trace.first_record);
+        let first = pending.min().unwrap_or(u64::MAX);
+        delivery.tracker.complete(first.min(delivery.taken));
+        true
     }
 
     /// Returns when a pending trace is settled, as far as one knows now.
@@ -209,9 +268,13 @@ impl TraceForwarder {
         })
     }
 
+    /// Returns when a trace is sent in any case: sooner where memory is short.
     fn latest(&self, id: TraceId) -> u64 {
+        let delivery = self.delivery.as_ref();
+        let is_pressed = delivery.is_some_and(|delivery| delivery.tracker.is_pressed());
+        let max_wait = if is_pressed { self.quiet } else { MAX_WAIT };
         let trace = self.pending.get(&id);
-        trace.map_or(0, |trace| trace.first_arrival.saturating_add(MAX_WAIT))
+        trace.map_or(0, |trace| trace.first_arrival.saturating_add(max_wait))
     }
 
     /// Sends the new spans of a trace with those of the traces that it is joined with, once all of
@@ -341,7 +404,7 @@ mod tests {
         fn new() -> Self {
             let sink = Arc::new(SpanRecorder::default());
             Self {
-                forwarder: TraceForwarder::new(Arc::clone(&sink) as _, QUIET),
+                forwarder: TraceForwarder::new(Arc::clone(&sink) as _, QUIET, None),
                 sink,
                 store: MemoryStore::new(1 << 20),
             }
@@ -353,7 +416,7 @@ mod tests {
                 span: ReportedSpan::of(&span),
             };
             self.store.insert(vec![span]);
-            self.forwarder.push(arrival, now);
+            self.forwarder.push(arrival, 0, now);
         }
 
         fn decide(&mut self, child: SpanKey, parent: SpanKey) {
@@ -472,7 +535,7 @@ mod tests {
         fixture.forwarder.poll(&fixture.store, QUIET);
         fixture.arrive(consumer, QUIET);
         fixture.decide(key(2, 20), key(1, 10));
-        fixture.forwarder.finish(&fixture.store, QUIET);
+        fixture.forwarder.finish(&fixture.store, QUIET, &|| true);
         let spans = fixture.sink.0.lock().unwrap();
         let joined = spans.last().unwrap();
         assert_eq!(joined.trace_id, key(1, 10).trace_id);

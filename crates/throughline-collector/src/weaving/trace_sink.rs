@@ -10,6 +10,18 @@ pub trait WovenTraceSink: fmt::Debug + Send + Sync {
     /// that it drops.
     fn send(&self, spans: Vec<Span>);
 
+    /// Returns whether it takes more spans without dropping any. Asked where spans are kept until
+    /// they are delivered.
+    fn has_room(&self) -> bool {
+        true
+    }
+
+    /// Waits a second at most until all spans that it took are delivered, or given up; returns
+    /// whether they are.
+    fn flush(&self) -> bool {
+        true
+    }
+
     /// Returns its counters.
     fn counts(&self) -> TraceSinkCounts;
 }

@@ -35,8 +35,10 @@ pub(super) struct MemberContext {
 #[derive(Debug, Default)]
 struct MemberState {
     assigned: BTreeSet<i32>,
-    /// The offsets behind the latest stored records of partitions, until they are committed.
+    /// The offsets behind the latest durable records of partitions, until they are committed.
     stored: BTreeMap<i32, i64>,
+    /// Records that are stored and may not be durable: number, partition, and offset behind.
+    undurable: VecDeque<(u64, i32, i64)>,
     /// Records that the store refused, in order. Few, because reading is paused then.
     refused: VecDeque<ReadRecord>,
     /// Nothing is fetched while reading is paused, so the statistics have no new ends.
@@ -61,11 +63,12 @@ impl MemberContext {
         self.ingest.get_or_init(|| ingest);
     }
 
-    pub(super) fn note_stored(&self, record: &ReadRecord) {
+    pub(super) fn note_stored(&self, record: &ReadRecord, number: u64) {
         let mut state = self.state();
         // A record of a partition that is gone meanwhile is committed by its new owner.
         if state.assigned.contains(&record.partition) {
-            state.stored.insert(record.partition, record.offset + 1);
+            let entry = (number, record.partition, record.offset + 1);
+            state.undurable.push_back(entry);
         }
     }
 
@@ -98,14 +101,23 @@ impl MemberContext {
 
     /// Commits the offsets behind all stored records, once these are durable.
     pub(super) fn commit(&self, consumer: &BaseConsumer<Self>, mode: CommitMode) {
-        let stored = std::mem::take(&mut self.state().stored);
-        let Some(ingest) = self.ingest.get().filter(|_| !stored.is_empty()) else {
+        let is_idle = {
+            let state = self.state();
+            state.stored.is_empty() && state.undurable.is_empty()
+        };
+        let Some(ingest) = self.ingest.get().filter(|_| !is_idle) else {
             return;
         };
-        if let Err(error) = ingest.sync() {
-            ingest.count_commit(false);
-            tracing::warn!(%error, "offsets are not committed, because spans are not durable");
-            self.restore(stored);
+        let durable = match ingest.sync() {
+            Ok(durable) => durable,
+            Err(error) => {
+                ingest.count_commit(false);
+                tracing::warn!(%error, "offsets are not committed, because spans are not durable");
+                return;
+            }
+        };
+        let stored = self.state().take_durable(durable);
+        if stored.is_empty() {
             return;
         }
         let mut offsets = TopicPartitionList::new();
@@ -149,6 +161,7 @@ impl MemberContext {
             let partition = partition.partition();
             state.assigned.remove(&partition);
             state.stored.remove(&partition);
+            state.undurable.retain(|(_, other, _)| *other != partition);
             state.refused.retain(|record| record.partition != partition);
         }
         self.report(&state);
@@ -167,6 +180,21 @@ impl MemberContext {
 
     fn state(&self) -> MutexGuard<'_, MemberState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl MemberState ===
+
+impl MemberState {
+    /// Takes the offsets behind the records that are durable: those with numbers below this one.
+    fn take_durable(&mut self, below: u64) -> BTreeMap<i32, i64> {
+        while let Some((number, partition, offset)) = self.undurable.front().copied()
+            && number < below
+        {
+            self.undurable.pop_front();
+            self.stored.insert(partition, offset);
+        }
+        std::mem::take(&mut self.stored)
     }
 }
 
