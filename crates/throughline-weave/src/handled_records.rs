@@ -5,7 +5,8 @@
 //! record made which call, so their records stay side by side, each with its share, until what
 //! follows has decided and they are learned from.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::step_model::HistoryId;
@@ -104,35 +105,51 @@ impl Drop for HandledRecords {
     }
 }
 
+/// Nodes to visit, the deepest first: many paths lead to a node, and its share is complete once all
+/// deeper ones were visited. Of one depth, the first that was reached comes first.
+#[derive(Default)]
+struct WaitingNodes {
+    /// By depth and negated number.
+    nodes: BTreeMap<(usize, Reverse<usize>), (f64, Arc<HandledNode>)>,
+    /// The number of each node, by its address.
+    numbers: HashMap<usize, usize>,
+}
+
+impl WaitingNodes {
+    fn add(&mut self, share: f64, records: &HandledRecords) {
+        if let Some(node) = records.latest.as_ref().filter(|_| share >= MIN_SHARE) {
+            let next = self.numbers.len();
+            let address = Arc::as_ptr(node).addr();
+            let number = *self.numbers.entry(address).or_insert(next);
+            let known = self.nodes.entry((node.depth, Reverse(number)));
+            known.or_insert_with(|| (0.0, Arc::clone(node))).0 += share;
+        }
+    }
+
+    fn pop(&mut self) -> Option<(f64, Arc<HandledNode>)> {
+        self.nodes.pop_last().map(|(_, node)| node)
+    }
+}
+
 /// Calls `visit` for each way in which a record was handled on the paths, which come with their
 /// shares, the latest first.
 pub(crate) fn visit_handled(
-    paths: impl Iterator<Item = (f64, HandledRecords)>,
+    paths: &[(f64, HandledRecords)],
     mut visit: impl FnMut(&HandledRecord, f64),
 ) {
-    // Many paths lead to a node. Deeper ones are visited before, so its share is complete.
-    let mut waiting: BTreeMap<(usize, usize), (f64, Arc<HandledNode>)> = BTreeMap::new();
-    let add = |waiting: &mut BTreeMap<_, (f64, _)>, share: f64, records: &HandledRecords| {
-        if let Some(node) = records.latest.as_ref().filter(|_| share >= MIN_SHARE) {
-            let key = (node.depth, Arc::as_ptr(node).addr());
-            let known = waiting
-                .entry(key)
-                .or_insert_with(|| (0.0, Arc::clone(node)));
-            known.0 += share;
-        }
-    };
+    let mut waiting = WaitingNodes::default();
     for (share, records) in paths {
-        add(&mut waiting, share, &records);
+        waiting.add(*share, records);
     }
-    while let Some((_, (share, node))) = waiting.pop_last() {
+    while let Some((share, node)) = waiting.pop() {
         match &node.step {
             HandledStep::Record { record, before } => {
                 visit(record, share);
-                add(&mut waiting, share, before);
+                waiting.add(share, before);
             }
             HandledStep::Mixture(parts) => {
                 for (part, records) in parts {
-                    add(&mut waiting, share * part, records);
+                    waiting.add(share * part, records);
                 }
             }
         }
@@ -154,8 +171,9 @@ mod tests {
 
     fn visited(records: &HandledRecords) -> Vec<(u32, f64)> {
         let mut visited = Vec::new();
-        let paths = std::iter::once((1.0, records.clone()));
-        visit_handled(paths, |record, share| visited.push((record.member, share)));
+        visit_handled(&[(1.0, records.clone())], |record, share| {
+            visited.push((record.member, share));
+        });
         visited
     }
 
@@ -168,9 +186,7 @@ mod tests {
         second.push(record(3));
         let mut merged = HandledRecords::mix(&[(0.75, &first), (0.25, &second)]);
         merged.push(record(4));
-        let mut shares = visited(&merged);
-        shares.sort_by_key(|(member, _)| *member);
-        assert_eq!(shares, [(1, 1.0), (2, 0.75), (3, 0.25), (4, 1.0)]);
+        assert_eq!(visited(&merged), [(4, 1.0), (2, 0.75), (3, 0.25), (1, 1.0)]);
     }
 
     #[test]

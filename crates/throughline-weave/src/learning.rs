@@ -229,7 +229,7 @@ pub(crate) fn learn_handled(
             (*share, std::mem::take(&mut path.handled))
         })
         .collect();
-    visit_handled(handled.into_iter(), |record, share| {
+    visit_handled(&handled, |record, share| {
         if share < MIN_SHARE {
             return;
         }
