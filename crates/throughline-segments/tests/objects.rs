@@ -312,10 +312,7 @@ fn copies_make_room_while_the_disk_is_full() {
     }
     let [spans, _] = halves(11..12);
     let refused = store.insert(spans);
-    assert!(
-        matches!(refused, Err(InsertError::NotUploaded)),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Err(InsertError::Full)), "{refused:?}");
     assert_eq!(bucket.keys(".parquet").len(), 1);
 }
 

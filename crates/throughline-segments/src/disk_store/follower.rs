@@ -120,6 +120,7 @@ impl DiskStoreInner {
             changes: Mutex::default(),
             worker: Worker::default(),
             is_full: false.into(),
+            has_backlog: false.into(),
             merged: Mutex::default(),
             evicted_traces: 0.into(),
             evicted_spans: 0.into(),

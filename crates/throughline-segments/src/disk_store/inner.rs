@@ -41,6 +41,8 @@ pub(super) struct DiskStoreInner {
     pub(super) worker: Worker,
     /// True while the disk has no room that the store may use.
     pub(super) is_full: AtomicBool,
+    /// Whether the reason is that the local folder is full of segments that are not uploaded yet.
+    pub(super) has_backlog: AtomicBool,
     /// Files of segments that were merged, and when: queries that began before still read them.
     pub(super) merged: Mutex<Vec<(Instant, PathBuf)>>,
     pub(super) evicted_traces: AtomicU64,
@@ -136,7 +138,7 @@ impl DiskStoreInner {
             return Err(InsertError::QueryOnly);
         }
         if self.is_full.load(Ordering::Relaxed) {
-            return Err(if self.is_waiting_full() {
+            return Err(if self.has_backlog.load(Ordering::Relaxed) {
                 InsertError::NotUploaded
             } else {
                 InsertError::Full
@@ -196,12 +198,6 @@ impl DiskStoreInner {
         } else {
             InsertError::Write(error)
         }
-    }
-
-    /// Returns whether the local folder is full of segments that are not uploaded yet.
-    pub(super) fn is_waiting_full(&self) -> bool {
-        let waiting = self.objects.as_ref().map(|it| it.bytes_to_upload());
-        waiting.is_some_and(|bytes| bytes >= self.settings.max_local_bytes)
     }
 
     /// Returns whether the memory has room for another generation, or the open one has.

@@ -276,7 +276,13 @@ impl DiskStoreInner {
 
     /// Returns whether the folder has no room for further spans.
     fn is_low(&self) -> bool {
-        self.is_disk_low() || self.is_waiting_full()
+        let waiting = self.objects.as_ref().map(|it| it.bytes_to_upload());
+        let has_backlog = waiting.is_some_and(|it| it >= self.settings.max_local_bytes);
+        let is_low = has_backlog || self.is_disk_low();
+        if is_low {
+            self.has_backlog.store(has_backlog, Ordering::Relaxed);
+        }
+        is_low
     }
 
     fn is_disk_low(&self) -> bool {
@@ -288,7 +294,7 @@ impl DiskStoreInner {
         let was_full = self.is_full.swap(is_full, Ordering::Relaxed);
         if is_full && !was_full {
             let folder = self.folder.root().display();
-            if self.is_waiting_full() {
+            if self.has_backlog.load(Ordering::Relaxed) {
                 tracing::error!(%folder, "spans are refused until segments are uploaded");
                 return;
             }

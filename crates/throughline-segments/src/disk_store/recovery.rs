@@ -89,6 +89,7 @@ impl DiskStoreInner {
             changes: Mutex::default(),
             worker: Worker::default(),
             is_full: false.into(),
+            has_backlog: false.into(),
             merged: Mutex::new(found.merged.into_iter().map(|path| (now, path)).collect()),
             evicted_traces: 0.into(),
             evicted_spans: 0.into(),
