@@ -5,8 +5,7 @@
 //! record made which call, so their records stay side by side, each with its share, until what
 //! follows has decided and they are learned from.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use crate::step_model::HistoryId;
@@ -106,28 +105,33 @@ impl Drop for HandledRecords {
 }
 
 /// Nodes to visit, the deepest first: many paths lead to a node, and its share is complete once all
-/// deeper ones were visited. Of one depth, the first that was reached comes first.
+/// deeper ones were visited.
 #[derive(Default)]
 struct WaitingNodes {
-    /// By depth and negated number.
-    nodes: BTreeMap<(usize, Reverse<usize>), (f64, Arc<HandledNode>)>,
-    /// The number of each node, by its address.
-    numbers: HashMap<usize, usize>,
+    /// By depth; of one depth in the order in which they were reached.
+    nodes: BTreeMap<usize, VecDeque<(f64, Arc<HandledNode>)>>,
 }
 
 impl WaitingNodes {
     fn add(&mut self, share: f64, records: &HandledRecords) {
-        if let Some(node) = records.latest.as_ref().filter(|_| share >= MIN_SHARE) {
-            let next = self.numbers.len();
-            let address = Arc::as_ptr(node).addr();
-            let number = *self.numbers.entry(address).or_insert(next);
-            let known = self.nodes.entry((node.depth, Reverse(number)));
-            known.or_insert_with(|| (0.0, Arc::clone(node))).0 += share;
+        let Some(node) = records.latest.as_ref().filter(|_| share >= MIN_SHARE) else {
+            return;
+        };
+        let same_depth = self.nodes.entry(node.depth).or_default();
+        let mut known = same_depth.iter_mut();
+        match known.find(|(_, other)| Arc::ptr_eq(other, node)) {
+            Some((sum, _)) => *sum += share,
+            None => same_depth.push_back((share, Arc::clone(node))),
         }
     }
 
     fn pop(&mut self) -> Option<(f64, Arc<HandledNode>)> {
-        self.nodes.pop_last().map(|(_, node)| node)
+        let mut deepest = self.nodes.last_entry()?;
+        let next = deepest.get_mut().pop_front();
+        if deepest.get().is_empty() {
+            deepest.remove();
+        }
+        next
     }
 }
 
