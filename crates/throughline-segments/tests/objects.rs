@@ -235,6 +235,16 @@ fn nothing_is_lost_while_uploads_fail() {
         wait_for_uploads(&store);
         assert_same(&*queried, &expected);
     }
+    // Someone removes a segment before it is uploaded: those behind it are uploaded all the same.
+    bucket.set_away(true);
+    add(&store, &MemoryStore::new(usize::MAX), 41..42);
+    let hours = std::fs::read_dir(own.join("segments")).unwrap();
+    let files = hours.flat_map(|hour| std::fs::read_dir(hour.unwrap().path()).unwrap());
+    let last = files.map(|file| file.unwrap().path()).max().unwrap();
+    std::fs::remove_file(&last).unwrap();
+    std::fs::remove_file(last.with_extension("index")).unwrap();
+    bucket.set_away(false);
+    wait_for_uploads(&store);
     // Spans are accepted while the bucket is away, and sealed; a restart does not lose them.
     bucket.set_away(true);
     add(&store, &expected, 21..31);

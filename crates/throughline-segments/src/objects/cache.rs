@@ -239,7 +239,16 @@ impl ObjectCache {
         let Some(before) = self.state().files.get(path).copied() else {
             return Ok(());
         };
-        self.upload_content(path, std::fs::read(path)?)?;
+        let content = match std::fs::read(path) {
+            // Someone has removed it. The others are uploaded all the same.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                tracing::error!(path = %path.display(), "a file is gone that was not uploaded");
+                self.state().remove(path);
+                return Ok(());
+            }
+            other => other?,
+        };
+        self.upload_content(path, content)?;
         let mut state = self.state();
         if let Some(file) = state.files.get_mut(path)
             // Not if it was written again meanwhile.
