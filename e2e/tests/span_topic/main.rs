@@ -12,6 +12,7 @@ mod bucket;
 mod decisions;
 mod fixture;
 mod query_nodes;
+mod secured;
 mod span_load;
 mod weave_stream;
 
