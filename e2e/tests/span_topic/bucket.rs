@@ -154,7 +154,8 @@ fn spans_are_refused_while_the_bucket_is_away_and_the_local_folder_is_full() {
     let collector = fixture.collector("own", &args);
     let url = format!("http://{}/v1/traces", collector.addresses().otlp_http);
     let last = 1_000_000;
-    wait::until(TIMEOUT, || (send(&url, last) == 200).then_some(())).expect("accepted spans");
+    wait::until(TIMEOUT, || (send(&url, last) == 200).then_some(()))
+        .unwrap_or_else(|| panic!("spans are refused: {:?}", collector.process().log()));
     acknowledged.insert(format!("{:032x}", last + 1));
     let node = fixture.node("node", "4GiB");
     wait::until(TIMEOUT, || {
