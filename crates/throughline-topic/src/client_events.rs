@@ -22,6 +22,11 @@ impl ClientEvents {
         }
     }
 
+    /// Returns whether the client does not work since its latest error.
+    pub(crate) fn is_failing(&self) -> bool {
+        self.state().is_some()
+    }
+
     /// Notes that the client works, and logs the end of an outage.
     pub(crate) fn note_success(&self) {
         let former = self.state().take();

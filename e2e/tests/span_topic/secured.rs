@@ -7,7 +7,7 @@ use throughline_testkit::kafka::{ApacheBroker, PASSWORD, SecurityProtocol, Topic
 use throughline_testkit::sidecar::SidecarInstance;
 use throughline_testkit::wait;
 
-use crate::fixture::{TIMEOUT, binary, committed, traces};
+use crate::fixture::{TIMEOUT, binary, committed, metric, traces};
 use crate::span_load::{SPANS, send};
 
 #[test]
@@ -62,5 +62,7 @@ fn brokers_with_tls_and_sasl_are_reached_through_a_sidecar() {
         (committed == ends).then_some(())
     };
     wait::until(TIMEOUT, is_committed).expect("committed offsets");
+    let commits = || metric(&member, "throughline_kafka_commits_total{outcome=\"ok\"}");
+    wait::until(TIMEOUT, || (commits() > 0).then_some(())).expect("a counted commit");
     sidecar.stop().unwrap();
 }

@@ -7,12 +7,15 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, Rebalance};
-use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::error::KafkaError;
 use rdkafka::statistics::Statistics;
 use rdkafka::{Offset, TopicPartitionList};
 use throughline_collector::RecordIngest;
 
 use crate::client_events::{ClientEvents, log_line};
+
+/// Statistics without an offset after which its commit has failed; there are some each second.
+const MAX_COMMIT_ROUNDS: u8 = 5;
 
 /// A record that was read.
 #[derive(Debug)]
@@ -39,6 +42,8 @@ struct MemberState {
     stored: BTreeMap<i32, i64>,
     /// Records that are stored and may not be durable: number, partition, and offset behind.
     undurable: VecDeque<(u64, i32, i64)>,
+    /// Offsets that are being committed, and how often the statistics did not have them.
+    in_doubt: BTreeMap<i32, (i64, u8)>,
     /// Records that the store refused, in order. Few, because reading is paused then.
     refused: VecDeque<ReadRecord>,
     /// Nothing is fetched while reading is paused, so the statistics have no new ends.
@@ -132,8 +137,13 @@ impl MemberContext {
                 self.restore(stored);
             }
             (Ok(()), CommitMode::Sync) => ingest.count_commit(true),
-            // The callback gets the answer.
-            (Ok(()), CommitMode::Async) => {}
+            // The statistics have the answer: librdkafka reports results of asynchronous commits to
+            // a callback only, and rdkafka sets none.
+            (Ok(()), CommitMode::Async) => {
+                let sent = stored.into_iter();
+                let sent = sent.map(|(partition, offset)| (partition, (offset, 0)));
+                self.state().in_doubt.extend(sent);
+            }
         }
     }
 
@@ -161,6 +171,7 @@ impl MemberContext {
             let partition = partition.partition();
             state.assigned.remove(&partition);
             state.stored.remove(&partition);
+            state.in_doubt.remove(&partition);
             state.undurable.retain(|(_, other, _)| *other != partition);
             state.refused.retain(|record| record.partition != partition);
         }
@@ -196,6 +207,24 @@ impl MemberState {
         }
         std::mem::take(&mut self.stored)
     }
+
+    /// Compares the offsets that are being committed with those that the group has. Returns whether
+    /// some have arrived, and the offsets that have not for long.
+    fn confirm(&mut self, committed: impl Fn(i32) -> Option<i64>) -> (bool, BTreeMap<i32, i64>) {
+        let before = self.in_doubt.len();
+        self.in_doubt
+            .retain(|partition, (offset, _)| committed(*partition) < Some(*offset));
+        let has_arrived = self.in_doubt.len() < before;
+        let mut lost = BTreeMap::new();
+        self.in_doubt.retain(|partition, (offset, rounds)| {
+            *rounds += 1;
+            if *rounds >= MAX_COMMIT_ROUNDS {
+                lost.insert(*partition, *offset);
+            }
+            *rounds < MAX_COMMIT_ROUNDS
+        });
+        (has_arrived, lost)
+    }
 }
 
 impl ClientContext for MemberContext {
@@ -211,11 +240,21 @@ impl ClientContext for MemberContext {
         let Some(ingest) = self.ingest.get() else {
             return;
         };
+        let topic = statistics.topics.get(&self.topic);
+        let committed = |partition| Some(topic?.partitions.get(&partition)?.committed_offset);
+        let (has_arrived, lost) = self.state().confirm(committed);
+        if has_arrived {
+            ingest.count_commit(true);
+            self.events.note_success();
+        }
+        if !lost.is_empty() {
+            ingest.count_commit(false);
+            self.restore(lost);
+        }
         let state = self.state();
         if state.is_paused {
             return;
         }
-        let topic = statistics.topics.get(&self.topic);
         let partitions = topic.into_iter().flat_map(|topic| &topic.partitions);
         let assigned = partitions.filter(|(id, _)| state.assigned.contains(id));
         let lags = assigned.map(|(_, it)| {
@@ -234,28 +273,17 @@ impl ConsumerContext for MemberContext {
             Rebalance::Revoke(partitions) => {
                 // A member that was thrown out has nothing to commit: its records are read again.
                 if !consumer.assignment_lost() {
-                    self.commit(consumer, CommitMode::Sync);
+                    // A synchronous commit waits until Kafka is back, and with it the end.
+                    let mode = if self.events.is_failing() {
+                        CommitMode::Async
+                    } else {
+                        CommitMode::Sync
+                    };
+                    self.commit(consumer, mode);
                 }
                 self.revoke(partitions);
             }
             Rebalance::Error(error) => self.events.note_error(&error.to_string()),
-        }
-    }
-
-    fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
-        let Some(ingest) = self.ingest.get() else {
-            return;
-        };
-        ingest.count_commit(result.is_ok());
-        match result {
-            Ok(()) => self.events.note_success(),
-            Err(error) => {
-                self.events.note_error(&error.to_string());
-                let offsets = offsets.elements().into_iter();
-                let failed =
-                    offsets.filter_map(|it| Some((it.partition(), absolute(it.offset())?)));
-                self.restore(failed.collect());
-            }
         }
     }
 }
@@ -266,5 +294,36 @@ pub(super) const fn absolute(offset: Offset) -> Option<i64> {
         Some(offset)
     } else {
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn offsets_are_committed_again_when_the_group_does_not_get_them() {
+        let mut state = MemberState {
+            in_doubt: BTreeMap::from([(0, (10, 0)), (1, (20, 0))]),
+            ..MemberState::default()
+        };
+        let committed = |partition| Some(if partition == 0 { 10 } else { 19 });
+        assert_eq!(state.confirm(committed), (true, BTreeMap::new()));
+        for _ in 2..MAX_COMMIT_ROUNDS {
+            assert_eq!(state.confirm(committed), (false, BTreeMap::new()));
+        }
+        assert_eq!(state.confirm(committed), (false, BTreeMap::from([(1, 20)])));
+        assert!(state.in_doubt.is_empty());
+    }
+
+    #[test]
+    fn only_offsets_of_durable_records_are_committed() {
+        let mut state = MemberState {
+            undurable: VecDeque::from([(0, 7, 1), (1, 8, 5), (2, 7, 2)]),
+            ..MemberState::default()
+        };
+        assert_eq!(state.take_durable(2), BTreeMap::from([(7, 1), (8, 5)]));
+        assert_eq!(state.take_durable(2), BTreeMap::new());
+        assert_eq!(state.take_durable(u64::MAX), BTreeMap::from([(7, 2)]));
     }
 }
