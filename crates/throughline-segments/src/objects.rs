@@ -7,5 +7,5 @@ mod cache;
 mod stored_file;
 
 pub use self::bucket::{ObjectBucket, ObjectEntry};
-pub(crate) use self::cache::ObjectCache;
+pub(crate) use self::cache::{ObjectCache, is_incomplete};
 pub(crate) use self::stored_file::StoredFile;

@@ -7,6 +7,7 @@
 //! segments/2026-11-29T22/<first>-<last>.index    can be deleted
 //! woven.log                                    decisions about parents
 //! OBJECTS                                      the URL and the prefix of its objects
+//! COPIES                                       all else in the folder are copies of objects
 //! ```
 //!
 //! With an object store, `segments` has those that are not uploaded yet, and copies of others. The
@@ -22,6 +23,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use time::{Date, Month, OffsetDateTime};
 
+use crate::objects::is_incomplete;
+
 /// Name of the folder with the segments of a store.
 const SEGMENTS: &str = "segments";
 
@@ -30,6 +33,15 @@ const WOVEN: &str = "woven";
 
 /// Name of the file that names the objects of a folder.
 const OBJECTS: &str = "OBJECTS";
+
+/// Name of the file in a folder that has copies of the objects of others, and nothing else.
+const COPIES: &str = "COPIES";
+
+/// Content of that file, for those who find it.
+const COPIES_TEXT: &str = "Copies of objects, which a query node of Throughline may delete.\n";
+
+/// Name of the file that the owner of a folder locks.
+const LOCK: &str = "LOCK";
 
 /// The reason for which a store cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +81,25 @@ pub enum StoreOpenError {
         /// URL of its bucket.
         url: String,
     },
+    /// A folder for copies, which are deleted to make room, has files of others.
+    #[error(
+        "{} has {found}, and a query node deletes files in its folder to make room; choose an \
+         empty one with --local-folder",
+        path.display()
+    )]
+    NotCopies {
+        /// Folder.
+        path: PathBuf,
+        /// Description of what it has.
+        found: &'static str,
+    },
+    /// The folder has the copies of a query node, which would delete what a store writes there.
+    #[error(
+        "{} has the copies of a query node; choose another folder with --data (for objects with \
+         --local-folder)",
+        .0.display()
+    )]
+    HasCopies(PathBuf),
 }
 
 /// Returns the remedy for an error of an object store.
@@ -115,6 +146,9 @@ impl StoreFolder {
             let path = path.to_path_buf();
             move |source| StoreOpenError::Unusable { path, source }
         };
+        if root.join(COPIES).exists() {
+            return Err(StoreOpenError::HasCopies(root.to_path_buf()));
+        }
         for folder in [root.join("log"), root.join(SEGMENTS)] {
             std::fs::create_dir_all(&folder).map_err(unusable(&folder))?;
         }
@@ -126,15 +160,23 @@ impl StoreFolder {
     }
 
     /// Takes a folder for copies of objects that others own, which is created where it is missing.
+    /// As copies are deleted, it is one that had nothing else from the beginning.
     pub(crate) fn open_cache(root: &Path) -> Result<Self, StoreOpenError> {
-        let created = std::fs::create_dir_all(root);
-        created.map_err(|source| StoreOpenError::Unusable {
+        let unusable = |source| StoreOpenError::Unusable {
             path: root.to_path_buf(),
             source,
-        })?;
+        };
+        std::fs::create_dir_all(root).map_err(unusable)?;
+        let found = not_copies(root).map_err(unusable)?;
+        if let Some(found) = found {
+            let path = root.to_path_buf();
+            return Err(StoreOpenError::NotCopies { path, found });
+        }
+        let lock = lock(root)?;
+        std::fs::write(root.join(COPIES), COPIES_TEXT).map_err(unusable)?;
         Ok(Self {
             root: root.to_path_buf(),
-            _lock: Some(lock(root)?),
+            _lock: Some(lock),
             is_owned: false,
         })
     }
@@ -211,7 +253,7 @@ impl StoreFolder {
         for folder in entries(&self.root.join(SEGMENTS))? {
             files.extend(entries(&folder)?);
         }
-        files.retain(|path| path.extension().is_none_or(|own| own != "tmp"));
+        files.retain(|path| ObjectPath::parse(path, &self.root).is_some());
         Ok(files)
     }
 
@@ -255,7 +297,7 @@ impl StoreFolder {
                 continue;
             }
             for path in entries(&folder)? {
-                if path.extension().is_some_and(|own| own == "tmp") {
+                if is_incomplete(&path) {
                     // The process ended while it was written.
                     std::fs::remove_file(&path)?;
                 }
@@ -290,9 +332,23 @@ impl SegmentName {
     }
 }
 
+/// Describes what a folder has that is not a copy of an object.
+fn not_copies(root: &Path) -> io::Result<Option<&'static str>> {
+    if root.join(OBJECTS).exists() || root.join("log").exists() {
+        return Ok(Some("the log and the segments of a collector"));
+    }
+    if root.join(COPIES).exists() {
+        return Ok(None);
+    }
+    // The lock alone: a process ended between the two files.
+    let mut entries = entries(root)?.into_iter();
+    let is_other = entries.any(|path| path.file_name().is_none_or(|name| name != LOCK));
+    Ok(is_other.then_some("other files"))
+}
+
 /// Takes the lock of a folder.
 fn lock(root: &Path) -> Result<File, StoreOpenError> {
-    let path = root.join("LOCK");
+    let path = root.join(LOCK);
     let unusable = |source| StoreOpenError::Unusable {
         path: path.clone(),
         source,
@@ -353,6 +409,43 @@ fn segment_name(path: &Path, hour: u64, number: u32) -> Option<SegmentName> {
 pub(crate) fn parse_decisions(below: &Path) -> Option<(u64, u64)> {
     let name = below.strip_prefix(WOVEN).ok()?;
     stem(name, "log").and_then(parse_range)
+}
+
+/// An object, by the path of its copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ObjectPath<'a> {
+    /// The segment of a store, or its index.
+    Segment(&'a Path),
+    /// Decisions of a store, and the numbers of their uploads.
+    Decisions(&'a Path, (u64, u64)),
+}
+
+// === impl ObjectPath ===
+
+impl<'a> ObjectPath<'a> {
+    /// Returns the object of a copy below a folder; `None` for any other file.
+    pub(crate) fn parse(path: &'a Path, root: &Path) -> Option<Self> {
+        // The store is the part before the last two, or three, names.
+        let mut parents = path.ancestors();
+        let (decided, sealed) = (parents.nth(2), parents.next());
+        let below = |store: &Option<&'a Path>| -> Option<(&'a Path, &'a Path)> {
+            let store = store.filter(|store| store.starts_with(root))?;
+            Some((store, path.strip_prefix(store).ok()?))
+        };
+        if let Some((store, below)) = below(&decided)
+            && let Some(numbers) = parse_decisions(below)
+        {
+            return Some(Self::Decisions(store, numbers));
+        }
+        let (store, below) = below(&sealed)?;
+        let is_index = path.extension().is_some_and(|own| own == "index");
+        let name = if is_index {
+            parse_segment(&below.with_extension("parquet"), 0)
+        } else {
+            parse_segment(below, 0)
+        };
+        name.map(|_| Self::Segment(store))
+    }
 }
 
 /// Returns whether the spans of a segment are in a larger one as well, into which it was merged.

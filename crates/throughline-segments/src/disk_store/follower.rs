@@ -14,8 +14,8 @@ use throughline_store::WovenEdge;
 
 use super::decision_uploads::DecisionUploads;
 use super::folder::{
-    SegmentName, StoreFolder, StoreOpenError, is_merged, is_within, list_segments, list_stores,
-    parse_decisions, parse_segment, woven_log,
+    ObjectPath, SegmentName, StoreFolder, StoreOpenError, is_merged, is_within, list_segments,
+    list_stores, parse_segment, woven_log,
 };
 use super::inner::DiskStoreInner;
 use super::sealed_segment::{IndexCache, SealedSegment, shared_with};
@@ -85,7 +85,7 @@ impl DiskStoreInner {
         let url = bucket.url();
         let (max_bytes, prefix) = (settings.max_local_bytes, String::new());
         let objects = ObjectCache::new(root.to_path_buf(), prefix, bucket, max_bytes, false);
-        let adopted = objects.adopt_all();
+        let adopted = objects.adopt_all(|path| ObjectPath::parse(path, root).is_some());
         adopted.map_err(|source| StoreOpenError::Unusable {
             path: root.to_path_buf(),
             source,
@@ -358,18 +358,17 @@ fn list_objects(
     let mut listed: Vec<(PathBuf, u64)> = objects.list()?.into_iter().collect();
     listed.sort_unstable();
     for (path, bytes) in listed {
-        // The store is the part before the last three, or two, names.
-        let mut parents = path.ancestors();
-        let (decided, sealed) = (parents.nth(2), parents.next());
-        if let Some(store) = decided.filter(|store| store.starts_with(root))
-            && let Some(numbers) = path.strip_prefix(store).ok().and_then(parse_decisions)
-        {
-            decisions.push((store.to_path_buf(), numbers));
-        } else if let Some(store) = sealed.filter(|store| store.starts_with(root))
-            && let Ok(below) = path.strip_prefix(store)
-            && let Some(name) = parse_segment(below, follower.number_of(store))
-        {
-            segments.push((name, path.clone(), Some(bytes)));
+        match ObjectPath::parse(&path, root) {
+            Some(ObjectPath::Decisions(store, numbers)) => {
+                decisions.push((store.to_path_buf(), numbers));
+            }
+            Some(ObjectPath::Segment(store)) => {
+                let below = path.strip_prefix(store).unwrap_or(&path);
+                // The name is that of a segment, and not of its index.
+                let name = parse_segment(below, follower.number_of(store));
+                segments.extend(name.map(|name| (name, path.clone(), Some(bytes))));
+            }
+            None => {}
         }
     }
     Ok((segments, decisions))

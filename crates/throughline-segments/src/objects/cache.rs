@@ -26,6 +26,10 @@ const MAX_QUERY_DOWNLOADS: usize = 4;
 /// an object store that is away.
 const RETRY_INTERVAL: Duration = Duration::from_secs(2);
 
+/// Ending of the name of a file that is downloaded. It is not that of a file that is written here,
+/// which may be the same one at the same time.
+const INCOMPLETE: &str = "download";
+
 /// A folder with copies of objects.
 #[derive(Debug)]
 pub(crate) struct ObjectCache {
@@ -141,7 +145,7 @@ impl ObjectCache {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder)?;
         }
-        let temporary = path.with_added_extension("tmp");
+        let temporary = path.with_added_extension(INCOMPLETE);
         let mut options = File::options();
         let options = options.read(true).write(true).create(true).truncate(true);
         let file = options.open(&temporary)?;
@@ -195,8 +199,9 @@ impl ObjectCache {
         state.evict(self.max_bytes, None);
     }
 
-    /// Takes note of the copies that a former process left. Incomplete ones are removed.
-    pub(crate) fn adopt_all(&self) -> io::Result<()> {
+    /// Takes note of the copies that a former process left, as `is_copy` recognizes them.
+    /// Incomplete ones are removed; other files are not touched.
+    pub(crate) fn adopt_all(&self, is_copy: impl Fn(&Path) -> bool) -> io::Result<()> {
         let mut folders = vec![self.root.clone()];
         while let Some(folder) = folders.pop() {
             for entry in std::fs::read_dir(folder)? {
@@ -204,9 +209,9 @@ impl ObjectCache {
                 let path = entry.path();
                 if entry.file_type()?.is_dir() {
                     folders.push(path);
-                } else if path.extension().is_some_and(|own| own == "tmp") {
+                } else if is_incomplete(&path) && is_copy(&path.with_extension("")) {
                     std::fs::remove_file(path)?;
-                } else if path.parent() != Some(&self.root) {
+                } else if is_copy(&path) {
                     self.adopt(&path, entry.metadata()?.len(), true);
                 }
             }
@@ -314,6 +319,12 @@ impl ObjectCache {
     fn state(&self) -> MutexGuard<'_, CopyState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Returns whether a process ended while it wrote or downloaded this file.
+pub(crate) fn is_incomplete(path: &Path) -> bool {
+    path.extension()
+        .is_some_and(|own| own == "tmp" || own == INCOMPLETE)
 }
 
 // === impl CopyState ===

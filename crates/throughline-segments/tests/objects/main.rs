@@ -4,111 +4,20 @@
     reason = "a test reports its failure by panicking"
 )]
 
+mod bucket;
+#[path = "../compared_stores/mod.rs"]
 mod compared_stores;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::{self, Write as _};
+use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use throughline_segments::{DiskSettings, DiskStore, ObjectBucket, ObjectEntry};
+use throughline_segments::{DiskSettings, DiskStore, ObjectBucket};
 use throughline_store::{InsertError, MemoryStore, ObjectTotals, Store, TraceQuery, WeavingView};
 
+use self::bucket::FaultyBucket;
 use self::compared_stores::{TIMEOUT, assert_same, edge, halves};
-
-/// A bucket in memory.
-#[derive(Debug, Default)]
-struct FaultyBucket {
-    state: Mutex<BucketState>,
-}
-
-#[derive(Debug, Default)]
-struct BucketState {
-    objects: BTreeMap<String, Vec<u8>>,
-    /// Whether every call fails.
-    is_away: bool,
-    /// Uploads of keys with this ending fail, after they were done where the flag is set.
-    failing: Option<(&'static str, bool)>,
-    /// A list that is returned in place of the current one.
-    stale: Option<Vec<ObjectEntry>>,
-    deleted: BTreeSet<String>,
-}
-
-// === impl FaultyBucket ===
-
-impl FaultyBucket {
-    fn state(&self) -> MutexGuard<'_, BucketState> {
-        self.state.lock().unwrap()
-    }
-
-    /// Returns the state while the bucket is there.
-    fn reached(&self) -> io::Result<MutexGuard<'_, BucketState>> {
-        let state = self.state();
-        if state.is_away {
-            return Err(io::Error::other("the bucket is away"));
-        }
-        Ok(state)
-    }
-
-    fn set_away(&self, is_away: bool) {
-        self.state().is_away = is_away;
-    }
-
-    /// Returns the keys of objects with this ending.
-    fn keys(&self, ending: &str) -> Vec<String> {
-        let state = self.state();
-        let keys = state.objects.keys().filter(|key| key.ends_with(ending));
-        keys.cloned().collect()
-    }
-}
-
-impl ObjectBucket for FaultyBucket {
-    fn url(&self) -> String {
-        "s3://faulty".to_owned()
-    }
-
-    fn list(&self, prefix: &str) -> io::Result<Vec<ObjectEntry>> {
-        let state = self.reached()?;
-        if let Some(stale) = &state.stale {
-            return Ok(stale.clone());
-        }
-        let objects = state.objects.iter();
-        let objects = objects.filter(|(key, _)| key.starts_with(prefix));
-        let entries = objects.map(|(key, content)| ObjectEntry {
-            key: key.clone(),
-            bytes: content.len() as u64,
-        });
-        Ok(entries.collect())
-    }
-
-    fn download(&self, key: &str, mut to: File) -> io::Result<u64> {
-        let state = self.reached()?;
-        let content = state.objects.get(key).ok_or(io::ErrorKind::NotFound)?;
-        to.write_all(content)?;
-        Ok(content.len() as u64)
-    }
-
-    fn upload(&self, key: &str, content: Vec<u8>) -> io::Result<()> {
-        let mut state = self.reached()?;
-        let failing = state.failing.filter(|(ending, _)| key.ends_with(ending));
-        if failing.is_none_or(|(_, is_done)| is_done) {
-            state.objects.insert(key.to_owned(), content);
-        }
-        match failing {
-            Some(_) => Err(io::Error::other("the connection was closed")),
-            None => Ok(()),
-        }
-    }
-
-    fn delete(&self, key: &str) -> io::Result<()> {
-        let mut state = self.reached()?;
-        state.objects.remove(key);
-        state.deleted.insert(key.to_owned());
-        Ok(())
-    }
-}
 
 fn settings() -> DiskSettings {
     DiskSettings {
@@ -356,6 +265,72 @@ fn a_stale_list_and_missing_objects_leave_the_others() {
     let late = node(&folder.path().join("late"), &bucket, u64::MAX);
     assert_eq!(count(&*late), 10);
     assert!(late.services().len() == 2);
+}
+
+#[test]
+fn a_node_deletes_nothing_that_it_has_not_downloaded() {
+    let folder = tempfile::tempdir().unwrap();
+    let bucket = Arc::new(FaultyBucket::default());
+    let expected = MemoryStore::new(usize::MAX);
+    let open = |root: &Path| {
+        let dynamic: Arc<dyn ObjectBucket> = Arc::<FaultyBucket>::clone(&bucket);
+        let settings = DiskSettings {
+            max_local_bytes: 0,
+            ..settings()
+        };
+        DiskStore::open_query_only_objects(root, dynamic, settings)
+    };
+    let refusal = |root: &Path| open(root).err().unwrap().to_string();
+    let write = |path: &Path| {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, "mine").unwrap();
+    };
+    // A folder of someone else.
+    let home = folder.path().join("home");
+    let files = ["notes.tmp", "a/letter.txt", "a/draft.tmp"].map(|name| home.join(name));
+    files.iter().for_each(|path| write(path));
+    let error = refusal(&home);
+    assert!(error.contains("home has other files"), "{error}");
+    assert!(
+        error.contains("an empty one with --local-folder"),
+        "{error}"
+    );
+    assert!(files.iter().all(|path| path.exists()));
+    // The folder of a member that stopped before all was uploaded.
+    let own = folder.path().join("own");
+    let store = member(&own, &bucket);
+    bucket.set_away(true);
+    add(&store, &expected, 1..11);
+    drop(store);
+    bucket.set_away(false);
+    let error = refusal(&own);
+    assert!(error.contains("the segments of a collector"), "{error}");
+    let store = member(&own, &bucket);
+    assert_same(&store, &expected);
+    wait_for_uploads(&store);
+    // A folder of copies, with files that someone has put there since.
+    let copies = folder.path().join("copies");
+    let node = open(&copies).unwrap();
+    assert_same(&*node, &expected);
+    drop(node);
+    let hour = bucket.keys(".parquet")[0].clone();
+    let hour = copies.join(hour).parent().unwrap().to_path_buf();
+    let files = ["x.tmp", "segments/x.log", "m/n/o/x.parquet"].map(|name| copies.join(name));
+    let files = files.into_iter().chain([hour.join("notes.txt")]);
+    let files: Vec<_> = files.inspect(|path| write(path)).collect();
+    let cut = hour.join("0000000000000000-0000000000000000.parquet.download");
+    write(&cut);
+    let node = open(&copies).unwrap();
+    assert_same(&*node, &expected);
+    assert!(files.iter().all(|path| path.exists()) && !cut.exists());
+    drop(node);
+    // Its copies would be deleted beside the log and segments of a member.
+    let dynamic: Arc<dyn ObjectBucket> = Arc::<FaultyBucket>::clone(&bucket);
+    let error = DiskStore::open_objects(&copies, dynamic, settings()).unwrap_err();
+    assert!(
+        error.to_string().contains("copies of a query node"),
+        "{error}"
+    );
 }
 
 #[test]
