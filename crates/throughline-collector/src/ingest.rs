@@ -334,6 +334,7 @@ impl IngestPipeline {
             store.insert(spans)
         };
         inserted.map_err(|error| self.refuse(error))?;
+        self.weaving.share(&weaving, source);
         self.weaving.offer(weaving);
         Ok(Insertion::kept(source, count, decoded))
     }

@@ -3,23 +3,25 @@
 //! Every member appends, and reads all partitions from their first record on, without a group.
 //! Nothing is committed: the topic is the state, and its retention bounds it.
 
+mod entry_delivery;
+
 use std::fmt;
 use std::time::Duration;
 
 use futures_executor::block_on;
 use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
-use rdkafka::client::{ClientContext, DefaultClientContext};
-use rdkafka::config::{FromClientConfig as _, FromClientConfigAndContext as _, RDKafkaLogLevel};
-use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
-use rdkafka::error::{KafkaError, KafkaResult};
-use rdkafka::message::{DeliveryResult, Message as _};
-use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::config::{FromClientConfig as _, FromClientConfigAndContext as _};
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::KafkaResult;
+use rdkafka::message::Message as _;
+use rdkafka::producer::{BaseRecord, Producer as _, ThreadedProducer};
 use rdkafka::{Offset, TopicPartitionList};
 use throughline_collector::DecisionLog;
 use throughline_store::InsertError;
 use tokio_util::sync::CancellationToken;
 
-use crate::client_events::{ClientEvents, log_line};
+use self::entry_delivery::{DecisionClient, DecisionEntry};
 use crate::settings::SpanTopicSettings;
 use crate::topic_lookup::{TopicError, find_topic};
 
@@ -52,10 +54,6 @@ pub struct DecisionTopic {
     producer: ThreadedProducer<DecisionClient>,
 }
 
-/// The context of both clients.
-#[derive(Clone, Default)]
-struct DecisionClient(ClientEvents);
-
 // === impl DecisionTopic ===
 
 impl DecisionTopic {
@@ -78,6 +76,11 @@ impl DecisionTopic {
         if policy.is_some_and(|policy| !policy.split(',').any(|it| it.trim() == "compact")) {
             return Err(TopicError::NotCompacted { topic });
         }
+        Self::on(settings, i32::try_from(partitions).unwrap_or(i32::MAX))
+    }
+
+    /// Prepares to append to a topic that was found.
+    fn on(settings: &SpanTopicSettings, partitions: i32) -> Result<Self, TopicError> {
         // An entry is repeated until it is written: offsets are not committed before.
         let fixed = [("acks", "all"), ("message.timeout.ms", "0")];
         let config = settings.client_config(&WRITER_DEFAULTS, &fixed);
@@ -85,9 +88,29 @@ impl DecisionTopic {
         let producer = ThreadedProducer::from_config_and_context(&config, context);
         Ok(Self {
             settings: settings.clone(),
-            partitions: i32::try_from(partitions).unwrap_or(i32::MAX),
+            partitions,
             producer: producer.map_err(TopicError::Property)?,
         })
+    }
+
+    fn send(&self, key: &[u8], value: &[u8]) -> KafkaResult<()> {
+        let record = BaseRecord::to(&self.settings.topic).key(key).payload(value);
+        self.producer.send(record).map_err(|(error, _)| error)
+    }
+
+    /// Sends the entries again that the brokers have refused, once all of these are known.
+    fn send_refused(&self) {
+        if self.producer.in_flight_count() > 0 {
+            return;
+        }
+        let client = self.producer.context();
+        let mut refused = client.take_refused();
+        while let Some(DecisionEntry { key, value }) = refused.front() {
+            if let Err(error) = self.send(key, value) {
+                return client.refuse_again(refused, &error);
+            }
+            refused.pop_front();
+        }
     }
 
     fn consumer(&self) -> KafkaResult<BaseConsumer<DecisionClient>> {
@@ -110,18 +133,33 @@ impl DecisionTopic {
 }
 
 impl DecisionLog for DecisionTopic {
-    fn append(&self, key: String, value: Vec<u8>) -> bool {
-        let record = BaseRecord::to(&self.settings.topic);
-        let sent = self.producer.send(record.key(&key).payload(&value));
-        if let Err((error, _)) = &sent {
-            self.producer.context().0.note_error(&error.to_string());
+    fn append(&self, key: &str, value: &[u8]) -> bool {
+        let client = self.producer.context();
+        if client.refusal().is_some() {
+            self.send_refused();
+            return false;
+        }
+        let sent = self.send(key.as_bytes(), value);
+        if let Err(error) = &sent {
+            client.events().note_error(&error.to_string());
         }
         sent.is_ok()
     }
 
     fn flush(&self) -> Result<(), InsertError> {
+        let failed = |reason: String| InsertError::Forward(format!("decisions: {reason}"));
+        self.send_refused();
         let flushed = self.producer.flush(FLUSH_TIMEOUT);
-        flushed.map_err(|error| InsertError::Forward(format!("decisions: {error}")))
+        flushed.map_err(|error| failed(error.to_string()))?;
+        // The outcome of each entry is known by now.
+        self.producer
+            .context()
+            .refusal()
+            .map_or(Ok(()), |reason| Err(failed(reason)))
+    }
+
+    fn written(&self) -> u64 {
+        self.producer.context().written()
     }
 
     fn read(&self, take: &dyn Fn(Option<&[u8]>) -> Option<String>, stopping: &CancellationToken) {
@@ -136,7 +174,7 @@ impl DecisionLog for DecisionTopic {
             match consumer.poll(POLL_TIMEOUT) {
                 None => {}
                 Some(Ok(record)) => {
-                    consumer.context().0.note_success();
+                    consumer.context().events().note_success();
                     if let Some(reason) = take(record.payload()) {
                         tracing::warn!(
                             topic = self.settings.topic,
@@ -147,7 +185,7 @@ impl DecisionLog for DecisionTopic {
                         );
                     }
                 }
-                Some(Err(error)) => consumer.context().0.note_error(&error.to_string()),
+                Some(Err(error)) => consumer.context().events().note_error(&error.to_string()),
             }
         }
     }
@@ -158,31 +196,6 @@ impl fmt::Debug for DecisionTopic {
         f.debug_struct("DecisionTopic")
             .field("topic", &self.settings.topic)
             .finish_non_exhaustive()
-    }
-}
-
-// === impl DecisionClient ===
-
-impl ClientContext for DecisionClient {
-    fn log(&self, _level: RDKafkaLogLevel, facility: &str, line: &str) {
-        log_line(facility, line);
-    }
-
-    fn error(&self, _error: KafkaError, reason: &str) {
-        self.0.note_error(reason);
-    }
-}
-
-impl ConsumerContext for DecisionClient {}
-
-impl ProducerContext for DecisionClient {
-    type DeliveryOpaque = ();
-
-    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
-        match result {
-            Ok(_) => self.0.note_success(),
-            Err((error, _)) => self.0.note_error(&error.to_string()),
-        }
     }
 }
 
@@ -197,3 +210,6 @@ fn cleanup_policy(settings: &SpanTopicSettings) -> KafkaResult<Option<String>> {
     let described = described.into_iter().filter_map(Result::ok).next();
     Ok(described.and_then(|topic| topic.get(POLICY)?.value.clone()))
 }
+
+#[cfg(test)]
+mod tests;

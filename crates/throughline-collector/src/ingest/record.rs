@@ -172,3 +172,6 @@ impl fmt::Debug for RecordIngest {
         f.debug_struct("RecordIngest").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

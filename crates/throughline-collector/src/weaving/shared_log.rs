@@ -1,7 +1,8 @@
 //! The two ends of the log that collectors share: entries of this one, and those of others.
 
+use std::collections::VecDeque;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use throughline_store::InsertError;
 use tokio::sync::mpsc;
@@ -13,6 +14,12 @@ use crate::metrics::{CounterKey, Metrics};
 /// Entries that were read and wait for the task.
 const MAX_QUEUED_ENTRIES: usize = 1024;
 
+/// Maximum size of an entry: its key and value. The names of a record are from outside.
+const MAX_ENTRY_BYTES: usize = 16_384;
+
+/// Maximum size of the entries that wait for room in the log.
+const MAX_WAITING_BYTES: usize = 32 << 20;
+
 /// Takes the entries that others wrote.
 #[derive(Debug)]
 pub(super) struct DecisionIntake {
@@ -21,12 +28,20 @@ pub(super) struct DecisionIntake {
     member: String,
 }
 
-/// Appends entries of this collector.
+/// Appends entries of this collector. Those that the log has no room for wait here, in order.
 #[derive(Debug)]
 pub(super) struct DecisionPublisher {
     log: Arc<dyn DecisionLog>,
     metrics: Arc<Metrics>,
     member: String,
+    waiting: Mutex<WaitingEntries>,
+}
+
+/// Keys and values of entries, and their size.
+#[derive(Debug, Default)]
+struct WaitingEntries {
+    entries: VecDeque<(String, Vec<u8>)>,
+    bytes: usize,
 }
 
 /// Both ends for a log, and the queue of the entries that are read.
@@ -50,6 +65,7 @@ pub(super) fn share(
         log,
         metrics: Arc::clone(metrics),
         member,
+        waiting: Mutex::default(),
     };
     (publisher, intake, entries)
 }
@@ -84,19 +100,82 @@ impl DecisionIntake {
 // === impl DecisionPublisher ===
 
 impl DecisionPublisher {
+    /// Shares an entry. It is dropped where too many wait: nothing repeats it.
     pub(super) fn publish(&self, entry: &SharedEntry) {
-        let appended = self.log.append(entry.key(), entry.encode(&self.member));
-        let outcome = if appended { "written" } else { "dropped" };
-        if self.metrics.add(CounterKey::Decisions(outcome), 1) && !appended {
-            tracing::warn!("decisions are not shared, because too many wait to be written");
+        self.append(entry, MAX_WAITING_BYTES);
+    }
+
+    /// Shares an entry from a record of a topic, however many wait: its offset waits for
+    /// [`Self::flush`], and no more records are read without [`Self::has_room`].
+    pub(super) fn publish_read(&self, entry: &SharedEntry) {
+        self.append(entry, usize::MAX);
+    }
+
+    /// Returns whether no entries wait, after another attempt to append them.
+    pub(super) fn has_room(&self) -> bool {
+        self.append_waiting(&mut self.waiting())
+    }
+
+    /// Waits until all entries are kept that were shared and not dropped.
+    pub(super) fn flush(&self) -> Result<(), InsertError> {
+        let are_appended = self.has_room();
+        self.log.flush()?;
+        if are_appended {
+            Ok(())
+        } else {
+            let reason = "decisions: some wait for room among those that are written";
+            Err(InsertError::Forward(reason.to_owned()))
         }
     }
 
-    pub(super) fn flush(&self) -> Result<(), InsertError> {
-        self.log.flush()
+    /// Copies the number of entries that are kept.
+    pub(super) fn count_written(&self) {
+        let key = CounterKey::Decisions("written");
+        self.metrics.set(key, self.log.written());
     }
 
     pub(super) const fn log(&self) -> &Arc<dyn DecisionLog> {
         &self.log
+    }
+    fn append(&self, entry: &SharedEntry, max_waiting_bytes: usize) {
+        let (key, value) = (entry.key(), entry.encode(&self.member));
+        let bytes = key.len() + value.len();
+        let mut waiting = self.waiting();
+        if bytes > MAX_ENTRY_BYTES {
+            return self.drop_entry("it is longer than 16 KiB");
+        }
+        // Behind the others: of two entries with one key the later one counts.
+        if self.append_waiting(&mut waiting) && self.log.append(&key, &value) {
+            return;
+        }
+        if waiting.bytes + bytes > max_waiting_bytes {
+            return self.drop_entry("too many wait to be written");
+        }
+        waiting.bytes += bytes;
+        waiting.entries.push_back((key, value));
+    }
+
+    fn append_waiting(&self, waiting: &mut WaitingEntries) -> bool {
+        while let Some((key, value)) = waiting.entries.front() {
+            if !self.log.append(key, value) {
+                return false;
+            }
+            waiting.bytes -= key.len() + value.len();
+            waiting.entries.pop_front();
+        }
+        true
+    }
+
+    fn drop_entry(&self, reason: &str) {
+        if self.metrics.add(CounterKey::Decisions("dropped"), 1) {
+            tracing::warn!(
+                reason,
+                "decision not shared; further ones are only counted, see /metrics"
+            );
+        }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, WaitingEntries> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

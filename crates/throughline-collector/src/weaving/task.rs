@@ -223,6 +223,9 @@ impl WeavingState {
             self.publish(&edges);
             self.join(edges);
         }
+        if let (true, Some(shared)) = (is_tick, &self.shared) {
+            shared.count_written();
+        }
         if is_tick && let Some(forwarder) = &mut self.forwarder {
             forwarder.poll(&*self.store, now);
             count_forwarded(forwarder, &self.metrics);

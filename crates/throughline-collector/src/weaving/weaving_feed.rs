@@ -20,7 +20,7 @@ use super::shared_log::DecisionPublisher;
 use super::trace_forwarder::SpanArrival;
 use crate::clock;
 use crate::config::WeavingMode;
-use crate::metrics::{CounterKey, Metrics};
+use crate::metrics::{CounterKey, IngestSource, Metrics};
 
 /// Batches of spans that wait for weaving.
 const MAX_QUEUED_BATCHES: usize = 1024;
@@ -162,7 +162,11 @@ impl WeavingFeed {
 
     /// Begins to read a record of this size; `None` when it must wait until others are delivered.
     /// There is one reader where records are tracked.
+    /// The same while entries of earlier ones wait to be shared: they are not read again.
     pub(crate) fn begin_record(&self, value_bytes: usize) -> Option<u64> {
+        if self.shared.as_ref().is_some_and(|it| !it.has_room()) {
+            return None;
+        }
         let Some(tracker) = &self.tracker else {
             return Some(0);
         };
@@ -225,14 +229,22 @@ impl WeavingFeed {
         }
     }
 
+    /// Shares the ends of records among spans that are stored by now.
+    pub(crate) fn share(&self, batch: &WeavingBatch, source: IngestSource) {
+        let Some(shared) = &self.shared else { return };
+        for record in &batch.records {
+            let entry = SharedEntry::Record(record.clone());
+            match source {
+                IngestSource::Topic { .. } => shared.publish_read(&entry),
+                // Its sender must not wait, and does not send it again.
+                IngestSource::Endpoint(_) => shared.publish(&entry),
+            }
+        }
+    }
+
     /// Offers spans that are stored by now.
     pub(crate) fn offer(&self, mut batch: WeavingBatch) {
         batch.record = self.record.load(Ordering::Relaxed);
-        if let Some(shared) = &self.shared {
-            for record in &batch.records {
-                shared.publish(&SharedEntry::Record(record.clone()));
-            }
-        }
         let count = batch.records.len().max(batch.activities.len()) as u64;
         let arrivals = batch.arrivals.len() as u64;
         // Ingest must not wait for weaving.
