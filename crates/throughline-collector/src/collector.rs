@@ -195,7 +195,9 @@ impl CollectorServer {
             let stopping = stopping.clone();
             loops.spawn_blocking(move || reader(stopping));
         }
-        loops.spawn(weaver.run(stopping.clone()));
+        // Stopped last: spans are acknowledged until the listeners are drained.
+        let (mut weavers, weaver_stopping) = (JoinSet::new(), CancellationToken::new());
+        weavers.spawn(weaver.run(weaver_stopping.clone()));
         for (endpoint, listener) in self.listeners {
             services.serve(endpoint, listener, &mut loops);
         }
@@ -215,6 +217,8 @@ impl CollectorServer {
         stopping.cancel();
         // All listeners drain at the same time, so the drain timeout holds for the whole.
         while loops.join_next().await.is_some() {}
+        weaver_stopping.cancel();
+        while weavers.join_next().await.is_some() {}
         ended
     }
 

@@ -10,6 +10,8 @@
 mod access;
 #[path = "it/cors.rs"]
 mod cors;
+#[path = "it/forwarding.rs"]
+mod forwarding;
 #[path = "it/grafana.rs"]
 mod grafana;
 #[path = "it/grpc.rs"]

@@ -132,7 +132,8 @@ impl WeavingTask {
         })
     }
 
-    /// Weaves until the collector stops.
+    /// Weaves until the collector stops. Spans that are offered before `stopping` is cancelled are
+    /// woven and sent on.
     pub(crate) async fn run(self, stopping: CancellationToken) {
         let Self {
             mut queue,

@@ -9,6 +9,7 @@ use throughline_model::Span;
 use throughline_model::convention::{MESSAGING_KAFKA_CLUSTER_ID, PARENT_EVIDENCE};
 use throughline_store::InsertError;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 
 use super::activity_span::ActivitySpan;
 use super::delivery_tracker::DeliveryTracker;
@@ -247,15 +248,31 @@ impl WeavingFeed {
         batch.record = self.record.load(Ordering::Relaxed);
         let count = batch.records.len().max(batch.activities.len()) as u64;
         let arrivals = batch.arrivals.len() as u64;
+        if count.max(arrivals) == 0 {
+            return;
+        }
         // Ingest must not wait for weaving.
-        if count.max(arrivals) > 0 && self.queue.try_send(batch).is_err() {
-            let key = CounterKey::ForwardDropped("weave_queue_full");
-            self.metrics
-                .add(key, if self.is_forwarding { arrivals } else { 0 });
-            let reason = CounterKey::WeaveAbandoned("queue_full");
-            if self.metrics.add(reason, count) {
-                tracing::warn!("spans arrive faster than they are woven; some stay apart");
-            }
+        let (dropped, abandoned, message) = match self.queue.try_send(batch) {
+            Ok(()) => return,
+            Err(TrySendError::Full(_)) => (
+                "weave_queue_full",
+                "queue_full",
+                "spans arrive faster than they are woven; some stay apart",
+            ),
+            Err(TrySendError::Closed(_)) => (
+                "weaving_ended",
+                "weaving_ended",
+                "spans arrive after the end of weaving and stay apart",
+            ),
+        };
+        let forwarded = if self.is_forwarding { arrivals } else { 0 };
+        self.metrics
+            .add(CounterKey::ForwardDropped(dropped), forwarded);
+        if self
+            .metrics
+            .add(CounterKey::WeaveAbandoned(abandoned), count)
+        {
+            tracing::warn!("{message}");
         }
     }
 }

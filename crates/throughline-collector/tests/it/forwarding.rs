@@ -1,0 +1,92 @@
+//! Woven traces that are sent on, over real sockets: the end of the collector.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::json;
+use throughline_collector::{TraceSinkCounts, WovenTraceSink};
+use throughline_model::{Span, SpanId};
+
+use crate::running::{RunningCollector, eventually, open};
+
+/// A back end that keeps what it gets, or that takes nothing any more.
+#[derive(Debug, Default)]
+struct RecordingSink {
+    spans: Mutex<Vec<SpanId>>,
+    is_stuck: AtomicBool,
+}
+
+impl WovenTraceSink for RecordingSink {
+    fn send(&self, spans: Vec<Span>) {
+        let ids = spans.iter().map(|span| span.span_id);
+        self.spans.lock().unwrap().extend(ids);
+    }
+
+    fn has_room(&self) -> bool {
+        !self.is_stuck.load(Ordering::Relaxed)
+    }
+
+    fn flush(&self) -> bool {
+        thread::park_timeout(Duration::from_millis(20));
+        self.has_room()
+    }
+
+    fn counts(&self) -> TraceSinkCounts {
+        TraceSinkCounts::default()
+    }
+}
+
+fn collector(sink: &Arc<RecordingSink>, wait: Duration) -> RunningCollector {
+    RunningCollector::configured(|config| {
+        config.forward = Some(Arc::clone(sink) as _);
+        config.weaving.wait = wait;
+    })
+}
+
+/// A request with one span of this number.
+fn request(number: u64) -> String {
+    let body = json!({ "resourceSpans": [{ "scopeSpans": [{ "spans": [{
+        "traceId": format!("{number:032x}"), "spanId": format!("{number:016x}"), "name": "GET",
+        "kind": 2, "startTimeUnixNano": "1000", "endTimeUnixNano": "2000",
+    }] }] }] })
+    .to_string();
+    format!(
+        "POST /v1/traces HTTP/1.1\r\nhost: collector\r\ncontent-type: application/json\r\n\
+         connection: close\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+#[test]
+fn spans_that_are_acknowledged_while_the_collector_stops_are_sent_on() {
+    const REQUESTS: u64 = 32;
+    let sink = Arc::new(RecordingSink::default());
+    let collector = collector(&sink, Duration::from_secs(5));
+    let address = collector.addresses.otlp_http;
+    // All but the last byte, so that each is under way when the collector is stopped.
+    let requests = (1..=REQUESTS).map(|number| {
+        let request = request(number).into_bytes();
+        let (last, begin) = request.split_last().unwrap();
+        (open(address, begin), *last)
+    });
+    let requests: Vec<(TcpStream, u8)> = requests.collect();
+    let stopped = thread::spawn(move || collector.stop());
+    eventually("the end of the listeners", || {
+        TcpStream::connect(address).is_err().then_some(())
+    });
+    let mut acknowledged = 0;
+    for (mut stream, last) in requests {
+        let mut response = String::new();
+        let sent = stream.write_all(&[last]);
+        sent.and_then(|()| stream.read_to_string(&mut response))
+            .unwrap_or_default();
+        acknowledged += usize::from(response.starts_with("HTTP/1.1 200"));
+    }
+    stopped.join().unwrap();
+    assert!(acknowledged > 0);
+    assert_eq!(sink.spans.lock().unwrap().len(), acknowledged);
+}
