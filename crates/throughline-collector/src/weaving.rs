@@ -17,6 +17,7 @@
 mod activity_span;
 mod decision_log;
 mod delivery_tracker;
+mod kept_edges;
 mod offset_join;
 mod process_identity;
 mod process_weaver;

@@ -29,10 +29,6 @@ pub(super) struct ProcessWeaver {
     numbers: SpanNumbers,
     /// Parents that calls of a new process were joined with, until all is decided again.
     provisional: HashMap<u64, Option<SpanKey>>,
-    /// Joins that turned out to be wrong, until they are taken.
-    separated: Vec<WovenEdge>,
-    /// Spans about which nothing more is decided, until they are taken.
-    decided: Vec<SpanKey>,
     /// Events in the order of their times; spans arrive in the order of their ends.
     pending: BTreeMap<(Nanos, u64), PendingEvent>,
     next_event: u64,
@@ -47,6 +43,21 @@ pub(super) struct ProcessWeaver {
     least_delay: i64,
     /// Arrival of the last span.
     pub(super) last_seen: u64,
+}
+
+/// Decisions that are due.
+#[derive(Debug, Default)]
+pub(super) struct DueDecisions {
+    /// Decisions of a new process, which are made again.
+    pub(super) provisional: Vec<WovenEdge>,
+    /// Joins that turned out to be wrong, as decisions that join nothing.
+    pub(super) separated: Vec<WovenEdge>,
+    /// Decisions that are not made again, and were not made before like this.
+    pub(super) last: Vec<WovenEdge>,
+    /// Decisions that are not made again, and are as they were.
+    pub(super) confirmed: Vec<WovenEdge>,
+    /// Spans about which nothing more is decided.
+    pub(super) decided: Vec<SpanKey>,
 }
 
 /// An event that waits for earlier ones.
@@ -262,8 +273,6 @@ impl ProcessWeaver {
             reported_checks: LiveChecks::default(),
             numbers: SpanNumbers::with_limit(MAX_KNOWN),
             provisional: HashMap::new(),
-            separated: Vec::new(),
-            decided: Vec::new(),
             pending: BTreeMap::new(),
             next_event: 0,
             pending_open: 0,
@@ -308,8 +317,14 @@ impl ProcessWeaver {
         self.next_event += 1;
     }
 
-    /// Returns the decisions that are due, `wait` nanoseconds after the spans they rest on.
-    pub(super) fn poll(&mut self, now: u64, wait: u64, min_confidence: f64) -> Vec<WovenEdge> {
+    /// Adds the decisions that are due, `wait` nanoseconds after the spans they rest on.
+    pub(super) fn poll(
+        &mut self,
+        now: u64,
+        wait: u64,
+        min_confidence: f64,
+        due: &mut DueDecisions,
+    ) {
         let wait = nanos(wait.max(self.longest));
         // In the clock of the process.
         let until = nanos(now) - self.least_delay.min(nanos(now)) - wait;
@@ -326,30 +341,35 @@ impl ProcessWeaver {
                 self.release(event);
             }
         }
-        if !self.has_open {
-            return Vec::new();
-        }
-        let decisions = self.weaver.poll(until);
-        let mut edges = Vec::new();
-        for decision in decisions {
-            let number = decision.outbound.0;
-            let edge = self.numbers.edge(&decision, min_confidence);
-            let earlier = self.provisional.remove(&number);
-            // Of what was decided before only what is different now.
-            let is_new = earlier.is_none_or(|it| it != edge.as_ref().and_then(joined_parent));
-            let separation = earlier.flatten().zip(edge.as_ref());
-            self.separated
-                .extend(separation.and_then(|(parent, edge)| separation_from(parent, edge)));
-            if self.weaver.is_opening() {
-                let parent = edge.as_ref().and_then(joined_parent);
-                self.provisional.insert(number, parent);
-            } else {
-                self.decided
-                    .extend(self.numbers.outbound.keys.remove(&number));
+        if self.has_open {
+            for decision in self.weaver.poll(until) {
+                self.sort(&decision, min_confidence, due);
             }
-            edges.extend(edge.filter(|_| is_new));
         }
-        edges
+    }
+
+    /// Adds a decision to those that are due.
+    fn sort(&mut self, decision: &Decision, min_confidence: f64, due: &mut DueDecisions) {
+        let number = decision.outbound.0;
+        let edge = self.numbers.edge(decision, min_confidence);
+        let parent = edge.as_ref().and_then(joined_parent);
+        let earlier = self.provisional.remove(&number);
+        let is_new = earlier.is_none_or(|it| it != parent);
+        let separation = earlier.flatten().zip(edge.as_ref());
+        due.separated
+            .extend(separation.and_then(|(parent, edge)| separation_from(parent, edge)));
+        if self.weaver.is_opening() {
+            self.provisional.insert(number, parent);
+            due.provisional.extend(edge.filter(|_| is_new));
+            return;
+        }
+        due.decided
+            .extend(self.numbers.outbound.keys.remove(&number));
+        if is_new {
+            due.last.extend(edge);
+        } else {
+            due.confirmed.extend(edge);
+        }
     }
 
     /// Passes an event on to the engine.
@@ -369,16 +389,6 @@ impl ProcessWeaver {
         for event in events {
             self.insert(event.at(), PendingEvent::Event(event));
         }
-    }
-
-    /// Returns the joins since the last time that were wrong, as decisions that join nothing.
-    pub(super) fn take_separated(&mut self) -> Vec<WovenEdge> {
-        std::mem::take(&mut self.separated)
-    }
-
-    /// Returns the spans about which nothing more is decided since the last time.
-    pub(super) fn take_decided(&mut self) -> Vec<SpanKey> {
-        std::mem::take(&mut self.decided)
     }
 
     /// Returns the decisions that later proofs have confirmed or refuted since the last time.
@@ -438,6 +448,47 @@ mod tests {
             alternatives: Vec::new(),
             is_joined,
         }
+    }
+
+    /// A request from `start` to `end`, or a call in it.
+    fn span(number: u8, start: u64, end: u64, role: ActivityRole) -> ActivitySpan {
+        ActivitySpan {
+            key: key(number),
+            process: 1,
+            parent: None,
+            role,
+            start,
+            end,
+            operation: 1,
+            tokens: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn decisions_of_a_new_process_are_provisional_until_they_are_made_again() {
+        const SECOND: u64 = 1_000_000_000;
+        let (start, is_open) = (1_000 * SECOND, true);
+        let mut process = ProcessWeaver::new();
+        let request = ActivityRole::Request {
+            is_abandoned: false,
+        };
+        let call = ActivityRole::Outbound {
+            is_record: false,
+            is_open,
+        };
+        let (begin, end) = (start + 1_000_000, start + 2_000_000);
+        process.push(span(2, start, start + 5_000_000, request), start + SECOND);
+        process.push(span(1, begin, end, call), start + SECOND);
+        let mut due = DueDecisions::default();
+        process.poll(start + 3 * SECOND, SECOND, 0.5, &mut due);
+        let joined = |edges: &[WovenEdge]| edges.iter().map(joined_parent).collect::<Vec<_>>();
+        assert_eq!(joined(&due.provisional), [Some(key(2))]);
+        assert!(due.last.is_empty() && due.confirmed.is_empty() && due.decided.is_empty());
+        let mut due = DueDecisions::default();
+        process.poll(start + 120 * SECOND, SECOND, 0.5, &mut due);
+        assert_eq!(joined(&due.confirmed), [Some(key(2))]);
+        assert!(due.last.is_empty() && due.separated.is_empty());
+        assert_eq!(due.decided, [key(1)]);
     }
 
     #[test]

@@ -8,10 +8,10 @@ use throughline_store::{MemoryStore, Store as _, TraceQuery, WovenEdge};
 use throughline_weave::{WeaveEvent, weave_recording};
 
 use super::activity_span::{ActivityRole, ActivitySpan};
+use super::kept_edges::MIN_NONE;
 use super::offset_join::OffsetJoin;
 use super::process_weaver::SpanNumbers;
 use super::record_endpoint::RecordEndpoint;
-use super::task::MIN_NONE;
 
 /// The spans of a recording with the parents that were found, and a report.
 #[derive(Debug)]

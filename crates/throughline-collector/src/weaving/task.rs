@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use throughline_store::{Store, WeaveOutcome, WovenEdge, WovenEvidence};
+use throughline_store::{Store, WovenEdge};
 use throughline_weave::LiveChecks;
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
@@ -12,8 +12,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::decision_log::DecisionLog;
 use super::delivery_tracker::DeliveryTracker;
+use super::kept_edges::{DecisionOrigin, KeptEdges};
 use super::offset_join::OffsetJoin;
-use super::process_weaver::ProcessWeaver;
+use super::process_weaver::{DueDecisions, ProcessWeaver};
 use super::record_endpoint::RecordSide;
 use super::shared_entry::SharedEntry;
 use super::shared_log::{DecisionIntake, DecisionPublisher, share};
@@ -34,14 +35,8 @@ const MAX_JOINED_ENTRIES: usize = 256;
 /// Time for the delivery of the last spans, where nothing else keeps them.
 const MAX_DELIVERY_TIME: Duration = Duration::from_secs(15);
 
-/// The evidence of joins by the offsets of records.
-const OFFSET: &str = WovenEvidence::Offset.name();
-
 /// Processes that are woven; for a further one, the one that was silent longest is forgotten.
 const MAX_PROCESSES: usize = 1024;
-
-/// Probability from which a span counts as one without a parent.
-pub(super) const MIN_NONE: f64 = 0.5;
 
 /// Time between two looks for decisions that are due.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
@@ -167,10 +162,12 @@ impl WeavingTask {
             }
             // On the blocking pool: a decision among many requests takes milliseconds.
             let worked = tokio::task::spawn_blocking(move || {
-                if shared.is_empty() {
-                    state.weave(batches, clock::now());
-                } else {
+                if !shared.is_empty() {
                     state.take_shared(shared);
+                } else if batches.is_empty() {
+                    state.tick(clock::now());
+                } else {
+                    state.take_batches(batches, clock::now());
                 }
                 state
             });
@@ -188,88 +185,90 @@ impl WeavingTask {
 // === impl WeavingState ===
 
 impl WeavingState {
-    /// Takes spans; joins those whose parents are found. Without spans, decides what is due.
-    fn weave(&mut self, batches: Vec<WeavingBatch>, now: u64) {
+    /// Takes spans, and joins records whose ends have come.
+    fn take_batches(&mut self, batches: Vec<WeavingBatch>, now: u64) {
         let mut edges = Vec::new();
-        let is_tick = batches.is_empty();
         for batch in batches {
             self.take(batch, now, &mut edges);
         }
-        if is_tick {
-            let wait = nanos(self.settings.wait);
-            let mut open = 0;
-            let mut separated = Vec::new();
-            for process in self.processes.values_mut() {
-                edges.extend(process.poll(now, wait, self.settings.min_confidence));
-                separated.extend(process.take_separated());
-                open += process.open() as u64;
-                let decided = process.take_decided().into_iter();
-                if let Some(forwarder) = &mut self.forwarder {
-                    decided.for_each(|span| forwarder.note_decided(span));
-                }
-                let LiveChecks { right, wrong } = process.new_checks();
-                self.metrics.add(CounterKey::WeaveChecks("right"), right);
-                self.metrics.add(CounterKey::WeaveChecks("wrong"), wrong);
-            }
-            self.metrics.set(CounterKey::WeaveOpen, open);
-            // Before they are joined again, which is counted.
-            if !separated.is_empty() {
-                self.keep(separated);
-            }
+        self.decide(edges, DecisionOrigin::Final);
+    }
+
+    /// Decides what is due.
+    fn tick(&mut self, now: u64) {
+        let wait = nanos(self.settings.wait);
+        let (mut open, mut due) = (0, DueDecisions::default());
+        for process in self.processes.values_mut() {
+            process.poll(now, wait, self.settings.min_confidence, &mut due);
+            open += process.open() as u64;
+            let LiveChecks { right, wrong } = process.new_checks();
+            self.metrics.add(CounterKey::WeaveChecks("right"), right);
+            self.metrics.add(CounterKey::WeaveChecks("wrong"), wrong);
         }
-        if !edges.is_empty() {
-            if let Some(forwarder) = &mut self.forwarder {
-                edges.iter().for_each(|edge| forwarder.note_edge(edge));
-            }
-            self.publish(&edges);
-            self.join(edges);
+        self.metrics.set(CounterKey::WeaveOpen, open);
+        if let Some(forwarder) = &mut self.forwarder {
+            let decided = due.decided.into_iter();
+            decided.for_each(|span| forwarder.note_decided(span));
         }
-        if let (true, Some(shared)) = (is_tick, &self.shared) {
+        // Before they are joined again, which is counted.
+        self.decide(due.separated, DecisionOrigin::Separated);
+        self.decide(due.provisional, DecisionOrigin::Provisional);
+        self.decide(due.last, DecisionOrigin::Final);
+        // Kept already; the others know nothing of them.
+        if self.shared.is_some() {
+            self.decide(due.confirmed, DecisionOrigin::Confirmed);
+        }
+        if let Some(shared) = &self.shared {
             shared.count_written();
         }
-        if is_tick && let Some(forwarder) = &mut self.forwarder {
+        if let Some(forwarder) = &mut self.forwarder {
             forwarder.poll(&*self.store, now);
             count_forwarded(forwarder, &self.metrics);
         }
     }
 
-    /// Shares decisions that others cannot make: the ends of records they have as well.
-    fn publish(&self, edges: &[WovenEdge]) {
-        let Some(shared) = &self.shared else { return };
-        for edge in edges.iter().filter(|edge| !edge.evidence.is_exact()) {
-            shared.publish(&SharedEntry::Parent(edge.clone()));
-        }
-    }
-
     /// Takes what other collectors share.
     fn take_shared(&mut self, entries: Vec<SharedEntry>) {
-        let (mut joined, mut decided) = (Vec::new(), Vec::new());
+        let mut edges = Vec::new();
         for entry in entries {
             match entry {
-                SharedEntry::Record(record) => self.offsets.push(record, &mut joined),
-                SharedEntry::Parent(edge) => decided.push(edge),
+                SharedEntry::Record(record) => self.offsets.push(record, &mut edges),
+                SharedEntry::Parent(edge) => edges.push(edge),
             }
         }
-        let count = self.join_shared(joined);
-        self.metrics.add(CounterKey::Woven(OFFSET), count);
-        // Counted by the collector that has decided.
-        self.join_shared(decided);
+        self.decide(edges, DecisionOrigin::Shared);
     }
 
-    /// Joins spans of which others have a part; returns the number of joins.
-    fn join_shared(&mut self, edges: Vec<WovenEdge>) -> u64 {
-        let mut joined = 0;
-        for edge in edges {
-            if let Some(forwarder) = &mut self.forwarder {
+    /// Keeps decisions. Of those that the store keeps, shares the ones that others cannot make, and
+    /// notes all at the forwarder. Of others' decisions, files those whose spans may still come.
+    fn decide(&mut self, edges: Vec<WovenEdge>, origin: DecisionOrigin) {
+        if edges.is_empty() {
+            return;
+        }
+        let edges = KeptEdges::keep(&*self.store, self.shared.is_some(), edges, origin);
+        // Counted once they are kept: queries show the joins that are counted.
+        edges.count(origin, &self.metrics);
+        for edge in edges.kept {
+            // An earlier one that waits for its spans must not take the place of this one later.
+            self.unplaced.remove(edge.child);
+            if let Some(forwarder) = &mut self.forwarder
+                && origin != DecisionOrigin::Confirmed
+            {
                 forwarder.note_edge(&edge);
             }
-            let outcome = self.store.weave_shared(vec![edge.clone()]);
-            joined += outcome.joined;
-            if outcome.missing > 0 {
+            // The ends of records are entries themselves.
+            if let Some(shared) = &self.shared
+                && origin.is_published()
+                && !edge.evidence.is_exact()
+            {
+                shared.publish(&SharedEntry::Parent(edge));
+            }
+        }
+        if origin == DecisionOrigin::Shared {
+            for edge in edges.missing {
                 self.unplaced.insert(edge);
             }
         }
-        joined
     }
 
     /// Takes the spans of a request.
@@ -277,7 +276,7 @@ impl WeavingState {
         let unplaced = batch.arrivals.iter();
         let unplaced = unplaced.flat_map(|arrival| self.unplaced.take(arrival.trace));
         let unplaced: Vec<WovenEdge> = unplaced.collect();
-        self.join_shared(unplaced);
+        self.decide(unplaced, DecisionOrigin::Shared);
         if let Some(forwarder) = &mut self.forwarder {
             for arrival in batch.arrivals {
                 forwarder.push(arrival, batch.record, now);
@@ -314,48 +313,6 @@ impl WeavingState {
             .entry(process)
             .or_insert_with(ProcessWeaver::new)
     }
-
-    /// Keeps decisions in the store.
-    fn keep(&self, edges: Vec<WovenEdge>) -> WeaveOutcome {
-        if self.shared.is_some() {
-            self.store.weave_shared(edges)
-        } else {
-            self.store.weave(edges)
-        }
-    }
-
-    fn join(&self, edges: Vec<WovenEdge>) {
-        let counters = edges.iter().map(|edge| {
-            if edge.is_joined {
-                CounterKey::Woven(edge.evidence.name())
-            } else if edge.parent.is_some() || edge.confidence < MIN_NONE {
-                CounterKey::WeaveAbandoned("uncertain")
-            } else {
-                CounterKey::WeaveAbandoned("no_parent")
-            }
-        });
-        let counters: Vec<CounterKey> = counters.collect();
-        let WeaveOutcome {
-            missing,
-            reported,
-            cyclic,
-            too_many,
-            joined: _,
-            kept: _,
-        } = self.keep(edges);
-        // Counted once they are kept: queries show the joins that are counted.
-        for counter in counters {
-            self.metrics.add(counter, 1);
-        }
-        for (reason, count) in [
-            ("evicted", missing),
-            ("reported", reported),
-            ("cyclic", cyclic),
-            ("too_many", too_many),
-        ] {
-            self.metrics.add(CounterKey::WeaveAbandoned(reason), count);
-        }
-    }
 }
 
 /// Receives entries of others; never completes without a log of them.
@@ -376,9 +333,7 @@ async fn finish(mut state: WeavingState, batches: Vec<WeavingBatch>) {
     }
     let finished = tokio::task::spawn_blocking(move || {
         let now = clock::now();
-        if !batches.is_empty() {
-            state.weave(batches, now);
-        }
+        state.take_batches(batches, now);
         let begin = Instant::now();
         let has_time = || begin.elapsed() < MAX_DELIVERY_TIME;
         if let Some(forwarder) = &mut state.forwarder {
@@ -410,3 +365,6 @@ fn count_forwarded(forwarder: &TraceForwarder, metrics: &Metrics) {
 fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests;
