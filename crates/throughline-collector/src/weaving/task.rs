@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use throughline_store::{Store, WovenEdge};
 use throughline_weave::LiveChecks;
 use tokio::sync::mpsc;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use super::decision_log::DecisionLog;
@@ -29,8 +29,9 @@ use crate::metrics::{CounterKey, Metrics};
 /// Batches that are woven together.
 const MAX_JOINED_BATCHES: usize = 64;
 
-/// Entries of other collectors that are taken together.
-const MAX_JOINED_ENTRIES: usize = 256;
+/// Entries of other collectors that are taken in one turn: after a start there may be millions, and
+/// spans that come meanwhile must not wait for them.
+const MAX_JOINED_ENTRIES: usize = 64;
 
 /// Time for the delivery of the last spans, where nothing else keeps them.
 const MAX_DELIVERY_TIME: Duration = Duration::from_secs(15);
@@ -51,11 +52,27 @@ pub(crate) struct WeavingLinks {
 
 /// The task that weaves.
 pub(crate) struct WeavingTask {
+    inputs: WeavingInputs,
+    intake: Option<DecisionIntake>,
+    state: WeavingState,
+}
+
+/// All that the task waits for.
+struct WeavingInputs {
     queue: mpsc::Receiver<WeavingBatch>,
     /// Entries of other collectors.
     entries: Option<mpsc::Receiver<SharedEntry>>,
-    intake: Option<DecisionIntake>,
-    state: WeavingState,
+}
+
+/// The work that is done at once.
+#[derive(Default)]
+struct WeavingTurn {
+    batches: Vec<WeavingBatch>,
+    entries: Vec<SharedEntry>,
+    /// It is time to look for decisions that are due.
+    is_tick: bool,
+    /// The collector stops.
+    is_last: bool,
 }
 
 /// All that is known about spans that may be joined.
@@ -110,8 +127,7 @@ impl WeavingTask {
             unplaced: UnplacedEdges::default(),
         };
         let task = Self {
-            queue,
-            entries,
+            inputs: WeavingInputs { queue, entries },
             intake,
             state,
         };
@@ -131,44 +147,20 @@ impl WeavingTask {
     /// woven and sent on.
     pub(crate) async fn run(self, stopping: CancellationToken) {
         let Self {
-            mut queue,
-            mut entries,
+            mut inputs,
             intake: _,
             mut state,
         } = self;
         let mut ticks = tokio::time::interval(POLL_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let (mut batches, mut shared) = (Vec::new(), Vec::new());
-            tokio::select! {
-                () = stopping.cancelled() => {
-                    while let Ok(batch) = queue.try_recv() {
-                        batches.push(batch);
-                    }
-                    finish(state, batches).await;
-                    return;
-                }
-                count = queue.recv_many(&mut batches, MAX_JOINED_BATCHES) => {
-                    if count == 0 {
-                        return;
-                    }
-                }
-                count = receive(&mut entries, &mut shared) => {
-                    if count == 0 {
-                        entries = None;
-                    }
-                }
-                _ = ticks.tick() => {}
+            let turn = inputs.next_turn(&mut ticks, &stopping).await;
+            if turn.is_last {
+                return finish(state, turn).await;
             }
             // On the blocking pool: a decision among many requests takes milliseconds.
             let worked = tokio::task::spawn_blocking(move || {
-                if !shared.is_empty() {
-                    state.take_shared(shared);
-                } else if batches.is_empty() {
-                    state.tick(clock::now());
-                } else {
-                    state.take_batches(batches, clock::now());
-                }
+                state.work(turn, clock::now());
                 state
             });
             match worked.await {
@@ -182,9 +174,53 @@ impl WeavingTask {
     }
 }
 
+// === impl WeavingInputs ===
+
+impl WeavingInputs {
+    /// Waits for work. Spans that came here are all taken, up to a bound, and a few of the others'
+    /// entries in each turn.
+    async fn next_turn(
+        &mut self,
+        ticks: &mut Interval,
+        stopping: &CancellationToken,
+    ) -> WeavingTurn {
+        let mut turn = WeavingTurn::default();
+        tokio::select! {
+            biased;
+            () = stopping.cancelled() => {
+                turn.is_last = true;
+                fill(&mut self.queue, &mut turn.batches, usize::MAX);
+                return turn;
+            }
+            _ = ticks.tick() => turn.is_tick = true,
+            count = self.queue.recv_many(&mut turn.batches, MAX_JOINED_BATCHES) => {
+                turn.is_last = count == 0;
+            }
+            count = receive(&mut self.entries, &mut turn.entries) => {
+                if count == 0 {
+                    self.entries = None;
+                }
+            }
+        }
+        fill(&mut self.queue, &mut turn.batches, MAX_JOINED_BATCHES);
+        if let Some(entries) = &mut self.entries {
+            fill(entries, &mut turn.entries, MAX_JOINED_ENTRIES);
+        }
+        turn
+    }
+}
+
 // === impl WeavingState ===
 
 impl WeavingState {
+    fn work(&mut self, turn: WeavingTurn, now: u64) {
+        self.take_batches(turn.batches, now);
+        if turn.is_tick {
+            self.tick(now);
+        }
+        self.take_shared(turn.entries);
+    }
+
     /// Takes spans, and joins records whose ends have come.
     fn take_batches(&mut self, batches: Vec<WeavingBatch>, now: u64) {
         let mut edges = Vec::new();
@@ -315,6 +351,15 @@ impl WeavingState {
     }
 }
 
+/// Adds what has come already, up to `max` items.
+fn fill<T>(queue: &mut mpsc::Receiver<T>, items: &mut Vec<T>, max: usize) {
+    while items.len() < max
+        && let Ok(item) = queue.try_recv()
+    {
+        items.push(item);
+    }
+}
+
 /// Receives entries of others; never completes without a log of them.
 async fn receive(
     entries: &mut Option<mpsc::Receiver<SharedEntry>>,
@@ -327,13 +372,13 @@ async fn receive(
 }
 
 /// Sends on all that waits, when the collector stops.
-async fn finish(mut state: WeavingState, batches: Vec<WeavingBatch>) {
+async fn finish(mut state: WeavingState, turn: WeavingTurn) {
     if state.forwarder.is_none() {
         return;
     }
     let finished = tokio::task::spawn_blocking(move || {
         let now = clock::now();
-        state.take_batches(batches, now);
+        state.take_batches(turn.batches, now);
         let begin = Instant::now();
         let has_time = || begin.elapsed() < MAX_DELIVERY_TIME;
         if let Some(forwarder) = &mut state.forwarder {

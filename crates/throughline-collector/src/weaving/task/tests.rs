@@ -160,3 +160,33 @@ fn decision_that_was_superseded_does_not_come_back_with_its_spans() {
     }
     assert_eq!(parent_of(&state, 3), Some(key(2)));
 }
+
+#[tokio::test]
+async fn spans_that_come_here_do_not_wait_for_the_entries_of_others() {
+    let log = Arc::new(RecordingLog {
+        others: (0..1_000)
+            .map(|child| SharedEntry::Parent(edge(child + 10, 1)))
+            .collect(),
+        ..RecordingLog::default()
+    });
+    let (feed, mut task) = weaver(&log, &[]);
+    let reader = task.decision_reader().unwrap();
+    let (stopping, mut ticks) = (
+        CancellationToken::new(),
+        tokio::time::interval(POLL_INTERVAL),
+    );
+    let reading = stopping.clone();
+    tokio::task::spawn_blocking(move || reader(reading))
+        .await
+        .unwrap();
+    let mut entries = 0;
+    for _ in 0..10 {
+        feed.offer(feed.read(&[span(2)]));
+        let turn = task.inputs.next_turn(&mut ticks, &stopping).await;
+        assert_eq!(turn.batches.len(), 1);
+        assert!(!turn.is_last && turn.entries.len() <= MAX_JOINED_ENTRIES);
+        entries += turn.entries.len();
+    }
+    // They have their share nevertheless.
+    assert_eq!(entries, 10 * MAX_JOINED_ENTRIES);
+}
