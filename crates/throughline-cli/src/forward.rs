@@ -22,6 +22,10 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_QUEUE_SPANS: usize = 131_072;
 const MAX_QUEUE_BYTES: usize = 128 << 20;
 
+/// The queue has room for another trace, as a whole, below these.
+const ROOM_SPANS: usize = MAX_QUEUE_SPANS / 4 * 3;
+const ROOM_BYTES: usize = MAX_QUEUE_BYTES / 4 * 3;
+
 /// Time after which a batch is dropped: a back end is restarted in less.
 const MAX_RETRY_TIME: Duration = Duration::from_secs(300);
 
@@ -132,7 +136,7 @@ impl WovenTraceSink for TraceForwardExporter {
 
     fn has_room(&self) -> bool {
         let counts = self.0.counts();
-        counts.queued < MAX_QUEUE_SPANS as u64 && counts.queued_bytes < MAX_QUEUE_BYTES as u64
+        counts.queued < ROOM_SPANS as u64 && counts.queued_bytes < ROOM_BYTES as u64
     }
 
     /// Waits on a thread of a runtime that may block. The exporter itself is not flushed: that

@@ -1,6 +1,6 @@
 //! The task at the end of the queue from ingest.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -35,6 +35,9 @@ const MAX_JOINED_ENTRIES: usize = 64;
 
 /// Time for the delivery of the last spans, where nothing else keeps them.
 const MAX_DELIVERY_TIME: Duration = Duration::from_secs(15);
+
+/// Time in which the sink takes the last spans, where they are stored.
+const MAX_FORWARD_TIME: Duration = Duration::from_secs(5);
 
 /// Processes that are woven; for a further one, the one that was silent longest is forgotten.
 const MAX_PROCESSES: usize = 1024;
@@ -377,11 +380,15 @@ async fn finish(mut state: WeavingState, turn: WeavingTurn) {
         return;
     }
     let finished = tokio::task::spawn_blocking(move || {
-        let now = clock::now();
+        let (begin, now) = (Instant::now(), clock::now());
         state.take_batches(turn.batches, now);
-        let begin = Instant::now();
-        let has_time = || begin.elapsed() < MAX_DELIVERY_TIME;
         if let Some(forwarder) = &mut state.forwarder {
+            let max_time = if forwarder.is_tracking() {
+                MAX_DELIVERY_TIME
+            } else {
+                MAX_FORWARD_TIME
+            };
+            let has_time = || begin.elapsed() < max_time;
             forwarder.finish(&*state.store, now, &has_time);
             count_forwarded(forwarder, &state.metrics);
         }
@@ -396,13 +403,16 @@ fn count_forwarded(forwarder: &TraceForwarder, metrics: &Metrics) {
     let counts = forwarder.counts();
     let sink = forwarder.sink().counts();
     metrics.set(CounterKey::ForwardPending, counts.pending);
-    metrics.set(CounterKey::ForwardDropped("evicted"), counts.evicted);
     metrics.set(CounterKey::ForwardUnsettled, counts.unsettled);
     metrics.set(CounterKey::ForwardLateJoins, counts.late_joins);
     metrics.set(CounterKey::ForwardQueued, sink.queued);
     metrics.set(CounterKey::ForwardSent, sink.sent);
     metrics.set(CounterKey::ForwardRetries, sink.retries);
+    let mut dropped = BTreeMap::from([("evicted", counts.evicted), ("shutdown", counts.abandoned)]);
     for (reason, spans) in sink.dropped {
+        *dropped.entry(reason).or_default() += spans;
+    }
+    for (reason, spans) in dropped {
         metrics.set(CounterKey::ForwardDropped(reason), spans);
     }
 }

@@ -76,6 +76,8 @@ pub(super) struct ForwarderCounts {
     pub(super) unsettled: u64,
     /// Joins that were found after their span was sent.
     pub(super) late_joins: u64,
+    /// Spans that were not sent before the end.
+    pub(super) abandoned: u64,
 }
 
 /// A reported trace with spans that were not sent.
@@ -116,6 +118,11 @@ impl TraceForwarder {
 
     pub(super) const fn sink(&self) -> &Arc<dyn WovenTraceSink> {
         &self.sink
+    }
+
+    /// Returns whether spans are kept elsewhere, after their delivery.
+    pub(super) const fn is_tracking(&self) -> bool {
+        self.delivery.is_some()
     }
 
     pub(super) fn counts(&self) -> ForwarderCounts {
@@ -212,15 +219,22 @@ impl TraceForwarder {
         }
     }
 
-    /// Sends all traces, settled or not: the collector stops. Where records are tracked, the sink
-    /// is waited for until `has_time` says no.
+    /// Sends all traces, settled or not, as the sink has room: the collector stops. When `has_time`
+    /// says no, the rest is given up; where records are tracked, it is read again.
     pub(super) fn finish(&mut self, store: &dyn Store, now: u64, has_time: &dyn Fn() -> bool) {
-        let ids: Vec<TraceId> = self.pending.keys().copied().collect();
-        for id in ids {
-            while !self.may_send() && has_time() {
+        let pending = self.pending.iter();
+        let mut ids: Vec<(u64, TraceId)> =
+            pending.map(|(id, trace)| (trace.first_arrival, *id)).collect();
+        ids.sort_unstable();
+        for (_, id) in ids {
+            // More may wait than the sink's queue takes.
+            while has_time() && !self.sink.has_room() {
                 self.sink.flush();
             }
-            if self.may_send() && self.pending.contains_key(&id) {
+            if !has_time() {
+                break;
+            }
+            if self.pending.contains_key(&id) {
                 self.send(store, id, now, true);
             }
         }
@@ -229,7 +243,15 @@ impl TraceForwarder {
         }
         if let Some(delivery) = &self.delivery {
             delivery.tracker.finish();
+            return;
         }
+        let lost = self.pending_spans as u64;
+        if lost > 0 {
+            tracing::warn!(lost, "not all woven traces were forwarded before the end");
+        }
+        self.counts.abandoned += lost;
+        self.pending.clear();
+        self.pending_spans = 0;
     }
 
     fn may_send(&self) -> bool {
@@ -367,189 +389,4 @@ fn with_trace_id(mut span: Span, from: TraceId, to: TraceId) -> Span {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Mutex;
-
-    use throughline_model::{
-        DroppedCounts, Link, Resource, Scope, SpanId, SpanKind, Status, Value,
-    };
-    use throughline_store::{MemoryStore, WovenEvidence};
-
-    use super::*;
-    use crate::weaving::trace_sink::TraceSinkCounts;
-
-    const QUIET: u64 = 100;
-
-    #[derive(Debug, Default)]
-    struct SpanRecorder(Mutex<Vec<Span>>);
-
-    impl WovenTraceSink for SpanRecorder {
-        fn send(&self, spans: Vec<Span>) {
-            self.0.lock().unwrap().extend(spans);
-        }
-
-        fn counts(&self) -> TraceSinkCounts {
-            TraceSinkCounts::default()
-        }
-    }
-
-    /// A forwarder over a store.
-    struct ForwardingFixture {
-        forwarder: TraceForwarder,
-        sink: Arc<SpanRecorder>,
-        store: MemoryStore,
-    }
-
-    impl ForwardingFixture {
-        fn new() -> Self {
-            let sink = Arc::new(SpanRecorder::default());
-            Self {
-                forwarder: TraceForwarder::new(Arc::clone(&sink) as _, QUIET, None),
-                sink,
-                store: MemoryStore::new(1 << 20),
-            }
-        }
-
-        fn arrive(&mut self, span: Span, now: u64) {
-            let arrival = SpanArrival {
-                trace: span.trace_id,
-                span: ReportedSpan::of(&span),
-            };
-            self.store.insert(vec![span]);
-            self.forwarder.push(arrival, 0, now);
-        }
-
-        fn decide(&mut self, child: SpanKey, parent: SpanKey) {
-            let edge = WovenEdge {
-                child,
-                parent: Some(parent),
-                evidence: WovenEvidence::Timing,
-                confidence: 0.97,
-                alternatives: Vec::new(),
-                is_joined: true,
-            };
-            self.forwarder.note_edge(&edge);
-            assert_eq!(self.store.weave(vec![edge]).joined, 1);
-            self.forwarder.note_decided(child);
-        }
-
-        /// Returns the trace and span ids that are sent now, with the parents.
-        fn sent(&mut self, now: u64) -> Vec<(u8, u8, Option<u8>)> {
-            self.forwarder.poll(&self.store, now);
-            let last = |bytes: &[u8]| *bytes.last().unwrap();
-            let spans = std::mem::take(&mut *self.sink.0.lock().unwrap());
-            let spans = spans.iter().map(|span| {
-                let parent = span.parent_span_id.map(|id| last(&id.to_bytes()));
-                (
-                    last(&span.trace_id.to_bytes()),
-                    last(&span.span_id.to_bytes()),
-                    parent,
-                )
-            });
-            spans.collect()
-        }
-    }
-
-    fn key(trace: u8, span: u8) -> SpanKey {
-        SpanKey {
-            trace_id: TraceId::from_bytes([trace; 16]).unwrap(),
-            span_id: SpanId::from_bytes([span; 8]).unwrap(),
-        }
-    }
-
-    fn span(trace: u8, id: u8, parent: Option<u8>) -> Span {
-        Span {
-            trace_id: key(trace, id).trace_id,
-            span_id: key(trace, id).span_id,
-            parent_span_id: parent.map(|id| key(trace, id).span_id),
-            flags: 0,
-            trace_state: String::new(),
-            name: "GET".to_owned(),
-            kind: SpanKind::Client,
-            start: u64::from(id),
-            end: 1_000,
-            attributes: Vec::new(),
-            events: Vec::new(),
-            links: Vec::new(),
-            status: Status::Unset,
-            status_message: Box::default(),
-            dropped: DroppedCounts::default(),
-            resource: Arc::new(Resource::of_service("shop")),
-            scope: Arc::new(Scope::default()),
-        }
-    }
-
-    #[test]
-    fn woven_trace_is_sent_once_with_one_id_and_the_parents_that_were_found() {
-        let mut fixture = ForwardingFixture::new();
-        fixture.arrive(span(2, 20, None), 0);
-        fixture.forwarder.expect_decision(key(2, 20).trace_id);
-        fixture.arrive(span(2, 21, Some(20)), 10);
-        // It is quiet, but its first span waits for a decision.
-        assert_eq!(fixture.sent(2 * QUIET), []);
-        fixture.arrive(span(1, 10, None), 2 * QUIET);
-        fixture.decide(key(2, 20), key(1, 10));
-        // Now it waits for the trace that it is joined with.
-        assert_eq!(
-            fixture.sent(2 * RECHECK),
-            [(1, 10, None), (1, 20, Some(10)), (1, 21, Some(20))]
-        );
-        assert_eq!(fixture.sent(u64::MAX), []);
-        // The sender repeats a request, and sends another span.
-        fixture.arrive(span(2, 21, Some(20)), 3 * RECHECK);
-        fixture.arrive(span(2, 22, Some(21)), 3 * RECHECK);
-        assert_eq!(fixture.sent(4 * RECHECK), [(1, 22, Some(21))]);
-        let counts = fixture.forwarder.counts();
-        assert_eq!(
-            (counts.pending, counts.unsettled, counts.evicted),
-            (0, 0, 0)
-        );
-    }
-
-    #[test]
-    fn trace_is_sent_though_a_decision_never_comes_and_a_late_one_is_counted() {
-        let mut fixture = ForwardingFixture::new();
-        fixture.arrive(span(2, 20, None), 0);
-        fixture.forwarder.expect_decision(key(2, 20).trace_id);
-        assert_eq!(fixture.sent(MAX_WAIT - 1), []);
-        assert_eq!(fixture.sent(MAX_WAIT), [(2, 20, None)]);
-        fixture.arrive(span(1, 10, None), MAX_WAIT);
-        fixture.decide(key(2, 20), key(1, 10));
-        // The join cannot be sent any more; what comes for either trace has one id.
-        assert_eq!(fixture.sent(2 * MAX_WAIT), [(2, 10, None)]);
-        assert_eq!(fixture.forwarder.counts().late_joins, 1);
-    }
-
-    #[test]
-    fn links_between_joined_traces_follow_them() {
-        let mut fixture = ForwardingFixture::new();
-        let mut consumer = span(2, 20, None);
-        consumer.links.push(Link {
-            trace_id: key(1, 10).trace_id,
-            span_id: key(1, 10).span_id,
-            trace_state: String::new(),
-            flags: 0,
-            attributes: Vec::new(),
-        });
-        fixture.arrive(span(1, 10, None), 0);
-        fixture.forwarder.poll(&fixture.store, QUIET);
-        fixture.arrive(consumer, QUIET);
-        fixture.decide(key(2, 20), key(1, 10));
-        fixture.forwarder.finish(&fixture.store, QUIET, &|| true);
-        let spans = fixture.sink.0.lock().unwrap();
-        let joined = spans.last().unwrap();
-        assert_eq!(joined.trace_id, key(1, 10).trace_id);
-        assert_eq!(joined.links[0].trace_id, joined.trace_id);
-        let evidence = joined.attribute("throughline.parent.evidence");
-        assert_eq!(evidence.and_then(Value::as_str), Some("timing"));
-    }
-
-    #[test]
-    fn spans_of_an_evicted_trace_are_counted() {
-        let mut fixture = ForwardingFixture::new();
-        fixture.arrive(span(1, 10, None), 0);
-        fixture.store = MemoryStore::new(1 << 20);
-        assert_eq!(fixture.sent(QUIET), []);
-        assert_eq!(fixture.forwarder.counts().evicted, 1);
-    }
-}
+mod tests;

@@ -10,8 +10,8 @@ pub trait WovenTraceSink: fmt::Debug + Send + Sync {
     /// that it drops.
     fn send(&self, spans: Vec<Span>);
 
-    /// Returns whether it takes more spans without dropping any. Asked where spans are kept until
-    /// they are delivered.
+    /// Returns whether it takes another trace without dropping any of it. Asked where spans are
+    /// kept until they are delivered, and when the collector stops.
     fn has_room(&self) -> bool {
         true
     }

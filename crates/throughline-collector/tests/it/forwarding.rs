@@ -90,3 +90,18 @@ fn spans_that_are_acknowledged_while_the_collector_stops_are_sent_on() {
     assert!(acknowledged > 0);
     assert_eq!(sink.spans.lock().unwrap().len(), acknowledged);
 }
+
+#[test]
+fn sink_that_is_stuck_delays_the_end_for_a_bounded_time() {
+    let sink = Arc::new(RecordingSink::default());
+    sink.is_stuck.store(true, Ordering::Relaxed);
+    let collector = collector(&sink, Duration::from_secs(60));
+    let mut stream = open(collector.addresses.otlp_http, request(1).as_bytes());
+    let mut response = String::new();
+    stream.read_to_string(&mut response).unwrap();
+    assert!(response.starts_with("HTTP/1.1 200"), "{response}");
+    let stopped = collector.stop();
+    assert!(stopped >= Duration::from_secs(4), "{stopped:?}");
+    assert!(stopped < Duration::from_secs(20), "{stopped:?}");
+    assert!(sink.spans.lock().unwrap().is_empty());
+}
