@@ -105,6 +105,13 @@ pub trait Store: Send + Sync {
     /// Returns the trace with this id.
     fn trace(&self, id: TraceId, view: WeavingView) -> Option<StoredTrace>;
 
+    /// Returns false if the store certainly has no such span. One that it may have can be missing
+    /// in [`Self::trace`] for a while, where files cannot be read.
+    fn may_have(&self, key: SpanKey) -> bool {
+        let _ = key;
+        true
+    }
+
     /// Returns one page of the matching traces as summaries, in the query's order.
     fn search(&self, query: &TraceQuery) -> SearchPage;
 

@@ -189,6 +189,10 @@ impl Store for MemoryStore {
         index.joined(id, view).map(|trace| trace.to_summary(None))
     }
 
+    fn may_have(&self, key: SpanKey) -> bool {
+        self.index.read().span(key).is_some()
+    }
+
     fn span(&self, key: SpanKey) -> Option<Arc<Span>> {
         self.index.read().span(key).map(Arc::clone)
     }

@@ -408,7 +408,11 @@ fn count_forwarded(forwarder: &TraceForwarder, metrics: &Metrics) {
     metrics.set(CounterKey::ForwardQueued, sink.queued);
     metrics.set(CounterKey::ForwardSent, sink.sent);
     metrics.set(CounterKey::ForwardRetries, sink.retries);
-    let mut dropped = BTreeMap::from([("evicted", counts.evicted), ("shutdown", counts.abandoned)]);
+    let mut dropped = BTreeMap::from([
+        ("evicted", counts.evicted),
+        ("unreadable", counts.unreadable),
+        ("shutdown", counts.abandoned),
+    ]);
     for (reason, spans) in sink.dropped {
         *dropped.entry(reason).or_default() += spans;
     }

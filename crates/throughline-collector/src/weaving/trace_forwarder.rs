@@ -14,7 +14,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap, HashMap, HashSet};
 use std::sync::Arc;
 
-use throughline_model::{Span, TraceId};
+use throughline_model::{Span, SpanId, TraceId};
 use throughline_store::{SpanKey, Store, StoredTrace, WeavingView, WovenEdge};
 
 use super::delivery_tracker::DeliveryTracker;
@@ -72,6 +72,8 @@ pub(super) struct ForwarderCounts {
     pub(super) pending: u64,
     /// Spans that were not stored any more when their trace was settled.
     pub(super) evicted: u64,
+    /// Spans that could not be read until their trace had to be sent.
+    pub(super) unreadable: u64,
     /// Traces that were sent before they were settled.
     pub(super) unsettled: u64,
     /// Joins that were found after their span was sent.
@@ -223,8 +225,9 @@ impl TraceForwarder {
     /// says no, the rest is given up; where records are tracked, it is read again.
     pub(super) fn finish(&mut self, store: &dyn Store, now: u64, has_time: &dyn Fn() -> bool) {
         let pending = self.pending.iter();
-        let mut ids: Vec<(u64, TraceId)> =
-            pending.map(|(id, trace)| (trace.first_arrival, *id)).collect();
+        let mut ids: Vec<(u64, TraceId)> = pending
+            .map(|(id, trace)| (trace.first_arrival, *id))
+            .collect();
         ids.sort_unstable();
         for (_, id) in ids {
             // More may wait than the sink's queue takes.
@@ -302,11 +305,9 @@ impl TraceForwarder {
     /// Sends the new spans of a trace with those of the traces that it is joined with, once all of
     /// them are settled or if it `must` be sent.
     fn send(&mut self, store: &dyn Store, id: TraceId, now: u64, must: bool) {
-        let Some(stored) = store.trace(id, WeavingView::Woven) else {
-            self.counts.evicted += self.take(id).len() as u64;
-            return;
-        };
-        let members = members_of(&stored, id);
+        let stored = store.trace(id, WeavingView::Woven);
+        let members = stored.as_ref();
+        let members = members.map_or_else(|| BTreeSet::from([id]), |it| members_of(it, id));
         let must = must || self.latest(id) <= now;
         let settled = members.iter().filter_map(|id| self.settled_at(*id, now));
         let settled = settled.max().unwrap_or_default();
@@ -315,11 +316,60 @@ impl TraceForwarder {
             self.due.push(Reverse((at, id)));
             return;
         }
+        let unread = self.unread(store, stored.as_ref(), &members);
+        if unread > 0 && !must {
+            let at = self.retry_at(id, now);
+            self.due.push(Reverse((at, id)));
+            return;
+        }
         self.counts.unsettled += u64::from(settled > now);
+        let missing = match stored {
+            Some(stored) => self.send_new(stored, &members),
+            None => self.take(id).len() as u64,
+        };
+        let unread = unread.min(missing);
+        self.counts.unreadable += unread;
+        self.counts.evicted += missing - unread;
+    }
+
+    /// Returns the number of waiting spans that the store may have, but does not show.
+    fn unread(
+        &self,
+        store: &dyn Store,
+        stored: Option<&StoredTrace>,
+        members: &BTreeSet<TraceId>,
+    ) -> u64 {
+        let shown = stored.into_iter().flat_map(|stored| &stored.spans);
+        // The kind of a span that is merged from fragments may be another one.
+        let shown: HashSet<SpanId> = shown.map(|span| ReportedSpan::of(span).id).collect();
+        let waiting = members
+            .iter()
+            .filter_map(|id| Some((id, self.pending.get(id)?)));
+        let waiting = waiting.flat_map(|(id, trace)| trace.spans.iter().map(|it| (*id, it.id)));
+        let missing = waiting.filter(|(_, span_id)| !shown.contains(span_id));
+        let missing = missing.filter(|(trace_id, span_id)| {
+            store.may_have(SpanKey {
+                trace_id: *trace_id,
+                span_id: *span_id,
+            })
+        });
+        missing.count() as u64
+    }
+
+    /// Returns when a trace is read again that cannot be read now: less often as time goes by.
+    fn retry_at(&self, id: TraceId, now: u64) -> u64 {
+        let trace = self.pending.get(&id);
+        let waited = trace.map_or(0, |trace| now.saturating_sub(trace.first_arrival));
+        now.saturating_add(RECHECK.max(waited / 2))
+            .min(self.latest(id))
+    }
+
+    /// Sends the new spans of a trace; returns the number of those that it does not have.
+    fn send_new(&mut self, stored: StoredTrace, members: &BTreeSet<TraceId>) -> u64 {
         let former = members.iter().find_map(|id| self.sent.sent_as(*id));
-        let sent_as = former.unwrap_or_else(|| root_of(&stored, &members));
+        let sent_as = former.unwrap_or_else(|| root_of(&stored, members));
         let mut new: HashSet<ReportedSpan> = HashSet::new();
-        for member in &members {
+        for member in members {
             let spans = self.take(*member);
             self.sent.insert(*member, sent_as, spans.iter().copied());
             new.extend(spans);
@@ -329,8 +379,6 @@ impl TraceForwarder {
         for span in &spans {
             new.remove(&ReportedSpan::of(span));
         }
-        // Of the trace, but evicted since.
-        self.counts.evicted += new.len() as u64;
         let spans = spans.into_iter();
         let spans: Vec<Span> = spans
             .map(|span| with_trace_id(Arc::unwrap_or_clone(span), stored.id, sent_as))
@@ -338,6 +386,7 @@ impl TraceForwarder {
         if !spans.is_empty() {
             self.sink.send(spans);
         }
+        new.len() as u64
     }
 
     /// Takes the spans of a trace that wait. Its entry among those that are due is found to be

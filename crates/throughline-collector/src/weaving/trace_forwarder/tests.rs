@@ -1,10 +1,12 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use throughline_model::{
-    DroppedCounts, Link, Resource, Scope, SpanId, SpanKind, Status, Value,
+use throughline_model::{DroppedCounts, Link, Resource, Scope, SpanId, SpanKind, Status, Value};
+use throughline_store::{
+    CompletionKind, CompletionList, InsertError, MemoryStore, SearchPage, ServiceGraph,
+    ServiceOperation, StoreOccupancy, TraceChanges, TraceQuery, TraceSummary, WeaveOutcome,
+    WovenEvidence,
 };
-use throughline_store::{MemoryStore, WovenEvidence};
 
 use super::*;
 use crate::weaving::trace_sink::TraceSinkCounts;
@@ -46,6 +48,82 @@ impl WovenTraceSink for SpanRecorder {
 
     fn counts(&self) -> TraceSinkCounts {
         TraceSinkCounts::default()
+    }
+}
+
+/// A store whose traces cannot be read for a while.
+#[derive(Debug)]
+struct UnreadableStore {
+    store: MemoryStore,
+    is_readable: bool,
+}
+
+impl Store for UnreadableStore {
+    fn insert(&self, spans: Vec<Span>) -> Result<(), InsertError> {
+        self.store.insert(spans);
+        Ok(())
+    }
+
+    fn insert_fragments(&self, fragments: Vec<Span>) -> Result<(), InsertError> {
+        self.store.insert_fragments(fragments);
+        Ok(())
+    }
+
+    fn weave(&self, edges: Vec<WovenEdge>) -> WeaveOutcome {
+        self.store.weave(edges)
+    }
+
+    fn trace(&self, id: TraceId, view: WeavingView) -> Option<StoredTrace> {
+        let trace = self.store.trace(id, view);
+        trace.filter(|_| self.is_readable)
+    }
+
+    fn search(&self, query: &TraceQuery) -> SearchPage {
+        self.store.search(query)
+    }
+
+    fn search_traces(&self, query: &TraceQuery) -> Vec<StoredTrace> {
+        self.store.search_traces(query)
+    }
+
+    fn summary(&self, id: TraceId, view: WeavingView) -> Option<TraceSummary> {
+        self.store.summary(id, view)
+    }
+
+    fn span(&self, key: SpanKey) -> Option<Arc<Span>> {
+        self.store.span(key)
+    }
+
+    fn links_from(&self, id: TraceId, view: WeavingView, limit: usize) -> Vec<Arc<Span>> {
+        self.store.links_from(id, view, limit)
+    }
+
+    fn links_to(&self, id: TraceId, view: WeavingView, limit: usize) -> Vec<Arc<Span>> {
+        self.store.links_to(id, view, limit)
+    }
+
+    fn service_graph(&self, from: u64, until: u64) -> ServiceGraph {
+        self.store.service_graph(from, until)
+    }
+
+    fn complete(&self, kind: &CompletionKind, text: &str, limit: usize) -> CompletionList {
+        self.store.complete(kind, text, limit)
+    }
+
+    fn changes(&self, since: u64, view: WeavingView) -> TraceChanges {
+        self.store.changes(since, view)
+    }
+
+    fn services(&self) -> Vec<String> {
+        self.store.services()
+    }
+
+    fn operations(&self, service: Option<&str>, kind: Option<SpanKind>) -> Vec<ServiceOperation> {
+        self.store.operations(service, kind)
+    }
+
+    fn occupancy(&self) -> StoreOccupancy {
+        self.store.occupancy()
     }
 }
 
@@ -222,7 +300,7 @@ fn end_waits_for_a_sink_that_is_stuck_while_there_is_time_and_counts_the_rest() 
             trace: span.trace_id,
             span: ReportedSpan::of(&span),
         };
-        store.insert(vec![span]).unwrap();
+        store.insert(vec![span]);
         forwarder.push(arrival, 0, 0);
     }
     let looks = AtomicUsize::new(0);
@@ -231,4 +309,40 @@ fn end_waits_for_a_sink_that_is_stuck_while_there_is_time_and_counts_the_rest() 
     let counts = forwarder.counts();
     assert_eq!((counts.pending, counts.abandoned), (0, 3));
     assert_eq!(looks.into_inner(), 102);
+}
+
+#[test]
+fn trace_that_cannot_be_read_is_tried_again_until_it_must_be_sent() {
+    let mut store = UnreadableStore {
+        store: MemoryStore::new(1 << 20),
+        is_readable: false,
+    };
+    let sink = Arc::new(SpanRecorder::default());
+    let mut forwarder = TraceForwarder::new(Arc::clone(&sink) as _, QUIET, None);
+    let arrive = |forwarder: &mut TraceForwarder, store: &UnreadableStore, trace, now| {
+        let span = span(trace, 1, None);
+        let arrival = SpanArrival {
+            trace: span.trace_id,
+            span: ReportedSpan::of(&span),
+        };
+        store.insert(vec![span]).unwrap();
+        forwarder.push(arrival, 0, now);
+    };
+    arrive(&mut forwarder, &store, 1, 0);
+    forwarder.poll(&store, QUIET);
+    assert_eq!(forwarder.counts().pending, 1);
+    store.is_readable = true;
+    forwarder.poll(&store, QUIET + RECHECK);
+    assert_eq!(sink.0.lock().unwrap().len(), 1);
+    store.is_readable = false;
+    arrive(&mut forwarder, &store, 2, RECHECK);
+    forwarder.poll(&store, RECHECK + MAX_WAIT - 1);
+    let counts = forwarder.counts();
+    assert_eq!((counts.pending, counts.unreadable), (1, 0));
+    forwarder.poll(&store, RECHECK + MAX_WAIT);
+    let counts = forwarder.counts();
+    assert_eq!(
+        (counts.pending, counts.unreadable, counts.evicted),
+        (0, 1, 0)
+    );
 }
