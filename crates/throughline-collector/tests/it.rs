@@ -12,6 +12,8 @@ mod access;
 mod cors;
 #[path = "it/forwarding.rs"]
 mod forwarding;
+#[path = "it/freshness.rs"]
+mod freshness;
 #[path = "it/grafana.rs"]
 mod grafana;
 #[path = "it/grpc.rs"]

@@ -28,8 +28,8 @@ use std::time::Duration;
 use throughline_model::{Span, SpanKind, TraceId};
 use throughline_store::{
     CompletionKind, CompletionList, InsertError, MemoryStore, SearchPage, ServiceGraph,
-    ServiceOperation, SpanKey, Store, StoreOccupancy, StoredTrace, TraceChanges, TraceQuery,
-    TraceSummary, WeaveOutcome, WeavingView, WovenEdge,
+    ServiceOperation, SpanKey, Store, StoreFreshness, StoreOccupancy, StoredTrace, TraceChanges,
+    TraceQuery, TraceSummary, WeaveOutcome, WeavingView, WovenEdge,
 };
 
 pub use self::check::{FolderCheck, check_folder};
@@ -331,6 +331,10 @@ impl Store for DiskStore {
             occupancy.spans += usize::try_from(header.spans).unwrap_or(usize::MAX);
         }
         occupancy
+    }
+
+    fn freshness(&self) -> Option<StoreFreshness> {
+        *self.inner.freshness()
     }
 }
 

@@ -7,10 +7,10 @@
 mod compared_stores;
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use throughline_segments::{DiskSettings, DiskStore};
-use throughline_store::{InsertError, MemoryStore, Store as _};
+use throughline_store::{InsertError, MemoryStore, Store, StoreFreshness};
 
 use self::compared_stores::{assert_same, edge, halves, span};
 
@@ -79,4 +79,56 @@ fn a_store_for_queries_refuses_spans_and_writes_nothing() {
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     let absent = folder.path().join("absent");
     assert!(DiskStore::open_query_only(&absent, settings()).is_err());
+}
+
+/// Waits until the freshness of a store is such.
+fn wait_for_freshness(store: &dyn Store, is: impl Fn(&StoreFreshness) -> bool) -> StoreFreshness {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let freshness = store.freshness().unwrap();
+        if is(&freshness) {
+            return freshness;
+        }
+        assert!(Instant::now() < deadline, "{freshness:?}");
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn freshness_is_the_latest_sealed_start_and_the_last_look_that_succeeded() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("stores");
+    std::fs::create_dir(&root).unwrap();
+    let now = || {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        u64::try_from(now.as_nanos()).unwrap()
+    };
+    let begun = now();
+    let queried = DiskStore::open_query_only(&root, settings()).unwrap();
+    let first = queried.freshness().unwrap();
+    assert_eq!((first.last_start, first.is_failing), (None, false));
+    assert!(first.refreshed >= begun, "{first:?}");
+    let [a, b] = ["a", "b"].map(|name| open(&root, name));
+    assert_eq!(a.freshness(), None, "it shows what it was given");
+    let spans: Vec<_> = (1..=3).map(|trace| span(trace, 1, "shop")).collect();
+    let start = |at: usize| Some(spans[at].start);
+    let mut sealed_spans = 1..=3;
+    // The latest one first: an earlier one in another store does not change it.
+    for (store, sealed, latest) in [(&a, 1, 1), (&b, 0, 1), (&b, 2, 2)] {
+        store.insert(vec![spans[sealed].clone()]).unwrap();
+        store.seal();
+        let spans = sealed_spans.next();
+        wait_for_freshness(&*queried, |_| Some(queried.occupancy().spans) == spans);
+        assert_eq!(queried.freshness().unwrap().last_start, start(latest));
+    }
+    drop((a, b));
+    let away = folder.path().join("away");
+    std::fs::rename(&root, &away).unwrap();
+    let gone = now();
+    let failing = wait_for_freshness(&*queried, |it| it.is_failing);
+    assert!(failing.refreshed <= gone, "{failing:?}");
+    assert_eq!(failing.last_start, start(2));
+    std::fs::rename(&away, &root).unwrap();
+    let back = wait_for_freshness(&*queried, |it| !it.is_failing);
+    assert!(back.refreshed > failing.refreshed, "{back:?}");
 }

@@ -148,6 +148,12 @@ pub trait Store: Send + Sync {
 
     /// Returns the number of traces and spans stored and evicted.
     fn occupancy(&self) -> StoreOccupancy;
+
+    /// Returns how recent the spans are in a store that other processes write; `None` for one that
+    /// has all that it was given.
+    fn freshness(&self) -> Option<StoreFreshness> {
+        None
+    }
 }
 
 /// A trace: all stored spans of one id, ordered by start; in a woven trace those of all traces
@@ -184,6 +190,19 @@ pub struct TraceChanges {
     pub traces: Vec<TraceId>,
     /// True when there are more changes, or when the log no longer reaches back that far.
     pub more: bool,
+}
+
+/// How recent the spans are that a store read from others. Times are in nanoseconds since the Unix
+/// epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoreFreshness {
+    /// Start of the latest span; `None` without spans. Other spans that started earlier may still
+    /// come.
+    pub last_start: Option<u64>,
+    /// Time of the last look for new spans that succeeded.
+    pub refreshed: u64,
+    /// True when a later look failed.
+    pub is_failing: bool,
 }
 
 /// The fill level of a store.

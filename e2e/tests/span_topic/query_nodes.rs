@@ -1,5 +1,7 @@
 //! Two members that store, and two nodes that answer queries about both.
 
+use serde_json::Value;
+use throughline_testkit::collector::CollectorInstance;
 use throughline_testkit::kafka::TopicSpec;
 use throughline_testkit::wait;
 
@@ -40,6 +42,7 @@ fn query_nodes_show_whole_traces_of_all_members_through_the_death_of_each() {
     for node in &nodes {
         wait_for_whole_pairs(node, &acknowledged);
         assert!(node.addresses().otlp_http.port() == 0, "it receives spans");
+        wait_for_freshness(node);
     }
     // Some traces have spans in both members: neither of them shows these whole.
     let halves = |member: &GroupMember| {
@@ -47,4 +50,19 @@ fn query_nodes_show_whole_traces_of_all_members_through_the_death_of_each() {
         traces.filter(|spans| !is_whole_pair(spans)).count()
     };
     assert!(halves(&first) > 0 && halves(&second) > 0);
+}
+
+/// Waits until a query node states the start of its newest trace, whose spans start together.
+fn wait_for_freshness(node: &CollectorInstance) {
+    let get = |path: &str| -> Value {
+        let reply = node.get(path).unwrap();
+        serde_json::from_str(&reply.body).unwrap()
+    };
+    wait::until(TIMEOUT, || {
+        let freshness = get("/api/throughline/freshness")["query_node"].take();
+        assert_eq!(freshness["failing"], false);
+        let newest = get("/api/throughline/search?limit=1")["traces"][0]["start"].take();
+        (newest.is_u64() && freshness["latest_start"] == newest).then_some(())
+    })
+    .unwrap_or_else(|| panic!("{}", get("/api/throughline/freshness")));
 }

@@ -2,6 +2,7 @@
 import { absoluteUrl } from '../shell/navigation';
 import type {
   CompletionResponse,
+  FreshnessResponse,
   JourneyResponse,
   LiveResponse,
   MapResponse,
@@ -65,6 +66,10 @@ export async function fetchMetrics(
 
 export function fetchLive(since: string, signal: AbortSignal): Promise<LiveResponse> {
   return requestJson(`api/throughline/live?${new URLSearchParams({ since })}`, signal);
+}
+
+export function fetchFreshness(signal: AbortSignal): Promise<FreshnessResponse> {
+  return requestJson('api/throughline/freshness', signal);
 }
 
 export type CompletionKind = 'keys' | 'values' | 'services' | 'operations' | 'topics';

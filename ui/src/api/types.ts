@@ -147,6 +147,21 @@ export interface MapResponse {
   readonly more: boolean;
 }
 
+/** How recent the spans of a query node are; times in microseconds since the epoch. */
+export interface QueryNodeFreshness {
+  /** Start of the latest span. */
+  readonly latest_start: number | null;
+  /** Time of the last look for spans that succeeded. */
+  readonly refreshed: number;
+  /** Whether a later look failed. */
+  readonly failing: boolean;
+}
+
+export interface FreshnessResponse {
+  /** Null for a collector that shows what it receives. */
+  readonly query_node: QueryNodeFreshness | null;
+}
+
 export interface LiveResponse {
   readonly cursor: string;
   readonly changed: readonly string[];

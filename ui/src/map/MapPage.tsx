@@ -5,6 +5,7 @@ import { fetchMap } from '../api/client';
 import type { MapEdge, MapResponse, MapService, MapTopic } from '../api/types';
 import { type CanvasEdge, type CanvasNode, GraphCanvas } from '../graph/GraphCanvas';
 import { DEFAULT_QUERY, LOOKBACKS, type Lookback, searchPath } from '../search/query';
+import { Freshness } from '../shell/Freshness';
 import { Link } from '../shell/Link';
 import { EmptyNotice, ErrorNotice, LoadingNotice } from '../shell/Notice';
 import { navigate } from '../shell/navigation';
@@ -57,6 +58,7 @@ export default function MapPage({ query }: { readonly query: string }) {
           <span className="quiet">{found.value.spans.toLocaleString('en')} spans</span>
         )}
       </div>
+      <Freshness isListLoading={found.loading} />
       {found.failure && !found.loading && (
         <ErrorNotice subject="the map" failure={found.failure} retry={found.reload} />
       )}

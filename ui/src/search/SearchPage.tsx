@@ -4,9 +4,11 @@ import { lazy, Suspense, useCallback, useEffect, useMemo, useState } from 'react
 import { completeTexts } from '../api/client';
 import { openedTraces } from '../api/openedFiles';
 import { DownloadMenu } from '../page/DownloadMenu';
+import { FreshnessLine, useFreshness } from '../shell/Freshness';
 import { Link } from '../shell/Link';
 import { EmptyNotice, ErrorNotice, LoadingNotice } from '../shell/Notice';
 import { comparePath, navigate } from '../shell/navigation';
+import { useNow } from '../shell/now';
 import { useRequest } from '../shell/request';
 import { serviceColours } from '../trace/colour';
 import { formatCount } from '../trace/format';
@@ -25,6 +27,7 @@ export function SearchPage({ address }: { readonly address: string }) {
   const services = useRequest('services', (signal) => completeTexts('services', {}, signal));
   const [isLive, setLive] = useState(false);
   const found = useSearchResults(query, isLive);
+  const queryNode = useFreshness(found.loading);
   const [, countOpened] = useState(0);
   const [selected, setSelected] = useState<readonly string[]>([]);
   const toggleSelected = useCallback(
@@ -59,10 +62,12 @@ export function SearchPage({ address }: { readonly address: string }) {
     <main className="page">
       <h1 className="visually-hidden">Search traces</h1>
       <SearchForm query={query} services={services.value ?? []} error={error} onSubmit={submit} />
+      {queryNode && <FreshnessLine queryNode={queryNode} />}
       <TracesFromFiles selected={selected} toggleSelected={toggleSelected} />
       <Results
         query={query}
         found={found}
+        isQueryNode={queryNode !== undefined}
         known={services.value}
         isLive={isLive}
         setLive={setLive}
@@ -104,6 +109,7 @@ interface ComparisonSelection {
 interface ResultsProps extends ComparisonSelection {
   readonly query: SearchQuery;
   readonly found: SearchResults;
+  readonly isQueryNode: boolean;
   readonly known: readonly string[] | undefined;
   readonly isLive: boolean;
   readonly setLive: (isLive: boolean) => void;
@@ -113,6 +119,7 @@ interface ResultsProps extends ComparisonSelection {
 function Results({
   query,
   found,
+  isQueryNode,
   known,
   isLive,
   setLive,
@@ -178,7 +185,7 @@ function Results({
   if (!traces || !shown) return found.loading ? <LoadingNotice subject="traces" /> : null;
   if (traces.length === 0)
     return known?.length === 0 ? (
-      <NoTracesYet tools={tools} />
+      <NoTracesYet isQueryNode={isQueryNode} tools={tools} />
     ) : (
       <NoMatches query={query} tools={tools} />
     );
@@ -253,14 +260,21 @@ function InvalidQuery({ tools }: ToolsProps) {
   );
 }
 
-function NoTracesYet({ tools }: ToolsProps) {
+function NoTracesYet({ isQueryNode, tools }: ToolsProps & { readonly isQueryNode: boolean }) {
   return (
     <EmptyNotice title="No traces yet">
-      <p>
-        Point the OpenTelemetry exporter of a service at this collector, for example{' '}
-        <code>OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4318</code>, or start the demo:{' '}
-        <code>cargo xtask demo</code>. Then press <em>Find traces</em> or turn on <em>Live</em>.
-      </p>
+      {isQueryNode ? (
+        <p>
+          This collector receives no spans: send them to one that stores them where this one reads.
+          Once they are sealed, press <em>Find traces</em> or turn on <em>Live</em>.
+        </p>
+      ) : (
+        <p>
+          Point the OpenTelemetry exporter of a service at this collector, for example{' '}
+          <code>OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4318</code>, or start the demo:{' '}
+          <code>cargo xtask demo</code>. Then press <em>Find traces</em> or turn on <em>Live</em>.
+        </p>
+      )}
       {tools}
     </EmptyNotice>
   );
@@ -280,14 +294,4 @@ function NoMatches({ query, tools }: ToolsProps & { readonly query: SearchQuery 
       {tools}
     </EmptyNotice>
   );
-}
-
-/** Returns the current time in milliseconds, updated often enough for relative times. */
-function useNow(): number {
-  const [now, setNow] = useState(Date.now);
-  useEffect(() => {
-    const timer = setInterval(() => setNow(Date.now()), 5_000);
-    return () => clearInterval(timer);
-  }, []);
-  return now;
 }

@@ -2,6 +2,7 @@
 
 import { useEffect } from 'react';
 import { DEFAULT_QUERY, LOOKBACKS, type Lookback, searchPath } from '../search/query';
+import { Freshness } from '../shell/Freshness';
 import { Link } from '../shell/Link';
 import { EmptyNotice, ErrorNotice, LoadingNotice } from '../shell/Notice';
 import { navigate } from '../shell/navigation';
@@ -52,6 +53,7 @@ export default function ServicesPage({ query }: { readonly query: string }) {
           Reload
         </button>
       </div>
+      <Freshness isListLoading={found.loading} />
       {found.failure && !found.loading && (
         <ErrorNotice subject="the services" failure={found.failure} retry={found.reload} />
       )}

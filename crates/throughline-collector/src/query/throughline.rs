@@ -7,6 +7,7 @@
 mod api_error;
 mod change_feed;
 mod completion;
+mod freshness;
 mod journey;
 mod json_value;
 mod microseconds;
@@ -28,6 +29,7 @@ use utoipa::OpenApi;
 use self::api_error::{ApiError, ErrorResponse};
 use self::change_feed::{LiveParams, LiveResponse};
 use self::completion::{CompletionParams, CompletionResponse};
+use self::freshness::FreshnessResponse;
 use self::journey::{JourneyParams, JourneyResponse};
 use self::search::{SearchParams, SearchResponse};
 use self::service_map::{MapParams, MapResponse};
@@ -44,6 +46,7 @@ pub(super) fn routes() -> Router<QueryState> {
         .route("/api/throughline/journey/{id}", get(journey))
         .route("/api/throughline/map", get(map))
         .route("/api/throughline/live", get(live))
+        .route("/api/throughline/freshness", get(freshness))
 }
 
 /// The API in OpenAPI's terms.
@@ -57,7 +60,7 @@ pub(super) fn routes() -> Router<QueryState> {
                        bounded, and is compressed with gzip for clients that accept it.",
         license(name = "Apache-2.0"),
     ),
-    paths(search, complete, trace, journey, map, live),
+    paths(search, complete, trace, journey, map, live, freshness),
     components(schemas(search::SearchOrder, completion::CompletionSubject))
 )]
 struct ApiDescription;
@@ -187,6 +190,15 @@ async fn live(
 ) -> Response {
     let query = read(params).and_then(|params| change_feed::plan(&params, state.epoch()));
     response::respond(&state, &headers, query).await
+}
+
+/// Returns how recent the spans are that a query node shows.
+#[utoipa::path(
+    get, path = "/api/throughline/freshness",
+    responses((status = 200, body = FreshnessResponse))
+)]
+async fn freshness(State(state): State<QueryState>, headers: HeaderMap) -> Response {
+    response::respond(&state, &headers, Ok(freshness::answer)).await
 }
 
 /// The parameters of a request. The handlers take the rejection too, to answer it in JSON.

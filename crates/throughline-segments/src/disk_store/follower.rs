@@ -7,10 +7,10 @@ use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, RwLock};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use throughline_model::TraceId;
-use throughline_store::WovenEdge;
+use throughline_store::{StoreFreshness, WovenEdge};
 
 use super::decision_uploads::DecisionUploads;
 use super::folder::{
@@ -125,6 +125,7 @@ impl DiskStoreInner {
             evicted_traces: 0.into(),
             evicted_spans: 0.into(),
             evicted_joins: 0.into(),
+            freshness: Mutex::default(),
         }
     }
 
@@ -143,6 +144,24 @@ impl DiskStoreInner {
     }
 
     fn refresh(&self, follower: &mut StoreFollower) -> io::Result<()> {
+        // Before the look: what comes during it may not be seen.
+        let begun = SystemTime::now().duration_since(UNIX_EPOCH);
+        let begun = u64::try_from(begun.unwrap_or_default().as_nanos()).unwrap_or(u64::MAX);
+        let looked = self.look(follower);
+        let sources = self.sources();
+        let starts = sources.segments.iter().map(|it| it.header.last_start);
+        let mut freshness = self.freshness();
+        let former = freshness.filter(|_| looked.is_err());
+        *freshness = Some(StoreFreshness {
+            last_start: starts.max(),
+            refreshed: former.map_or(begun, |it| it.refreshed),
+            is_failing: looked.is_err(),
+        });
+        looked
+    }
+
+    /// Looks for segments and decisions once.
+    fn look(&self, follower: &mut StoreFollower) -> io::Result<()> {
         let mut added = Vec::new();
         if let Some(objects) = &self.objects {
             let (segments, decisions) = list_objects(self.folder.root(), objects, follower)?;

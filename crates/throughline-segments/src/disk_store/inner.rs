@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use throughline_model::{Span, TraceId};
 use throughline_otlp::ScannedRequest;
-use throughline_store::{ChangeLog, CompletionKind, InsertError, Store as _, WeavingView};
+use throughline_store::{
+    ChangeLog, CompletionKind, InsertError, Store as _, StoreFreshness, WeavingView,
+};
 
 use super::decision_uploads::DecisionUploads;
 use super::folder::StoreFolder;
@@ -39,6 +41,8 @@ pub(super) struct DiskStoreInner {
     pub(super) woven: WovenLayer,
     pub(super) changes: Mutex<ChangeLog>,
     pub(super) worker: Worker,
+    /// As of the last look for segments of others; `None` in a store that is written here.
+    pub(super) freshness: Mutex<Option<StoreFreshness>>,
     /// True while the disk has no room that the store may use.
     pub(super) is_full: AtomicBool,
     /// Whether the reason is that the local folder is full of segments that are not uploaded yet.
@@ -90,6 +94,12 @@ impl DiskStoreInner {
 
     pub(super) fn changes(&self) -> MutexGuard<'_, ChangeLog> {
         self.changes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn freshness(&self) -> MutexGuard<'_, Option<StoreFreshness>> {
+        self.freshness
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn record_changes(&self, ids: &[TraceId]) {

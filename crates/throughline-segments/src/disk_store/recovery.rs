@@ -94,6 +94,7 @@ impl DiskStoreInner {
             evicted_traces: 0.into(),
             evicted_spans: 0.into(),
             evicted_joins: 0.into(),
+            freshness: Mutex::default(),
         })
     }
 }
