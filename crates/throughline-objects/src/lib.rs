@@ -4,6 +4,8 @@
 //! small runtime of its own, and may be used from any thread.
 #![forbid(unsafe_code)]
 
+mod http_client;
+
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::sync::{Arc, mpsc};
@@ -12,18 +14,14 @@ use std::time::Duration;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::path::Path as ObjectPath;
-use object_store::{
-    BackoffConfig, ClientOptions, Error, ObjectStore as _, ObjectStoreExt as _, RetryConfig,
-};
+use object_store::{BackoffConfig, Error, ObjectStore as _, ObjectStoreExt as _, RetryConfig};
 use throughline_segments::{ObjectBucket, ObjectEntry};
 use tokio::runtime::Runtime;
 
+use self::http_client::HyperConnector;
+
 /// Scheme of the URLs.
 const SCHEME: &str = "s3://";
-
-/// Time to connect, and for a request with its response.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Requests are repeated for a moment only: the store repeats what fails longer, and a query waits.
 const MAX_RETRIES: usize = 2;
@@ -90,16 +88,8 @@ impl S3Bucket {
         variables: impl Iterator<Item = (String, String)>,
     ) -> Result<Self, BucketError> {
         let (bucket, prefix) = parse_url(url)?;
-        // The client takes the provider of the process, of which there is none before.
-        rustls::crypto::ring::default_provider()
-            .install_default()
-            .unwrap_or_default();
         let mut builder = AmazonS3Builder::new()
-            .with_client_options(
-                ClientOptions::new()
-                    .with_connect_timeout(CONNECT_TIMEOUT)
-                    .with_timeout(REQUEST_TIMEOUT),
-            )
+            .with_http_connector(HyperConnector)
             .with_retry(RetryConfig {
                 backoff: BackoffConfig::default(),
                 max_retries: MAX_RETRIES,
