@@ -468,6 +468,12 @@ fn render_objects(out: &mut String, objects: ObjectTotals) {
             "Uploads that failed and are repeated.",
             objects.upload_failures,
         ),
+        (
+            "throughline_objects_delete_failures_total",
+            "counter",
+            "Deletions that failed and are repeated.",
+            objects.delete_failures,
+        ),
     ] {
         write_family(out, name, kind, help);
         write_line(out, format_args!("{name} {value}"));

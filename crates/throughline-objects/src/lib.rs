@@ -8,15 +8,18 @@ mod http_client;
 
 use std::fs::File;
 use std::io::{self, Write as _};
+use std::pin::pin;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
+use futures_util::future::{Either, select};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::path::Path as ObjectPath;
 use object_store::{BackoffConfig, Error, ObjectStore as _, ObjectStoreExt as _, RetryConfig};
 use throughline_segments::{ObjectBucket, ObjectEntry};
 use tokio::runtime::Runtime;
+use tokio::sync::watch;
 
 use self::http_client::HyperConnector;
 
@@ -39,6 +42,12 @@ pub enum BucketError {
     /// The URL has no bucket.
     #[error("{0:?} is not the URL of a bucket; write it as s3://bucket/prefix")]
     Url(String),
+    /// The URL may have a secret, and is not quoted.
+    #[error(
+        "the URL of a bucket has no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, \
+         and write it as s3://bucket/prefix"
+    )]
+    UrlWithCredentials,
     /// A setting is not understood.
     #[error("the settings of S3 are not valid: {0}; check the AWS_ variables")]
     Settings(#[source] Error),
@@ -53,6 +62,8 @@ pub struct S3Bucket {
     client: Arc<AmazonS3>,
     url: String,
     prefix: ObjectPath,
+    /// Ends the calls that are in progress.
+    cancelled: watch::Sender<()>,
     /// `None` once it is dropped.
     runtime: Option<Runtime>,
 }
@@ -69,7 +80,11 @@ pub fn parse_url(url: &str) -> Result<(&str, &str), BucketError> {
     // The library would encode other parts, and they would not be those that were asked for.
     let is_plain = ObjectPath::parse(prefix).is_ok_and(|parsed| parsed.as_ref() == prefix);
     if bucket.is_empty() || !bucket.chars().all(is_name) || !is_plain {
-        return Err(BucketError::Url(url.to_owned()));
+        return Err(if url.contains('@') {
+            BucketError::UrlWithCredentials
+        } else {
+            BucketError::Url(url.to_owned())
+        });
     }
     Ok((bucket, prefix))
 }
@@ -113,6 +128,7 @@ impl S3Bucket {
                 [bucket, prefix].join("/").trim_end_matches('/')
             ),
             prefix: ObjectPath::from(prefix),
+            cancelled: watch::channel(()).0,
             runtime: Some(runtime.map_err(BucketError::Runtime)?),
         })
     }
@@ -128,9 +144,14 @@ impl S3Bucket {
         let runtime = self.runtime.as_ref().ok_or_else(stopped)?;
         let (sender, receiver) = mpsc::sync_channel(1);
         let work = work(Arc::clone(&self.client));
+        let mut cancelled = self.cancelled.subscribe();
         runtime.spawn(async move {
+            let outcome = match select(pin!(work), pin!(cancelled.changed())).await {
+                Either::Left((outcome, _)) => outcome,
+                Either::Right(_) => Err(io::Error::other("the request was cancelled")),
+            };
             // The receiver waits.
-            sender.send(work.await).unwrap_or_default();
+            sender.send(outcome).unwrap_or_default();
         });
         receiver.recv().map_err(|_| stopped())?
     }
@@ -209,6 +230,10 @@ impl ObjectBucket for S3Bucket {
             other => other,
         }
     }
+
+    fn cancel(&self) {
+        self.cancelled.send_replace(());
+    }
 }
 
 impl Drop for S3Bucket {
@@ -274,9 +299,15 @@ mod tests {
             "s3://a b",
             "s3://a/b//c",
             "s3://a/../c",
+            "s3://KEY:SECRET@a",
+            "s3://KEY:SECRET/1@a/b",
         ] {
             let error = parse_url(url).unwrap_err().to_string();
             assert!(error.contains("write it as s3://bucket/prefix"), "{error}");
+            assert!(
+                !error.contains("SECRET@") && !error.contains("SECRET/"),
+                "{error}"
+            );
         }
     }
 }

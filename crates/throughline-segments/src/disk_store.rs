@@ -3,6 +3,8 @@
 
 mod check;
 mod decision_uploads;
+mod deletions;
+mod discarded_file;
 mod folder;
 mod follower;
 mod generation;
@@ -23,7 +25,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use throughline_model::{Span, SpanKind, TraceId};
 use throughline_store::{
@@ -40,6 +42,12 @@ pub use self::settings::{DiskSettings, Durability};
 use self::trace_search::TraceSearch;
 use crate::objects::ObjectBucket;
 use crate::request_log::RecordKind;
+
+/// Time that a request to an object store has when the store is closed.
+const STOP_GRACE: Duration = Duration::from_secs(2);
+
+/// Time between two looks whether it has ended.
+const STOP_TICK: Duration = Duration::from_millis(10);
 
 /// A store in a folder, which it owns until it is dropped.
 #[derive(Debug)]
@@ -179,10 +187,28 @@ impl DiskStore {
     }
 }
 
+impl DiskStore {
+    /// Waits for a request that is in progress, but not for an object store that does not answer:
+    /// what it was about is done after the next start.
+    fn end_requests(&self, worker: &JoinHandle<()>) {
+        let Some(objects) = &self.inner.objects else {
+            return;
+        };
+        let grace = Instant::now() + STOP_GRACE;
+        while !worker.is_finished() {
+            if Instant::now() >= grace {
+                objects.cancel();
+            }
+            std::thread::park_timeout(STOP_TICK);
+        }
+    }
+}
+
 impl Drop for DiskStore {
     fn drop(&mut self) {
         self.inner.worker.stop();
         if let Some(worker) = self.worker.take() {
+            self.end_requests(&worker);
             // A worker that panicked has reported it.
             worker.join().unwrap_or_default();
         }
@@ -284,7 +310,7 @@ impl Store for DiskStore {
                 WeavingView::Woven => stored.woven.representative(id),
                 WeavingView::Raw => id,
             };
-            stored.contains(id).then_some(listed)
+            stored.may_contain(id).then_some(listed)
         })
     }
 

@@ -249,4 +249,6 @@ pub struct ObjectTotals {
     pub uploaded_bytes: u64,
     /// Uploads that failed, each of which is repeated.
     pub upload_failures: u64,
+    /// Deletions that failed, each of which is repeated.
+    pub delete_failures: u64,
 }

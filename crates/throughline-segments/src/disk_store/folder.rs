@@ -14,6 +14,8 @@
 //! objects have the same names below the prefix of the folder, and decisions are in
 //! `woven/<first>-<last>.log`: those of the uploads with these numbers.
 
+use std::cmp::Reverse;
+use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::fs::{File, TryLockError};
 use std::hash::{BuildHasher as _, Hasher as _};
@@ -127,7 +129,7 @@ pub(crate) struct StoreFolder {
 
 /// The name of a segment: the generations whose spans it has, and the hour in which the first of
 /// them began.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct SegmentName {
     /// Number of the folder, for those who read several.
     pub(crate) folder: u32,
@@ -448,11 +450,27 @@ impl<'a> ObjectPath<'a> {
     }
 }
 
-/// Returns whether the spans of a segment are in a larger one as well, into which it was merged.
-pub(crate) fn is_merged(name: SegmentName, names: &[SegmentName]) -> bool {
-    names.iter().any(|other| {
-        other.folder == name.folder && is_within((name.first, name.last), (other.first, other.last))
-    })
+/// Returns the segments whose spans are in a larger one as well, into which they were merged, with
+/// the largest of those.
+pub(crate) fn merged_names(
+    names: impl Iterator<Item = SegmentName>,
+) -> HashMap<SegmentName, SegmentName> {
+    let mut names: Vec<SegmentName> = names.collect();
+    names.sort_unstable_by_key(|it| (it.folder, it.first, Reverse(it.last)));
+    let mut merged = HashMap::new();
+    let mut largest: Option<SegmentName> = None;
+    for name in names {
+        let range = (name.first, name.last);
+        match largest {
+            Some(other)
+                if other.folder == name.folder && is_within(range, (other.first, other.last)) =>
+            {
+                merged.insert(name, other);
+            }
+            _ => largest = Some(name),
+        }
+    }
+    merged
 }
 
 /// Returns whether a range of numbers is within another, larger one.

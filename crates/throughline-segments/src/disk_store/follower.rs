@@ -14,8 +14,8 @@ use throughline_store::{StoreFreshness, WovenEdge};
 
 use super::decision_uploads::DecisionUploads;
 use super::folder::{
-    ObjectPath, SegmentName, StoreFolder, StoreOpenError, is_merged, is_within, list_segments,
-    list_stores, parse_segment, woven_log,
+    ObjectPath, SegmentName, StoreFolder, StoreOpenError, is_within, list_segments, list_stores,
+    merged_names, parse_segment, woven_log,
 };
 use super::inner::DiskStoreInner;
 use super::sealed_segment::{IndexCache, SealedSegment, shared_with};
@@ -121,7 +121,8 @@ impl DiskStoreInner {
             worker: Worker::default(),
             is_full: false.into(),
             has_backlog: false.into(),
-            merged: Mutex::default(),
+            discarded: Mutex::default(),
+            late_starts: Mutex::default(),
             evicted_traces: 0.into(),
             evicted_spans: 0.into(),
             evicted_joins: 0.into(),
@@ -181,11 +182,8 @@ impl DiskStoreInner {
             self.read_decisions(follower, &stores)?;
         }
         // Traces may begin earlier with the spans that came.
-        let view = self.view();
         let joined = added.into_iter().filter(|id| self.woven.is_joined(*id));
-        let joined: Vec<TraceId> = joined.collect();
-        self.woven
-            .start_changed(joined.into_iter(), &|id| view.start_of(id));
+        self.refresh_starts(joined);
         Ok(())
     }
 
@@ -203,8 +201,8 @@ impl DiskStoreInner {
         mut listed: Vec<ListedSegment>,
         ids: &mut Vec<TraceId>,
     ) -> io::Result<()> {
-        let names: Vec<SegmentName> = listed.iter().map(|(name, ..)| *name).collect();
-        listed.retain(|(name, ..)| !is_merged(*name, &names));
+        let merged = merged_names(listed.iter().map(|(name, ..)| *name));
+        listed.retain(|(name, ..)| !merged.contains_key(name));
         follower
             .unindexed
             .retain(|path, _| listed.iter().any(|(_, other, _)| other == path));

@@ -1,7 +1,6 @@
 //! The state of a store on disk, and what ingest and queries do with it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -13,6 +12,7 @@ use throughline_store::{
 };
 
 use super::decision_uploads::DecisionUploads;
+use super::discarded_file::DiscardedFile;
 use super::folder::StoreFolder;
 use super::generation::RequestInsertion;
 use super::sealed_segment::IndexCache;
@@ -47,8 +47,9 @@ pub(super) struct DiskStoreInner {
     pub(super) is_full: AtomicBool,
     /// Whether the reason is that the local folder is full of segments that are not uploaded yet.
     pub(super) has_backlog: AtomicBool,
-    /// Files of segments that were merged, and when: queries that began before still read them.
-    pub(super) merged: Mutex<Vec<(Instant, PathBuf)>>,
+    pub(super) discarded: Mutex<Vec<DiscardedFile>>,
+    /// Joined traces that may begin earlier than before, until the object thread has looked.
+    pub(super) late_starts: Mutex<BTreeSet<TraceId>>,
     pub(super) evicted_traces: AtomicU64,
     pub(super) evicted_spans: AtomicU64,
     pub(super) evicted_joins: AtomicU64,
@@ -192,13 +193,36 @@ impl DiskStoreInner {
         ids.sort_unstable();
         ids.dedup();
         self.record_changes(&ids);
-        if !self.woven.is_empty() {
-            let view = self.view();
-            let joined = ids.into_iter().filter(|id| self.woven.is_joined(*id));
-            let joined: Vec<TraceId> = joined.collect();
-            self.woven
-                .start_changed(joined.into_iter(), &|id| view.start_of(id));
+        if self.woven.is_empty() {
+            return;
         }
+        let joined = ids.into_iter().filter(|id| self.woven.is_joined(*id));
+        let joined: Vec<TraceId> = joined.collect();
+        if self.objects.is_some() {
+            // The start of a trace may have to be downloaded, and spans do not wait for that.
+            self.late_starts().extend(joined);
+        } else {
+            self.refresh_starts(joined);
+        }
+    }
+
+    fn late_starts(&self) -> MutexGuard<'_, BTreeSet<TraceId>> {
+        self.late_starts
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes note of the starts of joined traces that came since the last time.
+    pub(super) fn refresh_late_starts(&self) {
+        let late = std::mem::take(&mut *self.late_starts());
+        self.refresh_starts(late);
+    }
+
+    /// Takes note of the starts of joined traces.
+    pub(super) fn refresh_starts(&self, joined: impl IntoIterator<Item = TraceId>) {
+        let view = self.view();
+        let joined: Vec<TraceId> = joined.into_iter().collect();
+        self.woven.start_changed(&joined, &|id| view.start_of(id));
     }
 
     pub(super) fn refusal(&self, error: std::io::Error) -> InsertError {

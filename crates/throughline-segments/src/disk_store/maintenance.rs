@@ -1,13 +1,13 @@
 //! The work beside ingest and queries: syncing, sealing, retention and compaction.
 
 use std::io;
-use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use throughline_model::TraceId;
 
+use super::deletions::delete_segment;
 use super::folder::{SegmentName, this_hour};
 use super::generation::Generation;
 use super::inner::DiskStoreInner;
@@ -24,7 +24,7 @@ use crate::segment::SegmentError;
 const TICK: Duration = Duration::from_millis(200);
 
 /// Time between two looks at the size and age of what is stored.
-const RETENTION_INTERVAL: Duration = Duration::from_secs(5);
+pub(super) const RETENTION_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Maximum number of spans of a segment that is made of small ones.
 const MAX_COMPACTED_SPANS: u64 = 65_536;
@@ -40,8 +40,8 @@ impl DiskStoreInner {
                 scope.spawn(move || self.sync_every(interval));
             }
             if let Some(objects) = &self.objects {
-                // As an upload waits for the object store.
-                scope.spawn(move || self.upload_all(objects));
+                // As a request may take as long as the object store likes.
+                scope.spawn(move || self.work_on_objects(objects));
             }
             let mut looked = Instant::now();
             self.retain();
@@ -50,45 +50,10 @@ impl DiskStoreInner {
                 self.seal_closed();
                 if looked.elapsed() >= RETENTION_INTERVAL || self.is_full.load(Ordering::Relaxed) {
                     looked = Instant::now();
-                    self.retain();
-                    self.compact_once(false);
-                    self.delete_merged(self.settings.deletion_delay);
+                    self.tidy_folder();
                 }
             }
         });
-    }
-
-    /// Deletes the files of segments that were merged at least this time ago.
-    pub(super) fn delete_merged(&self, age: Duration) {
-        // The segments that replace them have to be objects first.
-        if let Some(objects) = &self.objects
-            && objects.bytes_to_upload() > 0
-        {
-            return;
-        }
-        let mut merged = self.merged.lock().unwrap_or_else(PoisonError::into_inner);
-        merged.retain(|(since, path)| since.elapsed() < age || !self.delete(path));
-    }
-
-    /// Deletes files once no query reads them any more.
-    pub(super) fn discard_later(&self, paths: impl IntoIterator<Item = PathBuf>) {
-        let now = Instant::now();
-        let mut merged = self.merged.lock().unwrap_or_else(PoisonError::into_inner);
-        merged.extend(paths.into_iter().map(|path| (now, path)));
-    }
-
-    /// Deletes a segment with its index, or another file; returns whether it is gone.
-    fn delete(&self, path: &Path) -> bool {
-        let Some(objects) = &self.objects else {
-            delete(path);
-            return true;
-        };
-        let mut deleted = objects.delete(path);
-        if path.extension().is_some_and(|own| own == "parquet") {
-            deleted = deleted.and_then(|()| objects.delete(&path.with_extension("index")));
-        }
-        // It is tried again.
-        deleted.is_ok()
     }
 
     fn sync_every(&self, interval: Duration) {
@@ -238,31 +203,47 @@ impl DiskStoreInner {
         }))
     }
 
-    /// Removes the earliest segments that are beyond the limits.
+    /// Makes room where there is too little, and refuses spans while there is none.
     fn retain(&self) {
         self.make_room();
-        loop {
-            let sources = self.sources();
-            let logs = sources.generations.iter().map(|it| it.log.bytes());
-            let segments = sources.segments.iter().map(|it| it.bytes);
-            let bytes: u64 = logs.chain(segments).sum();
-            let is_low = self.is_low();
-            let Some(earliest) = sources.segments.first() else {
-                self.set_full(is_low);
-                return;
-            };
-            let age = this_hour().saturating_sub(earliest.name.hour + 1);
-            let max_age = self.settings.max_age.map(|age| age.as_secs() / 3600);
-            let is_old = max_age.is_some_and(|max_age| age >= max_age);
-            // Objects take no room here.
-            let is_too_large = bytes > self.settings.max_bytes;
-            let frees_room = is_low && self.objects.is_none();
-            if !is_old && !frees_room && !is_too_large {
-                self.set_full(is_low);
-                return;
-            }
-            self.remove(earliest);
+        if self.objects.is_none() {
+            self.remove_earliest();
         }
+        self.set_full(self.is_low());
+    }
+
+    /// Removes and merges segments of a folder; those of a bucket have a thread for that.
+    fn tidy_folder(&self) {
+        self.retain();
+        if self.objects.is_none() {
+            self.compact_once(false);
+            self.delete_merged(self.settings.deletion_delay);
+        }
+    }
+
+    /// Removes the earliest segments that are beyond the limits.
+    pub(super) fn remove_earliest(&self) {
+        while !self.worker.is_stopping()
+            && let Some(earliest) = self.beyond_limits()
+        {
+            self.remove(&earliest);
+        }
+    }
+
+    /// Returns the earliest segment, if it is beyond the limits.
+    fn beyond_limits(&self) -> Option<Arc<SealedSegment>> {
+        let sources = self.sources();
+        let logs = sources.generations.iter().map(|it| it.log.bytes());
+        let segments = sources.segments.iter().map(|it| it.bytes);
+        let bytes: u64 = logs.chain(segments).sum();
+        let earliest = sources.segments.first()?;
+        let age = this_hour().saturating_sub(earliest.name.hour + 1);
+        let max_age = self.settings.max_age.map(|age| age.as_secs() / 3600);
+        let is_old = max_age.is_some_and(|max_age| age >= max_age);
+        let is_too_large = bytes > self.settings.max_bytes;
+        // Objects take no room here.
+        let frees_room = self.objects.is_none() && self.is_low();
+        (is_old || is_too_large || frees_room).then(|| Arc::clone(earliest))
     }
 
     /// Removes copies of objects while the disk is full.
@@ -304,24 +285,26 @@ impl DiskStoreInner {
 
     fn remove(&self, segment: &Arc<SealedSegment>) {
         let index = segment.index(&self.cache);
-        let _guard = self
-            .worker
-            .writing
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        self.replace(|sources| {
-            sources.segments.retain(|it| it.name != segment.name);
-            sources.refresh_shared();
-        });
+        {
+            let _guard = self
+                .worker
+                .writing
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            self.replace(|sources| {
+                sources.segments.retain(|it| it.name != segment.name);
+                sources.refresh_shared();
+            });
+        }
         let path = segment.file.path();
         if self.objects.is_some() {
-            self.discard_later([path.to_path_buf()]);
+            self.discard_later([path.to_path_buf()], None);
         } else {
-            delete(path);
+            delete_segment(path);
         }
         let view = self.view();
         let ids = index.traces.iter().map(|trace| trace.id);
-        let gone: Vec<TraceId> = ids.filter(|id| !view.contains(*id)).collect();
+        let gone: Vec<TraceId> = ids.filter(|id| !view.may_contain(*id)).collect();
         let lost = self.woven.forget(&gone, &|id| view.start_of(id));
         self.evicted_traces
             .fetch_add(gone.len() as u64, Ordering::Relaxed);
@@ -333,11 +316,6 @@ impl DiskStoreInner {
     /// Makes one segment of several small ones of an hour; returns whether there were any. The
     /// hour that is not over waits, unless `all` are merged.
     pub(super) fn compact_once(&self, all: bool) -> bool {
-        let _guard = self
-            .worker
-            .writing
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
         let sources = self.sources();
         let is_due = |segment: &SealedSegment| {
             let objects = self.objects.as_ref();
@@ -347,7 +325,7 @@ impl DiskStoreInner {
         let Some(run) = small_run(&sources.segments, is_due) else {
             return false;
         };
-        match self.merge(run, &sources) {
+        match self.merge(run) {
             Ok(()) => true,
             Err(error) => {
                 tracing::error!(%error, "small segments cannot be merged");
@@ -370,10 +348,11 @@ impl DiskStoreInner {
         }
     }
 
-    fn merge(&self, run: &[Arc<SealedSegment>], sources: &Sources) -> Result<(), SegmentError> {
+    fn merge(&self, run: &[Arc<SealedSegment>]) -> Result<(), SegmentError> {
         let (Some(first), Some(last)) = (run.first(), run.last()) else {
             return Ok(());
         };
+        // Before the lock is taken that sealing needs: they may have to be downloaded.
         let mut columns = HotColumns::new();
         for segment in run {
             read_into(&segment.file, &mut columns)?;
@@ -383,12 +362,24 @@ impl DiskStoreInner {
             last: last.name.last,
             ..first.name
         };
+        let _guard = self
+            .worker
+            .writing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let sources = self.sources();
+        let mut current = sources.segments.iter();
+        if !run.iter().all(|own| current.any(|it| Arc::ptr_eq(it, own))) {
+            // Some were removed or merged meanwhile.
+            return Ok(());
+        }
         let earlier = sources.segments.iter();
         let earlier: Vec<_> = earlier
             .filter(|it| it.name.last < name.first)
             .cloned()
             .collect();
         let merged = self.write_segment(name, &columns, None, &earlier)?;
+        let replacement = merged.file.path().to_path_buf();
         self.replace(|sources| {
             let at = sources.segments.iter();
             let at = at.take_while(|it| it.name.last < name.first).count();
@@ -396,7 +387,8 @@ impl DiskStoreInner {
             sources.segments.insert(at, merged);
             sources.refresh_shared();
         });
-        self.discard_later(run.iter().map(|segment| segment.file.path().to_path_buf()));
+        let merged = run.iter().map(|segment| segment.file.path().to_path_buf());
+        self.discard_later(merged, Some(&replacement));
         Ok(())
     }
 }
@@ -419,15 +411,4 @@ fn small_run(
         }
     }
     None
-}
-
-fn delete(segment: &Path) {
-    if let Err(error) = std::fs::remove_file(segment) {
-        tracing::error!(path = %segment.display(), %error, "a segment cannot be removed");
-    }
-    std::fs::remove_file(segment.with_extension("index")).unwrap_or_default();
-    // The folder of an hour goes with its last segment.
-    if let Some(folder) = segment.parent() {
-        std::fs::remove_dir(folder).unwrap_or_default();
-    }
 }

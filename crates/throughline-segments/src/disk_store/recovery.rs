@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, RwLock};
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
 use super::decision_uploads::DecisionUploads;
+use super::discarded_file::DiscardedFile;
 use super::folder::{
-    SegmentName, StoreFolder, StoreOpenError, hour_of, is_merged, parse_decisions, parse_segment,
-    this_hour,
+    SegmentName, StoreFolder, StoreOpenError, hour_of, merged_names, parse_decisions,
+    parse_segment, this_hour,
 };
 use super::generation::Generation;
 use super::inner::DiskStoreInner;
@@ -28,7 +29,7 @@ struct FoundSegments {
     /// Names, files and sizes, the earliest generation first.
     segments: Vec<(SegmentName, StoredFile, u64)>,
     /// Objects that are no longer needed.
-    merged: Vec<PathBuf>,
+    discarded: Vec<DiscardedFile>,
     /// Numbers of the objects with decisions.
     decisions: Vec<(u64, u64)>,
 }
@@ -49,6 +50,7 @@ impl DiskStoreInner {
             source,
         };
         let local = folder.segments().map_err(unusable)?;
+        let url = bucket.as_ref().map(|bucket| bucket.url());
         let (objects, found) = match bucket {
             Some(bucket) => {
                 let url = bucket.url();
@@ -66,7 +68,10 @@ impl DiskStoreInner {
                 (None, find_files(local).map_err(unusable)?)
             }
         };
-        let segments = open_segments(found.segments, &cache).map_err(unusable)?;
+        let segments = open_segments(found.segments, &cache).map_err(|error| match url {
+            Some(url) => StoreOpenError::Objects { url, error },
+            None => unusable(error),
+        })?;
         let generations = recover_generations(&folder, &segments, &settings).map_err(unusable)?;
         let mut sources = Sources {
             generations,
@@ -76,7 +81,6 @@ impl DiskStoreInner {
         sources.refresh_shared();
         let woven = WovenLayer::open(&folder.woven_log(), &|id| sources.start_of(id, &cache));
         let woven = woven.map_err(unusable)?;
-        let now = Instant::now();
         Ok(Self {
             folder,
             settings,
@@ -90,7 +94,8 @@ impl DiskStoreInner {
             worker: Worker::default(),
             is_full: false.into(),
             has_backlog: false.into(),
-            merged: Mutex::new(found.merged.into_iter().map(|path| (now, path)).collect()),
+            discarded: Mutex::new(found.discarded),
+            late_starts: Mutex::default(),
             evicted_traces: 0.into(),
             evicted_spans: 0.into(),
             evicted_joins: 0.into(),
@@ -102,10 +107,10 @@ impl DiskStoreInner {
 /// Finds the segments of a folder, and removes those that were merged into another, just before the
 /// process ended.
 fn find_files(local: Vec<(SegmentName, PathBuf)>) -> io::Result<FoundSegments> {
-    let names: Vec<SegmentName> = local.iter().map(|(name, _)| *name).collect();
+    let merged = merged_names(local.iter().map(|(name, _)| *name));
     let mut found = FoundSegments::default();
     for (name, path) in local {
-        if is_merged(name, &names) {
+        if merged.contains_key(&name) {
             std::fs::remove_file(&path)?;
             std::fs::remove_file(path.with_extension("index")).unwrap_or_default();
         } else {
@@ -125,7 +130,8 @@ fn find_objects(
     objects: &Arc<ObjectCache>,
 ) -> io::Result<FoundSegments> {
     let listed = objects.list()?;
-    // Whether objects can be written is seen now, and not when the first segment is sealed.
+    // A right that is missing is seen now, and not when a segment is uploaded or deleted.
+    objects.probe(&folder.root().join("PROBE"))?;
     let started = format!("{:?}\n", SystemTime::now());
     objects.upload_content(&folder.root().join("STARTED"), started.into_bytes())?;
     adopt_files(folder, &listed, objects)?;
@@ -144,7 +150,7 @@ fn find_objects(
         let is_index = path.extension().is_some_and(|own| own == "index");
         let segment = path.with_extension("parquet");
         if is_index && !listed.contains_key(&segment) && !segment.exists() {
-            found.merged.push(path.clone());
+            found.discarded.push(DiscardedFile::new(path.clone(), None));
         }
     }
     for (name, path) in local {
@@ -154,10 +160,15 @@ fn find_objects(
             segments.entry(key).or_insert((name, path, metadata.len()));
         }
     }
-    let names: Vec<SegmentName> = segments.values().map(|(name, ..)| *name).collect();
+    let merged = merged_names(segments.values().map(|(name, ..)| *name));
+    let paths: HashMap<SegmentName, PathBuf> = segments
+        .values()
+        .map(|(name, path, _)| (*name, path.clone()))
+        .collect();
     for (name, path, bytes) in segments.into_values() {
-        if is_merged(name, &names) {
-            found.merged.push(path);
+        if let Some(replacement) = merged.get(&name) {
+            let replacement = paths.get(replacement).cloned();
+            found.discarded.push(DiscardedFile::new(path, replacement));
         } else {
             let file = StoredFile::new(path, Some(objects));
             found.segments.push((name, file, bytes));

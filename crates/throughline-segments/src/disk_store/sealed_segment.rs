@@ -120,6 +120,15 @@ impl SealedSegment {
         Some(index)
     }
 
+    /// Returns the index where it is here, and need not be downloaded.
+    fn local_index(&self, cache: &IndexCache) -> Option<Arc<SegmentIndex>> {
+        let file = self.file.index();
+        let is_local = file.is_local();
+        cache
+            .get(self.name)
+            .or_else(|| is_local.then(|| self.try_index(cache)).flatten())
+    }
+
     /// Returns whether the segment has spans of a trace.
     pub(crate) fn has_trace(&self, id: TraceId, cache: &IndexCache) -> bool {
         self.header.filter.may_contain(id) && self.index(cache).trace(id).is_some()
@@ -267,8 +276,8 @@ pub(crate) fn read_into(
     }
 }
 
-/// Returns those of the traces of which an earlier segment has spans. While its index cannot be
-/// read, they are all of which it may have some; they are then read from both.
+/// Returns those of the traces of which an earlier segment has spans. Where its index is not
+/// here, or cannot be read, they are all of which it may have some; they are then read from both.
 pub(crate) fn shared_with(
     ids: impl Iterator<Item = TraceId>,
     earlier: &[Arc<SealedSegment>],
@@ -281,7 +290,7 @@ pub(crate) fn shared_with(
         if possible.is_empty() {
             continue;
         }
-        let index = segment.try_index(cache);
+        let index = segment.local_index(cache);
         let has = |id: &TraceId| index.as_ref().is_none_or(|it| it.trace(*id).is_some());
         shared.extend(possible.into_iter().filter(has));
     }

@@ -56,15 +56,12 @@ impl Sources {
 // === impl StoreView ===
 
 impl StoreView<'_> {
-    /// Returns whether a trace is stored.
-    pub(crate) fn contains(&self, id: TraceId) -> bool {
+    /// Returns whether a trace is stored, as far as the memory shows: nothing is read for it.
+    pub(crate) fn may_contain(&self, id: TraceId) -> bool {
         let mut generations = self.sources.generations.iter();
+        let mut segments = self.sources.segments.iter();
         generations.any(|it| it.has_trace(id))
-            || self
-                .sources
-                .segments
-                .iter()
-                .any(|segment| segment.has_trace(id, self.cache))
+            || segments.any(|it| it.header.filter.may_contain(id))
     }
 
     /// Returns the start of a stored trace, as its index has it; the greatest number for another.

@@ -1,14 +1,17 @@
-//! Uploads of a store whose segments are objects.
+//! The thread of a store that waits for the object store: it uploads and deletes, and reads the
+//! segments that are merged. The one that seals never does.
 //!
 //! A segment is sealed into the local folder and uploaded from there, its index first; until then
 //! the folder has the only copy.
 
+use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use super::inner::DiskStoreInner;
+use super::maintenance::RETENTION_INTERVAL;
 use crate::objects::ObjectCache;
 
 /// Time between two looks for what is to be uploaded.
@@ -17,56 +20,116 @@ const TICK: Duration = Duration::from_millis(200);
 /// Time between two uploads of decisions.
 const DECISION_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Time until a failed upload is repeated; it doubles from the one to the other.
+/// Time until a failed request is repeated; it doubles from the one to the other.
 const MIN_BACKOFF: Duration = Duration::from_secs(1);
 const MAX_BACKOFF: Duration = Duration::from_secs(30);
+
+/// Uploads that fail before the others wait as well. A file that cannot be uploaded is not in the
+/// way of those behind it.
+const MAX_FAILED_UPLOADS: usize = 3;
+
+/// Work that is repeated after an interval, and later after an error.
+#[derive(Debug)]
+struct RepeatedWork {
+    interval: Duration,
+    /// Beyond the interval; zero after success.
+    backoff: Duration,
+    done: Option<Instant>,
+}
+
+// === impl RepeatedWork ===
+
+impl RepeatedWork {
+    const fn every(interval: Duration) -> Self {
+        Self {
+            interval,
+            backoff: Duration::ZERO,
+            done: None,
+        }
+    }
+
+    fn is_due(&self) -> bool {
+        let wait = self.interval.max(self.backoff);
+        self.done.is_none_or(|done| done.elapsed() >= wait)
+    }
+
+    /// Takes note of an attempt; returns whether the one before had another outcome.
+    fn note<T>(&mut self, outcome: &io::Result<T>) -> bool {
+        let has_changed = outcome.is_err() == self.backoff.is_zero();
+        self.backoff = match outcome {
+            Ok(_) => Duration::ZERO,
+            Err(_) => (self.backoff * 2).clamp(MIN_BACKOFF, MAX_BACKOFF),
+        };
+        self.done = Some(Instant::now());
+        has_changed
+    }
+}
 
 // === impl DiskStoreInner ===
 
 impl DiskStoreInner {
-    /// Uploads what is sealed and decided until the store is closed.
-    pub(super) fn upload_all(&self, objects: &ObjectCache) {
-        let mut wait = Duration::ZERO;
-        let mut tried = Instant::now();
-        let mut decided = Instant::now();
+    /// Does all that waits for the object store until the store is closed.
+    pub(super) fn work_on_objects(&self, objects: &ObjectCache) {
+        let mut uploads = RepeatedWork::every(TICK);
+        let mut decisions = RepeatedWork::every(DECISION_INTERVAL);
+        let mut removals = RepeatedWork::every(RETENTION_INTERVAL);
+        let mut failures = HashMap::new();
+        decisions.note(&Ok(()));
         while !self.worker.pause(TICK) {
-            if tried.elapsed() < wait {
-                continue;
+            self.refresh_late_starts();
+            if uploads.is_due() {
+                let mut uploaded = self.upload_segments(objects, &mut failures);
+                if uploaded.is_ok() && decisions.is_due() {
+                    uploaded = self.upload_decisions(objects);
+                    decisions.note(&uploaded);
+                }
+                log_uploads(objects, &uploaded, uploads.note(&uploaded));
             }
-            let uploaded = self.upload_segments(objects).and_then(|()| {
-                if decided.elapsed() >= DECISION_INTERVAL {
-                    self.upload_decisions(objects)?;
-                    decided = Instant::now();
+            if removals.is_due() {
+                self.remove_earliest();
+                if !self.worker.is_stopping() {
+                    self.compact_once(false);
                 }
-                Ok(())
-            });
-            tried = Instant::now();
-            match uploaded {
-                Ok(()) => {
-                    if !wait.is_zero() {
-                        tracing::info!(url = objects.url(), "segments are uploaded again");
-                    }
-                    wait = Duration::ZERO;
-                }
-                Err(error) => {
-                    if wait.is_zero() {
-                        let url = objects.url();
-                        tracing::error!(url, %error, "segments cannot be uploaded; they wait");
-                    }
-                    wait = (wait * 2).clamp(MIN_BACKOFF, MAX_BACKOFF);
-                }
+                // A failure was logged.
+                removals.note(&self.delete_objects(objects));
             }
         }
     }
 
-    fn upload_segments(&self, objects: &ObjectCache) -> io::Result<()> {
-        for path in objects.waiting() {
-            if self.worker.pause(Duration::ZERO) {
+    /// Uploads the segments that wait; `failures` counts those of each file.
+    fn upload_segments(
+        &self,
+        objects: &ObjectCache,
+        failures: &mut HashMap<PathBuf, usize>,
+    ) -> io::Result<()> {
+        let mut waiting = objects.waiting();
+        waiting.sort_by_key(|path| failures.get(path).copied());
+        let mut outcome = Ok(());
+        let mut failed = 0;
+        for path in waiting {
+            if failed == MAX_FAILED_UPLOADS || self.worker.is_stopping() {
                 break;
             }
-            objects.upload(&path)?;
+            // Nodes that see a segment see its index too.
+            let index = path.with_extension("index");
+            if index != path && objects.is_waiting(&index) {
+                continue;
+            }
+            match objects.upload(&path) {
+                Ok(is_there) => {
+                    failures.remove(&path);
+                    if !is_there {
+                        self.keep_replaced_by(&path);
+                    }
+                }
+                Err(error) => {
+                    *failures.entry(path).or_default() += 1;
+                    failed += 1;
+                    outcome = outcome.and(Err(error));
+                }
+            }
         }
-        Ok(())
+        outcome
     }
 
     fn upload_decisions(&self, objects: &ObjectCache) -> io::Result<()> {
@@ -84,11 +147,22 @@ impl DiskStoreInner {
             objects.upload_content(&path, content)?;
             let replaced = uploads.finish(part).into_iter();
             let replaced: Vec<PathBuf> = replaced.map(|it| self.folder.decisions(it)).collect();
-            self.discard_later(replaced);
-            if part.start == part.end {
+            self.discard_later(replaced, None);
+            if part.start == part.end || self.worker.is_stopping() {
                 break;
             }
         }
         Ok(())
+    }
+}
+
+fn log_uploads(objects: &ObjectCache, uploaded: &io::Result<()>, has_changed: bool) {
+    let url = objects.url();
+    match uploaded {
+        Err(error) if has_changed => {
+            tracing::error!(url, %error, "segments cannot be uploaded; they wait");
+        }
+        Ok(()) if has_changed => tracing::info!(url, "segments are uploaded again"),
+        _ => {}
     }
 }

@@ -33,6 +33,10 @@ impl Worker {
         self.changed.notify_all();
     }
 
+    pub(super) fn is_stopping(&self) -> bool {
+        self.state().is_stopping
+    }
+
     /// Waits until there is room, at most until a deadline; returns whether there is.
     pub(super) fn wait_until_room(&self, deadline: Instant, has_room: impl Fn() -> bool) -> bool {
         while !has_room() {

@@ -3,6 +3,7 @@
 //! A payload is the decisions one after another, as lines of JSON: they are few, and their fields
 //! may grow.
 
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
@@ -86,9 +87,56 @@ impl WovenLayer {
         if let Err(error) = appended {
             tracing::warn!(%error, "decisions about parents are not kept");
         }
-        let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
-        for edge in edges {
-            index.insert(edge.clone(), start_of);
+        let touched = |index: &WovenIndex| {
+            let mut touched = Vec::new();
+            for edge in edges {
+                let parent = edge.parent.filter(|_| edge.is_joined);
+                let former = index.joined_parent(edge.child);
+                // Without a join, and with the same one, the groups stay.
+                if parent != former {
+                    touched.push(edge.child.trace_id);
+                    touched.extend(parent.map(|parent| parent.trace_id));
+                }
+            }
+            touched
+        };
+        self.change(touched, start_of, |index, start_of| {
+            for edge in edges {
+                index.insert(edge.clone(), &start_of);
+            }
+        });
+    }
+
+    /// Changes decisions about the traces that `touched` returns. The starts of these and of those
+    /// that they are joined with are looked up before the decisions are locked, because all queries
+    /// need them, and a start may have to be downloaded.
+    fn change<T>(
+        &self,
+        touched: impl Fn(&WovenIndex) -> Vec<TraceId>,
+        start_of: &impl Fn(TraceId) -> u64,
+        change: impl FnOnce(&mut WovenIndex, &dyn Fn(TraceId) -> u64) -> T,
+    ) -> T {
+        let needed = |index: &WovenIndex| -> BTreeSet<TraceId> {
+            let touched = touched(index).into_iter();
+            let joined = touched.flat_map(|id| {
+                let members = index.members(id).iter().copied();
+                members.chain([id])
+            });
+            joined.collect()
+        };
+        let mut starts: HashMap<TraceId, u64> = HashMap::new();
+        loop {
+            let missing = needed(&self.read());
+            for id in missing {
+                starts.entry(id).or_insert_with(|| start_of(id));
+            }
+            let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+            // Others may have joined traces meanwhile.
+            if needed(&index).iter().all(|id| starts.contains_key(id)) {
+                return change(&mut index, &|id| {
+                    starts.get(&id).copied().unwrap_or(u64::MAX)
+                });
+            }
         }
     }
 
@@ -125,8 +173,11 @@ impl WovenLayer {
 
     /// Forgets all about traces that are no longer stored; returns the number of lost joins.
     pub(crate) fn forget(&self, ids: &[TraceId], start_of: &impl Fn(TraceId) -> u64) -> u64 {
-        let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
-        ids.iter().map(|id| index.remove_trace(*id, start_of)).sum()
+        let touched = |_: &WovenIndex| ids.to_vec();
+        self.change(touched, start_of, |index, start_of| {
+            let lost = ids.iter().map(|id| index.remove_trace(*id, &start_of));
+            lost.sum()
+        })
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -156,18 +207,16 @@ impl WovenLayer {
     }
 
     /// Takes note of another start of traces.
-    pub(crate) fn start_changed(
-        &self,
-        ids: impl Iterator<Item = TraceId>,
-        start_of: &impl Fn(TraceId) -> u64,
-    ) {
-        if self.is_empty() {
+    pub(crate) fn start_changed(&self, ids: &[TraceId], start_of: &impl Fn(TraceId) -> u64) {
+        if ids.is_empty() || self.is_empty() {
             return;
         }
-        let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
-        for id in ids {
-            index.start_changed(id, start_of);
-        }
+        let touched = |_: &WovenIndex| ids.to_vec();
+        self.change(touched, start_of, |index, start_of| {
+            for id in ids {
+                index.start_changed(*id, &start_of);
+            }
+        });
     }
 
     /// Returns the numbers of joins and of joined traces.

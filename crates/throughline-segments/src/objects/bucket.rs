@@ -45,4 +45,8 @@ pub trait ObjectBucket: Debug + Send + Sync {
     /// # Errors
     /// As for [`Self::list`].
     fn delete(&self, key: &str) -> io::Result<()>;
+
+    /// Ends the calls that are in progress with an error, because the process is about to end.
+    /// Those that come later are not affected.
+    fn cancel(&self) {}
 }

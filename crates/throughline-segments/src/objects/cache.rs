@@ -52,6 +52,8 @@ struct CopyState {
     clock: u64,
     /// When the last download failed; [`None`] after one that did not.
     failed: Option<Instant>,
+    /// Whether the last deletion failed.
+    is_deletion_failing: bool,
     /// `bytes` is the size of all files.
     totals: ObjectTotals,
 }
@@ -234,22 +236,27 @@ impl ObjectCache {
         waiting
     }
 
+    pub(crate) fn is_local(&self, path: &Path) -> bool {
+        // Someone may have removed it.
+        self.state().files.contains_key(path) && path.exists()
+    }
+
     pub(crate) fn is_waiting(&self, path: &Path) -> bool {
         let state = self.state();
         state.files.get(path).is_some_and(|it| !it.is_uploaded)
     }
 
-    /// Uploads a file of the folder, which is a copy from then on.
-    pub(crate) fn upload(&self, path: &Path) -> io::Result<()> {
+    /// Uploads a file of the folder, which is a copy from then on; returns whether it is there.
+    pub(crate) fn upload(&self, path: &Path) -> io::Result<bool> {
         let Some(before) = self.state().files.get(path).copied() else {
-            return Ok(());
+            return Ok(false);
         };
         let content = match std::fs::read(path) {
             // Someone has removed it. The others are uploaded all the same.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 tracing::error!(path = %path.display(), "a file is gone that was not uploaded");
                 self.state().remove(path);
-                return Ok(());
+                return Ok(false);
             }
             other => other?,
         };
@@ -262,7 +269,7 @@ impl ObjectCache {
             file.is_uploaded = true;
         }
         state.evict(self.max_bytes, None);
-        Ok(())
+        Ok(true)
     }
 
     /// Uploads an object of which no copy is kept.
@@ -281,7 +288,34 @@ impl ObjectCache {
     /// taken for one that is not uploaded yet.
     pub(crate) fn delete(&self, path: &Path) -> io::Result<()> {
         self.state().remove(path);
-        self.bucket.delete(&self.key(path))
+        let deleted = self.bucket.delete(&self.key(path));
+        self.state().note_deletion(path, &deleted);
+        deleted
+    }
+
+    /// Checks that objects can be written, read and deleted, before any has to be.
+    ///
+    /// # Errors
+    /// Those of the first request that fails.
+    pub(crate) fn probe(&self, path: &Path) -> io::Result<()> {
+        let key = self.key(path);
+        let content = b"Written, read and deleted when a collector starts.\n";
+        self.bucket.upload(&key, content.to_vec())?;
+        let copy = path.with_added_extension(INCOMPLETE);
+        let read = File::create(&copy).and_then(|file| self.bucket.download(&key, file));
+        std::fs::remove_file(&copy).unwrap_or_default();
+        let bytes = read?;
+        if bytes != content.len() as u64 {
+            return Err(io::Error::other(
+                "an object has not the size that was written",
+            ));
+        }
+        self.bucket.delete(&key)
+    }
+
+    /// Ends requests that wait for the object store.
+    pub(crate) fn cancel(&self) {
+        self.bucket.cancel();
     }
 
     /// Removes the copy of an object, unless it is not uploaded yet.
@@ -359,6 +393,16 @@ impl CopyState {
             tracing::error!(%error, "objects cannot be downloaded; their traces are not shown");
         }
         self.failed = Some(Instant::now());
+    }
+
+    fn note_deletion(&mut self, path: &Path, deleted: &io::Result<()>) {
+        let was_failing = std::mem::replace(&mut self.is_deletion_failing, deleted.is_err());
+        let Err(error) = deleted else { return };
+        self.totals.delete_failures += 1;
+        if !was_failing {
+            let path = path.display();
+            tracing::error!(%path, %error, "objects cannot be deleted; it is tried again");
+        }
     }
 
     fn insert(&mut self, path: &Path, bytes: u64, is_uploaded: bool) {

@@ -42,6 +42,12 @@ impl StoredFile {
         }
     }
 
+    /// Returns whether the file is here, and need not be downloaded.
+    pub(crate) fn is_local(&self) -> bool {
+        let objects = self.objects.as_ref();
+        objects.is_none_or(|objects| objects.is_local(&self.path))
+    }
+
     /// Takes note of a file that was written here; returns its size.
     pub(crate) fn note_written(&self) -> io::Result<u64> {
         let bytes = self.path.metadata()?.len();

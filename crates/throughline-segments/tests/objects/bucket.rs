@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Write as _};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use throughline_segments::{ObjectBucket, ObjectEntry};
 
@@ -11,6 +11,7 @@ use throughline_segments::{ObjectBucket, ObjectEntry};
 #[derive(Debug, Default)]
 pub(crate) struct FaultyBucket {
     state: Mutex<BucketState>,
+    changed: Condvar,
 }
 
 #[derive(Debug, Default)]
@@ -23,6 +24,12 @@ pub(crate) struct BucketState {
     /// A list that is returned in place of the current one.
     pub(crate) stale: Option<Vec<ObjectEntry>>,
     pub(crate) deleted: BTreeSet<String>,
+    /// Whether deletions are refused.
+    pub(crate) keeps_all: bool,
+    /// Whether calls wait until they are cancelled.
+    pub(crate) is_hung: bool,
+    /// Calls that wait.
+    pub(crate) hung: usize,
 }
 
 // === impl FaultyBucket ===
@@ -34,7 +41,13 @@ impl FaultyBucket {
 
     /// Returns the state while the bucket is there.
     fn reached(&self) -> io::Result<MutexGuard<'_, BucketState>> {
-        let state = self.state();
+        let mut state = self.state();
+        state.hung += 1;
+        while state.is_hung {
+            let waited = self.changed.wait(state);
+            state = waited.unwrap_or_else(PoisonError::into_inner);
+        }
+        state.hung -= 1;
         if state.is_away {
             return Err(io::Error::other("the bucket is away"));
         }
@@ -91,8 +104,17 @@ impl ObjectBucket for FaultyBucket {
         }
     }
 
+    fn cancel(&self) {
+        let mut state = self.state();
+        (state.is_hung, state.is_away) = (false, true);
+        self.changed.notify_all();
+    }
+
     fn delete(&self, key: &str) -> io::Result<()> {
         let mut state = self.reached()?;
+        if state.keeps_all {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
         state.objects.remove(key);
         state.deleted.insert(key.to_owned());
         Ok(())
