@@ -83,7 +83,7 @@ fn tls_config() -> object_store::Result<ClientConfig> {
         source: Box::new(source),
     };
     let mut roots = RootCertStore::empty();
-    // What cannot be read is missed when a certificate is checked.
+    // Certificates that cannot be read are missed when one is checked.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
     let config = config
