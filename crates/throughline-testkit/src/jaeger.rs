@@ -29,6 +29,14 @@ pub enum JaegerStore {
     },
     /// Badger, in this folder.
     Badger(PathBuf),
+    /// In memory, by way of a Kafka topic: what it receives goes into the topic, and what it reads
+    /// there is stored.
+    Topic {
+        /// Address of a broker.
+        bootstrap: String,
+        /// Name of the topic.
+        topic: String,
+    },
     /// That of a collector.
     Remote {
         /// Address of its queries over gRPC.
@@ -127,6 +135,7 @@ impl JaegerStore {
         let plain = json!({ "insecure": true });
         let backend = match self {
             Self::Memory { max_traces } => json!({ "memory": { "max_traces": max_traces } }),
+            Self::Topic { .. } => json!({ "memory": { "max_traces": 10_000 } }),
             Self::Badger(folder) => json!({ "badger": {
                 "directories": { "keys": folder, "values": folder },
                 "ephemeral": false,
@@ -150,14 +159,27 @@ impl JaegerStore {
             }
         };
         let endpoint = |address: SocketAddr| json!({ "endpoint": address.to_string() });
-        json!({
+        let pipeline = |from: &str, to: &str| json!({ "receivers": [from], "processors": processors, "exporters": [to] });
+        let (pipelines, kafka) = match self {
+            Self::Topic { bootstrap, topic } => (
+                json!({
+                    "traces/received": pipeline("otlp", "kafka"),
+                    "traces/read": pipeline("kafka", "jaeger_storage_exporter"),
+                }),
+                json!({
+                    "brokers": [bootstrap],
+                    "traces": { "topic": topic, "encoding": "otlp_proto" },
+                }),
+            ),
+            Self::Memory { .. } | Self::Badger(_) | Self::Remote { .. } => (
+                json!({ "traces": pipeline("otlp", "jaeger_storage_exporter") }),
+                Value::Null,
+            ),
+        };
+        let mut config = json!({
             "service": {
                 "extensions": ["jaeger_storage", "jaeger_query"],
-                "pipelines": { "traces": {
-                    "receivers": ["otlp"],
-                    "processors": processors,
-                    "exporters": ["jaeger_storage_exporter"],
-                } },
+                "pipelines": pipelines,
                 "telemetry": { "metrics": { "level": "none" }, "logs": { "level": "warn" } },
             },
             "extensions": {
@@ -174,6 +196,12 @@ impl JaegerStore {
             } } },
             "processors": { "batch": null },
             "exporters": { "jaeger_storage_exporter": { "trace_storage": "store" } },
-        })
+        });
+        if !kafka.is_null() {
+            config["exporters"]["kafka"] = kafka.clone();
+            config["receivers"]["kafka"] = kafka;
+            config["receivers"]["kafka"]["initial_offset"] = json!("earliest");
+        }
+        config
     }
 }

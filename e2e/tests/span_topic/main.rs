@@ -14,6 +14,7 @@ mod fixture;
 mod query_nodes;
 mod secured;
 mod span_load;
+mod stock_jaeger;
 mod weave_stream;
 
 use std::collections::{BTreeMap, BTreeSet};
