@@ -132,8 +132,55 @@ impl JaegerStore {
         } else {
             json!([])
         };
+        let endpoint = |address: SocketAddr| json!({ "endpoint": address.to_string() });
+        let pipeline = |from: &str, to: &str| {
+            let (receivers, exporters) = ([from], [to]);
+            json!({ "receivers": receivers, "processors": processors, "exporters": exporters })
+        };
+        let stored = "jaeger_storage_exporter";
+        let pipelines = match self {
+            Self::Topic { .. } => json!({
+                "traces/received": pipeline("otlp", "kafka"),
+                "traces/read": pipeline("kafka", stored),
+            }),
+            Self::Memory { .. } | Self::Badger(_) | Self::Remote { .. } => {
+                json!({ "traces": pipeline("otlp", stored) })
+            }
+        };
+        let [from_topic, to_topic] = self.topic();
+        json!({
+            "service": {
+                "extensions": ["jaeger_storage", "jaeger_query"],
+                "pipelines": pipelines,
+                "telemetry": { "metrics": { "level": "none" }, "logs": { "level": "warn" } },
+            },
+            "extensions": {
+                "jaeger_query": {
+                    "storage": { "traces": "store" },
+                    "http": endpoint(query),
+                    "grpc": endpoint(query_grpc),
+                },
+                "jaeger_storage": { "backends": { "store": self.backend() } },
+            },
+            "receivers": {
+                "otlp": { "protocols": {
+                    "grpc": endpoint(otlp_grpc),
+                    "http": endpoint(otlp_http),
+                } },
+                "kafka": from_topic,
+            },
+            "processors": { "batch": null },
+            "exporters": {
+                "jaeger_storage_exporter": { "trace_storage": "store" },
+                "kafka": to_topic,
+            },
+        })
+    }
+
+    /// Returns the configuration of its store.
+    fn backend(&self) -> Value {
         let plain = json!({ "insecure": true });
-        let backend = match self {
+        match self {
             Self::Memory { max_traces } => json!({ "memory": { "max_traces": max_traces } }),
             Self::Topic { .. } => json!({ "memory": { "max_traces": 10_000 } }),
             Self::Badger(folder) => json!({ "badger": {
@@ -157,51 +204,19 @@ impl JaegerStore {
                     },
                 } })
             }
-        };
-        let endpoint = |address: SocketAddr| json!({ "endpoint": address.to_string() });
-        let pipeline = |from: &str, to: &str| json!({ "receivers": [from], "processors": processors, "exporters": [to] });
-        let (pipelines, kafka) = match self {
-            Self::Topic { bootstrap, topic } => (
-                json!({
-                    "traces/received": pipeline("otlp", "kafka"),
-                    "traces/read": pipeline("kafka", "jaeger_storage_exporter"),
-                }),
-                json!({
-                    "brokers": [bootstrap],
-                    "traces": { "topic": topic, "encoding": "otlp_proto" },
-                }),
-            ),
-            Self::Memory { .. } | Self::Badger(_) | Self::Remote { .. } => (
-                json!({ "traces": pipeline("otlp", "jaeger_storage_exporter") }),
-                Value::Null,
-            ),
-        };
-        let mut config = json!({
-            "service": {
-                "extensions": ["jaeger_storage", "jaeger_query"],
-                "pipelines": pipelines,
-                "telemetry": { "metrics": { "level": "none" }, "logs": { "level": "warn" } },
-            },
-            "extensions": {
-                "jaeger_query": {
-                    "storage": { "traces": "store" },
-                    "http": endpoint(query),
-                    "grpc": endpoint(query_grpc),
-                },
-                "jaeger_storage": { "backends": { "store": backend } },
-            },
-            "receivers": { "otlp": { "protocols": {
-                "grpc": endpoint(otlp_grpc),
-                "http": endpoint(otlp_http),
-            } } },
-            "processors": { "batch": null },
-            "exporters": { "jaeger_storage_exporter": { "trace_storage": "store" } },
-        });
-        if !kafka.is_null() {
-            config["exporters"]["kafka"] = kafka.clone();
-            config["receivers"]["kafka"] = kafka;
-            config["receivers"]["kafka"]["initial_offset"] = json!("earliest");
         }
-        config
+    }
+
+    /// Returns the configurations of the components that read from the topic and write to it; null
+    /// for those that are not used.
+    fn topic(&self) -> [Value; 2] {
+        let Self::Topic { bootstrap, topic } = self else {
+            return [Value::Null, Value::Null];
+        };
+        let traces = json!({ "topic": topic, "encoding": "otlp_proto" });
+        [
+            json!({ "brokers": [bootstrap], "traces": traces, "initial_offset": "earliest" }),
+            json!({ "brokers": [bootstrap], "traces": traces }),
+        ]
     }
 }

@@ -13,6 +13,8 @@ use crate::span_load::{self, SERVICE, SPANS};
 
 /// Traces that each side sends.
 const TRACES: u64 = 10;
+/// Traces of both sides together.
+const ALL: usize = 20;
 
 #[test]
 fn a_stock_jaeger_and_our_collectors_share_the_topic() {
@@ -39,12 +41,11 @@ fn a_stock_jaeger_and_our_collectors_share_the_topic() {
         }
     }
 
-    let all = 2 * TRACES as usize;
     let is_whole = |spans: usize| spans == SPANS;
     let read = wait::until(TIMEOUT, || {
         let traces = member.traces();
         let whole = traces.values().filter(|spans| is_whole(spans.len()));
-        (whole.count() == all).then_some(())
+        (whole.count() == ALL).then_some(())
     });
     read.expect("the member has the traces of both");
     let path = format!("/api/traces?service={SERVICE}&limit=1000&start=0&end=9000000000000000");
@@ -52,7 +53,7 @@ fn a_stock_jaeger_and_our_collectors_share_the_topic() {
         let found = jaeger.get(&path).ok()?;
         let spans = |trace: &serde_json::Value| trace["spans"].as_array().map_or(0, Vec::len);
         let whole = found.as_array()?.iter().filter(|it| is_whole(spans(it)));
-        (whole.count() == all).then_some(())
+        (whole.count() == ALL).then_some(())
     });
     read.expect("Jaeger has the traces of both");
     let poisoned = member.metric("records_total{outcome=\"poisoned\"}");
