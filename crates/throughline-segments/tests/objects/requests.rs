@@ -22,6 +22,19 @@ fn hasty(folder: &Path, bucket: &Arc<FaultyBucket>) -> std::io::Result<DiskStore
     opened.map_err(|error| std::io::Error::other(error.to_string()))
 }
 
+/// Fills a bucket by a member in `own`, two segments of which were merged; returns what it has, too.
+fn with_merged_segments(own: &Path) -> (Arc<FaultyBucket>, MemoryStore) {
+    let bucket = Arc::new(FaultyBucket::default());
+    let expected = MemoryStore::new(usize::MAX);
+    let store = member(own, &bucket);
+    add(&store, &expected, 1..11);
+    add(&store, &expected, 11..21);
+    wait_for_uploads(&store);
+    assert_eq!(store.compact(), 1);
+    wait_for_uploads(&store);
+    (bucket, expected)
+}
+
 /// Removes the copies of objects, so that whatever needs one waits for the bucket.
 fn remove_copies(own: &Path) {
     for hour in std::fs::read_dir(own.join("segments")).unwrap() {
@@ -32,16 +45,8 @@ fn remove_copies(own: &Path) {
 #[test]
 fn spans_are_sealed_and_the_store_is_closed_while_a_bucket_gives_no_answer() {
     let folder = tempfile::tempdir().unwrap();
-    let bucket = Arc::new(FaultyBucket::default());
-    let expected = MemoryStore::new(usize::MAX);
     let own = folder.path().join("own");
-    let store = member(&own, &bucket);
-    add(&store, &expected, 1..11);
-    add(&store, &expected, 11..21);
-    wait_for_uploads(&store);
-    assert_eq!(store.compact(), 1);
-    wait_for_uploads(&store);
-    drop(store);
+    let (bucket, expected) = with_merged_segments(&own);
     let store = hasty(&own, &bucket).unwrap();
     remove_copies(&own);
     bucket.state().is_hung = true;
@@ -103,16 +108,8 @@ fn queries_and_ingest_go_on_while_the_start_of_a_trace_is_downloaded() {
 #[test]
 fn deletions_that_fail_are_counted_and_repeated() {
     let folder = tempfile::tempdir().unwrap();
-    let bucket = Arc::new(FaultyBucket::default());
-    let expected = MemoryStore::new(usize::MAX);
     let own = folder.path().join("own");
-    let store = member(&own, &bucket);
-    add(&store, &expected, 1..11);
-    add(&store, &expected, 11..21);
-    wait_for_uploads(&store);
-    assert_eq!(store.compact(), 1);
-    wait_for_uploads(&store);
-    drop(store);
+    let (bucket, expected) = with_merged_segments(&own);
     // The right to delete is missing, which is seen at the start.
     bucket.state().keeps_all = true;
     let error = hasty(&own, &bucket).unwrap_err().to_string();
