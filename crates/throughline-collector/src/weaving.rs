@@ -28,6 +28,8 @@ mod sent_traces;
 mod shared_entry;
 mod shared_log;
 mod task;
+#[cfg(test)]
+mod test_span;
 mod trace_forwarder;
 mod trace_sink;
 mod unplaced_edges;

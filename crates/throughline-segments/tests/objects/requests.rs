@@ -22,7 +22,7 @@ fn hasty(folder: &Path, bucket: &Arc<FaultyBucket>) -> std::io::Result<DiskStore
     opened.map_err(|error| std::io::Error::other(error.to_string()))
 }
 
-/// Fills a bucket by a member in `own`, two segments of which were merged; returns what it has, too.
+/// Fills a bucket by a member in `own`, with segments that were merged; returns what it has, too.
 fn with_merged_segments(own: &Path) -> (Arc<FaultyBucket>, MemoryStore) {
     let bucket = Arc::new(FaultyBucket::default());
     let expected = MemoryStore::new(usize::MAX);

@@ -1,10 +1,11 @@
 use std::sync::Mutex;
 
-use throughline_model::{DroppedCounts, Resource, Scope, Span, SpanId, SpanKind, Status, TraceId};
+use throughline_model::{Span, SpanId, TraceId};
 use throughline_store::{InsertError, MemoryStore, SpanKey, WeavingView, WovenEvidence};
 
 use super::*;
 use crate::weaving::sent_traces::ReportedSpan;
+use crate::weaving::test_span::call_span;
 use crate::weaving::trace_forwarder::SpanArrival;
 
 /// A log that keeps what it gets, and has entries of another collector.
@@ -57,25 +58,7 @@ fn key(trace: u64) -> SpanKey {
 }
 
 fn span(trace: u64) -> Span {
-    Span {
-        trace_id: key(trace).trace_id,
-        span_id: key(trace).span_id,
-        parent_span_id: None,
-        flags: 0,
-        trace_state: String::new(),
-        name: "GET".to_owned(),
-        kind: SpanKind::Client,
-        start: 1_000,
-        end: 2_000,
-        attributes: Vec::new(),
-        events: Vec::new(),
-        links: Vec::new(),
-        status: Status::Unset,
-        status_message: Box::default(),
-        dropped: DroppedCounts::default(),
-        resource: Arc::new(Resource::of_service("shop")),
-        scope: Arc::new(Scope::default()),
-    }
+    call_span(key(trace), None, (1_000, 2_000))
 }
 
 fn edge(child: u64, parent: u64) -> WovenEdge {

@@ -1,7 +1,7 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use throughline_model::{DroppedCounts, Link, Resource, Scope, SpanId, SpanKind, Status, Value};
+use throughline_model::{Link, SpanId, SpanKind, Value};
 use throughline_store::{
     CompletionKind, CompletionList, InsertError, MemoryStore, SearchPage, ServiceGraph,
     ServiceOperation, StoreOccupancy, TraceChanges, TraceQuery, TraceSummary, WeaveOutcome,
@@ -9,6 +9,7 @@ use throughline_store::{
 };
 
 use super::*;
+use crate::weaving::test_span::call_span;
 use crate::weaving::trace_sink::TraceSinkCounts;
 
 const QUIET: u64 = 100;
@@ -192,25 +193,8 @@ fn key(trace: u8, span: u8) -> SpanKey {
 }
 
 fn span(trace: u8, id: u8, parent: Option<u8>) -> Span {
-    Span {
-        trace_id: key(trace, id).trace_id,
-        span_id: key(trace, id).span_id,
-        parent_span_id: parent.map(|id| key(trace, id).span_id),
-        flags: 0,
-        trace_state: String::new(),
-        name: "GET".to_owned(),
-        kind: SpanKind::Client,
-        start: u64::from(id),
-        end: 1_000,
-        attributes: Vec::new(),
-        events: Vec::new(),
-        links: Vec::new(),
-        status: Status::Unset,
-        status_message: Box::default(),
-        dropped: DroppedCounts::default(),
-        resource: Arc::new(Resource::of_service("shop")),
-        scope: Arc::new(Scope::default()),
-    }
+    let parent = parent.map(|id| key(trace, id).span_id);
+    call_span(key(trace, id), parent, (u64::from(id), 1_000))
 }
 
 #[test]
