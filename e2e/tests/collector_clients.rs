@@ -67,7 +67,7 @@ fn opentelemetry_js_is_stored_in_both_encodings_and_with_gzip() {
         ("proto", "gzip"),
     ] {
         let args = [encoding, &url, compression];
-        let id = run_client(&mut clients.node("otlp.mjs", &args).unwrap()).unwrap();
+        let id = run_client(&mut clients.node("otlp.mjs", &args)).unwrap();
         let trace = trace(&collector, &id, 2);
         let (server, child) = (span(&trace, "GET /buy"), span(&trace, "send orders"));
         assert_eq!(
@@ -96,7 +96,7 @@ fn zipkin_js_is_read_in_both_versions_on_both_paths() {
         ("v2", "/api/v2/spans"),
     ] {
         let url = format!("http://{zipkin}{path}");
-        let id = run_client(&mut clients.node("zipkin.mjs", &[version, &url]).unwrap()).unwrap();
+        let id = run_client(&mut clients.node("zipkin.mjs", &[version, &url])).unwrap();
         let trace = trace(&collector, &id, 1);
         let call = span(&trace, "get");
         assert_eq!(service(&trace, call), &format!("zipkin-js-{version}"));
@@ -203,7 +203,7 @@ fn jaeger_client_for_java_is_stored_over_udp_and_http() {
 fn run_page(clients: &TracingClients, port: u16, collector: &CollectorInstance) -> String {
     let url = format!("http://{}", collector.addresses().otlp_http);
     let args = [&port.to_string(), url.as_str()];
-    let mut command = clients.node("browser.mjs", &args).unwrap();
+    let mut command = clients.node("browser.mjs", &args);
     let ui: PathBuf = repository_root().join("ui/node_modules");
     run_client(command.env("UI_MODULES", ui)).unwrap()
 }

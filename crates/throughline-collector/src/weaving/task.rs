@@ -119,13 +119,18 @@ impl WeavingTask {
             tracker: tracker.clone(),
         });
         let quiet = nanos(settings.wait);
+        let forwarder = sink.map(|sink| TraceForwarder::new(sink, quiet, tracker));
+        if let Some(forwarder) = &forwarder {
+            // Scraped from the start: a counter that appears later has no increase.
+            count_forwarded(forwarder, &metrics);
+        }
         let state = WeavingState {
             store,
             metrics,
             settings,
             offsets: OffsetJoin::default(),
             processes: HashMap::new(),
-            forwarder: sink.map(|sink| TraceForwarder::new(sink, quiet, tracker)),
+            forwarder,
             shared,
             unplaced: UnplacedEdges::default(),
         };

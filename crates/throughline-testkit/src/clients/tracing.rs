@@ -1,7 +1,7 @@
 //! Stock clients of tracing back ends, which send one trace and print its id. Their programs are in
 //! `e2e/collector_clients`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Result, ensure};
@@ -33,6 +33,7 @@ impl TracingClients {
         let folder = sources();
         let what = "the SDK for JavaScript and zipkin-js";
         let node = node::install_packages("tracing-node", what, &folder.join("node"), progress)?;
+        copy_programs(&folder.join("node"), &node)?;
         let what = "py_zipkin";
         let python =
             python::install_packages("tracing-python", what, &folder.join("python"), progress)?;
@@ -60,21 +61,11 @@ impl TracingClients {
     }
 
     /// Returns a program of `node/` with its arguments.
-    ///
-    /// # Errors
-    /// Fails if the programs cannot be copied to their packages, beside which Node.js finds them.
-    pub fn node(&self, program: &str, args: &[&str]) -> Result<Command> {
-        for entry in std::fs::read_dir(sources().join("node"))? {
-            let path = entry?.path();
-            if path.extension().is_some_and(|extension| extension == "mjs")
-                && let Some(name) = path.file_name()
-            {
-                std::fs::copy(&path, self.node.join(name))?;
-            }
-        }
+    #[must_use]
+    pub fn node(&self, program: &str, args: &[&str]) -> Command {
         let mut command = Command::new("node");
         command.arg(self.node.join(program)).args(args);
-        Ok(without_settings(command))
+        without_settings(command)
     }
 
     /// Returns a program of `python/` with its arguments.
@@ -127,6 +118,19 @@ pub fn run_client(command: &mut Command) -> Result<String> {
         output.status
     );
     Ok(stdout.trim().to_owned())
+}
+
+/// Copies the programs for Node.js to their packages, beside which it finds them.
+fn copy_programs(from: &Path, to: &Path) -> Result<()> {
+    for entry in std::fs::read_dir(from)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "mjs")
+            && let Some(name) = path.file_name()
+        {
+            std::fs::copy(&path, to.join(name))?;
+        }
+    }
+    Ok(())
 }
 
 fn sources() -> PathBuf {
