@@ -418,7 +418,8 @@ impl IngestPipeline {
         let SpanDestination::Store(store) = &self.destination else {
             return;
         };
-        if store.occupancy().evicted_traces > 0
+        if !self.eviction_logged.load(Ordering::Relaxed)
+            && store.has_evicted()
             && !self.eviction_logged.swap(true, Ordering::Relaxed)
         {
             tracing::info!(

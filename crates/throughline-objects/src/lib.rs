@@ -33,6 +33,9 @@ const RETRY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Threads that wait for the network, and write what is downloaded.
 const THREADS: usize = 2;
 
+/// Maximum number of objects that are listed at once; the list is in memory.
+const MAX_LISTED: usize = 1_000_000;
+
 /// Maximum length of the text of an error, which a server may choose.
 const MAX_ERROR_LENGTH: usize = 300;
 
@@ -185,7 +188,13 @@ impl ObjectBucket for S3Bucket {
                     bytes: object.size,
                 })
             });
-            entries.try_collect::<Vec<_>>().await
+            // One more shows that there are too many.
+            let entries = entries.take(MAX_LISTED + 1);
+            let entries = entries.try_collect::<Vec<_>>().await?;
+            if entries.len() > MAX_LISTED {
+                return Err(too_large("more than 1,000,000 objects".to_owned()));
+            }
+            Ok(entries)
         })?;
         let entries = entries.into_iter().flatten();
         Ok(entries
@@ -193,7 +202,7 @@ impl ObjectBucket for S3Bucket {
             .collect())
     }
 
-    fn download(&self, key: &str, mut to: File) -> io::Result<u64> {
+    fn download(&self, key: &str, mut to: File, max_bytes: u64) -> io::Result<u64> {
         let path = self.path(key);
         self.wait(|client| async move {
             let object = client.get(&path).await.map_err(into_io)?;
@@ -203,6 +212,12 @@ impl ObjectBucket for S3Bucket {
             while let Some(chunk) = content.next().await {
                 let chunk = chunk.map_err(into_io)?;
                 bytes += chunk.len() as u64;
+                // The response may have named another size.
+                if bytes > max_bytes {
+                    return Err(too_large(format!(
+                        "an object of more than {max_bytes} bytes"
+                    )));
+                }
                 to.write_all(&chunk)?;
             }
             if bytes == size {
@@ -243,6 +258,10 @@ impl Drop for S3Bucket {
             runtime.shutdown_background();
         }
     }
+}
+
+fn too_large(text: String) -> io::Error {
+    io::Error::new(io::ErrorKind::FileTooLarge, text)
 }
 
 /// Returns an error with the kind that a store distinguishes, and with the cause alone: the library

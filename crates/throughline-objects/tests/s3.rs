@@ -24,7 +24,8 @@ fn bucket(server: &S3Server, url: &str, changes: &[(&str, &str)]) -> S3Bucket {
 
 fn read(bucket: &S3Bucket, key: &str) -> Vec<u8> {
     let mut file = tempfile::tempfile().unwrap();
-    let bytes = bucket.download(key, file.try_clone().unwrap()).unwrap();
+    let bytes = bucket.download(key, file.try_clone().unwrap(), u64::MAX);
+    let bytes = bytes.unwrap();
     file.rewind().unwrap();
     let mut content = Vec::new();
     file.read_to_end(&mut content).unwrap();
@@ -65,11 +66,17 @@ fn objects_are_written_listed_read_and_deleted_below_a_prefix() {
     let large = vec![7; 9 << 20];
     below.upload("m1/0007.log", large.clone()).unwrap();
     assert_eq!(read(&all, "shop/a/m1/0007.log"), large);
+    // No more than the caller expects.
+    let max_bytes = large.len() as u64 - 1;
+    let mut file = tempfile::tempfile().unwrap();
+    let error = below.download("m1/0007.log", file.try_clone().unwrap(), max_bytes);
+    assert_eq!(error.unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+    assert!(file.seek(io::SeekFrom::End(0)).unwrap() <= max_bytes);
     for _ in 0..2 {
         below.delete("m1/0007.log").unwrap();
     }
     let file = tempfile::tempfile().unwrap();
-    let error = below.download("m1/0007.log", file).unwrap_err();
+    let error = below.download("m1/0007.log", file, 10).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::NotFound, "{error}");
     assert_eq!(below.list("m1/").unwrap().len(), 1099);
 }

@@ -6,6 +6,7 @@ mod decision_uploads;
 mod deletions;
 mod discarded_file;
 mod folder;
+mod followed_decisions;
 mod follower;
 mod generation;
 mod graph;
@@ -16,6 +17,7 @@ mod sealed_segment;
 mod settings;
 mod sources;
 mod trace_search;
+mod unopened;
 mod uploads;
 mod worker;
 mod woven_layer;
@@ -262,6 +264,10 @@ impl Store for DiskStore {
         stored.load(&unit).trace(id, view)
     }
 
+    fn may_have(&self, key: SpanKey) -> bool {
+        self.inner.view().may_have(key)
+    }
+
     fn search(&self, query: &TraceQuery) -> SearchPage {
         let view = self.inner.view();
         TraceSearch::new(&view, query).run()
@@ -329,6 +335,10 @@ impl Store for DiskStore {
             operations.extend(generation.names().operations(service, kind));
         }
         operations.into_iter().collect()
+    }
+
+    fn has_evicted(&self) -> bool {
+        self.inner.evicted_traces.load(Ordering::Relaxed) > 0
     }
 
     fn occupancy(&self) -> StoreOccupancy {

@@ -4,6 +4,7 @@
 
 mod bucket;
 mod cache;
+mod download_failures;
 mod stored_file;
 
 pub use self::bucket::{ObjectBucket, ObjectEntry};

@@ -7,12 +7,13 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use throughline_model::{
     DroppedCounts, Event, KeyValue, Link, Resource, Span, SpanId, SpanKind, Status, TraceId,
 };
 use throughline_segments::{DiskSettings, DiskStore, LogRecords, SegmentReader};
-use throughline_store::{Store as _, TraceQuery, WeavingView};
+use throughline_store::{SpanKey, Store as _, TraceQuery, WeavingView};
 
 fn settings() -> DiskSettings {
     DiskSettings {
@@ -169,4 +170,52 @@ fn a_damaged_index_is_built_again() {
         assert!(store.trace(id, WeavingView::Woven).is_some());
         assert!(store.service_graph(0, u64::MAX).spans == 20, "{at}");
     }
+}
+
+#[test]
+fn a_span_that_was_removed_is_certainly_gone_and_one_that_cannot_be_read_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let spans = spans();
+    let store = DiskStore::open(folder.path(), settings()).unwrap();
+    // The parts of the second trace are in two segments, and the last one is not sealed.
+    for part in [&spans[..6], &spans[6..16]] {
+        store.insert(part.to_vec()).unwrap();
+        store.seal();
+    }
+    store.insert(spans[16..].to_vec()).unwrap();
+    let key = |at: usize| SpanKey::of(&spans[at]);
+    assert!((0..20).all(|at| store.may_have(key(at))));
+    let absent = SpanId::from_bytes([99; 8]).unwrap();
+    for at in [0, 8, 16] {
+        let absent = SpanKey {
+            span_id: absent,
+            ..key(at)
+        };
+        assert!(!store.may_have(absent));
+    }
+    drop(store);
+    // One segment is left, and with it the rest of the second trace.
+    let mut sizes = files(folder.path(), "parquet");
+    sizes.sort_unstable();
+    let first = sizes[0].metadata().unwrap().len();
+    let all: u64 = sizes.iter().map(|it| it.metadata().unwrap().len()).sum();
+    let logs = files(folder.path(), "log");
+    let logs: u64 = logs.iter().map(|it| it.metadata().unwrap().len()).sum();
+    let limited = DiskSettings {
+        max_bytes: all + logs - first,
+        ..settings()
+    };
+    let store = DiskStore::open(folder.path(), limited).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while store.segments().0 > 1 && Instant::now() < deadline {
+        std::thread::park_timeout(Duration::from_millis(10));
+    }
+    assert_eq!(store.segments().0, 1);
+    let has: Vec<usize> = (0..20).filter(|at| store.may_have(key(*at))).collect();
+    assert_eq!(has, (6..20).collect::<Vec<_>>());
+    // Nothing is certain about a segment that is damaged.
+    let segment = files(folder.path(), "parquet").remove(0);
+    std::fs::write(segment, "damaged").unwrap();
+    assert!(store.may_have(key(4)) && store.may_have(key(8)));
+    assert!(!store.may_have(key(0)));
 }

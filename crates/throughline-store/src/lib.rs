@@ -149,6 +149,11 @@ pub trait Store: Send + Sync {
     /// Returns the number of traces and spans stored and evicted.
     fn occupancy(&self) -> StoreOccupancy;
 
+    /// Returns whether traces were evicted since the start.
+    fn has_evicted(&self) -> bool {
+        self.occupancy().evicted_traces > 0
+    }
+
     /// Returns how recent the spans are in a store that other processes write; `None` for one that
     /// has all that it was given.
     fn freshness(&self) -> Option<StoreFreshness> {

@@ -41,6 +41,12 @@ impl DecisionUploads {
         }
     }
 
+    /// Takes note that the log was written again: the next upload replaces all.
+    pub(super) fn begin_again(&mut self) {
+        let parts = self.parts.drain(..);
+        self.former.extend(parts.map(|part| part.numbers));
+    }
+
     /// Returns the part that is uploaded next, for a log with this length, which began with
     /// `start`.
     pub(super) fn next_part(&self, start: u64, length: u64) -> Option<DecisionPart> {
@@ -120,6 +126,21 @@ mod tests {
         assert_eq!(uploads.finish(part), [(0, 3), (4, 4)]);
         assert!(uploads.next_part(8, 8).is_none());
         assert_eq!(upload(&mut uploads, 100), [(0, 6)]);
+    }
+
+    #[test]
+    fn the_first_upload_of_a_log_that_was_written_again_replaces_all() {
+        let mut uploads = DecisionUploads::after(Vec::new());
+        for length in [1000, 1100] {
+            upload(&mut uploads, length);
+        }
+        // Also where the first attempt fails.
+        for _ in 0..2 {
+            uploads.begin_again();
+            let part = uploads.next_part(8, 40).unwrap();
+            assert_eq!((part.numbers, part.start, part.end), ((0, 2), 8, 40));
+        }
+        assert_eq!(upload(&mut uploads, 40), [(0, 2)]);
     }
 
     #[test]

@@ -106,7 +106,9 @@ pub enum StoreOpenError {
 
 /// Returns the remedy for an error of an object store.
 fn remedy(error: &io::Error) -> &'static str {
-    if error.kind() == io::ErrorKind::NotFound {
+    if error.kind() == io::ErrorKind::FileTooLarge {
+        "choose a prefix with --data that only collectors write below"
+    } else if error.kind() == io::ErrorKind::NotFound {
         "create the bucket, or correct its name in --data"
     } else if error.kind() == io::ErrorKind::PermissionDenied {
         "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, and that they may list, read, \
@@ -116,6 +118,9 @@ fn remedy(error: &io::Error) -> &'static str {
          without AWS_ACCESS_KEY_ID, credentials are those of the machine"
     }
 }
+
+/// An object with decisions: its store, and the numbers of the uploads that it has.
+pub(crate) type ListedDecisions = (PathBuf, (u64, u64));
 
 /// A folder that this process owns.
 #[derive(Debug)]
@@ -473,6 +478,16 @@ pub(crate) fn merged_names(
     merged
 }
 
+/// Returns the decisions, by store and number, that are not in a larger object as well.
+pub(crate) fn outermost_decisions(mut listed: Vec<ListedDecisions>) -> Vec<ListedDecisions> {
+    listed.sort_unstable_by(|(store, a), (other, b)| {
+        store.cmp(other).then(a.0.cmp(&b.0)).then(b.1.cmp(&a.1))
+    });
+    // A larger one comes first, and is the second of the two here.
+    listed.dedup_by(|(store, own), (other, larger)| store == other && is_within(*own, *larger));
+    listed
+}
+
 /// Returns whether a range of numbers is within another, larger one.
 pub(crate) fn is_within(range: (u64, u64), other: (u64, u64)) -> bool {
     range != other && other.0 <= range.0 && range.1 <= other.1
@@ -549,6 +564,20 @@ mod tests {
             assert_eq!(parse_hour(name), Some(hour));
         }
         assert_eq!(parse_hour("2026-13-01T00"), None);
+    }
+
+    #[test]
+    fn decisions_in_a_larger_object_are_left_out() {
+        let of = |store: &str, numbers| (PathBuf::from(store), numbers);
+        let kept = [
+            of("a", (0, 7)),
+            of("a", (8, 9)),
+            of("b", (0, 3)),
+            of("b", (4, 4)),
+        ];
+        let inner = [(0, 3), (4, 5), (7, 7)].map(|numbers| of("a", numbers));
+        let listed = inner.iter().chain(kept.iter().rev()).cloned().collect();
+        assert_eq!(outermost_decisions(listed), kept);
     }
 
     #[test]

@@ -1,62 +1,51 @@
 //! Stores that other processes write, seen as one: their segments and their decisions, which are
 //! looked for again and again.
 
-use std::collections::{HashMap, HashSet};
-use std::fs::File;
-use std::io::{self, Read as _, Seek as _, SeekFrom};
-use std::os::unix::fs::MetadataExt as _;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, RwLock};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use throughline_model::TraceId;
-use throughline_store::{StoreFreshness, WovenEdge};
+use throughline_store::StoreFreshness;
 
 use super::decision_uploads::DecisionUploads;
 use super::folder::{
-    ObjectPath, SegmentName, StoreFolder, StoreOpenError, is_within, list_segments, list_stores,
-    merged_names, parse_segment, woven_log,
+    ListedDecisions, ObjectPath, SegmentName, StoreFolder, StoreOpenError, is_within,
+    list_segments, list_stores, merged_names, parse_segment,
 };
+use super::followed_decisions::FollowedDecisions;
 use super::inner::DiskStoreInner;
 use super::sealed_segment::{IndexCache, SealedSegment, shared_with};
 use super::settings::DiskSettings;
 use super::sources::Sources;
+use super::unopened::UnopenedFiles;
 use super::worker::Worker;
-use super::woven_layer::{WovenLayer, decode};
+use super::woven_layer::WovenLayer;
 use crate::objects::{ObjectBucket, ObjectCache, StoredFile};
-use crate::request_log::LogRecords;
-
-/// Maximum length of the new decisions of a store that are read at once.
-const MAX_TAIL_BYTES: u64 = 64 << 20;
-
-/// Time until an index of another version is downloaded again.
-const UNINDEXED_INTERVAL: Duration = Duration::from_secs(60);
+use crate::segment::SegmentError;
 
 /// The state of a reader of stores that other processes write.
 #[derive(Debug, Default)]
 pub(super) struct StoreFollower {
     /// Numbers of the stores, which never change.
     numbers: HashMap<PathBuf, u32>,
-    /// The decisions that were read of each store.
-    decisions: HashMap<PathBuf, DecisionPosition>,
-    /// Segments that were reported because they have no index, and when it was looked for.
-    unindexed: HashMap<PathBuf, Instant>,
-    /// The objects with decisions that were read.
-    decision_objects: HashSet<PathBuf>,
+    decisions: FollowedDecisions,
+    unopened: UnopenedFiles,
 }
 
 /// A segment as it was found: its name, its path, and its size where it is an object.
 type ListedSegment = (SegmentName, PathBuf, Option<u64>);
 
-/// An object with decisions: its store, and the numbers of the uploads that it has.
-type ListedDecisions = (PathBuf, (u64, u64));
+/// A segment whose index is not there, with the size of its file.
+type UnindexedSegment = (SegmentName, (StoredFile, u64));
 
-/// A file of decisions, and the part of it that was read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct DecisionPosition {
-    inode: u64,
-    bytes: u64,
-}
+/// The largest ranges of generations that segments have, by store and first one. Ranges do not
+/// overlap unless one has the other.
+#[derive(Debug, Default)]
+struct SegmentRanges(BTreeMap<(u32, u64), u64>);
 
 // === impl DiskStoreInner ===
 
@@ -152,75 +141,167 @@ impl DiskStoreInner {
         let sources = self.sources();
         let starts = sources.segments.iter().map(|it| it.header.last_start);
         let mut freshness = self.freshness();
-        let former = freshness.filter(|_| looked.is_err());
+        let is_failing = looked.is_err() || follower.unopened.has_failures();
+        let former = freshness.filter(|_| is_failing);
         *freshness = Some(StoreFreshness {
             last_start: starts.max(),
             refreshed: former.map_or(begun, |it| it.refreshed),
-            is_failing: looked.is_err(),
+            is_failing,
         });
         looked
     }
 
-    /// Looks for segments and decisions once.
+    /// Looks for segments and decisions once. Files that cannot be read are left out, and the
+    /// others are there.
     fn look(&self, follower: &mut StoreFollower) -> io::Result<()> {
-        let mut added = Vec::new();
-        if let Some(objects) = &self.objects {
+        let added = if let Some(objects) = &self.objects {
             let (segments, decisions) = list_objects(self.folder.root(), objects, follower)?;
-            let replaced = self.replace_segments(follower, segments, &mut added);
-            self.record_changes_of(&added);
-            replaced?;
-            self.read_decision_objects(follower, &decisions)?;
+            let added = self.replace_segments(&mut follower.unopened, segments);
+            let (followed, unopened) = (&mut follower.decisions, &mut follower.unopened);
+            self.read_decision_objects(followed, unopened, decisions);
+            added
         } else {
             let stores = list_stores(self.folder.root())?;
+            follower.unopened.retain(Path::exists);
             let mut listed: Vec<ListedSegment> = Vec::new();
             for store in &stores {
                 let segments = list_segments(store, follower.number_of(store))?.into_iter();
                 listed.extend(segments.map(|(name, path)| (name, path, None)));
             }
-            self.replace_segments(follower, listed, &mut added)?;
-            self.record_changes_of(&added);
-            self.read_decisions(follower, &stores)?;
-        }
+            let added = self.replace_segments(&mut follower.unopened, listed);
+            let (followed, unopened) = (&mut follower.decisions, &mut follower.unopened);
+            self.read_decisions(followed, unopened, &stores);
+            added
+        };
         // Traces may begin earlier with the spans that came.
         let joined = added.into_iter().filter(|id| self.woven.is_joined(*id));
         self.refresh_starts(joined);
         Ok(())
     }
 
-    fn record_changes_of(&self, added: &[TraceId]) {
-        if !added.is_empty() {
-            self.record_changes(added);
-        }
-    }
-
-    /// Replaces the segments by the listed ones; adds the traces of those that are new to `ids`.
-    /// After an error those that could be read are there.
+    /// Replaces the segments by the listed ones; returns the traces of those that are new. The
+    /// parts of a merged segment are there until it is open itself.
     fn replace_segments(
         &self,
-        follower: &mut StoreFollower,
-        mut listed: Vec<ListedSegment>,
-        ids: &mut Vec<TraceId>,
-    ) -> io::Result<()> {
-        let merged = merged_names(listed.iter().map(|(name, ..)| *name));
-        listed.retain(|(name, ..)| !merged.contains_key(name));
-        follower
-            .unindexed
-            .retain(|path, _| listed.iter().any(|(_, other, _)| other == path));
+        unopened: &mut UnopenedFiles,
+        listed: Vec<ListedSegment>,
+    ) -> Vec<TraceId> {
         let former = self.sources();
         let known = former.segments.iter().map(|it| (it.file.path(), it));
         let known: HashMap<&Path, &Arc<SealedSegment>> = known.collect();
-        let (old, new): (Vec<_>, Vec<_>) = listed
-            .into_iter()
-            .partition(|(_, path, _)| known.contains_key(path.as_path()));
-        if old.len() == known.len() && new.is_empty() {
-            return Ok(());
-        }
-        let old = old
-            .iter()
-            .filter_map(|(_, path, _)| known.get(path.as_path()));
-        let mut segments: Vec<Arc<SealedSegment>> = old.map(|it| Arc::clone(it)).collect();
+        let paths: HashSet<PathBuf> = listed.iter().map(|(_, path, _)| path.clone()).collect();
+        let all = SegmentRanges::of(listed.iter().map(|(name, ..)| *name));
+        let is_known = |(_, path, _): &&ListedSegment| known.contains_key(path.as_path());
+        let mut open = SegmentRanges::of(listed.iter().filter(is_known).map(|(name, ..)| *name));
+        let merged = merged_names(listed.iter().map(|(name, ..)| *name));
+        let mut new = listed;
+        new.retain(|it| !is_known(&it));
+        // Those that failed come last, and what was merged after the one that has it.
+        new.sort_by_key(|(name, path, _)| {
+            let range = (name.folder, name.first, Reverse(name.last));
+            (unopened.contains(path), range)
+        });
+        let is_first = |(name, path, _): &&ListedSegment| {
+            !(merged.contains_key(name) || unopened.contains(path))
+        };
+        self.prefetch_indexes(new.iter().filter(is_first));
         let mut added = Vec::new();
-        let opened = self.open_new(follower, new, &mut added);
+        let mut unindexed = Vec::new();
+        for (name, path, bytes) in new {
+            if open.has_larger(name) {
+                continue;
+            }
+            let file = StoredFile::new(path, self.objects.as_ref());
+            if let Some(segment) = self.open_foreign(unopened, &mut unindexed, name, (file, bytes))
+            {
+                open.add(name);
+                added.push(segment);
+            }
+        }
+        let mut segments = former.segments.clone();
+        // An older list may be that of a segment that cannot be opened yet, without its parts.
+        segments.retain(|it| {
+            let is_needed = paths.contains(it.file.path()) || all.has_larger(it.name);
+            is_needed && !open.has_larger(it.name)
+        });
+        added.retain(|it| !open.has_larger(it.name));
+        let is_same = segments.len() == former.segments.len();
+        let ids = self.add_segments(&mut segments, added, unindexed, unopened);
+        if is_same && ids.is_empty() {
+            return ids;
+        }
+        // By hour: the order in which spans of several stores came is not known.
+        segments.sort_by_key(|it| (it.name.hour, it.name.folder, it.name.first));
+        self.replace(|sources| {
+            sources.segments = segments;
+            sources.refresh_shared();
+        });
+        if !ids.is_empty() {
+            self.record_changes(&ids);
+        }
+        ids
+    }
+
+    fn prefetch_indexes<'a>(&self, segments: impl Iterator<Item = &'a ListedSegment>) {
+        if let Some(objects) = &self.objects {
+            let indexes = segments.map(|(_, path, _)| path.with_extension("index"));
+            let indexes: Vec<PathBuf> = indexes.collect();
+            objects.prefetch(indexes.iter().map(PathBuf::as_path));
+        }
+    }
+
+    /// Opens a segment, if it can be read. One whose index is gone is added to `unindexed`.
+    fn open_foreign(
+        &self,
+        unopened: &mut UnopenedFiles,
+        unindexed: &mut Vec<UnindexedSegment>,
+        name: SegmentName,
+        (file, bytes): (StoredFile, Option<u64>),
+    ) -> Option<SealedSegment> {
+        let path = file.path().to_path_buf();
+        let bytes = bytes.or_else(|| Some(path.metadata().ok()?.len()))?;
+        if self.objects.is_some() {
+            let index = file.index();
+            if unopened.is_waiting(&path) || index.is_paused() {
+                return None;
+            }
+            match index.open() {
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    // At first the list may be older than the deletion of the segment.
+                    if !unopened.note(&path, false) {
+                        unindexed.push((name, (file, bytes)));
+                    }
+                    return None;
+                }
+                Err(error) => {
+                    unopened.note_failure(&path, &error);
+                    return None;
+                }
+            }
+        }
+        let segment = SealedSegment::open_foreign(name, (file, bytes));
+        if segment.is_some() {
+            unopened.forget(&path);
+        } else if unopened.note(&path, false) {
+            tracing::warn!(
+                path = %path.display(),
+                "a segment is left out, because it has no index of this version; its owner builds \
+                 it when it is started again"
+            );
+        }
+        segment
+    }
+
+    /// Adds new segments, and those whose index has to be built; returns their traces.
+    fn add_segments(
+        &self,
+        segments: &mut Vec<Arc<SealedSegment>>,
+        added: Vec<SealedSegment>,
+        unindexed: Vec<UnindexedSegment>,
+        unopened: &mut UnopenedFiles,
+    ) -> Vec<TraceId> {
+        let mut ids = Vec::new();
         for mut segment in added {
             let own = segment.index(&self.cache);
             let own_ids = || own.traces.iter().map(|trace| trace.id);
@@ -233,126 +314,55 @@ impl DiskStoreInner {
             ids.extend(own_ids());
             segments.push(Arc::new(segment));
         }
-        // By hour: the order in which spans of several stores came is not known.
-        segments.sort_by_key(|it| (it.name.hour, it.name.folder, it.name.first));
-        self.replace(|sources| {
-            sources.segments = segments;
-            sources.refresh_shared();
-        });
-        opened
-    }
-
-    /// Opens new segments, up to the first error of an object store.
-    fn open_new(
-        &self,
-        follower: &mut StoreFollower,
-        new: Vec<ListedSegment>,
-        added: &mut Vec<SealedSegment>,
-    ) -> io::Result<()> {
-        if let Some(objects) = &self.objects {
-            let indexes = new
-                .iter()
-                .map(|(_, path, _)| (path.with_extension("index"), 0));
-            objects.prefetch(&indexes.collect::<Vec<_>>());
-        }
-        for (name, path, bytes) in new {
-            let looked = follower.unindexed.get(&path);
-            let is_waiting = looked.is_some_and(|it| it.elapsed() < UNINDEXED_INTERVAL);
-            if self.objects.is_some() && is_waiting {
-                continue;
-            }
-            let file = StoredFile::new(path.clone(), self.objects.as_ref());
-            if self.objects.is_some() {
-                match file.index().open() {
-                    Ok(_) => {}
-                    // The list is older than the deletion of the segment.
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                    Err(error) => return Err(error),
+        for (name, (file, bytes)) in unindexed {
+            let path = file.path().to_path_buf();
+            match SealedSegment::open(name, (file, bytes), segments, &self.cache) {
+                Ok(segment) => {
+                    let path = path.display();
+                    tracing::warn!(%path, "the index of a segment is missing, and was built here");
+                    let built = SegmentRanges::of([name].into_iter());
+                    segments.retain(|it| !built.has_larger(it.name));
+                    let index = segment.index(&self.cache);
+                    ids.extend(index.traces.iter().map(|trace| trace.id));
+                    segments.push(Arc::new(segment));
                 }
-            }
-            let bytes = bytes.or_else(|| Some(path.metadata().ok()?.len()));
-            let segment = bytes.and_then(|bytes| SealedSegment::open_foreign(name, (file, bytes)));
-            if let Some(segment) = segment {
-                added.push(segment);
-            } else if follower
-                .unindexed
-                .insert(path.clone(), Instant::now())
-                .is_none()
-            {
-                tracing::warn!(
-                    path = %path.display(),
-                    "a segment is left out, because it has no index of this version; its owner \
-                     builds it when it is started again"
-                );
+                // Both are gone.
+                Err(SegmentError::Io(error)) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => unopened.note_failure(&path, &error),
             }
         }
-        Ok(())
+        ids
+    }
+}
+
+// === impl SegmentRanges ===
+
+impl SegmentRanges {
+    fn of(names: impl Iterator<Item = SegmentName>) -> Self {
+        let mut ranges = Self::default();
+        names.for_each(|name| ranges.add(name));
+        ranges
     }
 
-    /// Reads the decisions of objects that are new, and all of them again when an owner has written
-    /// its log again, or is gone.
-    fn read_decision_objects(
-        &self,
-        follower: &mut StoreFollower,
-        listed: &[ListedDecisions],
-    ) -> io::Result<()> {
-        let is_merged = |(store, range): &ListedDecisions| {
-            let mut others = listed.iter().filter(|(other, _)| other == store);
-            others.any(|(_, other)| is_within(*range, *other))
-        };
-        let mut current: Vec<&ListedDecisions> =
-            listed.iter().filter(|it| !is_merged(it)).collect();
-        current.sort_unstable();
-        let path = |it: &ListedDecisions| StoreFolder::of_others(it.0.clone()).decisions(it.1);
-        let paths: HashSet<PathBuf> = current.iter().map(|it| path(it)).collect();
-        let is_new = |it: &ListedDecisions| !follower.decision_objects.contains(&path(it));
-        let stores: HashSet<&PathBuf> = current.iter().map(|(store, _)| store).collect();
-        let mut known = follower.decision_objects.iter();
-        let is_gone = known.any(|known| {
-            let store = known.parent().and_then(Path::parent);
-            store.is_none_or(|store| !stores.iter().any(|it| it.as_path() == store))
-        });
-        let is_rewritten = current.iter().any(|it| it.1.0 == 0 && is_new(it));
-        let is_all = is_gone || is_rewritten;
-        let read = current.into_iter().filter(|it| is_all || is_new(it));
-        let read = read.map(|it| read_object(&StoredFile::new(path(it), self.objects.as_ref())));
-        let edges: Vec<WovenEdge> = read.collect::<io::Result<Vec<_>>>()?.concat();
-        if is_all {
-            self.woven.clear();
+    fn add(&mut self, name: SegmentName) {
+        if self.has_larger(name) {
+            return;
         }
-        follower.decision_objects = paths;
-        let view = self.view();
-        self.woven.keep(&edges, &|id| view.start_of(id));
-        Ok(())
+        let inner = self.0.range((name.folder, name.first)..);
+        let inner =
+            inner.take_while(|((folder, first), _)| *folder == name.folder && *first <= name.last);
+        let inner: Vec<(u32, u64)> = inner.map(|(key, _)| *key).collect();
+        for key in inner {
+            self.0.remove(&key);
+        }
+        self.0.insert((name.folder, name.first), name.last);
     }
 
-    /// Reads the decisions that were added, and all of them again when an owner has rewritten its
-    /// file.
-    fn read_decisions(&self, follower: &mut StoreFollower, stores: &[PathBuf]) -> io::Result<()> {
-        let is_rewritten = stores.iter().any(|store| {
-            let former = follower.decisions.get(store);
-            let now = woven_log(store).metadata().ok();
-            former
-                .zip(now)
-                .is_some_and(|(former, now)| former.inode != now.ino() || former.bytes > now.len())
-        });
-        let is_gone = follower
-            .decisions
-            .keys()
-            .any(|known| !stores.contains(known));
-        if is_rewritten || is_gone {
-            follower.decisions.clear();
-            self.woven.clear();
-        }
-        for store in stores {
-            let former = follower.decisions.get(store).copied();
-            if let Some((position, edges)) = read_tail(&woven_log(store), former)? {
-                follower.decisions.insert(store.clone(), position);
-                let view = self.view();
-                self.woven.keep(&edges, &|id| view.start_of(id));
-            }
-        }
-        Ok(())
+    /// Returns whether there is a larger range that has this one.
+    fn has_larger(&self, name: SegmentName) -> bool {
+        let before = self.0.range((name.folder, 0)..=(name.folder, name.first));
+        let nearest = before.last().map(|((_, first), last)| (*first, *last));
+        nearest.is_some_and(|range| is_within((name.first, name.last), range))
     }
 }
 
@@ -372,7 +382,9 @@ fn list_objects(
     follower: &mut StoreFollower,
 ) -> io::Result<(Vec<ListedSegment>, Vec<ListedDecisions>)> {
     let (mut segments, mut decisions) = (Vec::new(), Vec::new());
-    let mut listed: Vec<(PathBuf, u64)> = objects.list()?.into_iter().collect();
+    let listed = objects.list()?;
+    follower.unopened.retain(|path| listed.contains_key(path));
+    let mut listed: Vec<(PathBuf, u64)> = listed.into_iter().collect();
     listed.sort_unstable();
     for (path, bytes) in listed {
         match ObjectPath::parse(&path, root) {
@@ -389,56 +401,4 @@ fn list_objects(
         }
     }
     Ok((segments, decisions))
-}
-
-/// Reads all decisions of an object.
-fn read_object(file: &StoredFile) -> io::Result<Vec<WovenEdge>> {
-    let mut bytes = Vec::new();
-    let mut content = match file.open() {
-        Ok(file) => file,
-        // A later one has what it had; the next list shows it.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error),
-    };
-    content.seek(SeekFrom::Start(0))?;
-    content.take(MAX_TAIL_BYTES).read_to_end(&mut bytes)?;
-    let read = LogRecords::read_part(&bytes);
-    Ok(read
-        .records
-        .iter()
-        .flat_map(|it| decode(it.payload))
-        .collect())
-}
-
-/// Reads the decisions behind a position; `None` when there are none.
-fn read_tail(
-    path: &Path,
-    former: Option<DecisionPosition>,
-) -> io::Result<Option<(DecisionPosition, Vec<WovenEdge>)>> {
-    let mut file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    let metadata = file.metadata()?;
-    let start = former.map_or(0, |it| it.bytes);
-    // Rewritten just now: all of it is read the next time.
-    let is_other = former.is_some_and(|it| it.inode != metadata.ino());
-    if is_other || metadata.len() <= start {
-        return Ok(None);
-    }
-    file.seek(SeekFrom::Start(start))?;
-    let mut bytes = Vec::new();
-    file.take(MAX_TAIL_BYTES).read_to_end(&mut bytes)?;
-    let read = if start == 0 {
-        LogRecords::read(&bytes)
-    } else {
-        LogRecords::read_part(&bytes)
-    };
-    let edges = read.records.iter().flat_map(|it| decode(it.payload));
-    let position = DecisionPosition {
-        inode: metadata.ino(),
-        bytes: start + read.intact_bytes as u64,
-    };
-    Ok(Some((position, edges.collect())))
 }

@@ -218,6 +218,7 @@ impl DiskStoreInner {
         if self.objects.is_none() {
             self.compact_once(false);
             self.delete_merged(self.settings.deletion_delay);
+            self.woven.shorten_log();
         }
     }
 

@@ -174,12 +174,10 @@ fn find_objects(
             found.segments.push((name, file, bytes));
         }
     }
-    let indexes = found.segments.iter().filter_map(|(_, file, _)| {
-        let path = file.index().path().to_path_buf();
-        let bytes = *listed.get(&path)?;
-        Some((path, bytes))
-    });
-    objects.prefetch(&indexes.collect::<Vec<_>>());
+    let indexes = found.segments.iter().map(|(_, file, _)| file.index());
+    let indexes: Vec<StoredFile> = indexes.collect();
+    let indexes = indexes.iter().map(StoredFile::path);
+    objects.prefetch(indexes.filter(|path| listed.contains_key(*path)));
     Ok(found)
 }
 

@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use throughline_model::{SpanId, TraceId};
+use throughline_store::SpanKey;
 
 use super::folder::SegmentName;
 use crate::columns::{HotColumns, SealedOrder};
@@ -132,6 +133,22 @@ impl SealedSegment {
     /// Returns whether the segment has spans of a trace.
     pub(crate) fn has_trace(&self, id: TraceId, cache: &IndexCache) -> bool {
         self.header.filter.may_contain(id) && self.index(cache).trace(id).is_some()
+    }
+
+    /// Returns false if the segment certainly does not have a span.
+    pub(crate) fn may_have_span(&self, key: SpanKey, cache: &IndexCache) -> bool {
+        if !self.header.filter.may_contain(key.trace_id) {
+            return false;
+        }
+        let Some(index) = self.try_index(cache) else {
+            return true;
+        };
+        let Some(trace) = index.trace(key.trace_id) else {
+            return false;
+        };
+        let rows = trace.first_row..trace.first_row.saturating_add(trace.spans);
+        let found = self.reader().and_then(|it| it.rows_of_span(key.span_id));
+        found.map_or(true, |found| found.iter().any(|row| rows.contains(row)))
     }
 
     /// Returns the facts of all rows; `None` when they cannot be read.

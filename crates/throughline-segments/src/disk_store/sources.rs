@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use throughline_model::TraceId;
-use throughline_store::{MemoryStore, WeavingView, WovenEdge};
+use throughline_store::{MemoryStore, SpanKey, WeavingView, WovenEdge};
 
 use super::generation::Generation;
 use super::sealed_segment::{IndexCache, SealedSegment, WantedTraces};
@@ -62,6 +62,17 @@ impl StoreView<'_> {
         let mut segments = self.sources.segments.iter();
         generations.any(|it| it.has_trace(id))
             || segments.any(|it| it.header.filter.may_contain(id))
+    }
+
+    /// Returns false if a span is certainly not stored.
+    pub(crate) fn may_have(&self, key: SpanKey) -> bool {
+        let mut generations = self.sources.generations.iter();
+        let mut segments = self.sources.segments.iter();
+        let has_span = |it: &Generation| {
+            let mut spans = it.spans_of(key.trace_id).into_iter();
+            spans.any(|it| it.span.span_id == key.span_id)
+        };
+        generations.any(|it| has_span(it)) || segments.any(|it| it.may_have_span(key, self.cache))
     }
 
     /// Returns the start of a stored trace, as its index has it; the greatest number for another.
@@ -128,8 +139,7 @@ impl StoreView<'_> {
         };
         let segments = self.sources.segments.iter();
         let wanted = segments.filter(|segment| segment.may_have(wanted));
-        let files = wanted.map(|it| (it.file.path().to_path_buf(), it.bytes));
-        objects.prefetch(&files.collect::<Vec<_>>());
+        objects.prefetch(wanted.map(|it| it.file.path()));
     }
 
     /// Adds traces to a store, some of them as outlines.

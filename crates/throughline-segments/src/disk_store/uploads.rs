@@ -137,6 +137,9 @@ impl DiskStoreInner {
             .decisions
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
+        if self.woven.shorten_log() {
+            uploads.begin_again();
+        }
         let Some((start, length)) = self.woven.log_range() else {
             return Ok(());
         };

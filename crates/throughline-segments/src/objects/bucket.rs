@@ -24,15 +24,18 @@ pub trait ObjectBucket: Debug + Send + Sync {
     /// Returns the objects whose keys begin with a prefix.
     ///
     /// # Errors
+    /// [`io::ErrorKind::FileTooLarge`] when there are more than a list may have,
     /// [`io::ErrorKind::NotFound`] without the bucket, [`io::ErrorKind::PermissionDenied`] for
     /// credentials that do not allow it, and others while there is no response.
     fn list(&self, prefix: &str) -> io::Result<Vec<ObjectEntry>>;
 
-    /// Writes the content of an object into a file, and returns its size.
+    /// Writes the content of an object into a file, and returns its size, which is at most
+    /// `max_bytes`.
     ///
     /// # Errors
-    /// As for [`Self::list`]; [`io::ErrorKind::NotFound`] without the object too.
-    fn download(&self, key: &str, to: File) -> io::Result<u64>;
+    /// As for [`Self::list`]; [`io::ErrorKind::NotFound`] without the object too, and
+    /// [`io::ErrorKind::FileTooLarge`] for one that is larger.
+    fn download(&self, key: &str, to: File, max_bytes: u64) -> io::Result<u64>;
 
     /// Creates or replaces an object.
     ///

@@ -10,21 +10,17 @@ use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
 
 use throughline_store::ObjectTotals;
 
 use super::bucket::ObjectBucket;
+use super::download_failures::DownloadFailures;
 
 /// Objects that are downloaded at the same time, for all queries.
 const MAX_DOWNLOADS: usize = 16;
 
 /// Objects that are downloaded at the same time for one query.
 const MAX_QUERY_DOWNLOADS: usize = 4;
-
-/// Time without downloads after one that failed, so that a query does not wait for each object of
-/// an object store that is away.
-const RETRY_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Ending of the name of a file that is downloaded. It is not that of a file that is written here,
 /// which may be the same one at the same time.
@@ -49,12 +45,13 @@ pub(crate) struct ObjectCache {
 struct CopyState {
     files: HashMap<PathBuf, LocalFile>,
     downloading: HashSet<PathBuf>,
+    /// Sizes of the objects, as far as they are known: no more is downloaded.
+    sizes: HashMap<PathBuf, u64>,
     clock: u64,
-    /// When the last download failed; [`None`] after one that did not.
-    failed: Option<Instant>,
+    failures: DownloadFailures,
     /// Whether the last deletion failed.
     is_deletion_failing: bool,
-    /// `bytes` is the size of all files.
+    /// `bytes` is the size of all files, `waiting_bytes` of those that are not uploaded yet.
     totals: ObjectTotals,
 }
 
@@ -102,7 +99,9 @@ impl ObjectCache {
             let is_below = parts.all(|part| matches!(part, Component::Normal(_)));
             is_below.then(|| (self.root.join(path), entry.bytes))
         });
-        Ok(listed.collect())
+        let listed: HashMap<PathBuf, u64> = listed.collect();
+        self.state().sizes.clone_from(&listed);
+        Ok(listed)
     }
 
     /// Opens the copy of an object, which is downloaded where it is missing.
@@ -113,9 +112,7 @@ impl ObjectCache {
             if let Some(file) = state.open(path) {
                 return file;
             }
-            if state.failed.is_some_and(|it| it.elapsed() < RETRY_INTERVAL) {
-                return Err(io::Error::other("the object store failed just now"));
-            }
+            state.failures.check(path)?;
             if state.downloading.len() < MAX_DOWNLOADS && !state.downloading.contains(path) {
                 break;
             }
@@ -124,26 +121,28 @@ impl ObjectCache {
         }
         state.downloading.insert(path.to_path_buf());
         state.totals.misses += 1;
+        let max_bytes = state.sizes.get(path).copied().unwrap_or(self.max_bytes);
         drop(state);
-        let downloaded = self.download(path);
+        let downloaded = self.download(path, max_bytes);
         let mut state = self.state();
         state.downloading.remove(path);
         self.downloaded.notify_all();
         let (file, bytes) = match downloaded {
             Ok(downloaded) => downloaded,
             Err(error) => {
-                state.note_failure(path, &error);
+                state.totals.download_failures += 1;
+                state.failures.note(path, &error);
                 return Err(error);
             }
         };
-        state.failed = None;
+        state.failures.note_success();
         state.totals.downloaded_bytes += bytes;
         state.insert(path, bytes, true);
         state.evict(self.max_bytes, Some(path));
         Ok(file)
     }
 
-    fn download(&self, path: &Path) -> io::Result<(File, u64)> {
+    fn download(&self, path: &Path, max_bytes: u64) -> io::Result<(File, u64)> {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder)?;
         }
@@ -151,7 +150,9 @@ impl ObjectCache {
         let mut options = File::options();
         let options = options.read(true).write(true).create(true).truncate(true);
         let file = options.open(&temporary)?;
-        let bytes = self.bucket.download(&self.key(path), file.try_clone()?);
+        let bytes = self
+            .bucket
+            .download(&self.key(path), file.try_clone()?, max_bytes);
         let bytes = bytes.and_then(|bytes| {
             // Before it gets its name: a copy that was cut off by a crash is never taken for whole.
             file.sync_data()?;
@@ -166,17 +167,16 @@ impl ObjectCache {
 
     /// Downloads what is missing of these objects, several at a time and no more than the cache
     /// holds. Errors are those of the later [`Self::open`].
-    pub(crate) fn prefetch(&self, objects: &[(PathBuf, u64)]) {
+    pub(crate) fn prefetch<'a>(&self, objects: impl Iterator<Item = &'a Path>) {
         let mut bytes = 0;
         let missing: Vec<&Path> = {
             let state = self.state();
-            let missing = objects.iter();
-            let missing = missing.filter(|(path, _)| !state.files.contains_key(path));
-            let missing = missing.take_while(|(_, own)| {
-                bytes += own;
+            let missing = objects.filter(|path| !state.files.contains_key(*path));
+            let missing = missing.take_while(|path| {
+                bytes += state.sizes.get(*path).copied().unwrap_or_default();
                 bytes <= self.max_bytes / 2
             });
-            missing.map(|(path, _)| path.as_path()).collect()
+            missing.collect()
         };
         if missing.len() < 2 {
             return;
@@ -241,6 +241,11 @@ impl ObjectCache {
         self.state().files.contains_key(path) && path.exists()
     }
 
+    /// Returns whether an object has no copy, and is not downloaded at the moment.
+    pub(crate) fn is_paused(&self, path: &Path) -> bool {
+        !self.is_local(path) && self.state().failures.check(path).is_err()
+    }
+
     pub(crate) fn is_waiting(&self, path: &Path) -> bool {
         let state = self.state();
         state.files.get(path).is_some_and(|it| !it.is_uploaded)
@@ -267,6 +272,8 @@ impl ObjectCache {
             && file.written == before.written
         {
             file.is_uploaded = true;
+            let bytes = file.bytes;
+            state.totals.waiting_bytes -= bytes;
         }
         state.evict(self.max_bytes, None);
         Ok(true)
@@ -278,7 +285,10 @@ impl ObjectCache {
         let uploaded = self.bucket.upload(&self.key(path), content);
         let mut state = self.state();
         match uploaded {
-            Ok(()) => state.totals.uploaded_bytes += bytes,
+            Ok(()) => {
+                state.totals.uploaded_bytes += bytes;
+                state.sizes.insert(path.to_path_buf(), bytes);
+            }
             Err(_) => state.totals.upload_failures += 1,
         }
         uploaded
@@ -289,7 +299,9 @@ impl ObjectCache {
     pub(crate) fn delete(&self, path: &Path) -> io::Result<()> {
         self.state().remove(path);
         let deleted = self.bucket.delete(&self.key(path));
-        self.state().note_deletion(path, &deleted);
+        let mut state = self.state();
+        state.sizes.remove(path);
+        state.note_deletion(path, &deleted);
         deleted
     }
 
@@ -302,10 +314,12 @@ impl ObjectCache {
         let content = b"Written, read and deleted when a collector starts.\n";
         self.bucket.upload(&key, content.to_vec())?;
         let copy = path.with_added_extension(INCOMPLETE);
-        let read = File::create(&copy).and_then(|file| self.bucket.download(&key, file));
+        let max_bytes = content.len() as u64;
+        let read = File::create(&copy);
+        let read = read.and_then(|file| self.bucket.download(&key, file, max_bytes));
         std::fs::remove_file(&copy).unwrap_or_default();
         let bytes = read?;
-        if bytes != content.len() as u64 {
+        if bytes != max_bytes {
             return Err(io::Error::other(
                 "an object has not the size that was written",
             ));
@@ -333,16 +347,11 @@ impl ObjectCache {
 
     /// Returns the size of the files that are not uploaded yet.
     pub(crate) fn bytes_to_upload(&self) -> u64 {
-        let state = self.state();
-        let waiting = state.files.values().filter(|it| !it.is_uploaded);
-        waiting.map(|it| it.bytes).sum()
+        self.state().totals.waiting_bytes
     }
 
     pub(crate) fn totals(&self) -> ObjectTotals {
-        ObjectTotals {
-            waiting_bytes: self.bytes_to_upload(),
-            ..self.state().totals
-        }
+        self.state().totals
     }
 
     fn key(&self, path: &Path) -> String {
@@ -359,6 +368,14 @@ impl ObjectCache {
 pub(crate) fn is_incomplete(path: &Path) -> bool {
     path.extension()
         .is_some_and(|own| own == "tmp" || own == INCOMPLETE)
+}
+
+// === impl LocalFile ===
+
+impl LocalFile {
+    const fn waiting_bytes(&self) -> u64 {
+        if self.is_uploaded { 0 } else { self.bytes }
+    }
 }
 
 // === impl CopyState ===
@@ -382,19 +399,6 @@ impl CopyState {
         }
     }
 
-    fn note_failure(&mut self, path: &Path, error: &io::Error) {
-        self.totals.download_failures += 1;
-        // Its owner may have removed it; others are there.
-        if error.kind() == io::ErrorKind::NotFound {
-            tracing::debug!(path = %path.display(), "an object is gone");
-            return;
-        }
-        if self.failed.is_none() {
-            tracing::error!(%error, "objects cannot be downloaded; their traces are not shown");
-        }
-        self.failed = Some(Instant::now());
-    }
-
     fn note_deletion(&mut self, path: &Path, deleted: &io::Result<()>) {
         let was_failing = std::mem::replace(&mut self.is_deletion_failing, deleted.is_err());
         let Err(error) = deleted else { return };
@@ -413,16 +417,23 @@ impl CopyState {
             used: self.clock,
             is_uploaded,
         };
+        let former = self.files.insert(path.to_path_buf(), file);
         self.totals.bytes += bytes;
-        if let Some(former) = self.files.insert(path.to_path_buf(), file) {
-            self.totals.bytes = self.totals.bytes.saturating_sub(former.bytes);
+        self.totals.waiting_bytes += file.waiting_bytes();
+        self.subtract(former);
+    }
+
+    /// Takes a file out of the sums.
+    fn subtract(&mut self, file: Option<LocalFile>) {
+        if let Some(file) = file {
+            self.totals.bytes -= file.bytes;
+            self.totals.waiting_bytes -= file.waiting_bytes();
         }
     }
 
     fn remove(&mut self, path: &Path) {
-        if let Some(file) = self.files.remove(path) {
-            self.totals.bytes = self.totals.bytes.saturating_sub(file.bytes);
-        }
+        let removed = self.files.remove(path);
+        self.subtract(removed);
         // Its folder stays: another file may be written into it at this moment.
         std::fs::remove_file(path).unwrap_or_default();
     }

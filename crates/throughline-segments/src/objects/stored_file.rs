@@ -48,6 +48,12 @@ impl StoredFile {
         objects.is_none_or(|objects| objects.is_local(&self.path))
     }
 
+    /// Returns whether the file would have to be downloaded, and downloads failed just now.
+    pub(crate) fn is_paused(&self) -> bool {
+        let objects = self.objects.as_ref();
+        objects.is_some_and(|objects| objects.is_paused(&self.path))
+    }
+
     /// Takes note of a file that was written here; returns its size.
     pub(crate) fn note_written(&self) -> io::Result<u64> {
         let bytes = self.path.metadata()?.len();

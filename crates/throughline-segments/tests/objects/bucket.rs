@@ -21,6 +21,8 @@ pub(crate) struct BucketState {
     is_away: bool,
     /// Uploads of keys with this ending fail, after they were done where the flag is set.
     pub(crate) failing: Option<(&'static str, bool)>,
+    /// Objects with this ending cannot be downloaded; none when it is empty.
+    unreadable: String,
     /// A list that is returned in place of the current one.
     pub(crate) stale: Option<Vec<ObjectEntry>>,
     pub(crate) deleted: BTreeSet<String>,
@@ -58,6 +60,10 @@ impl FaultyBucket {
         self.state().is_away = is_away;
     }
 
+    pub(crate) fn set_unreadable(&self, ending: &str) {
+        ending.clone_into(&mut self.state().unreadable);
+    }
+
     /// Returns the keys of objects with this ending.
     pub(crate) fn keys(&self, ending: &str) -> Vec<String> {
         let state = self.state();
@@ -85,9 +91,15 @@ impl ObjectBucket for FaultyBucket {
         Ok(entries.collect())
     }
 
-    fn download(&self, key: &str, mut to: File) -> io::Result<u64> {
+    fn download(&self, key: &str, mut to: File, max_bytes: u64) -> io::Result<u64> {
         let state = self.reached()?;
+        if !state.unreadable.is_empty() && key.ends_with(&state.unreadable) {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
         let content = state.objects.get(key).ok_or(io::ErrorKind::NotFound)?;
+        if content.len() as u64 > max_bytes {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
         to.write_all(content)?;
         Ok(content.len() as u64)
     }

@@ -8,6 +8,7 @@ mod bucket;
 #[path = "../compared_stores/mod.rs"]
 mod compared_stores;
 mod requests;
+mod unreadable;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -367,7 +368,8 @@ fn objects_that_are_cut_are_left_out_until_they_are_whole() {
         .state()
         .objects
         .insert(segment.clone(), whole[&segment].clone());
-    assert_eq!(shown(), 10);
+    // Once a list has its size.
+    wait_until("the segment is shown", || shown() == 10);
     bucket.state().objects = whole;
     drop(queried);
     assert_same(

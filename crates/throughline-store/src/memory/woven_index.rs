@@ -77,6 +77,22 @@ impl WovenIndex {
         edge.parent.filter(|_| edge.is_joined)
     }
 
+    /// Returns the decision about a span.
+    #[must_use]
+    pub fn edge(&self, child: SpanKey) -> Option<&WovenEdge> {
+        self.edges.get(&child)
+    }
+
+    /// Returns the traces with spans that are decided about, sorted.
+    #[must_use]
+    pub fn decided_traces(&self) -> Vec<TraceId> {
+        let decided = self.traces.iter();
+        let decided = decided.filter(|(_, edges)| !edges.decided.is_empty());
+        let mut decided: Vec<TraceId> = decided.map(|(id, _)| *id).collect();
+        decided.sort_unstable();
+        decided
+    }
+
     /// Returns the decisions about the spans of a trace.
     pub fn edges_of(&self, id: TraceId) -> impl Iterator<Item = &WovenEdge> {
         let decided = self.traces.get(&id).into_iter();
