@@ -136,6 +136,7 @@ impl Counter {
             SessionEvent::Held { .. }
             | SessionEvent::Lag { .. }
             | SessionEvent::InjectionRejected { .. }
+            | SessionEvent::RequestRefused { .. }
             | SessionEvent::PropagationObserved(_) => return None,
             // Sessions may add events that are not counted.
             _ => return None,

@@ -14,6 +14,7 @@ mod delivery_queue;
 mod fetch_session;
 mod group;
 mod handle;
+mod request_limits;
 mod scratch;
 mod sent_spans;
 mod state;
@@ -34,4 +35,5 @@ pub(super) use fetch_session::{CutBatch, FetchPositions, FetchSessionKey, Reques
 pub(super) use group::{
     Assignment, ClientConnection, ConnectionId, FetchedPartition, GroupMemberId, MemberSign,
 };
+pub(super) use request_limits::MIN_REFUSED_REQUEST;
 pub(super) use scratch::{BatchReader, Scratch};

@@ -41,6 +41,9 @@ pub enum SessionEvent {
     /// The broker rejected records that were injected into. From here on the topic gets smaller
     /// contexts or none.
     InjectionRejected { topic: Arc<str>, error_code: i16 },
+    /// A broker closed the connection at a request that was injected into. From here on requests of
+    /// this size are not enlarged.
+    RequestRefused { bytes: usize },
     /// Original batches of this number of partitions were sent, after the broker rejected the ones
     /// that were injected into. The client does not see the rejection.
     Replayed { partitions: u32 },

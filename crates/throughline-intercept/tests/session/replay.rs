@@ -5,7 +5,7 @@ use kafka_protocol::messages as km;
 use kafka_protocol::protocol::StrBytes;
 use throughline_intercept::Side;
 use throughline_intercept::kafka::{
-    ApiKey, ClusterCapacity, SessionEvent, SessionLimits, Settings, SkipReason,
+    ApiKey, ClusterCapacity, InjectionMode, SessionEvent, SessionLimits, Settings, SkipReason,
 };
 
 use crate::support::pair::{Pair, Process, int, text};
@@ -236,6 +236,57 @@ fn cut_between_the_attempts_gives_the_client_no_response() {
     assert_eq!(pair.spans.len(), 4);
     assert_eq!(text(&pair.spans[0], "error.type"), "NETWORK_EXCEPTION");
     assert_eq!(process.known.borrow().held_bytes(), 0);
+}
+
+/// The broker reads no request that is longer than `socket.request.max.bytes`.
+#[test]
+fn request_at_which_the_broker_closed_the_connection_is_not_enlarged_again() {
+    let large = |value: &str| BatchSpec::of(vec![RecordSpec::of(&value.repeat(100_000))]).bytes();
+    let process = Process::default();
+    let mut first = Pair::of(&process, Settings::default());
+    let original = produce(9, 1, -1, large("a"));
+    first.client(&original);
+    let refused_bytes = first.take_broker().len();
+    assert!(refused_bytes > original.len());
+    first.close(Side::Broker);
+    let event = SessionEvent::RequestRefused {
+        bytes: refused_bytes,
+    };
+    assert!(first.events.contains(&event));
+    let mut second = Pair::of(&process, Settings::default());
+    second.client(&original);
+    assert_eq!(second.take_broker(), original);
+    second.broker(produced(9, 1, 0, 7));
+    second.abandon_retries();
+    assert_eq!(second.spans.len(), 1, "one producer span of both attempts");
+    let reason = text(&second.spans[0], "throughline.kafka.not_injected");
+    assert_eq!(reason, "batch_too_large");
+    // Shorter requests get contexts.
+    second.client(produce(9, 2, -1, batch().bytes()));
+    assert!(second.take_broker().len() > produce(9, 2, -1, batch().bytes()).len());
+}
+
+#[test]
+fn end_of_a_connection_limits_no_request_that_was_not_sent_enlarged() {
+    let large = || BatchSpec::of(vec![RecordSpec::of(&"a".repeat(100_000))]).bytes();
+    for (injects, side) in [(false, Side::Broker), (true, Side::Client)] {
+        let process = Process::default();
+        let settings = || {
+            let mut settings = Settings::default();
+            if !injects {
+                settings.inject = InjectionMode::Never;
+            }
+            settings
+        };
+        let mut first = Pair::of(&process, settings());
+        first.client(produce(9, 1, -1, large()));
+        first.close(side);
+        first.close(side.opposite());
+        assert_eq!(
+            process.known.borrow().refused_request_bytes(first.now),
+            None
+        );
+    }
 }
 
 #[test]

@@ -30,6 +30,7 @@ struct LogThrottles {
     broker_speaks_tls: LogThrottle,
     not_kafka: LogThrottle,
     batch_refused: LogThrottle,
+    request_refused: LogThrottle,
     queue_full: LogThrottle,
     panic: LogThrottle,
     links_only: LogThrottle,
@@ -92,6 +93,7 @@ impl Reporter {
             SessionEvent::InjectionRejected { topic, error_code } => {
                 self.batch_refused(topic, *error_code);
             }
+            SessionEvent::RequestRefused { bytes } => self.request_refused(*bytes),
             SessionEvent::Replayed { partitions } => {
                 metrics.batches_replayed.inc_by(u64::from(*partitions));
             }
@@ -218,6 +220,18 @@ impl Reporter {
                 %topic, error_code, suppressed,
                 "broker refused a batch with injected contexts; \
                  injection into the topic is reduced or off from here on"
+            );
+        }
+    }
+
+    fn request_refused(&self, bytes: usize) {
+        self.metrics.batches_refused.inc();
+        if let Some(suppressed) = self.throttles.request_refused.permit() {
+            tracing::warn!(
+                bytes,
+                suppressed,
+                "broker closed the connection at a request with injected contexts; requests of \
+                 this size pass unmodified for ten minutes (socket.request.max.bytes)"
             );
         }
     }

@@ -33,6 +33,22 @@ pub struct TopicBatchLimits {
 /// one repeated request.
 const REFUSAL_TIMEOUT: u64 = 600_000_000_000;
 
+// === impl BatchSize ===
+
+impl BatchSize {
+    /// Returns the largest size that the batch has as sent, or after a broker that uses another
+    /// codec has compressed it: records that do not compress get longer, by less than a percent.
+    const fn max_stored(self) -> usize {
+        let overhead = self.uncompressed / 64 + 128;
+        let recompressed = self.uncompressed.saturating_add(overhead);
+        if recompressed > self.sent {
+            recompressed
+        } else {
+            self.sent
+        }
+    }
+}
+
 // === impl TopicBatchLimits ===
 
 impl TopicBatchLimits {
@@ -71,7 +87,7 @@ impl TopicBatchLimits {
     #[must_use]
     pub fn is_accepted(&self, size: BatchSize, known: Option<usize>) -> bool {
         let known = known.or(self.configured);
-        let is_known = known.is_some_and(|max| size.sent.max(size.uncompressed) <= max);
+        let is_known = known.is_some_and(|max| size.max_stored() <= max);
         let is_below =
             size.sent <= self.accepted.sent && size.uncompressed <= self.accepted.uncompressed;
         is_known || is_below
@@ -94,6 +110,10 @@ impl TopicBatchLimits {
     pub fn accept(&mut self, size: BatchSize) {
         self.accepted.sent = self.accepted.sent.max(size.sent);
         self.accepted.uncompressed = self.accepted.uncompressed.max(size.uncompressed);
+        if self.configured.is_some_and(|it| it < size.sent) {
+            // The configuration was changed unseen, or is that of a topic that was recreated.
+            self.configured = None;
+        }
         // A refused size is accepted now: the limit was raised.
         if self.refused_sent.is_some_and(|it| it <= size.sent) {
             self.refused_sent = None;
@@ -202,7 +222,28 @@ mod tests {
         let limit = limits.injection_limit(Some(1000), DEFAULT_MAX_MESSAGE_BYTES, 1);
         let limit = limit.unwrap_or_default();
         assert_eq!(limit.sent, 1000);
-        assert!(limits.is_accepted(plain(1000), Some(1000)));
+        assert!(limits.is_accepted(plain(850), Some(1000)));
         assert!(!limits.is_accepted(plain(1001), Some(1000)));
+    }
+
+    #[test]
+    fn batch_near_the_limit_may_be_longer_after_the_compression_of_the_broker() {
+        let limits = TopicBatchLimits::default();
+        assert!(!limits.is_accepted(plain(1_048_500), Some(DEFAULT_MAX_MESSAGE_BYTES)));
+        assert!(limits.is_accepted(plain(1_030_000), Some(DEFAULT_MAX_MESSAGE_BYTES)));
+    }
+
+    #[test]
+    fn accepted_batch_above_the_configured_limit_shows_that_the_configuration_has_changed() {
+        let mut limits = TopicBatchLimits::default();
+        limits.configure(Some(1000));
+        limits.accept(plain(1000));
+        let sent = |limits: &TopicBatchLimits| {
+            let limit = limits.injection_limit(None, DEFAULT_MAX_MESSAGE_BYTES, 1);
+            limit.map(|it| it.sent)
+        };
+        assert_eq!(sent(&limits), Some(1000));
+        limits.accept(plain(1001));
+        assert_eq!(sent(&limits), Some(DEFAULT_MAX_MESSAGE_BYTES));
     }
 }

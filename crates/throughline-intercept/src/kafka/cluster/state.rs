@@ -17,6 +17,7 @@ use super::group::{
     Assignment, ClientConnection, ConnectionId, FetchedPartition, GroupMemberId, GroupTable,
     MemberSign,
 };
+use super::request_limits::RequestLimits;
 use super::scratch::Scratch;
 use super::sent_spans::SentSpans;
 use crate::Timestamp;
@@ -34,6 +35,7 @@ pub struct ClusterState {
     batch_limits: FifoMap<Arc<str>, TopicBatchLimits>,
     /// Limit of topics without a configuration of their own.
     default_limit: usize,
+    request_limits: RequestLimits,
     groups: GroupTable,
     connections: u64,
     sent: SentSpans,
@@ -78,6 +80,7 @@ impl ClusterState {
             topics: FifoMap::new(capacity.max_names),
             batch_limits: FifoMap::new(capacity.max_names),
             default_limit: DEFAULT_MAX_MESSAGE_BYTES,
+            request_limits: RequestLimits::default(),
             groups: GroupTable::new(capacity.max_names / GROUPS_PART),
             connections: 0,
             sent: SentSpans::new(capacity.max_sent),
@@ -145,6 +148,23 @@ impl ClusterState {
         let mut limits = TopicBatchLimits::default();
         learn(&mut limits);
         self.batch_limits.insert(topic.into(), limits);
+    }
+
+    /// Returns the size from which on a request is not enlarged.
+    #[must_use]
+    pub fn refused_request_bytes(&self, now: Timestamp) -> Option<usize> {
+        self.request_limits.refused_bytes(now)
+    }
+
+    /// Records that a request that was enlarged to this size was answered.
+    pub(in crate::kafka) fn accept_request(&mut self, bytes: usize) {
+        self.request_limits.accept(bytes);
+    }
+
+    /// Records that a broker closed the connection at a request that was enlarged to this size.
+    /// Returns whether that limits what follows.
+    pub(in crate::kafka) fn refuse_request(&mut self, bytes: usize, now: Timestamp) -> bool {
+        self.request_limits.refuse(bytes, now)
     }
 
     // --- records in flight ---

@@ -182,7 +182,7 @@ fn process_batch<C: ClusterHandle>(
 }
 
 /// Cancels the injection if the request would become too large.
-fn limit_request_size<C>(
+fn limit_request_size<C: ClusterHandle>(
     context: &HandlerContext<C>,
     scratch: &Scratch,
     request: &ApiFrame<'_>,
@@ -190,8 +190,13 @@ fn limit_request_size<C>(
 ) {
     let frame = request.bytes;
     // A request that exceeds the limit already is the client's own affair.
-    let max_bytes = context.settings.limits.max_request_bytes.max(frame.len());
     let size = scratch.splice.resealed_size(frame);
+    let refused = context
+        .cluster
+        .with_state(|state| state.refused_request_bytes(request.first_byte));
+    let max_bytes = context.settings.limits.max_request_bytes;
+    let max_bytes = refused.map_or(max_bytes, |it| max_bytes.min(it.saturating_sub(1)));
+    let max_bytes = max_bytes.max(frame.len());
     if size.is_none_or(|size| size > max_bytes) {
         pending.cancel_injection(SkipReason::BatchTooLarge);
     }
@@ -230,8 +235,11 @@ fn handle_request<C: ClusterHandle>(
     };
     limit_request_size(context, scratch, request, &mut pending);
     // First the original: what cannot be taken back is not changed.
-    let original = OriginalProduce::keep(context, request, &mut pending, acks);
+    let mut original = OriginalProduce::keep(context, request, &mut pending, acks);
     let replacement = reseal(scratch, request, &mut pending);
+    if let (Some(original), Some(pieces)) = (&mut original, &replacement) {
+        original.changed_bytes = pieces.iter().map(Bytes::len).sum();
+    }
     pending.report_injection(context);
     // With acks=0 the broker sends no response: the spans end when the request is forwarded.
     let pending = if acks == 0 {

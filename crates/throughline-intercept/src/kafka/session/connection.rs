@@ -148,7 +148,15 @@ impl<C: ClusterHandle> Connection<C> {
                     pending.record_unanswered(&self.context, now);
                 }
             }
-            Side::Broker => self.drop_response(now),
+            Side::Broker => {
+                if let Some(original) = self.in_flight.first_original()
+                    && self.responses.current.is_none()
+                    && !self.client_closed
+                {
+                    original.record_close(&mut self.context, now);
+                }
+                self.drop_response(now);
+            }
         }
         self.handlers.close(&self.context, now);
         // Also at the end of the client's side: requests may have come after the broker closed.

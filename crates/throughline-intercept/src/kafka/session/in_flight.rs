@@ -97,6 +97,11 @@ impl InFlightRequests {
         self.originals > 0
     }
 
+    /// Returns the original of the first request without a response, if it is kept.
+    pub(super) fn first_original(&self) -> Option<&OriginalProduce> {
+        self.waiting.front()?.original.as_deref()
+    }
+
     /// Bytes of the budget that kept originals take.
     pub(super) fn reserved_bytes(&self) -> usize {
         let originals = self.waiting.iter().filter_map(|it| it.original.as_ref());

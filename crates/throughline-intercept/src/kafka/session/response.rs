@@ -249,6 +249,7 @@ impl<C: ClusterHandle> Connection<C> {
                 request,
             };
         };
+        original.record_answer(&self.context);
         let missing = self.replay.missing();
         let rejected = original.rejected(&mut self.context, response, &missing, now);
         if !rejected.is_empty() && response.is_buffered {

@@ -7,7 +7,7 @@ use throughline_kafka::message::{ApiMessage, BodySplice, ParseOutcome};
 
 use super::pending::PendingProduce;
 use crate::Timestamp;
-use crate::kafka::cluster::{BatchSize, ClusterHandle};
+use crate::kafka::cluster::{BatchSize, ClusterHandle, MIN_REFUSED_REQUEST};
 use crate::kafka::handler::api_frame::ApiFrame;
 use crate::kafka::handler::context::HandlerContext;
 use crate::kafka::topic::PartitionKey;
@@ -22,6 +22,8 @@ pub(in crate::kafka) struct OriginalProduce {
     acks: i16,
     /// Bytes of the process's budget that the frame takes.
     pub(in crate::kafka) reserved_bytes: usize,
+    /// Size of the request as it was changed; 0 if it was not.
+    pub(super) changed_bytes: usize,
     /// Whether what follows must wait until the broker has answered.
     pub(in crate::kafka) is_at_risk: bool,
     partitions: Vec<OriginalPartition>,
@@ -93,6 +95,7 @@ impl OriginalProduce {
             version: request.version,
             acks,
             reserved_bytes,
+            changed_bytes: 0,
             is_at_risk: pending.partitions.iter().any(|it| it.is_at_risk),
             partitions: partitions.collect(),
         }))
@@ -101,6 +104,32 @@ impl OriginalProduce {
     /// Returns whether the client expects no response.
     pub(in crate::kafka) const fn is_silent(&self) -> bool {
         self.acks == 0
+    }
+
+    /// Learns that a broker has read the request.
+    pub(in crate::kafka) fn record_answer<C: ClusterHandle>(&self, context: &HandlerContext<C>) {
+        let bytes = self.changed_bytes;
+        // The lock is not taken for what can not have been refused.
+        if bytes >= MIN_REFUSED_REQUEST {
+            context
+                .cluster
+                .with_state(|state| state.accept_request(bytes));
+        }
+    }
+
+    /// Learns that the broker closed the connection at this request: all before it were answered.
+    pub(in crate::kafka) fn record_close<C: ClusterHandle>(
+        &self,
+        context: &mut HandlerContext<C>,
+        now: Timestamp,
+    ) {
+        let bytes = self.changed_bytes;
+        let is_refused = context
+            .cluster
+            .with_state(|state| state.refuse_request(bytes, now));
+        if is_refused {
+            context.report(SessionEvent::RequestRefused { bytes });
+        }
     }
 
     /// Returns the batches that a response rejects and that are to be sent again: those that were
