@@ -1,9 +1,22 @@
 //! Process setup of the long-running commands: stop signals, logging and the open-file limit.
 
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
 use anyhow::Context as _;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
+use tokio::time::sleep;
 use tracing_subscriber::EnvFilter;
+
+/// Time that a stop takes at most, whatever is waited for: less than the 30 s after which
+/// Kubernetes kills a container.
+const STOP_TIMEOUT: Duration = Duration::from_secs(25);
+
+/// The stop of [`run_until_stopped`].
+pub(crate) type BoxedStop = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Returns a future that completes at the first SIGINT or SIGTERM. The handlers are installed by
 /// this call, so a signal that arrives before the first poll is not lost.
@@ -17,6 +30,32 @@ pub(crate) fn stop_signal() -> anyhow::Result<impl Future<Output = ()> + Send> {
         }
         tracing::info!("stop signal received; draining requests in flight");
     })
+}
+
+/// Runs `work` with a stop, after which it has a limited time; [`None`] if it takes longer. Its
+/// tasks are left alone then, because the process is about to end.
+pub(crate) async fn run_until_stopped<T, F: Future<Output = T>>(
+    stop: impl Future<Output = ()> + Send + 'static,
+    work: impl FnOnce(BoxedStop) -> F,
+) -> Option<T> {
+    let stopped = Arc::new(Notify::new());
+    let begin = Arc::clone(&stopped);
+    let stop = Box::pin(async move {
+        stop.await;
+        begin.notify_one();
+    });
+    let deadline = async {
+        stopped.notified().await;
+        sleep(STOP_TIMEOUT).await;
+    };
+    tokio::select! {
+        outcome = work(stop) => Some(outcome),
+        () = deadline => {
+            let seconds = STOP_TIMEOUT.as_secs();
+            tracing::warn!("not all has ended {seconds} s after the stop; it is left");
+            None
+        }
+    }
 }
 
 /// Returns an environment variable; [`None`] if it is unset or not Unicode.
@@ -59,5 +98,34 @@ pub(crate) fn raise_nofile_limit() -> Option<u64> {
             tracing::debug!(%error, "cannot raise the open-file limit");
             limit.current
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn work_has_a_limited_time_after_the_stop() {
+        let begin = Instant::now();
+        let day = Duration::from_secs(86_400);
+        let ended = run_until_stopped(sleep(day), async |stop| {
+            stop.await;
+            pending::<()>().await;
+        });
+        assert_eq!(ended.await, None);
+        assert_eq!(begin.elapsed(), day + STOP_TIMEOUT);
+        let ended = run_until_stopped(ready(()), async |stop| {
+            stop.await;
+            sleep(STOP_TIMEOUT / 2).await;
+            7
+        });
+        assert_eq!(ended.await, Some(7));
+        let ended = run_until_stopped(pending(), async |_| sleep(day).await);
+        assert_eq!(ended.await, Some(()));
     }
 }

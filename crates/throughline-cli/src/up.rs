@@ -19,7 +19,7 @@ use tracing_subscriber::EnvFilter;
 use self::access::{AccessFiles, AccessReloader, exposure_warnings};
 use self::kafka::SpanRoute;
 use crate::args::up::UpArgs;
-use crate::daemon::{init_logging, log_filter, raise_nofile_limit, stop_signal};
+use crate::daemon::{init_logging, log_filter, raise_nofile_limit, run_until_stopped, stop_signal};
 use crate::error::CommandError;
 use crate::forward::ForwardTarget;
 use crate::store::StoreChoice;
@@ -86,10 +86,14 @@ pub(crate) fn run(args: &UpArgs) -> Result<(), CommandError> {
             tokio::spawn(reloader.run());
         }
         let destination = opened.destination.clone();
-        let ran = collector.run_with(destination, opened.records, stop).await;
-        if let Some(exporter) = exporter {
-            exporter.shutdown().await;
-        }
+        let ran = run_until_stopped(stop, async |stop| {
+            let ran = collector.run_with(destination, opened.records, stop).await;
+            if let Some(exporter) = exporter {
+                exporter.shutdown().await;
+            }
+            ran
+        });
+        let ran = ran.await.unwrap_or(Ok(()));
         if let SpanDestination::Store(store) = opened.destination {
             store.sync()?;
         }

@@ -320,6 +320,17 @@ impl ChildProcess {
         self.signal(Signal::TERM);
     }
 
+    /// Stops the process from running until [`Self::resume`]: its connections stay open, and
+    /// nothing is answered.
+    pub fn suspend(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets a suspended process run again.
+    pub fn resume(&self) {
+        self.signal(Signal::CONT);
+    }
+
     /// Sends SIGKILL, which looks to others like a crash of the machine.
     pub fn kill(&self) {
         let mut child = self.child();

@@ -22,6 +22,7 @@ use throughline_store::InsertError;
 use tokio_util::sync::CancellationToken;
 
 use self::entry_delivery::{DecisionClient, DecisionEntry};
+use crate::consumer_close::close;
 use crate::settings::SpanTopicSettings;
 use crate::topic_lookup::{TopicError, find_topic};
 
@@ -188,6 +189,7 @@ impl DecisionLog for DecisionTopic {
                 Some(Err(error)) => consumer.context().events().note_error(&error.to_string()),
             }
         }
+        close(consumer);
     }
 }
 

@@ -16,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 mod client_events;
+mod consumer_close;
 mod decision_topic;
 mod reader;
 mod settings;

@@ -8,6 +8,7 @@
 mod member_context;
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::Message as _;
@@ -19,6 +20,7 @@ use throughline_collector::{RecordError, RecordIngest, RecordOutcome, RecordSour
 use tokio_util::sync::CancellationToken;
 
 use self::member_context::{MemberContext, ReadRecord, absolute};
+use crate::consumer_close::close;
 use crate::settings::SpanTopicSettings;
 use crate::topic_lookup::{TopicError, find_topic};
 use crate::writer::FRAGMENTS_HEADER;
@@ -125,7 +127,14 @@ impl RecordSource for TopicReader {
                 break;
             }
         }
-        // Dropping the consumer leaves the group, and commits what is given up.
+        let context = Arc::clone(reader.consumer.context());
+        if !close(reader.consumer) {
+            tracing::warn!(
+                "Kafka did not answer while the collector stopped; records that were not committed \
+                 are read again"
+            );
+        }
+        context.end();
     }
 }
 

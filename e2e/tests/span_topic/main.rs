@@ -206,6 +206,28 @@ fn a_member_stops_while_kafka_is_away_and_continues_where_it_was() {
 }
 
 #[test]
+fn a_member_stops_while_kafka_gives_no_answer() {
+    let kafka = start_kafka(&[TopicSpec::new("otlp_spans", 1)]);
+    let mut member = GroupMember::start(kafka.bootstrap(), &[]);
+    let send = |number: u64| {
+        let value = request(number).to_string();
+        produce(kafka.bootstrap(), "otlp_spans", 0, Some(value.as_bytes()));
+    };
+    (0..5).for_each(send);
+    wait::until(TIMEOUT, || (member.traces().len() == 5).then_some(())).expect("five traces");
+    // The connections stay open, so that the client does not know.
+    let broker = kafka.process_of(1).unwrap();
+    broker.suspend();
+    let begin = Instant::now();
+    member.stop();
+    assert!(begin.elapsed() < MAX_STOP_TIME, "{:?}", begin.elapsed());
+    broker.resume();
+    send(5);
+    member.restart();
+    wait::until(TIMEOUT, || (member.traces().len() == 6).then_some(())).expect("six traces");
+}
+
+#[test]
 fn an_edge_collector_refuses_spans_while_kafka_is_away() {
     let mut kafka = start_kafka(&[TopicSpec::new("otlp_spans", 1)]);
     let config = tempfile::NamedTempFile::new().unwrap();

@@ -18,7 +18,7 @@ use throughline_topic::{DecisionTopic, SpanTopicSettings, TopicReader, TraceTopi
 use super::progress_line::ProgressLine;
 use super::report::print_stream;
 use crate::args::weave::WeaveArgs;
-use crate::daemon::{init_logging, log_filter, stop_signal};
+use crate::daemon::{init_logging, log_filter, run_until_stopped, stop_signal};
 use crate::error::CommandError;
 use crate::forward::{ForwardTarget, TraceForwardExporter};
 #[cfg(not(feature = "kafka"))]
@@ -87,11 +87,16 @@ pub(super) fn run(args: &WeaveArgs, min_confidence: f64) -> Result<(), CommandEr
         };
         let mut line = ProgressLine::new();
         let mut show = |progress: StreamWeavingProgress| line.show(&describe(&progress));
-        let woven = weave_records(settings, opened.records, opened.sink, &mut show, stop).await;
-        if let Some(exporter) = opened.exporter {
-            exporter.shutdown().await;
-        }
+        let woven = run_until_stopped(stop, async |stop| {
+            let woven = weave_records(settings, opened.records, opened.sink, &mut show, stop).await;
+            if let Some(exporter) = opened.exporter {
+                exporter.shutdown().await;
+            }
+            woven
+        });
+        let woven = woven.await;
         line.clear();
+        let woven = woven.context("the end took too long; what was not sent is read again")?;
         woven.map_err(anyhow::Error::from)
     })?;
     runtime.shutdown_background();

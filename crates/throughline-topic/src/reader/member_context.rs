@@ -2,7 +2,7 @@
 //! group.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -30,7 +30,8 @@ pub(super) struct ReadRecord {
 /// log lines.
 pub(super) struct MemberContext {
     topic: String,
-    ingest: OnceLock<RecordIngest>,
+    /// [`None`] before the reader runs, and after.
+    ingest: Mutex<Option<RecordIngest>>,
     state: Mutex<MemberState>,
     pub(super) events: ClientEvents,
 }
@@ -56,7 +57,7 @@ impl MemberContext {
     pub(super) fn new(topic: String) -> Self {
         Self {
             topic,
-            ingest: OnceLock::new(),
+            ingest: Mutex::default(),
             state: Mutex::default(),
             events: ClientEvents::default(),
         }
@@ -65,7 +66,23 @@ impl MemberContext {
     /// Begins to report to the pipeline.
     pub(super) fn begin(&self, ingest: RecordIngest) {
         ingest.set_partitions(0);
-        self.ingest.get_or_init(|| ingest);
+        *self.ingest.lock().unwrap_or_else(PoisonError::into_inner) = Some(ingest);
+    }
+
+    /// Ends to report: the store is closed, although the client may not be.
+    pub(super) fn end(&self) {
+        *self.ingest.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn ingest(&self) -> Option<RecordIngest> {
+        let ingest = self.ingest.lock().unwrap_or_else(PoisonError::into_inner);
+        ingest.clone()
+    }
+
+    fn count_commit(&self, is_done: bool) {
+        if let Some(ingest) = self.ingest() {
+            ingest.count_commit(is_done);
+        }
     }
 
     pub(super) fn note_stored(&self, record: &ReadRecord, number: u64) {
@@ -110,13 +127,13 @@ impl MemberContext {
             let state = self.state();
             state.stored.is_empty() && state.undurable.is_empty()
         };
-        let Some(ingest) = self.ingest.get().filter(|_| !is_idle) else {
-            return;
-        };
-        let durable = match ingest.sync() {
-            Ok(durable) => durable,
-            Err(error) => {
-                ingest.count_commit(false);
+        // Not held while Kafka is waited for, so that the store can be closed.
+        let synced = self.ingest().filter(|_| !is_idle).map(|it| it.sync());
+        let durable = match synced {
+            None => return,
+            Some(Ok(durable)) => durable,
+            Some(Err(error)) => {
+                self.count_commit(false);
                 tracing::warn!(%error, "offsets are not committed, because spans are not durable");
                 return;
             }
@@ -132,11 +149,11 @@ impl MemberContext {
         let committed = added.and_then(|()| consumer.commit(&offsets, mode));
         match (committed, mode) {
             (Err(error), _) => {
-                ingest.count_commit(false);
+                self.count_commit(false);
                 self.events.note_error(&error.to_string());
                 self.restore(stored);
             }
-            (Ok(()), CommitMode::Sync) => ingest.count_commit(true),
+            (Ok(()), CommitMode::Sync) => self.count_commit(true),
             // The statistics have the answer: librdkafka reports results of asynchronous commits to
             // a callback only, and rdkafka sets none.
             (Ok(()), CommitMode::Async) => {
@@ -179,7 +196,7 @@ impl MemberContext {
     }
 
     fn report(&self, state: &MemberState) {
-        if let Some(ingest) = self.ingest.get() {
+        if let Some(ingest) = self.ingest() {
             ingest.set_partitions(state.assigned.len() as u64);
             if state.assigned.is_empty() {
                 ingest.set_lag(0);
@@ -237,7 +254,7 @@ impl ClientContext for MemberContext {
     }
 
     fn stats(&self, statistics: Statistics) {
-        let Some(ingest) = self.ingest.get() else {
+        let Some(ingest) = self.ingest() else {
             return;
         };
         let topic = statistics.topics.get(&self.topic);
@@ -273,7 +290,7 @@ impl ConsumerContext for MemberContext {
             Rebalance::Revoke(partitions) => {
                 // A member that was thrown out has nothing to commit: its records are read again.
                 if !consumer.assignment_lost() {
-                    // A synchronous commit waits until Kafka is back, and with it the end.
+                    // A synchronous commit waits until Kafka is back.
                     let mode = if self.events.is_failing() {
                         CommitMode::Async
                     } else {
