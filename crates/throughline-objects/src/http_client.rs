@@ -23,6 +23,8 @@ use object_store::client::{
 };
 use object_store::{ClientConfigKey, ClientOptions, Error};
 use rustls::crypto::ring;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
@@ -38,7 +40,9 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Makes the client of a bucket.
 #[derive(Debug)]
-pub(crate) struct HyperConnector;
+pub(crate) struct HyperConnector {
+    authorities: Arc<RootCertStore>,
+}
 
 #[derive(Debug)]
 struct HyperService {
@@ -53,10 +57,48 @@ struct TimedBody {
 
 // === impl HyperConnector ===
 
+impl HyperConnector {
+    /// Makes a connector that trusts the authorities in this file of PEM, or those of the system.
+    pub(crate) fn new(authorities: Option<&str>) -> io::Result<Self> {
+        let mut roots = RootCertStore::empty();
+        if let Some(path) = authorities {
+            let certificates = CertificateDer::pem_file_iter(path).map_err(io::Error::other)?;
+            for certificate in certificates {
+                let certificate = certificate.map_err(io::Error::other)?;
+                roots.add(certificate).map_err(io::Error::other)?;
+            }
+            if roots.is_empty() {
+                return Err(io::Error::other("it has no certificate"));
+            }
+        } else {
+            // Certificates that cannot be read are missed when one is checked.
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        }
+        Ok(Self {
+            authorities: Arc::new(roots),
+        })
+    }
+
+    fn tls_config(&self) -> object_store::Result<ClientConfig> {
+        let setup = |source: rustls::Error| Error::Generic {
+            store: "S3",
+            source: Box::new(source),
+        };
+        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
+        let config = config
+            .with_safe_default_protocol_versions()
+            .map_err(setup)?;
+        let authorities = Arc::clone(&self.authorities);
+        Ok(config
+            .with_root_certificates(authorities)
+            .with_no_client_auth())
+    }
+}
+
 impl HttpConnector for HyperConnector {
     fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
         let allows_http = options.get_config_value(&ClientConfigKey::AllowHttp);
-        let tls = HttpsConnectorBuilder::new().with_tls_config(tls_config()?);
+        let tls = HttpsConnectorBuilder::new().with_tls_config(self.tls_config()?);
         let tls = if allows_http.is_some_and(|it| it == "true") {
             tls.https_or_http()
         } else {
@@ -74,22 +116,6 @@ impl HttpConnector for HyperConnector {
             .build(tls.enable_http1().wrap_connector(tcp));
         Ok(HttpClient::new(HyperService { client }))
     }
-}
-
-/// Returns TLS with the authorities of the system.
-fn tls_config() -> object_store::Result<ClientConfig> {
-    let setup = |source: rustls::Error| Error::Generic {
-        store: "S3",
-        source: Box::new(source),
-    };
-    let mut roots = RootCertStore::empty();
-    // Certificates that cannot be read are missed when one is checked.
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
-    let config = config
-        .with_safe_default_protocol_versions()
-        .map_err(setup)?;
-    Ok(config.with_root_certificates(roots).with_no_client_auth())
 }
 
 // === impl HyperService ===

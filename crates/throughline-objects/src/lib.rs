@@ -54,6 +54,17 @@ pub enum BucketError {
     /// A setting is not understood.
     #[error("the settings of S3 are not valid: {0}; check the AWS_ variables")]
     Settings(#[source] Error),
+    /// The file of certificate authorities cannot be used.
+    #[error(
+        "cannot use the authorities in {path}: {source}; set AWS_CA_BUNDLE to a file of PEM \
+         certificates, or leave it unset for those of the system"
+    )]
+    Authorities {
+        /// Path in `AWS_CA_BUNDLE`.
+        path: String,
+        /// Reason.
+        source: io::Error,
+    },
     /// There is no thread for the client.
     #[error("cannot start the client of the object store: {0}")]
     Runtime(#[source] io::Error),
@@ -97,27 +108,34 @@ pub fn parse_url(url: &str) -> Result<(&str, &str), BucketError> {
 impl S3Bucket {
     /// Sets up a client; nothing is sent. `variables` are those of the environment that begin with
     /// `AWS_`, as other clients of S3 know them: `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`,
-    /// `AWS_REGION`, `AWS_ENDPOINT_URL`, `AWS_ALLOW_HTTP` and others.
+    /// `AWS_REGION`, `AWS_ENDPOINT_URL`, `AWS_ALLOW_HTTP`, `AWS_CA_BUNDLE` and others.
     ///
     /// # Errors
-    /// The URL or a variable is not valid.
+    /// The URL or a variable is not valid, or the file of authorities cannot be read.
     pub fn open(
         url: &str,
         variables: impl Iterator<Item = (String, String)>,
     ) -> Result<Self, BucketError> {
         let (bucket, prefix) = parse_url(url)?;
-        let mut builder = AmazonS3Builder::new()
-            .with_http_connector(HyperConnector)
-            .with_retry(RetryConfig {
-                backoff: BackoffConfig::default(),
-                max_retries: MAX_RETRIES,
-                retry_timeout: RETRY_TIMEOUT,
-            });
+        let mut authorities = None;
+        let mut builder = AmazonS3Builder::new().with_retry(RetryConfig {
+            backoff: BackoffConfig::default(),
+            max_retries: MAX_RETRIES,
+            retry_timeout: RETRY_TIMEOUT,
+        });
         for (name, value) in variables {
-            if let Ok(key) = name.to_ascii_lowercase().parse::<AmazonS3ConfigKey>() {
+            if name == "AWS_CA_BUNDLE" {
+                authorities = Some(value);
+            } else if let Ok(key) = name.to_ascii_lowercase().parse::<AmazonS3ConfigKey>() {
                 builder = builder.with_config(key, value);
             }
         }
+        let connector = HyperConnector::new(authorities.as_deref());
+        let connector = connector.map_err(|source| BucketError::Authorities {
+            path: authorities.unwrap_or_default(),
+            source,
+        })?;
+        let builder = builder.with_http_connector(connector);
         let client = builder.with_bucket_name(bucket).build();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(THREADS)
@@ -278,6 +296,8 @@ fn into_io(error: Error) -> io::Error {
         io::ErrorKind::NotFound
     } else if has_status(&["401 Unauthorized", "403 Forbidden"]) {
         io::ErrorKind::PermissionDenied
+    } else if text.contains("invalid peer certificate") {
+        io::ErrorKind::InvalidData
     } else {
         io::ErrorKind::Other
     };

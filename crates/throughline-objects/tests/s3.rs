@@ -5,11 +5,13 @@
 )]
 
 use std::io::{self, Read as _, Seek as _};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use throughline_objects::S3Bucket;
 use throughline_segments::{DiskSettings, DiskStore, ObjectBucket, ObjectEntry};
+use throughline_testkit::kafka::CertificateFiles;
 use throughline_testkit::s3::S3Server;
 
 /// Returns the bucket at a URL, with other values of some variables.
@@ -130,4 +132,36 @@ fn mistakes_are_reported_at_the_start_with_their_remedy() {
         "{:?}",
         begin.elapsed()
     );
+}
+
+#[test]
+fn a_private_authority_is_trusted_where_it_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = CertificateFiles::create(folder.path()).unwrap();
+    let server = S3Server::start_tls(&folder.path().join("s3"), "traces", &files).unwrap();
+    let variables = |bundle: Option<&Path>| {
+        let own = server.variables();
+        let own = own.map(|(name, value)| (name.to_owned(), value));
+        let bundle = bundle.map(|it| ("AWS_CA_BUNDLE".to_owned(), it.display().to_string()));
+        own.into_iter().chain(bundle)
+    };
+    let open = |bundle| S3Bucket::open("s3://traces", variables(bundle));
+    let trusting = open(Some(&files.ca)).unwrap();
+    trusting.upload("a/1.log", b"content".to_vec()).unwrap();
+    assert_eq!(read(&trusting, "a/1.log"), b"content");
+    // Another one, and none.
+    for bucket in [open(Some(&files.client)), open(None)] {
+        let local = tempfile::tempdir().unwrap();
+        let bucket = Arc::new(bucket.unwrap());
+        let error = DiskStore::open_objects(local.path(), bucket, DiskSettings::default());
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("invalid peer certificate"), "{error}");
+        assert!(error.contains("set AWS_CA_BUNDLE to a file"), "{error}");
+    }
+    let absent = folder.path().join("absent.pem");
+    for path in [&absent, &files.server_key] {
+        let error = open(Some(path)).unwrap_err().to_string();
+        assert!(error.contains(path.to_str().unwrap()), "{error}");
+        assert!(error.contains("a file of PEM certificates"), "{error}");
+    }
 }

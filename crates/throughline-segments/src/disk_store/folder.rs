@@ -108,6 +108,8 @@ pub enum StoreOpenError {
 fn remedy(error: &io::Error) -> &'static str {
     if error.kind() == io::ErrorKind::FileTooLarge {
         "choose a prefix with --data that only collectors write below"
+    } else if error.kind() == io::ErrorKind::InvalidData {
+        "set AWS_CA_BUNDLE to a file with the certificate of its authority"
     } else if error.kind() == io::ErrorKind::NotFound {
         "create the bucket, or correct its name in --data"
     } else if error.kind() == io::ErrorKind::PermissionDenied {

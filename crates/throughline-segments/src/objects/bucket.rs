@@ -25,6 +25,7 @@ pub trait ObjectBucket: Debug + Send + Sync {
     ///
     /// # Errors
     /// [`io::ErrorKind::FileTooLarge`] when there are more than a list may have,
+    /// [`io::ErrorKind::InvalidData`] where the certificate of the server is not trusted,
     /// [`io::ErrorKind::NotFound`] without the bucket, [`io::ErrorKind::PermissionDenied`] for
     /// credentials that do not allow it, and others while there is no response.
     fn list(&self, prefix: &str) -> io::Result<Vec<ObjectEntry>>;
