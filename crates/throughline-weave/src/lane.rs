@@ -35,6 +35,9 @@ pub(crate) struct Lane {
     pub(crate) commit: Option<(i64, Nanos)>,
     /// Whether records were given up because too many waited: which one is handled is not known.
     pub(crate) is_lost: bool,
+    /// Whether it competed for a call while something held the process up: which of its later calls
+    /// are its own follows from a guess.
+    pub(crate) is_held_up: bool,
     /// Where the outlooks of its paths begin, while a call is decided.
     pub(crate) outlook_from: usize,
 }

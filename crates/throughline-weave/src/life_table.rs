@@ -5,6 +5,8 @@
 //! its count over the requests still at risk, as in survival analysis; repeats, retries, skips and
 //! branches need no case of their own.
 
+use std::ops::Range;
+
 use crate::event::Nanos;
 
 /// Bins of every table.
@@ -22,6 +24,12 @@ const BANDWIDTH: (f64, f64) = (0.8, 8.0);
 const PRIOR_SPREAD: (f64, f64) = (8.0, 2.0);
 /// Bins over which an unseen step is thought possible.
 const PRIOR_BINS: usize = 160;
+
+/// Share of steps that a stall of the process delays, for however long: a garbage collection, or a
+/// processor that others use. That a table has seen none does not rule them out.
+const STALLED_SHARE: f64 = 0.01;
+/// Bins over which a stalled step is spread, at least.
+const STALLED_BINS: usize = 8;
 
 /// A step of a request: a call by the index of its kind, or the end.
 pub(crate) type Step = u32;
@@ -212,6 +220,10 @@ impl LifeTable {
             for (sum, count) in steps[index].1.iter_mut().zip(smoothed) {
                 *sum += count;
             }
+            let (stalled, count) = stalled(counts);
+            for sum in &mut steps[index].1[stalled] {
+                *sum += count;
+            }
         }
         let mut censored: Vec<f64> = prior.censored.iter().map(|c| c * PRIOR_REQUESTS).collect();
         if !self.censored.is_empty() {
@@ -367,6 +379,22 @@ impl HazardCurve {
     }
 }
 
+/// Returns the bins in which stalled steps are expected, all after the mean of `counts`, and how
+/// many in each.
+fn stalled(counts: &[f32]) -> (Range<usize>, f64) {
+    let total: f64 = counts.iter().map(|count| f64::from(*count)).sum();
+    if total <= 0.0 {
+        return (0..0, 0.0);
+    }
+    let weighted = counts.iter().enumerate();
+    let sum: f64 = weighted
+        .map(|(bin, count)| bin as f64 * f64::from(*count))
+        .sum();
+    let from = ((sum / total) as usize).min(PRIOR_BINS);
+    let bins = (PRIOR_BINS - from).max(STALLED_BINS);
+    (from..PRIOR_BINS, STALLED_SHARE * total / bins as f64)
+}
+
 /// Smooths counts with a Gaussian kernel whose width follows the spread and number of the counts.
 fn smooth(counts: &[f32]) -> Vec<f64> {
     let total: f64 = counts.iter().map(|count| f64::from(*count)).sum();
@@ -400,4 +428,31 @@ fn smooth(counts: &[f32]) -> Vec<f64> {
         }
     }
     smoothed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_step_in_a_hundred_may_be_stalled() {
+        let scale = GapScale::new(MIN_RESOLUTION_NS);
+        let mut table = LifeTable::default();
+        for gap in 0..1_000 {
+            table.add_step(scale.bin(3_000_000 + gap * 1_000).index, 0, 1.0);
+        }
+        let mass = PriorMass {
+            call: 0.1,
+            end: 0.3,
+            last: None,
+            repeat: 1.0,
+            kinds: 1,
+        };
+        let curve = table.curve(&StepPrior::ignorance(mass), 1_000.0, scale);
+        let survival = |gap: Nanos| (-curve.cumulative(scale.bin(gap))).exp();
+        assert!(survival(2_000_000) > 0.98, "{}", survival(2_000_000));
+        let (late, very_late) = (survival(20_000_000), survival(1_000_000_000));
+        assert!((0.005..0.015).contains(&late), "{late}");
+        assert!((0.001..late).contains(&very_late), "{very_late}");
+    }
 }

@@ -410,6 +410,9 @@ impl LiveDecider {
             && self
                 .state
                 .is_held_up(&candidates, &outlook, &outbound, model);
+        if is_held_up {
+            self.state.note_held_up(&outlook);
+        }
         let (confidence, tier) = (decision.confidence, decision.tier);
         self.state.calls[slot as usize].statement = decision.parent.map(|parent| CallStatement {
             cause: StatedCause {

@@ -124,6 +124,7 @@ impl ProcessState {
             is_open: true,
             commit: None,
             is_lost: false,
+            is_held_up: false,
             outlook_from: 0,
         };
         let index = put(&mut self.lanes, &mut self.free_lanes, lane);

@@ -14,6 +14,8 @@ const OVERDUE_SURVIVAL: f64 = 0.003;
 const HELD_UP_DEVIATIONS: f64 = 4.8;
 /// Probability that a request makes a call next, below which it does not compete for it.
 const MIN_EXPECTING: f64 = 0.001;
+/// Share of a call from which on it decides what its request did afterwards.
+const GUESSED_SHARE: f64 = 0.2;
 
 impl ProcessState {
     /// Returns whose turn it is at `at`; paths are in the order of the clusters and their lanes.
@@ -133,6 +135,14 @@ impl ProcessState {
         let is_overdue = longest > -OVERDUE_SURVIVAL.ln();
         let is_long = waits > usual + HELD_UP_DEVIATIONS * usual.sqrt();
         competing > 1 && (is_overdue || is_long)
+    }
+
+    /// Notes the requests that a call was most likely made by, while something held the process up.
+    pub(crate) fn note_held_up(&mut self, outlook: &ProcessOutlook) {
+        for (member, hazard) in &outlook.causes {
+            let lane = &mut self.lanes[self.lane_of[*member as usize] as usize];
+            lane.is_held_up |= !lane.is_queue && *hazard > GUESSED_SHARE * outlook.hazard;
+        }
     }
 
     /// Returns how long a request has waited for a call, as the negative logarithm of the share

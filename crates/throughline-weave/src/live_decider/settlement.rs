@@ -163,10 +163,14 @@ impl LiveDecider {
 
     /// Takes a settled lane from the possible causes of its calls.
     fn release_calls(&mut self, lane: u32, calls: &[u32], learned: &LearnedCalls) {
+        let is_held_up = self.state.lanes[lane as usize].is_held_up;
         // The first steps of a request that makes very many are forgotten; they were its own.
         for slot in calls {
             let call = &mut self.state.calls[*slot as usize];
             call.lanes.retain(|other| *other != lane);
+            if is_held_up && let Some(statement) = &mut call.statement {
+                statement.is_held_up = true;
+            }
             if learned.is_cut && !learned.owned.contains_key(slot) {
                 call.owned = 1.0;
             }
