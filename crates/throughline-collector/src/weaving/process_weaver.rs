@@ -14,6 +14,10 @@ use super::activity_span::{ActivityRole, ActivitySpan};
 /// Events of a process that wait for earlier ones.
 const MAX_PENDING: usize = 65_536;
 
+/// The same of a process that has shown no span without a parent yet. They teach the engine what
+/// its requests do, before the first that it has to decide about.
+const MAX_REMEMBERED: usize = 256;
+
 /// Received and sent spans of a process that are remembered.
 const MAX_KNOWN: usize = 32_768;
 
@@ -132,9 +136,10 @@ impl SpanNumbers {
                     let trace_id = span.trace_id();
                     self.inbound_by_key.get(&SpanKey { trace_id, span_id })
                 });
+                // When the consumer asked for it: it goes on while the broker commits.
                 let ended = |id: &InboundId| WeaveEvent::InboundEnded {
                     id: *id,
-                    at: end,
+                    at: start,
                     outcome: InboundOutcome::Completed,
                 };
                 record.map(ended).into_iter().collect()
@@ -305,7 +310,7 @@ impl ProcessWeaver {
                     self.insert(event.at(), PendingEvent::Event(event));
                 }
             }
-            ActivityRole::Settlement => self.insert(nanos(span.end), PendingEvent::Span(span)),
+            ActivityRole::Settlement => self.insert(nanos(span.start), PendingEvent::Span(span)),
             ActivityRole::Outbound { .. } => {
                 self.insert(nanos(span.start), PendingEvent::Span(span));
             }
@@ -332,6 +337,9 @@ impl ProcessWeaver {
             let is_due = first.key().0 <= until;
             // With too many of them the wait is cut short.
             if !is_due && self.pending.len() <= MAX_PENDING {
+                break;
+            }
+            if !self.has_open && self.pending.len() <= MAX_REMEMBERED {
                 break;
             }
             let Some((_, event)) = self.pending.pop_first() else {
@@ -489,6 +497,59 @@ mod tests {
         assert_eq!(joined(&due.confirmed), [Some(key(2))]);
         assert!(due.last.is_empty() && due.separated.is_empty());
         assert_eq!(due.decided, [key(1)]);
+    }
+
+    /// Twenty requests in turn, whose sidecar knew the parent of each call, and then two that
+    /// overlap.
+    #[test]
+    fn a_process_is_known_before_its_first_open_span() {
+        const SECOND: u64 = 1_000_000_000;
+        const MS: u64 = 1_000_000;
+        let request = ActivityRole::Request {
+            is_abandoned: false,
+        };
+        let call = |is_open| ActivityRole::Outbound {
+            is_record: false,
+            is_open,
+        };
+        let mut process = ProcessWeaver::new();
+        let mut due = DueDecisions::default();
+        let begin = 1_000 * SECOND;
+        for number in 0..20_u8 {
+            let at = begin + u64::from(number) * SECOND;
+            let mut known = span(100 + number, at + MS, at + 9 * MS, call(false));
+            known.key.trace_id = key(50 + number).trace_id;
+            known.parent = Some(key(50 + number).span_id);
+            process.push(known, at + 10 * MS);
+            process.push(span(50 + number, at, at + 10 * MS, request), at + 10 * MS);
+            process.poll(at + 10 * MS, SECOND, 0.5, &mut due);
+        }
+        assert_eq!(process.pending.len(), 3 * 20);
+        let at = begin + 30 * SECOND;
+        process.push(span(1, at + 4 * MS, at + 12 * MS, call(true)), at + SECOND);
+        process.push(span(2, at, at + 40 * MS, request), at + SECOND);
+        process.push(span(3, at + 3 * MS, at + 13 * MS, request), at + SECOND);
+        process.poll(at + 120 * SECOND, SECOND, 0.5, &mut due);
+        let joined: Vec<_> = due.last.iter().map(joined_parent).collect();
+        assert_eq!(joined, [Some(key(3))]);
+        assert!(due.provisional.is_empty());
+        assert!(process.pending.is_empty());
+    }
+
+    #[test]
+    fn little_is_remembered_of_a_process_without_open_spans() {
+        const SECOND: u64 = 1_000_000_000;
+        let request = ActivityRole::Request {
+            is_abandoned: false,
+        };
+        let mut process = ProcessWeaver::new();
+        let mut due = DueDecisions::default();
+        for number in 1..=1_000 {
+            let at = 1_000 * SECOND + number * 1_000_000;
+            process.push(span(1, at, at + 1_000_000, request), at + 1_000_000);
+        }
+        process.poll(1_100 * SECOND, SECOND, 0.5, &mut due);
+        assert_eq!(process.pending.len(), MAX_REMEMBERED);
     }
 
     #[test]
