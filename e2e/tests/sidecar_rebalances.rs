@@ -92,8 +92,8 @@ impl GroupFixture {
         )
     }
 
-    /// Checks that no commit is below a span of another group. Returns the numbers of consumer spans
-    /// and of commits by group.
+    /// Checks that no commit is below a span of another group. Returns the number of consumer
+    /// spans and of commits by group.
     fn assert_groups(
         &self,
         topic: &str,
