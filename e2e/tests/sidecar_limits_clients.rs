@@ -19,12 +19,14 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use support::case::BrokerPath;
 use support::fixture::{KafkaFixture, full};
 use support::record::TestRecord;
 use support::run;
 use throughline_testkit::clients::ClientLibrary;
 use throughline_testkit::kafka::{ApacheBroker, EARLIER_VERSION, TopicSpec, create_topic};
+use throughline_testkit::wait;
 
 const CODECS: [&str; 5] = ["none", "gzip", "snappy", "lz4", "zstd"];
 
@@ -37,6 +39,9 @@ const LARGE_BATCHES: [(&str, &str); 2] = [("batch-size", "1000000"), ("linger", 
 
 /// Options under which a batch has one record of 900 bytes, and is below a limit of 1,000 bytes.
 const SINGLE_BATCHES: [(&str, &str); 2] = [("batch-size", "1000"), ("linger", "0")];
+
+/// Java's producer sends the batches of several partitions in one request.
+const PARTITIONS: u16 = 3;
 
 const ADMIN_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -52,6 +57,7 @@ struct ClientLimitsCase<'a> {
     /// Options of the client.
     producer: Vec<(&'a str, &'a str)>,
     records: Vec<TestRecord>,
+    partitions: u16,
     /// Configuration of the topic from the middle of the records on.
     later: Option<(&'a str, &'a str)>,
 }
@@ -63,12 +69,14 @@ struct ClientLimitsFixture<'a> {
     runtime: tokio::runtime::Runtime,
 }
 
-/// Returns records that hardly compress, so that compressed batches are near the limit as well.
-fn records(count: usize, length: usize) -> Vec<TestRecord> {
+/// Returns records for these partitions in turn. They hardly compress, so that compressed batches
+/// are near the limit as well.
+fn records(count: usize, length: usize, partitions: u16) -> Vec<TestRecord> {
     let mut random = fastrand::Rng::with_seed(7);
     let mut value = || (0..length).map(|_| random.u8(b'a'..=b'z')).collect();
-    let record = |_| TestRecord {
-        partition: 0,
+    let partition = |number| i32::try_from(number % usize::from(partitions)).unwrap();
+    let record = |number| TestRecord {
+        partition: partition(number),
         timestamp: None,
         key: None,
         value: Some(value()),
@@ -146,11 +154,12 @@ impl<'a> ClientLimitsFixture<'a> {
     /// Returns the number of records that are not acknowledged, or not stored in their order.
     fn lost(&self, case: &ClientLimitsCase<'_>, bootstrap: &str, path: &str) -> usize {
         let topic = format!("{}-{path}", case.name);
-        let mut spec = TopicSpec::new(&topic, 1);
+        let mut spec = TopicSpec::new(&topic, case.partitions);
         for (key, value) in case.topic {
             spec = spec.config(*key, *value);
         }
         create_topic(self.kafka.kafka.bootstrap(), &spec).unwrap();
+        self.wait_for_leaders(&topic, case.partitions);
         let gate = tempfile::tempdir().unwrap();
         let gate = gate.path().join("open");
         let (gate_path, half) = (gate.display().to_string(), case.records.len() / 2);
@@ -178,6 +187,23 @@ impl<'a> ClientLimitsFixture<'a> {
         self.misplaced(case, &topic)
     }
 
+    /// Waits until the broker leads all partitions: without acknowledgements, records that come
+    /// earlier are lost.
+    fn wait_for_leaders(&self, topic: &str, partitions: u16) {
+        let consumer: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", self.kafka.kafka.bootstrap())
+            .create()
+            .unwrap();
+        for partition in 0..i32::from(partitions) {
+            let offsets = || {
+                consumer
+                    .fetch_watermarks(topic, partition, ADMIN_TIMEOUT)
+                    .ok()
+            };
+            assert!(wait::until(ADMIN_TIMEOUT, offsets).is_some(), "{topic}");
+        }
+    }
+
     /// Returns the number of records that are not in the log once; of a producer with a sequence,
     /// at their place.
     fn misplaced(&self, case: &ClientLimitsCase<'_>, topic: &str) -> usize {
@@ -186,10 +212,16 @@ impl<'a> ClientLimitsFixture<'a> {
         let options = [("isolation", "read_committed"), ("limit", "30")];
         let bootstrap = self.kafka.kafka.bootstrap();
         let stored = run::consume(reader, bootstrap, topic, count, &options).consumed();
-        let sent = case.records.iter().map(|record| record.value.as_deref());
-        let mut stored: Vec<Option<&[u8]>> = stored.iter().map(|it| it.value.as_deref()).collect();
-        let mut sent: Vec<Option<&[u8]>> = sent.collect();
-        if !case.has_sequence() {
+        let sent = case.records.iter();
+        let sent = sent.map(|it| (it.partition, it.value.as_deref()));
+        let stored = stored.iter().map(|it| (it.partition, it.value.as_deref()));
+        let mut stored: Vec<(i32, Option<&[u8]>)> = stored.collect();
+        let mut sent: Vec<(i32, Option<&[u8]>)> = sent.collect();
+        if case.has_sequence() {
+            // In the order of each partition.
+            stored.sort_by_key(|(partition, _)| *partition);
+            sent.sort_by_key(|(partition, _)| *partition);
+        } else {
             // Retries of such a producer may change the order (docs/adr/0014).
             stored.sort_unstable();
             sent.sort_unstable();
@@ -215,7 +247,7 @@ impl<'a> ClientLimitsFixture<'a> {
     /// Runs pairs of the codecs of producer and topic. The contexts make each batch larger than the
     /// default limit, before or after the broker has compressed it again.
     fn run_codecs(&self, client: ClientLibrary, pairs: &[(&str, &str)]) {
-        let records = records(12_000, 98);
+        let records = records(12_000, 98, 1);
         for (codec, stored) in pairs {
             if !has_codec(client, codec) {
                 continue;
@@ -228,6 +260,7 @@ impl<'a> ClientLimitsFixture<'a> {
                 topic: &[("compression.type", compression)],
                 producer: [&[("codec", *codec)][..], &LARGE_BATCHES].concat(),
                 records: records.clone(),
+                partitions: 1,
                 later: None,
             });
         }
@@ -254,10 +287,32 @@ impl<'a> ClientLimitsFixture<'a> {
                     client,
                     topic: &topic,
                     producer: [&options[..], &SINGLE_BATCHES].concat(),
-                    records: records(40, 900),
+                    records: records(60, 900, PARTITIONS),
+                    partitions: PARTITIONS,
                     later,
                 });
             }
+        }
+    }
+
+    /// Runs a producer that divides a batch which the broker refuses (KIP-126). The batches of the
+    /// client are above the limit, and parts of them are only above it with contexts. Java's client
+    /// 2.4 sends the same batch again for ever, without the sidecar as well.
+    fn run_division(&self, client: ClientLibrary) {
+        for (guarantee, options) in guarantees(client) {
+            if matches!(guarantee, "transactional" | "acks-0") {
+                continue;
+            }
+            let batches = [("batch-size", "16384"), ("linger", "100")];
+            self.run(&ClientLimitsCase {
+                name: format!("{}-{guarantee}-divided", client.name()),
+                client,
+                topic: &[("max.message.bytes", "5000")],
+                producer: [&options[..], &batches].concat(),
+                records: records(600, 100, PARTITIONS),
+                partitions: PARTITIONS,
+                later: None,
+            });
         }
     }
 }
@@ -329,6 +384,7 @@ fn no_record_of_any_client_is_lost_to_a_small_or_changing_limit() {
     } else {
         fixture.run_guarantees(ClientLibrary::FranzGo);
     }
+    fixture.run_division(ClientLibrary::Java);
     if fixture.path.sidecar.is_some() {
         assert!(fixture.replayed() > 0.0, "no batch crossed the line");
     }

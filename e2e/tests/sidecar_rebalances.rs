@@ -92,7 +92,7 @@ impl GroupFixture {
         )
     }
 
-    /// Checks that no commit is below a span of another group. Returns the number of consumer
+    /// Checks that no commit is below a span of another group. Returns the numbers of consumer
     /// spans and of commits by group.
     fn assert_groups(
         &self,
@@ -191,29 +191,25 @@ fn wait_for(handled: &[Handled], count: usize) {
     );
 }
 
-#[test]
-fn groups_keep_their_spans_and_commits_through_cooperative_rebalances_under_load() {
+/// Moves the partitions of a group under load, with members that have these settings.
+fn assert_groups_of_moving_members(topic: &str, settings: &[(&str, &str)]) {
     let fixture = GroupFixture::start();
-    let topic = "cooperative";
     create_topic(fixture.kafka.bootstrap(), &TopicSpec::new(topic, 6)).unwrap();
     let (through, direct) = (fixture.sidecar.bootstrap(), fixture.kafka.bootstrap());
-    let cooperative = [("partition.assignment.strategy", "cooperative-sticky")];
-    let handled: Vec<Handled> = (0..3).map(|_| Handled::default()).collect();
+    let handled: [Handled; 3] = std::array::from_fn(|_| Handled::default());
+    let [by_steady, by_moving, by_direct] = &handled;
     // The steady group is under the same client id as the moving one.
     fixture.send(topic, 0, BURST);
-    let steady = Member::start(through, topic, "steady", &[], &handled[0]);
-    wait_for(&handled[..1], BURST);
-    let start = |_: usize| {
-        [
-            Member::start(through, topic, "moving", &cooperative, &handled[1]),
-            Member::start(direct, topic, "direct", &cooperative, &handled[2]),
-        ]
-    };
+    let steady = Member::start(through, topic, "steady", &[], by_steady);
+    wait_for(std::slice::from_ref(by_steady), BURST);
     let mut members: Vec<[Member; 2]> = Vec::new();
     let rounds = 18;
     for round in 1..=rounds {
         match round {
-            1 | 4 | 8 => members.push(start(round)),
+            1 | 4 | 8 => members.push([
+                Member::start(through, topic, "moving", settings, by_moving),
+                Member::start(direct, topic, "direct", settings, by_direct),
+            ]),
             12 | 15 => members.remove(0).into_iter().for_each(Member::stop),
             _ => {}
         }
@@ -232,6 +228,18 @@ fn groups_keep_their_spans_and_commits_through_cooperative_rebalances_under_load
     assert!(commits.get("moving") >= Some(&count), "{commits:?}");
     let groups: BTreeSet<&str> = processed.keys().map(String::as_str).collect();
     assert_eq!(groups, BTreeSet::from(["moving", "steady"]));
+}
+
+#[test]
+fn groups_keep_their_spans_and_commits_through_cooperative_rebalances_under_load() {
+    let settings = [("partition.assignment.strategy", "cooperative-sticky")];
+    assert_groups_of_moving_members("cooperative", &settings);
+}
+
+/// KIP-848: the broker assigns the partitions, and the members hear of it by their heartbeats.
+#[test]
+fn groups_keep_their_spans_and_commits_while_the_broker_moves_partitions() {
+    assert_groups_of_moving_members("assigned", &[("group.protocol", "consumer")]);
 }
 
 #[test]
