@@ -15,6 +15,15 @@ const ALL_VALUES: &str = "serviceMonitor.enabled=true,podMonitor.enabled=true,\
     dashboards.enabled=true,collector.volume.enabled=true,webhook.options.sample=0.5,\
     collector.nodeSelector.disk=fast,imagePullSecrets[0].name=registry";
 
+/// Values of collectors that are members of a group, in a bucket, with query nodes.
+const SCALED_VALUES: &str = "kafka.brokers=kafka:9092,kafka.decisionsTopic=decisions,\
+    kafka.configSecret.name=kafka-login,objects.url=s3://traces/shop,objects.region=eu,\
+    objects.endpoint=https://s3.example,objects.credentialsSecret.name=bucket,\
+    objects.caSecret.name=authority,objects.serviceAccountAnnotations.role=traces,\
+    collector.volume.enabled=true,collector.replicas=3,edge.enabled=true,query.enabled=true,\
+    query.nodeSelector.disk=fast,weave.enabled=true,weave.forward=http://tempo:4318,\
+    serviceMonitor.enabled=true";
+
 /// Values of the plain manifests, which have no certificate: it is a secret of each installation.
 const PLAIN_VALUES: &str = "webhook.existingSecret=throughline-webhook-tls";
 
@@ -115,6 +124,121 @@ fn every_manifest_is_valid() {
     let misspelt = read("eshop/services.yaml").replace("readinessProbe:", "readynessProbe:");
     let error = tools.validate(&misspelt).unwrap_err().to_string();
     assert!(error.contains("readynessProbe"), "{error}");
+}
+
+/// Returns the rendered object of this kind and name.
+fn object<'a>(rendered: &'a str, kind: &str, name: &str) -> &'a str {
+    let head = [format!("kind: {kind}\n"), format!("\n  name: {name}\n")];
+    let mut objects = rendered.split("\n---\n");
+    let found = objects.find(|object| head.iter().all(|part| object.contains(part)));
+    assert!(found.is_some(), "no {kind} {name} in {rendered}");
+    found.unwrap()
+}
+
+#[test]
+fn collectors_scale_by_values_of_the_chart() {
+    let tools = tools();
+    let rendered = render(&tools, SCALED_VALUES);
+    let bucket_secret = "secretKeyRef: { name: bucket, key: AWS_SECRET_ACCESS_KEY }";
+    let kafka_secret = "secret: { secretName: kafka-login, items: [{ key: kafka.properties,";
+    let args = |kind: &str, name: &str, parts: &[&str]| {
+        let object = object(&rendered, kind, name);
+        for part in parts {
+            assert!(object.contains(part), "{name} has no {part}: {object}");
+        }
+    };
+    args("ServiceAccount", "throughline-collector", &["role: traces"]);
+    args(
+        "StatefulSet",
+        "throughline-collector",
+        &[
+            "replicas: 3",
+            "--data=s3://traces/shop\n            - --local-folder=/var/lib/throughline\n",
+            "--from-kafka=kafka:9092",
+            "--decisions-topic=decisions",
+            "--group=throughline\n",
+            bucket_secret,
+            kafka_secret,
+            "{ name: AWS_CA_BUNDLE, value: /etc/throughline/bucket/ca.crt }",
+            "secret: { secretName: authority,",
+        ],
+    );
+    args(
+        "Deployment",
+        "throughline-query",
+        &[
+            "--query-only\n            - --data=s3://traces/shop\n",
+            "emptyDir: { sizeLimit: 5Gi }",
+            "disk: fast",
+            bucket_secret,
+        ],
+    );
+    let to_kafka = ["--to-kafka=kafka:9092", kafka_secret];
+    args("Deployment", "throughline-edge", &to_kafka);
+    let forward = ["--forward=http://tempo:4318", "--group=throughline-weave\n"];
+    args("Deployment", "throughline-weave", &forward);
+    let edge = ["--collector=http://throughline-edge.throughline:4318"];
+    args("Deployment", "throughline-webhook", &edge);
+    for name in ["edge", "query", "weave", "collector"] {
+        let name = format!("throughline-{name}");
+        args("NetworkPolicy", &name, &["egress:\n    - {}"]);
+    }
+    // The command knows all options.
+    let throughline = &ProjectBinaries::build().unwrap().throughline;
+    let help = ["up", "weave", "webhook"].map(|command| {
+        let mut help = Command::new(throughline);
+        let output = help.args([command, "--help"]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    });
+    let options = rendered.lines().filter_map(|line| {
+        let option = line.trim().strip_prefix("- --")?;
+        Some(format!("--{}", option.split('=').next()?))
+    });
+    let mut count = 0;
+    for option in options {
+        assert!(help.iter().any(|help| help.contains(&option)), "{option}");
+        count += 1;
+    }
+    assert!(count > 30, "{count}");
+}
+
+#[test]
+fn each_part_of_the_chart_is_valid_alone_and_mistakes_are_named() {
+    let tools = tools();
+    let kafka = "kafka.brokers=kafka:9092,collector.volume.enabled=true";
+    let bucket = "objects.url=s3://traces,collector.volume.enabled=true";
+    let no_collector = "webhook.enabled=false,collector.enabled=false";
+    for values in [
+        SCALED_VALUES.to_owned(),
+        kafka.to_owned(),
+        bucket.to_owned(),
+        format!("{bucket},query.enabled=true,objects.allowHttp=true"),
+        format!("{no_collector},kafka.brokers=kafka:9092,edge.enabled=true"),
+        format!("{no_collector},kafka.brokers=kafka:9092,weave.enabled=true,weave.toTopic=woven"),
+        format!("{no_collector},objects.url=s3://traces,query.enabled=true"),
+    ] {
+        let validated = tools.validate(&render(&tools, &values));
+        validated.unwrap_or_else(|error| panic!("{values}: {error}"));
+    }
+    let chart = deploy().join("helm/throughline");
+    let args = ["template", "t", chart.to_str().unwrap(), "--set"];
+    for (values, expected) in [
+        ("kafka.brokers=k:9092", "collector.volume.enabled=true is"),
+        ("objects.url=s3://a", "collector.volume.enabled=true is"),
+        ("collector.replicas=2", "needs kafka.brokers, which gives"),
+        ("query.enabled=true", "query.enabled needs objects.url"),
+        ("edge.enabled=true", "edge.enabled needs kafka.brokers"),
+        ("weave.enabled=true", "weave.enabled needs kafka.brokers"),
+        ("collector.enabled=false", "webhook.collector is needed"),
+        (
+            "collector.enabled=false,edge.enabled=true,weave.enabled=true,kafka.brokers=k:9092",
+            "needs one of weave.forward and weave.toTopic",
+        ),
+    ] {
+        let error = tools.helm(&[&args[..], &[values]].concat()).unwrap_err();
+        let error = error.to_string();
+        assert!(error.contains(expected), "{values}: {error}");
+    }
 }
 
 #[test]
