@@ -17,6 +17,7 @@ mod support;
 
 use std::collections::BTreeMap;
 
+use e2e::TraceSpan;
 use support::case::{BrokerPath, DeliveryGuarantee, PARTITIONS, RoundTripCase, StoredRecords};
 use support::check::{self, HeaderOrder, RecordContext, RecordPosition};
 use support::fixture::{KafkaFixture, full};
@@ -299,6 +300,40 @@ fn released_records_of_a_share_group_are_redelivered() {
         spans.assert_processed(&once, [&case.topic, &case.topic], 1..=1);
         spans.assert_processed(&twice, [&case.topic, &case.topic], 2..=2);
         spans.assert_delivery_counts(&twice, &[1, 2]);
+    }
+}
+
+#[test]
+fn records_of_a_share_group_are_delivered_with_the_context_of_their_consumer_span() {
+    let fixture = KafkaFixture::shared();
+    let path = fixture.sidecar("shared-patched", &["--deliver", "patch"]);
+    for codec in ["none", "zstd"] {
+        let topic = format!("shared-patched-{codec}");
+        let case = RoundTripCase::new(&fixture, &path, topic, ClientLibrary::Java)
+            .produce(&[("codec", codec)])
+            .consume(&[("protocol", "share")]);
+        fixture.topic(&case.topic, PARTITIONS);
+        let stored = case.send();
+        let consumed = case.read(case.records);
+        let Some(sidecar) = &path.sidecar else {
+            continue;
+        };
+        let wanted = [("process", case.records)];
+        let service = sidecar.service();
+        let spans = TopicSpans::wait_for(&fixture.collector, service, &case.topic, &wanted);
+        let spans = spans.with_operation("process");
+        assert_eq!((consumed.len(), spans.len()), (case.records, case.records));
+        for record in &consumed {
+            let place = (record.partition, record.offset);
+            assert_eq!(record.value, stored.records[stored.positions[&place]].value);
+            let sender = &stored.contexts[&place];
+            let is_child = |span: &&TraceSpan| span.references[0].2 == sender.span;
+            let span = spans.iter().find(is_child).unwrap();
+            let values = record.headers.iter().filter_map(|(_, it)| it.as_deref());
+            let texts: String = values.map(String::from_utf8_lossy).collect();
+            assert!(texts.contains(&span.id), "{place:?}: {texts}");
+            assert!(!texts.contains(&sender.span), "{place:?}: {texts}");
+        }
     }
 }
 

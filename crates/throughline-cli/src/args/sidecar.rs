@@ -427,7 +427,7 @@ pub(crate) struct SidecarArgs {
 
     /// Records delivered to consumers: unmodified (observe), or with the span id of the consumer
     /// span in their context (patch), for applications that continue from it. Compressed batches
-    /// are compressed again; topics with --relation links stay unmodified
+    /// are compressed again; topics with --relation links or --inject never stay unmodified
     #[arg(
         long,
         env = "THROUGHLINE_SIDECAR_DELIVER",

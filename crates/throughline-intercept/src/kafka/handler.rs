@@ -33,6 +33,7 @@ mod fetch;
 mod group;
 mod message;
 mod outbox;
+mod patch;
 mod produce;
 mod record_context;
 mod selection;

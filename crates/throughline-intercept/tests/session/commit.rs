@@ -6,15 +6,17 @@ use kafka_protocol::messages::GroupId;
 use kafka_protocol::protocol::StrBytes;
 use throughline_intercept::Side;
 use throughline_intercept::kafka::{
-    ApiKey, ClusterCapacity, SessionEvent, Settings, TopicSettings,
+    ApiKey, ClusterCapacity, DeliveryMode, SessionEvent, Settings, TopicSettings,
 };
+use throughline_kafka::message::ApiMessage as _;
+use throughline_kafka::message::share::ShareFetchResponse;
 use throughline_model::{SpanId, SpanKind, Value};
 use uuid::Uuid;
 
 use crate::support::pair::{MILLISECOND, Pair, Process, SECOND, int, text};
 use crate::support::wire::{
     BatchSpec, FetchSpec, RecordSpec, TOPIC_ID, commit, committed, metadata, metadata_answer,
-    request, response,
+    read_records, request, response,
 };
 
 fn records(count: usize) -> Vec<RecordSpec> {
@@ -406,4 +408,45 @@ fn share_group_receives_acquired_records_and_settles_each_of_them() {
         (1, Some(delivered[2].span_id))
     );
     assert_eq!(text(&last[0], "throughline.kafka.acknowledged"), "release");
+}
+
+#[test]
+fn record_of_a_share_group_is_patched_where_the_group_has_acquired_it() {
+    let sender = "b7ad6b7169203331";
+    let context = format!("00-0af7651916cd43dd8448eb211c80319c-{sender}-01");
+    for codec in [0, 1, 4] {
+        let patching = TopicSettings {
+            deliver: DeliveryMode::Patch,
+            ..TopicSettings::default()
+        };
+        let mut pair = Pair::new(Settings {
+            default: patching,
+            ..Settings::default()
+        });
+        let mut records = records(3);
+        for record in &mut records {
+            *record = record.clone().with("traceparent", &context);
+        }
+        let batch = BatchSpec::of(records).at(10).attributes(codec);
+        pair.client(share_fetch(1, None));
+        pair.broker(share_fetched(1, &batch, &[(11, 12, 1)]));
+        let mut expected = batch;
+        let acquired = expected.records.iter_mut().skip(1);
+        for (record, span) in acquired.zip(&pair.spans) {
+            let patched = context.replace(sender, &span.span_id.to_string());
+            record.headers[0].1 = Some(patched.into());
+        }
+        assert_eq!(pair.spans.len(), 2);
+        let sent = pair.take_client();
+        // Compressed again, the batch has the same records in bytes of its own.
+        if codec == 0 {
+            assert_eq!(sent, share_fetched(1, &expected, &[(11, 12, 1)]));
+        }
+        let answer = ShareFetchResponse::parse(&sent[9..], 1).unwrap().parsed();
+        let answer = answer.unwrap();
+        let topic = answer.topics.iter().next().unwrap();
+        let partition = topic.partitions.iter().next().unwrap();
+        let received = read_records(partition.records.unwrap().bytes());
+        assert_eq!(received, expected.records, "codec {codec}");
+    }
 }

@@ -2,8 +2,8 @@
 
 use throughline_intercept::Side;
 use throughline_intercept::kafka::{
-    DeliveryMode, PartitionIndex, SessionEvent, SessionLimits, Settings, SkipReason, SpanNaming,
-    SpanRelation, TopicSettings,
+    DeliveryMode, InjectionMode, PartitionIndex, SessionEvent, SessionLimits, Settings, SkipReason,
+    SpanNaming, SpanRelation, TopicSettings,
 };
 use throughline_kafka::message::ApiMessage;
 use throughline_kafka::message::fetch::FetchResponse;
@@ -632,6 +632,24 @@ fn compressed_records_are_patched_in_every_codec_within_the_limits() {
             assert_eq!(pair.skipped(), []);
         }
     }
+}
+
+#[test]
+fn compressed_records_that_are_not_to_be_changed_are_counted() {
+    let mut settings = patching(SpanRelation::ParentAndLink);
+    settings.default.inject = InjectionMode::Uncompressed;
+    let mut pair = Pair::new(settings);
+    let batch = BatchSpec::of(vec![traced("a"), RecordSpec::of("b")]).attributes(4);
+    let ask = FetchSpec::default();
+    pair.client(ask.frame());
+    let answer = ask.answer(batch.bytes(), 2, &[]);
+    pair.broker(&answer);
+    assert_eq!(pair.take_client(), answer);
+    let event = SessionEvent::Skipped {
+        reason: SkipReason::Compressed,
+        records: 1,
+    };
+    assert!(pair.events.contains(&event), "{:?}", pair.events);
 }
 
 #[test]

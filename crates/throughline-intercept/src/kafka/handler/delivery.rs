@@ -293,6 +293,11 @@ impl PartitionDelivery {
             InjectionMode::Uncompressed => batch.codec() == CompressionCodec::None,
             InjectionMode::Never => false,
         };
+        if !may_patch && self.patch == InjectionMode::Uncompressed {
+            let traced = decided.iter().filter(|it| it.sender.is_some()).count();
+            let records = u32::try_from(traced).unwrap_or(u32::MAX);
+            context.out.skip(SkipReason::Compressed, records);
+        }
         let mut spans = self.spans_of(context, batch.record_count(), decided.len());
         self.deliveries.reserve(decided.len());
         for record in decided.drain(..) {

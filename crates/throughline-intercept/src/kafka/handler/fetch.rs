@@ -1,6 +1,5 @@
 //! Fetch: the records that a client reads, each with a consumer span.
 
-mod patch;
 mod poll;
 mod session;
 
@@ -12,13 +11,13 @@ use throughline_kafka::message::{ApiMessage, ParseOutcome};
 use throughline_kafka::types::Offset;
 use throughline_kafka::wire::Error;
 
-use self::patch::RecordSetPatch;
 use self::poll::{PollTracker, PolledRecords};
 use self::session::{FetchOptions, FetchPosition, FetchSession};
 use super::context::HandlerContext;
 use super::correlation::{self, PartitionSource};
 use super::delivery::{DeliveryTimes, PartitionDelivery};
 use super::message::{ApiFrame, Handler, RequestDecision};
+use super::patch::{self, RecordSetPatch};
 use super::selection::{AbortedTransactions, RecordSelection};
 use super::workload::{RecordWork, Workload};
 use crate::Timestamp;
@@ -338,15 +337,7 @@ impl FetchHandler {
     ) -> Option<Bytes> {
         let reader = &mut scratch.reader;
         let patches = self.read_response(context, reader, response, request);
-        // The spans are made in any case; only the records cannot be patched any more.
-        if patches.is_empty() || !response.is_buffered {
-            return None;
-        }
-        let mut workload = Workload::new(RecordWork::Change);
-        for patch in &patches {
-            workload.add(patch.records.bytes());
-        }
-        workload.run::<C, _>(|| patch::apply(context, scratch, response, &patches))
+        patch::apply(context, scratch, response, &patches)
     }
 }
 

@@ -19,6 +19,7 @@ use super::context::HandlerContext;
 use super::correlation::PartitionSource;
 use super::delivery::{DeliveryTimes, PartitionDelivery};
 use super::message::{ApiFrame, Handler, RequestDecision};
+use super::patch::{self, RecordSetPatch};
 use super::selection::RecordSelection;
 use super::settlement::Settlement;
 use super::workload::{RecordWork, Workload};
@@ -126,16 +127,18 @@ fn read_acknowledge_response<C: ClusterHandle>(
     }
 }
 
-/// Reads a ShareFetch response: the result of acknowledgements, and records.
-fn read_fetch_response<C: ClusterHandle>(
+/// Reads a ShareFetch response: the result of acknowledgements, and records. Returns the patches of
+/// its record sets.
+fn read_fetch_response<'a, C: ClusterHandle>(
     context: &mut HandlerContext<C>,
     reader: &mut BatchReader,
     pending: PendingShareAck,
-    response: &ApiFrame<'_>,
-) {
+    response: &ApiFrame<'a>,
+) -> Vec<RecordSetPatch<'a>> {
     let outcome = ShareFetchResponse::parse(response.body(), response.version);
     let Ok(ParseOutcome::Parsed(fetch)) = outcome else {
-        return context.out.skip(SkipReason::Malformed, 0);
+        context.out.skip(SkipReason::Malformed, 0);
+        return Vec::new();
     };
     if fetch.error_code == error_code::NONE {
         let mut rejected = HashSet::new();
@@ -158,16 +161,17 @@ fn read_fetch_response<C: ClusterHandle>(
         workload.add(records.bytes());
     }
     let times = DeliveryTimes::of(response);
-    workload.run::<C, _>(|| read_acquired(context, reader, &fetch, times));
+    workload.run::<C, _>(|| read_acquired(context, reader, &fetch, times))
 }
 
 /// Reads the records that the client acquired.
-fn read_acquired<C: ClusterHandle>(
+fn read_acquired<'a, C: ClusterHandle>(
     context: &mut HandlerContext<C>,
     reader: &mut BatchReader,
-    fetch: &ShareFetchResponse<'_>,
+    fetch: &ShareFetchResponse<'a>,
     times: DeliveryTimes,
-) {
+) -> Vec<RecordSetPatch<'a>> {
+    let mut patches = Vec::new();
     let group = context.client.group.clone();
     for topic in &fetch.topics {
         let name = context.topic_name(&TopicKey::Id(topic.topic_id));
@@ -184,9 +188,13 @@ fn read_acquired<C: ClusterHandle>(
             };
             let mut delivery = PartitionDelivery::new(context, source, selection, times);
             delivery.read(context, reader, records.bytes());
-            drop(delivery.finish(context));
+            let spans = delivery.finish(context).patches;
+            if !spans.is_empty() {
+                patches.push(RecordSetPatch { records, spans });
+            }
         }
     }
+    patches
 }
 
 // === impl PendingShareAck ===
@@ -292,11 +300,13 @@ impl<C: ClusterHandle> Handler<C> for ShareHandler {
     ) -> Option<Bytes> {
         if response.api == ApiKey::SHARE_FETCH {
             let mut scratch = context.take_scratch();
-            read_fetch_response(context, &mut scratch.reader, *pending, response);
+            let patches = read_fetch_response(context, &mut scratch.reader, *pending, response);
+            let patched = patch::apply(context, &mut scratch, response, &patches);
             context.return_scratch(scratch);
+            patched
         } else {
             read_acknowledge_response(context, *pending, response);
+            None
         }
-        None
     }
 }

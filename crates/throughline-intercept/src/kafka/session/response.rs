@@ -157,7 +157,9 @@ impl<C: ClusterHandle> Connection<C> {
             PendingRequest::Fetch(_) if is_addressed && head.version >= FETCH_ENDPOINTS_SINCE => {
                 FrameAction::Change
             }
-            PendingRequest::Fetch(_) if settings.patches_any() => FrameAction::Change,
+            PendingRequest::Fetch(_) | PendingRequest::ShareFetch(_) if settings.patches_any() => {
+                FrameAction::Change
+            }
             PendingRequest::ShareFetch(_) if is_addressed => FrameAction::Change,
             PendingRequest::Commit(_) if !self.uses_commits() => FrameAction::Pass,
             PendingRequest::Produce(_)

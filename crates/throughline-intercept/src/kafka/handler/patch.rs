@@ -14,6 +14,7 @@ use crate::kafka::SkipReason;
 use crate::kafka::cluster::{ClusterHandle, Scratch};
 use crate::kafka::handler::context::HandlerContext;
 use crate::kafka::handler::message::ApiFrame;
+use crate::kafka::handler::workload::{RecordWork, Workload};
 use crate::trace::SpanIdentity;
 
 /// Record set of a response, and the consumer spans of its records.
@@ -26,6 +27,23 @@ pub(super) struct RecordSetPatch<'a> {
 
 /// Returns the frame with all patches applied; [`None`] when it does not change.
 pub(super) fn apply<C: ClusterHandle>(
+    context: &mut HandlerContext<C>,
+    scratch: &mut Scratch,
+    response: &ApiFrame<'_>,
+    patches: &[RecordSetPatch<'_>],
+) -> Option<Bytes> {
+    // The spans are made in any case; only the records cannot be patched any more.
+    if patches.is_empty() || !response.is_buffered {
+        return None;
+    }
+    let mut workload = Workload::new(RecordWork::Change);
+    for patch in patches {
+        workload.add(patch.records.bytes());
+    }
+    workload.run::<C, _>(|| apply_to_batches(context, scratch, response, patches))
+}
+
+fn apply_to_batches<C: ClusterHandle>(
     context: &mut HandlerContext<C>,
     scratch: &mut Scratch,
     response: &ApiFrame<'_>,
