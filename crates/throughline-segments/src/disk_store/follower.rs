@@ -2,7 +2,7 @@
 //! looked for again and again.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, RwLock};
@@ -27,6 +27,9 @@ use super::woven_layer::WovenLayer;
 use crate::objects::{ObjectBucket, ObjectCache, StoredFile};
 use crate::segment::SegmentError;
 
+/// Traces of new segments that are recorded as changed: more than the log of changes has.
+const MAX_LATEST: usize = 8192;
+
 /// The state of a reader of stores that other processes write.
 #[derive(Debug, Default)]
 pub(super) struct StoreFollower {
@@ -41,6 +44,14 @@ type ListedSegment = (SegmentName, PathBuf, Option<u64>);
 
 /// A segment whose index is not there, with the size of its file.
 type UnindexedSegment = (SegmentName, (StoredFile, u64));
+
+/// The traces of new segments, as far as others need to know. A node that starts has many.
+#[derive(Debug, Default)]
+struct AddedTraces {
+    latest: VecDeque<TraceId>,
+    /// Those that are joined with others, and may begin earlier with the spans that came.
+    joined: Vec<TraceId>,
+}
 
 /// The largest ranges of generations that segments have, by store and first one. Ranges do not
 /// overlap unless one has the other.
@@ -154,12 +165,12 @@ impl DiskStoreInner {
     /// Looks for segments and decisions once. Files that cannot be read are left out, and the
     /// others are there.
     fn look(&self, follower: &mut StoreFollower) -> io::Result<()> {
-        let added = if let Some(objects) = &self.objects {
+        let joined = if let Some(objects) = &self.objects {
             let (segments, decisions) = list_objects(self.folder.root(), objects, follower)?;
-            let added = self.replace_segments(&mut follower.unopened, segments);
+            let joined = self.replace_segments(&mut follower.unopened, segments);
             let (followed, unopened) = (&mut follower.decisions, &mut follower.unopened);
             self.read_decision_objects(followed, unopened, decisions);
-            added
+            joined
         } else {
             let stores = list_stores(self.folder.root())?;
             follower.unopened.retain(Path::exists);
@@ -168,19 +179,18 @@ impl DiskStoreInner {
                 let segments = list_segments(store, follower.number_of(store))?.into_iter();
                 listed.extend(segments.map(|(name, path)| (name, path, None)));
             }
-            let added = self.replace_segments(&mut follower.unopened, listed);
+            let joined = self.replace_segments(&mut follower.unopened, listed);
             let (followed, unopened) = (&mut follower.decisions, &mut follower.unopened);
             self.read_decisions(followed, unopened, &stores);
-            added
+            joined
         };
         // Traces may begin earlier with the spans that came.
-        let joined = added.into_iter().filter(|id| self.woven.is_joined(*id));
         self.refresh_starts(joined);
         Ok(())
     }
 
-    /// Replaces the segments by the listed ones; returns the traces of those that are new. The
-    /// parts of a merged segment are there until it is open itself.
+    /// Replaces the segments by the listed ones; returns the joined traces of new ones. The parts
+    /// of a merged segment are there until it is open itself.
     fn replace_segments(
         &self,
         unopened: &mut UnopenedFiles,
@@ -226,9 +236,9 @@ impl DiskStoreInner {
         });
         added.retain(|it| !open.has_larger(it.name));
         let is_same = segments.len() == former.segments.len();
-        let ids = self.add_segments(&mut segments, added, unindexed, unopened);
-        if is_same && ids.is_empty() {
-            return ids;
+        let mut ids = self.add_segments(&mut segments, added, unindexed, unopened);
+        if is_same && ids.latest.is_empty() {
+            return Vec::new();
         }
         // By hour: the order in which spans of several stores came is not known.
         segments.sort_by_key(|it| (it.name.hour, it.name.folder, it.name.first));
@@ -236,10 +246,10 @@ impl DiskStoreInner {
             sources.segments = segments;
             sources.refresh_shared();
         });
-        if !ids.is_empty() {
-            self.record_changes(&ids);
+        if !ids.latest.is_empty() {
+            self.record_changes(ids.latest.make_contiguous());
         }
-        ids
+        ids.joined
     }
 
     fn prefetch_indexes<'a>(&self, segments: impl Iterator<Item = &'a ListedSegment>) {
@@ -300,8 +310,8 @@ impl DiskStoreInner {
         added: Vec<SealedSegment>,
         unindexed: Vec<UnindexedSegment>,
         unopened: &mut UnopenedFiles,
-    ) -> Vec<TraceId> {
-        let mut ids = Vec::new();
+    ) -> AddedTraces {
+        let mut ids = AddedTraces::default();
         for mut segment in added {
             let own = segment.index(&self.cache);
             let own_ids = || own.traces.iter().map(|trace| trace.id);
@@ -311,7 +321,7 @@ impl DiskStoreInner {
             let others: Vec<_> = others.cloned().collect();
             let shared = shared_with(own_ids(), &others, &self.cache);
             segment.header.shared.extend(shared);
-            ids.extend(own_ids());
+            ids.extend(own_ids(), &self.woven);
             segments.push(Arc::new(segment));
         }
         for (name, (file, bytes)) in unindexed {
@@ -323,7 +333,7 @@ impl DiskStoreInner {
                     let built = SegmentRanges::of([name].into_iter());
                     segments.retain(|it| !built.has_larger(it.name));
                     let index = segment.index(&self.cache);
-                    ids.extend(index.traces.iter().map(|trace| trace.id));
+                    ids.extend(index.traces.iter().map(|trace| trace.id), &self.woven);
                     segments.push(Arc::new(segment));
                 }
                 // Both are gone.
@@ -332,6 +342,22 @@ impl DiskStoreInner {
             }
         }
         ids
+    }
+}
+
+// === impl AddedTraces ===
+
+impl AddedTraces {
+    fn extend(&mut self, ids: impl Iterator<Item = TraceId>, woven: &WovenLayer) {
+        for id in ids {
+            if woven.is_joined(id) {
+                self.joined.push(id);
+            }
+            if self.latest.len() == MAX_LATEST {
+                self.latest.pop_front();
+            }
+            self.latest.push_back(id);
+        }
     }
 }
 

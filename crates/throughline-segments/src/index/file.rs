@@ -256,6 +256,7 @@ fn parse_header(mut bytes: &[u8]) -> Option<IndexHeader> {
     for _ in 0..read_count(bytes)? {
         header.shared.push(read_trace_id(bytes)?);
     }
+    header.shared.shrink_to_fit();
     header.filter = TraceFilter::read(bytes)?;
     Some(header)
 }

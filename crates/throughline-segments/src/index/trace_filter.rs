@@ -52,6 +52,8 @@ impl TraceFilter {
             last = last.checked_add(byte_codec::read_varint(bytes)?)?;
             hashes.push(last);
         }
+        // It stays in memory for as long as its segment.
+        hashes.shrink_to_fit();
         Some(Self(hashes))
     }
 }
@@ -93,5 +95,16 @@ mod tests {
         let mut bytes = Vec::new();
         filter.write(&mut bytes);
         assert_eq!(TraceFilter::read(&mut bytes.as_slice()), Some(filter));
+    }
+
+    #[test]
+    fn a_trace_takes_eight_bytes_of_memory() {
+        let filter = TraceFilter::of((0..5000).map(id));
+        let mut bytes = Vec::new();
+        filter.write(&mut bytes);
+        let read = TraceFilter::read(&mut bytes.as_slice()).unwrap();
+        for filter in [filter, read] {
+            assert_eq!(filter.0.capacity() * size_of::<u64>(), 8 * 5000);
+        }
     }
 }

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use throughline_segments::{DiskSettings, DiskStore, ObjectBucket};
-use throughline_store::{MemoryStore, Store, TraceQuery};
+use throughline_store::{
+    AlternativeParent, MAX_ALTERNATIVES, MemoryStore, Store, TraceQuery, WovenEdge,
+};
 
 use crate::bucket::FaultyBucket;
 use crate::compared_stores::{assert_same, edge};
@@ -161,9 +163,20 @@ fn decisions_take_as_much_room_as_there_are() {
     let store = member(&own, &bucket);
     add(&store, &expected, 1..11);
     let queried = node(&folder.path().join("node"), &bucket, u64::MAX);
-    let decisions = (0..6500).map(|at| edge(7, 5 + at % 2));
-    let decisions: Vec<_> = decisions.collect();
-    expected.weave(vec![edge(7, 6)]);
+    // Long ones, so that a few thousand are a megabyte.
+    let decision = |at: u64| {
+        let former = edge(7, 5 + at % 2);
+        let other = AlternativeParent {
+            parent: former.parent,
+            confidence: 0.25,
+        };
+        WovenEdge {
+            alternatives: vec![other; MAX_ALTERNATIVES],
+            ..former
+        }
+    };
+    let decisions: Vec<_> = (0..3000).map(decision).collect();
+    expected.weave(decisions.iter().rev().take(1).cloned().collect());
     store.weave(decisions);
     let bytes = || -> usize {
         let state = bucket.state();
