@@ -31,6 +31,8 @@ pub(crate) struct Lane {
     pub(crate) calls: Vec<u32>,
     pub(crate) last_step: Nanos,
     pub(crate) is_open: bool,
+    /// Whether never more than one other request was in flight beside it.
+    pub(crate) is_quiet: bool,
     /// The last commit of a queue: its highest offset, and its time.
     pub(crate) commit: Option<(i64, Nanos)>,
     /// Whether records were given up because too many waited: which one is handled is not known.

@@ -14,7 +14,7 @@ use crate::step_trail::visit_trail;
 /// Paths below this share teach nothing.
 const MIN_SHARE: f64 = 1e-3;
 /// Share of a call from which it is learned which values messages share.
-const CERTAIN: f64 = 0.99;
+pub(crate) const CERTAIN: f64 = 0.99;
 /// Share of a call from which a request has shown that its operation makes it.
 const LIKELY: f64 = 0.5;
 

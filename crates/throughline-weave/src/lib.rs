@@ -18,6 +18,7 @@
 
 mod batch;
 mod branching;
+mod call_balance;
 mod call_decision;
 mod coincidence;
 mod decision;

@@ -8,6 +8,7 @@ mod settlement;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::call_balance::CallBalance;
 use crate::call_decision::{abandoned_rivals, call_decision, candidate_lanes, only_open_witness};
 use crate::coincidence::RequestEvents;
 use crate::decision::Decision;
@@ -31,6 +32,8 @@ const SETTLE_NS: Nanos = 30_000_000;
 const MIN_WITHOUT_RECORD: f64 = 8.0;
 /// Time after which what is not certain is learned from by its share.
 const LAG_NS: Nanos = 1_000_000_000;
+/// Requests in flight up to which the calls of each are hardly mistaken.
+const QUIET: usize = 4;
 /// Interval between two looks at what is not certain.
 const RETRY_NS: Nanos = 50_000_000;
 /// Time after a call of a consumer until the records before are settled.
@@ -61,6 +64,7 @@ pub struct LiveDecider {
     state: ProcessState,
     strays: StrayModel,
     guard: ConfidenceGuard,
+    balance: CallBalance,
     recent_calls: RecentCalls,
     events: RequestEvents,
     losses: WeaverLosses,
@@ -109,6 +113,7 @@ impl LiveDecider {
             state: ProcessState::default(),
             strays: StrayModel::default(),
             guard: ConfidenceGuard::default(),
+            balance: CallBalance::default(),
             recent_calls: RecentCalls::default(),
             events: RequestEvents::default(),
             losses: WeaverLosses::default(),
@@ -274,6 +279,9 @@ impl LiveDecider {
         let lane = self.state.lane_of[index as usize];
         if start.position.is_none() {
             self.open_requests += 1;
+            if self.open_requests > QUIET {
+                self.state.end_quiet();
+            }
             self.events.push(start.at, Some(start.id));
             self.deadlines.insert((start.at + MAX_FOLLOWED_NS, lane));
         } else {

@@ -122,6 +122,7 @@ impl ProcessState {
             calls: Vec::new(),
             last_step: start,
             is_open: true,
+            is_quiet: true,
             commit: None,
             is_lost: false,
             is_held_up: false,
@@ -375,6 +376,14 @@ impl ProcessState {
             self.remove_inbound(member);
         }
         open
+    }
+
+    /// Notes that several requests are in flight.
+    pub(crate) fn end_quiet(&mut self) {
+        for lane in &self.live {
+            let lane = &mut self.lanes[*lane as usize];
+            lane.is_quiet &= !lane.is_open;
+        }
     }
 
     /// Returns whether another lane of the cluster is open.

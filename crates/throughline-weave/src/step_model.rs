@@ -483,6 +483,11 @@ impl StepModel {
         counts.iter().any(|(known, _)| *known == kind)
     }
 
+    /// Returns the numbers of calls in a history, by kind.
+    pub(crate) fn calls_in(&self, history: HistoryId) -> &[(Step, u8)] {
+        &self.histories[history as usize].counts
+    }
+
     /// Multiplies all counts, so that later ones weigh more.
     pub(crate) fn scale_counts(&mut self, factor: f64) {
         for state in &mut self.tables {

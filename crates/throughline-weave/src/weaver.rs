@@ -1,5 +1,7 @@
 //! Decisions a little after the events: what followed a call has been seen as well.
 
+use std::collections::VecDeque;
+
 use crate::decision::Decision;
 use crate::event::{Nanos, WeaveEvent};
 use crate::live_decider::LiveDecider;
@@ -13,6 +15,15 @@ const OPENING_EVENTS: usize = 8_192;
 /// Rest after which a new process is not waited for.
 const OPENING_REST_NS: Nanos = 2_000_000_000;
 
+/// The events of a new process.
+#[derive(Debug, Default)]
+struct Opening {
+    events: VecDeque<WeaveEvent>,
+    /// When it first made a call whose cause the message does not name. What came before, such as
+    /// the probes of its health, says little about how long it has been observed.
+    since: Option<Nanos>,
+}
+
 /// Decides which inbound message of a process caused an outbound one, once their requests have
 /// ended.
 ///
@@ -22,8 +33,7 @@ const OPENING_REST_NS: Nanos = 2_000_000_000;
 pub struct Weaver {
     settings: WeaverSettings,
     decider: LiveDecider,
-    /// All events of a new process.
-    opening: Option<Vec<WeaveEvent>>,
+    opening: Option<Opening>,
 }
 
 // === impl Weaver ===
@@ -35,7 +45,7 @@ impl Weaver {
         Self {
             settings,
             decider: LiveDecider::new(settings).with_settled(),
-            opening: Some(Vec::new()),
+            opening: Some(Opening::default()),
         }
     }
 
@@ -95,14 +105,14 @@ impl Weaver {
     /// Returns the decisions that have become final: their requests have ended. Those about a new
     /// process come twice.
     pub fn poll(&mut self, now: Nanos) -> Vec<Decision> {
-        if let Some(opening) = self.opening.take_if(|opening| is_over(opening, now)) {
-            self.look_again(opening);
+        if let Some(opening) = self.opening.take_if(|opening| opening.is_over(now)) {
+            self.look_again(opening.events);
         }
         self.decider.take_settled(now)
     }
 
     /// Begins again with what was learned from these events.
-    fn look_again(&mut self, events: Vec<WeaveEvent>) {
+    fn look_again(&mut self, events: VecDeque<WeaveEvent>) {
         self.decider = self.decider.second_look(self.settings);
         events
             .into_iter()
@@ -111,12 +121,27 @@ impl Weaver {
     }
 }
 
-/// Returns whether a process that has shown these events is new no longer.
-fn is_over(events: &[WeaveEvent], now: Nanos) -> bool {
-    let (Some(first), Some(last)) = (events.first(), events.last()) else {
-        return false;
-    };
-    events.len() >= OPENING_EVENTS
-        || now >= first.at().saturating_add(OPENING_NS)
-        || now >= last.at().saturating_add(OPENING_REST_NS)
+// === impl Opening ===
+
+impl Opening {
+    fn push(&mut self, event: WeaveEvent) {
+        if let WeaveEvent::OutboundStarted(start) = &event
+            && start.exact.is_none()
+        {
+            self.since.get_or_insert(start.at);
+        } else if self.since.is_none() && self.events.len() >= OPENING_EVENTS {
+            self.events.pop_front();
+        }
+        self.events.push_back(event);
+    }
+
+    /// Returns whether the process is new no longer.
+    fn is_over(&self, now: Nanos) -> bool {
+        let (Some(since), Some(last)) = (self.since, self.events.back()) else {
+            return false;
+        };
+        self.events.len() >= OPENING_EVENTS
+            || now >= since.saturating_add(OPENING_NS)
+            || now >= last.at().saturating_add(OPENING_REST_NS)
+    }
 }

@@ -17,6 +17,7 @@
 
 mod dataset;
 mod judge;
+mod one_thread;
 mod synthetic;
 
 use std::collections::HashMap;

@@ -1,13 +1,17 @@
 //! Sets that are generated: processes of the common kinds, at several loads, with fixed seeds.
 
 use crate::dataset::{SpanRow, SpanTable};
+use crate::one_thread;
 
 /// Requests of a set.
-const REQUESTS: usize = 1500;
+pub(crate) const REQUESTS: usize = 1500;
 /// Mean of the time that a handler works between two steps, in microseconds.
-const WORK_US: f64 = 2_000.0;
+pub(crate) const WORK_US: f64 = 2_000.0;
 /// Mean of the duration of a call.
-const CALL_US: f64 = 8_000.0;
+pub(crate) const CALL_US: f64 = 8_000.0;
+
+/// Callees, in the order in which a request calls them.
+const PEERS: [&str; 3] = ["stock", "billing", "delivery"];
 
 /// How a process handles requests.
 #[derive(Debug, Clone, Copy)]
@@ -22,8 +26,6 @@ struct ProcessShape {
     two_operations: bool,
     /// Calls of a timer per request.
     timer: f64,
-    /// Handlers run one at a time, in the order in which they became ready.
-    event_loop: bool,
 }
 
 const PLAIN: ProcessShape = ProcessShape {
@@ -34,7 +36,6 @@ const PLAIN: ProcessShape = ProcessShape {
     skips: 0.0,
     two_operations: false,
     timer: 0.0,
-    event_loop: false,
 };
 
 /// Returns all generated sets.
@@ -69,17 +70,15 @@ pub(crate) fn tables() -> Vec<SpanTable> {
             timer: 0.2,
             ..PLAIN
         },
-        ProcessShape {
-            name: "event-loop",
-            event_loop: true,
-            ..PLAIN
-        },
     ];
     for shape in shapes {
         for in_flight in [1.0, 4.0, 10.0] {
             tables.push(ProcessShape { in_flight, ..shape }.table());
         }
     }
+    tables.extend([1.0, 4.0, 10.0].map(one_thread::event_loop));
+    let pools = [(1, 0.5), (1, 0.8), (1, 0.95), (4, 0.9)];
+    tables.extend(pools.map(|(count, utilization)| one_thread::workers(count, utilization)));
     tables.push(consumer(0.3));
     tables.push(consumer(0.8));
     tables.push(consumer(1.0));
@@ -99,16 +98,6 @@ impl ProcessShape {
         }
     }
 
-    /// Returns when a handler that is ready gets its turn.
-    fn begin_turn(self, ready: f64, idle_from: &mut f64) -> f64 {
-        if !self.event_loop {
-            return ready;
-        }
-        let start = ready.max(*idle_from);
-        *idle_from = start + 50.0;
-        start
-    }
-
     fn table(self) -> SpanTable {
         let mut rng = fastrand::Rng::with_seed(42);
         let duration_us = if self.concurrent {
@@ -119,8 +108,6 @@ impl ProcessShape {
         let gap_us = duration_us / self.in_flight;
         let mut rows = Vec::new();
         let mut now = 0.0;
-        // The moment from which the only thread of an event loop is free.
-        let mut idle_from = 0.0_f64;
         for trace in 0..REQUESTS as u64 {
             now += exponential(&mut rng, gap_us);
             let mut at = now;
@@ -132,8 +119,7 @@ impl ProcessShape {
                 }
                 let attempts = 1 + usize::from(rng.f64() < self.retries);
                 for _ in 0..attempts {
-                    let ready = at + spread(&mut rng, WORK_US);
-                    let start = self.begin_turn(ready, &mut idle_from);
+                    let start = at + spread(&mut rng, WORK_US);
                     let end = start + spread(&mut rng, CALL_US);
                     spans.push((kind, start, end));
                     last_end = last_end.max(end);
@@ -148,9 +134,9 @@ impl ProcessShape {
             };
             rows.push(row(trace, 0, -1, ('S', "external", operation), (now, end)));
             for (index, (kind, start, end)) in spans.into_iter().enumerate() {
-                let peer = ["stock", "billing", "delivery"][kind];
                 let span = index as u64 + 1;
-                rows.push(row(trace, span, 0, ('C', peer, "POST /"), (start, end)));
+                let peer = ('C', PEERS[kind], "POST /");
+                rows.push(row(trace, span, 0, peer, (start, end)));
             }
             if rng.f64() < self.timer {
                 let start = now + rng.f64() * duration_us;
@@ -191,6 +177,17 @@ fn consumer(utilization: f64) -> SpanTable {
     }
 }
 
+/// A request of a set with one operation.
+pub(crate) fn request_row(trace: u64, start: f64, end: f64) -> SpanRow {
+    row(trace, 0, -1, ('S', "external", "GET /a"), (start, end))
+}
+
+/// The call of a kind that a request makes once.
+pub(crate) fn call_row(trace: u64, kind: usize, times: (f64, f64)) -> SpanRow {
+    let peer = ('C', PEERS[kind], "POST /");
+    row(trace, kind as u64 + 1, 0, peer, times)
+}
+
 fn row(
     trace: u64,
     span: u64,
@@ -214,11 +211,11 @@ fn row(
     }
 }
 
-fn exponential(rng: &mut fastrand::Rng, mean: f64) -> f64 {
+pub(crate) fn exponential(rng: &mut fastrand::Rng, mean: f64) -> f64 {
     -mean * (1.0 - rng.f64()).ln()
 }
 
 /// A duration with a minimum and a tail.
-fn spread(rng: &mut fastrand::Rng, mean: f64) -> f64 {
+pub(crate) fn spread(rng: &mut fastrand::Rng, mean: f64) -> f64 {
     0.5 * mean + exponential(rng, 0.5 * mean)
 }

@@ -63,12 +63,26 @@ impl LiveDecider {
         }
         let learned = learn_request(&self.state, lane, &shares, self.now, &mut self.plan.model);
         self.note_learned(&learned);
+        self.balance_calls(lane, inbound_operation, &shares);
         let calls = caused_calls(&self.state, lane, &shares);
         let ProcessPlan { model, order, .. } = &mut self.plan;
         self.recent_calls.observe(calls, order, model);
         let calls = std::mem::take(&mut self.state.lanes[lane as usize].calls);
         self.state.remove_lane(lane);
         self.release_calls(lane, &calls, &learned);
+    }
+
+    /// Doubts the calls of a request whose operation's calls are mixed up.
+    fn balance_calls(&mut self, lane: u32, operation: u32, shares: &[f64]) {
+        let of_lane = &mut self.state.lanes[lane as usize];
+        let paths = of_lane.paths.iter().zip(shares);
+        let Some((path, share)) = paths.max_by(|a, b| a.1.total_cmp(b.1)) else {
+            return;
+        };
+        let calls = self.plan.model.calls_in(path.standing.history);
+        let is_sure = of_lane.is_quiet && *share >= CERTAIN;
+        self.balance.observe(operation, calls, is_sure);
+        of_lane.is_held_up |= self.balance.is_mixed_up(operation);
     }
 
     /// Returns whether an ended request may have made a record that its producer has not sent yet:
