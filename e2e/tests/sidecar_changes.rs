@@ -292,4 +292,7 @@ fn no_record_is_lost_to_a_broker_that_closes_the_connection_at_a_long_request() 
             assert_eq!(receive(fixture.kafka.bootstrap(), &topic, sent).len(), sent);
         }
     }
+    // The first enlarged request costs a connection, and no other one.
+    let refused = fixture.metric("throughline_kafka_batches_refused_total");
+    assert!((refused - 1.0).abs() < 0.5, "{refused}");
 }

@@ -230,7 +230,7 @@ impl Reporter {
             tracing::warn!(
                 bytes,
                 suppressed,
-                "broker closed the connection at a request with injected contexts; requests of \
+                "broker closed the connection at a request with injected contexts; requests near \
                  this size pass unmodified for ten minutes (socket.request.max.bytes)"
             );
         }

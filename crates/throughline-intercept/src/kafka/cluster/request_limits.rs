@@ -10,7 +10,7 @@ use crate::Timestamp;
 pub(super) struct RequestLimits {
     /// Largest request that was answered, of those that were enlarged.
     accepted_bytes: usize,
-    /// Smallest request at which a connection was closed.
+    /// Size from which on requests are not enlarged.
     refused: Option<(usize, Timestamp)>,
 }
 
@@ -37,9 +37,9 @@ impl RequestLimits {
         self.refused = self.refused.filter(|(refused, _)| *refused > bytes);
     }
 
-    /// Records that a broker closed the connection at a request of this size. Returns whether that
-    /// limits what follows.
-    pub(super) fn refuse(&mut self, bytes: usize, now: Timestamp) -> bool {
+    /// Records that a broker closed the connection at a request that was enlarged to `bytes`.
+    /// Returns whether that limits what follows.
+    pub(super) fn refuse(&mut self, original_bytes: usize, bytes: usize, now: Timestamp) -> bool {
         if bytes < MIN_REFUSED_REQUEST {
             return false;
         }
@@ -49,6 +49,9 @@ impl RequestLimits {
             self.accepted_bytes = 0;
             return false;
         }
+        // The limit is anywhere above the size that the client chose: sizes in between would cost
+        // a connection each.
+        let bytes = original_bytes.max(self.accepted_bytes).saturating_add(1);
         let smallest = self
             .refused
             .map_or(bytes, |(refused, _)| refused.min(bytes));
@@ -64,24 +67,26 @@ mod tests {
     #[test]
     fn requests_of_a_refused_size_are_not_enlarged_for_ten_minutes() {
         let mut limits = RequestLimits::default();
-        assert!(limits.refuse(1_000_000, 1));
-        assert!(limits.refuse(900_000, 2));
-        assert_eq!(limits.refused_bytes(2), Some(900_000));
+        assert!(limits.refuse(1_000_000, 1_030_000, 1));
+        assert!(limits.refuse(900_000, 930_000, 2));
+        assert_eq!(limits.refused_bytes(2), Some(900_001));
         assert_eq!(limits.refused_bytes(3 + REFUSAL_TIMEOUT), None);
-        limits.accept(899_999);
-        assert_eq!(limits.refused_bytes(2), Some(900_000));
         limits.accept(900_000);
+        assert_eq!(limits.refused_bytes(2), Some(900_001));
+        limits.accept(910_000);
         assert_eq!(limits.refused_bytes(2), None);
+        assert!(limits.refuse(900_000, 930_000, 3));
+        assert_eq!(limits.refused_bytes(3), Some(910_001));
     }
 
     #[test]
     fn connection_that_ends_at_a_size_that_was_accepted_limits_nothing_at_first() {
         let mut limits = RequestLimits::default();
         limits.accept(1_000_000);
-        assert!(!limits.refuse(1_000_000, 1));
+        assert!(!limits.refuse(970_000, 1_000_000, 1));
         assert_eq!(limits.refused_bytes(1), None);
-        assert!(limits.refuse(1_000_000, 2));
-        assert_eq!(limits.refused_bytes(2), Some(1_000_000));
-        assert!(!limits.refuse(MIN_REFUSED_REQUEST - 1, 2));
+        assert!(limits.refuse(970_000, 1_000_000, 2));
+        assert_eq!(limits.refused_bytes(2), Some(970_001));
+        assert!(!limits.refuse(1, MIN_REFUSED_REQUEST - 1, 2));
     }
 }

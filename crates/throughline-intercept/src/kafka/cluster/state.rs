@@ -163,8 +163,13 @@ impl ClusterState {
 
     /// Records that a broker closed the connection at a request that was enlarged to this size.
     /// Returns whether that limits what follows.
-    pub(in crate::kafka) fn refuse_request(&mut self, bytes: usize, now: Timestamp) -> bool {
-        self.request_limits.refuse(bytes, now)
+    pub(in crate::kafka) fn refuse_request(
+        &mut self,
+        original_bytes: usize,
+        bytes: usize,
+        now: Timestamp,
+    ) -> bool {
+        self.request_limits.refuse(original_bytes, bytes, now)
     }
 
     // --- records in flight ---

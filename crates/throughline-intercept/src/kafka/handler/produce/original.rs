@@ -123,10 +123,10 @@ impl OriginalProduce {
         context: &mut HandlerContext<C>,
         now: Timestamp,
     ) {
-        let bytes = self.changed_bytes;
+        let (original_bytes, bytes) = (self.frame.len(), self.changed_bytes);
         let is_refused = context
             .cluster
-            .with_state(|state| state.refuse_request(bytes, now));
+            .with_state(|state| state.refuse_request(original_bytes, bytes, now));
         if is_refused {
             context.report(SessionEvent::RequestRefused { bytes });
         }
