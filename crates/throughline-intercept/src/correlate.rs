@@ -166,7 +166,7 @@ pub use call::{Attribution, CallHandle, CallOutcome, OutboundCall};
 pub use call_signature::CallSignature;
 pub use correlator::{Correlator, CorrelatorAccess, RequestOutcome};
 pub use evidence::{Evidence, ParentDecision};
-pub use process_model::RecordDelivery;
+pub use process_model::{RecordDelivery, RecordSettlement};
 pub use propagation::{CarriedContext, PropagationObservation};
 pub use record_queue::RecordQueueId;
 pub use settings::{CorrelationLimits, Settings, SingleInFlightPolicy};

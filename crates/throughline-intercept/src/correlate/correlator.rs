@@ -1,7 +1,5 @@
 //! The correlator of one process.
 
-use std::ops::RangeInclusive;
-
 use throughline_model::context::{FormatSet, SpanContext};
 
 use super::activity::{ActivityId, ActivityKind};
@@ -10,9 +8,8 @@ use super::call_signature::CallSignature;
 use super::evidence::{Evidence, ParentDecision};
 use super::inference::ParentInference;
 use super::live_inference::{InferredParent, LiveInference};
-use super::process_model::{ProcessModel, RecordDelivery};
+use super::process_model::{ProcessModel, RecordDelivery, RecordSettlement};
 use super::propagation::{CarriedContext, PropagationObservation, PropagationState};
-use super::record_queue::RecordQueueId;
 use super::settings::{Settings, SingleInFlightPolicy};
 use super::token::{TokenExtractor, TokenSet};
 use crate::Timestamp;
@@ -128,19 +125,14 @@ impl Correlator {
         }
     }
 
-    /// Records that a consumer has handled the records with these offsets. A commit of `n` covers
-    /// everything before `n`.
-    pub fn settle_records(
-        &mut self,
-        now: Timestamp,
-        queue: RecordQueueId,
-        offsets: RangeInclusive<i64>,
-    ) {
+    /// Records that a consumer has handled records. A commit of `n` covers everything before `n`.
+    pub fn settle_records(&mut self, now: Timestamp, settlement: &RecordSettlement) {
         let now = self.advance(now);
-        let settled = self.model.settle_records(now, queue, &offsets);
+        let settled = self.model.settle_records(now, settlement);
         if let Some(inference) = &mut self.inference {
+            let asked_at = settlement.asked_at.min(now);
             for id in settled {
-                inference.end(now, id, false);
+                inference.end(asked_at, id, false);
             }
         }
     }

@@ -29,6 +29,15 @@ pub struct RecordDelivery {
     pub tokens: TokenSet,
 }
 
+/// Records that a consumer says it has handled.
+#[derive(Debug, Clone)]
+pub struct RecordSettlement {
+    pub queue: RecordQueueId,
+    pub offsets: RangeInclusive<i64>,
+    /// When the consumer said so: by the time of the broker's answer it has gone on.
+    pub asked_at: Timestamp,
+}
+
 /// Activities of one process, and what was learned from them.
 #[derive(Debug)]
 pub(super) struct ProcessModel {
@@ -128,10 +137,10 @@ impl ProcessModel {
     pub(super) fn settle_records(
         &mut self,
         now: Timestamp,
-        queue: RecordQueueId,
-        offsets: &RangeInclusive<i64>,
+        settlement: &RecordSettlement,
     ) -> Vec<ActivityId> {
-        let settled = self.queues.take_offsets(queue, offsets.clone());
+        let RecordSettlement { queue, offsets, .. } = settlement;
+        let settled = self.queues.take_offsets(*queue, offsets.clone());
         for id in settled.iter().copied() {
             // A settled record has made all its calls: the moment to compare them with the profile.
             if let Some(record) = self.activities.get(id)

@@ -95,8 +95,12 @@ impl TestProcess {
 
     /// Commits all offsets before `next`.
     fn commit(&mut self, next: i64) {
-        self.correlator
-            .settle_records(self.now, self.queue, i64::MIN..=next - 1);
+        let settlement = RecordSettlement {
+            queue: self.queue,
+            offsets: i64::MIN..=next - 1,
+            asked_at: self.now,
+        };
+        self.correlator.settle_records(self.now, &settlement);
     }
 
     fn call(&mut self) -> (ParentDecision, CallHandle) {

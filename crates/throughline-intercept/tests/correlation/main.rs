@@ -26,7 +26,8 @@ use std::sync::Arc;
 
 use throughline_intercept::correlate::{
     ActivityId, CallHandle, CallSignature, CorrelationKey, Correlator, OutboundCall,
-    RecordDelivery, RecordQueueId, Settings, TokenExtractor, TokenSet, TokenSource,
+    RecordDelivery, RecordQueueId, RecordSettlement, Settings, TokenExtractor, TokenSet,
+    TokenSource,
 };
 use throughline_model::context::{HeaderList, Sampling, SpanContext};
 use throughline_model::{SpanId, TraceId};
@@ -192,7 +193,12 @@ fn run(mut process: SimulatedProcess) -> AttributionTally {
                 correlator.deliver_record(now, delivery);
             }
             SimulatedEvent::Commit { partition, next } => {
-                correlator.settle_records(now, queue(partition), i64::MIN..=next - 1);
+                let settlement = RecordSettlement {
+                    queue: queue(partition),
+                    offsets: i64::MIN..=next - 1,
+                    asked_at: now,
+                };
+                correlator.settle_records(now, &settlement);
             }
             SimulatedEvent::Call {
                 call,

@@ -15,7 +15,7 @@ use super::record_context::{self, ExtractedContext};
 use crate::Timestamp;
 use crate::correlate::{
     CallSignature, CarriedContext, OutboundCall, ParentDecision, PropagationObservation,
-    RecordDelivery, RecordQueueId, TokenExtractor, TokenSet, TokenSource,
+    RecordDelivery, RecordQueueId, RecordSettlement, TokenExtractor, TokenSet, TokenSource,
 };
 use crate::kafka::SessionEvent;
 use crate::kafka::cluster::{BatchReader, ClientPartition, ClusterHandle, SettledOffsets};
@@ -201,11 +201,12 @@ fn queue_id(partition: &ClientPartition, group: Option<&Arc<str>>) -> RecordQueu
 // === impl SettledQueues ===
 
 impl SettledQueues<'_> {
-    /// Reports that the records were handled.
+    /// Reports that the records were handled, as their consumer said at `asked_at`.
     pub(super) fn report(
         &self,
         cluster: &impl ClusterHandle,
         offsets: &SettledOffsets,
+        asked_at: Timestamp,
         now: Timestamp,
     ) {
         let range: RangeInclusive<i64> = match offsets {
@@ -219,7 +220,12 @@ impl SettledQueues<'_> {
         let of_unknown = self.is_only_group.then(|| queue_id(self.partition, None));
         cluster.correlate(|correlator| {
             for queue in of_group.into_iter().chain(of_unknown) {
-                correlator.settle_records(now, queue, range.clone());
+                let settlement = RecordSettlement {
+                    queue,
+                    offsets: range.clone(),
+                    asked_at,
+                };
+                correlator.settle_records(now, &settlement);
             }
         });
     }

@@ -57,7 +57,7 @@ impl Settlement<'_> {
             group: group.as_ref(),
             is_only_group: settled.is_only_group,
         };
-        queues.report(&context.cluster, offsets, self.now);
+        queues.report(&context.cluster, offsets, self.sent_at, self.now);
         if settled.deliveries.is_empty() {
             return;
         }

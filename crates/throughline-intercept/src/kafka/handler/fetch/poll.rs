@@ -66,7 +66,8 @@ impl PollTracker {
                 group: Some(&records.group),
                 is_only_group: false,
             };
-            queues.report(&context.cluster, &SettledOffsets::Before(records.end), now);
+            let handled = SettledOffsets::Before(records.end);
+            queues.report(&context.cluster, &handled, now, now);
         }
         // The client continues behind records once it has handed them over.
         let is_behind = |records: &mut PolledRecords| {
