@@ -2,9 +2,9 @@
 //!
 //! An engine that gives the calls of one request to another can go on doing so: it learns from what
 //! it believes, and its tables come to expect it. Processes whose requests wait for a worker are
-//! prone to this, as the request that came last seems to begin at once, and the one that waits never
-//! to begin. But each call has one cause, so that some requests then make a call too often, and
-//! others not at all, which no request did while few were in flight.
+//! prone to this, as the request that came last seems to begin at once, and the one that waits
+//! never to begin. But each call has one cause, so that some requests then make a call too often,
+//! and others not at all, which no request did while few were in flight.
 
 use std::collections::HashMap;
 
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn what_quiet_times_show_is_no_mixture() {
+    fn calls_of_quiet_times_are_no_mixture() {
         let mut balance = balance(&[&[(0, 1), (1, 1)], &[(1, 2)], &[(0, 1), (1, 1)]]);
         for _ in 0..32 {
             balance.observe(OPERATION, &[(0, 1), (1, 2)], false);

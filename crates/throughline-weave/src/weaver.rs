@@ -19,8 +19,8 @@ const OPENING_REST_NS: Nanos = 2_000_000_000;
 #[derive(Debug, Default)]
 struct Opening {
     events: VecDeque<WeaveEvent>,
-    /// When it first made a call whose cause the message does not name. What came before, such as
-    /// the probes of its health, says little about how long it has been observed.
+    /// When it first made a call whose cause the message does not name. Events before that, such
+    /// as the probes of its health, say little about how well it is known.
     since: Option<Nanos>,
 }
 

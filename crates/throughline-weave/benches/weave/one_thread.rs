@@ -1,5 +1,5 @@
 //! Generated sets of processes whose requests wait for a thread: an event loop, and pools of
-//! workers. What the waiting shows depends on how busy the process is.
+//! workers.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -47,7 +47,7 @@ pub(crate) fn event_loop(in_flight: f64) -> SpanTable {
     }
 }
 
-/// A process with so many workers, each of which handles one request from its start to its end;
+/// A process with `count` workers, each of which handles one request from its start to its end;
 /// others wait in the order in which they came. `utilization` is the share of time in which the
 /// workers are busy.
 pub(crate) fn workers(count: usize, utilization: f64) -> SpanTable {
