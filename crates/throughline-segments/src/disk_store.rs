@@ -2,6 +2,7 @@
 //! queries see both as one.
 
 mod check;
+mod decision_codec;
 mod decision_uploads;
 mod deletions;
 mod discarded_file;
@@ -13,6 +14,7 @@ mod graph;
 mod inner;
 mod maintenance;
 mod recovery;
+mod repeated_work;
 mod sealed_segment;
 mod settings;
 mod sources;

@@ -5,7 +5,7 @@
 //! or damaged ends the log: it was never acknowledged, or the disk lost it.
 
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, BufReader, Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -52,6 +52,14 @@ pub struct LogRecords<'a> {
     pub intact_bytes: usize,
 }
 
+/// Reads the records of a file one after another, so that only one is in memory.
+#[derive(Debug)]
+pub(crate) struct LogReader {
+    file: BufReader<File>,
+    /// Length of the part that was read and is intact.
+    intact_bytes: u64,
+}
+
 /// A log that is appended to.
 #[derive(Debug)]
 pub(crate) struct LogWriter {
@@ -76,7 +84,7 @@ impl RecordKind {
         match self {
             Self::Spans => 1,
             Self::Fragments => 2,
-            Self::Decisions => 3,
+            Self::Decisions => 4,
         }
     }
 
@@ -84,7 +92,7 @@ impl RecordKind {
         match code {
             1 => Some(Self::Spans),
             2 => Some(Self::Fragments),
-            3 => Some(Self::Decisions),
+            4 => Some(Self::Decisions),
             _ => None,
         }
     }
@@ -130,6 +138,56 @@ impl<'a> LogRecords<'a> {
     }
 }
 
+// === impl LogReader ===
+
+impl LogReader {
+    /// Reads records from a position on; from the beginning of a log, its magic number first.
+    pub(crate) fn new(mut file: File, position: u64) -> io::Result<Self> {
+        file.seek(SeekFrom::Start(position))?;
+        Ok(Self {
+            file: BufReader::new(file),
+            intact_bytes: position,
+        })
+    }
+
+    /// Reads a log from its beginning; without a magic number it has no records.
+    pub(crate) fn of_log(file: File) -> io::Result<Self> {
+        let mut reader = Self::new(file, 0)?;
+        let mut magic = Vec::new();
+        let length = LogRecords::START;
+        reader.file.by_ref().take(length).read_to_end(&mut magic)?;
+        if magic == MAGIC {
+            reader.intact_bytes = length;
+        } else {
+            reader.file.seek(SeekFrom::End(0))?;
+        }
+        Ok(reader)
+    }
+
+    /// Returns the position behind the last record that was read.
+    pub(crate) const fn intact_bytes(&self) -> u64 {
+        self.intact_bytes
+    }
+
+    /// Reads the payload of the next record; `None` where it is cut off or damaged.
+    pub(crate) fn next_payload(&mut self) -> io::Result<Option<Vec<u8>>> {
+        let mut record = Vec::new();
+        let file = self.file.by_ref();
+        file.take(8).read_to_end(&mut record)?;
+        let Some(length) = record.first_chunk::<4>() else {
+            return Ok(None);
+        };
+        let length = u32::from_le_bytes(*length);
+        // Grows with what is there, whatever the length says.
+        file.take(length.into()).read_to_end(&mut record)?;
+        if read_record(&record).is_none() {
+            return Ok(None);
+        }
+        self.intact_bytes += record.len() as u64;
+        Ok(Some(record.split_off(PREFIX_BYTES)))
+    }
+}
+
 /// Splits the first record off; `None` when it is cut off or damaged.
 fn read_record(log: &[u8]) -> Option<(RecordKind, &[u8], &[u8])> {
     let (length, rest) = log.split_first_chunk::<4>()?;
@@ -167,9 +225,9 @@ impl LogWriter {
     }
 
     /// Continues a log behind its intact part.
-    pub(crate) fn resume(path: PathBuf, intact_bytes: usize) -> io::Result<Self> {
+    pub(crate) fn resume(path: PathBuf, intact_bytes: u64) -> io::Result<Self> {
         let file = OpenOptions::new().read(true).write(true).open(&path)?;
-        let mut length = intact_bytes as u64;
+        let mut length = intact_bytes;
         if length < MAGIC.len() as u64 {
             file.write_all_at(MAGIC, 0)?;
             length = MAGIC.len() as u64;
@@ -321,7 +379,7 @@ mod tests {
         let mut bytes = log(&[b"one", b"two"]);
         bytes.truncate(bytes.len() - 1);
         std::fs::write(&path, &bytes).unwrap();
-        let intact = LogRecords::read(&bytes).intact_bytes;
+        let intact = LogRecords::read(&bytes).intact_bytes as u64;
         let resumed = LogWriter::resume(path.clone(), intact).unwrap();
         resumed.append(RecordKind::Fragments, b"three").unwrap();
         let bytes = std::fs::read(path).unwrap();

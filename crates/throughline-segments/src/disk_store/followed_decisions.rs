@@ -2,21 +2,18 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
-use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use throughline_store::WovenEdge;
 
+use super::decision_codec::decode;
 use super::folder::{ListedDecisions, StoreFolder, outermost_decisions, woven_log};
 use super::inner::DiskStoreInner;
 use super::unopened::UnopenedFiles;
-use super::woven_layer::decode;
 use crate::objects::StoredFile;
-use crate::request_log::LogRecords;
-
-/// Maximum length of the new decisions of a store that are read at once.
-const MAX_TAIL_BYTES: u64 = 64 << 20;
+use crate::request_log::LogReader;
 
 /// The decisions that were read.
 #[derive(Debug, Default)]
@@ -36,11 +33,47 @@ struct DecisionPosition {
     bytes: u64,
 }
 
+/// An object with decisions that is in the list.
+#[derive(Debug)]
+struct ListedObject {
+    path: PathBuf,
+    store: PathBuf,
+    /// Number of the first upload that it has.
+    first: u64,
+}
+
+// === impl FollowedDecisions ===
+
+impl FollowedDecisions {
+    fn is_new(&self, object: &ListedObject) -> bool {
+        !self.objects.contains(&object.path)
+    }
+
+    /// Returns whether a later object of the same store was read.
+    fn has_later(&self, object: &ListedObject, listed: &[ListedObject]) -> bool {
+        let is_later = |it: &&ListedObject| it.store == object.store && it.first > object.first;
+        listed.iter().filter(is_later).any(|it| !self.is_new(it))
+    }
+
+    /// Returns whether decisions that were read count no more, or would come behind later ones.
+    fn must_read_again(&self, listed: &[ListedObject]) -> bool {
+        let stores: HashSet<&Path> = listed.iter().map(|it| it.store.as_path()).collect();
+        let is_gone = self.objects.iter().any(|known| {
+            let store = known.parent().and_then(Path::parent);
+            store.is_none_or(|store| !stores.contains(store))
+        });
+        let mut new = listed.iter().filter(|it| self.is_new(it));
+        // The first one is another one when the log was written again.
+        is_gone || new.any(|it| it.first == 0 || self.has_later(it, listed))
+    }
+}
+
 // === impl DiskStoreInner ===
 
 impl DiskStoreInner {
-    /// Reads the decisions of objects that are new, and all of them again when an owner has written
-    /// its log again, or is gone; not until all can be read.
+    /// Reads the decisions of objects that are new, in their order, and all of them again when an
+    /// owner has written its log again, or is gone; not until all can be read. Behind an object
+    /// that cannot be read, the others of its store wait: it may have decisions that they replace.
     pub(super) fn read_decision_objects(
         &self,
         followed: &mut FollowedDecisions,
@@ -48,44 +81,53 @@ impl DiskStoreInner {
         listed: Vec<ListedDecisions>,
     ) {
         let current = outermost_decisions(listed);
-        let path = |(store, numbers): &ListedDecisions| {
-            StoreFolder::of_others(store.clone()).decisions(*numbers)
-        };
-        let current: Vec<(PathBuf, &ListedDecisions)> =
-            current.iter().map(|it| (path(it), it)).collect();
-        let stores: HashSet<&Path> = current.iter().map(|(_, it)| it.0.as_path()).collect();
-        let is_gone = followed.objects.iter().any(|known| {
-            let store = known.parent().and_then(Path::parent);
-            store.is_none_or(|store| !stores.contains(store))
+        let current = current.into_iter().map(|(store, numbers)| {
+            let path = StoreFolder::of_others(store.clone()).decisions(numbers);
+            ListedObject {
+                path,
+                store,
+                first: numbers.0,
+            }
         });
-        let is_new = |path: &PathBuf| !followed.objects.contains(path);
-        // The first one is another one when the log was written again.
-        let is_rewritten = current.iter().any(|(path, it)| it.1.0 == 0 && is_new(path));
-        let is_outdated = followed.is_outdated || is_gone || is_rewritten;
-        let wanted = current
-            .iter()
-            .filter(|(path, _)| is_outdated || is_new(path));
-        let wanted: Vec<&PathBuf> = wanted.map(|(path, _)| path).collect();
-        let opened = wanted.iter().filter_map(|path| {
-            let file = self.open_decisions(path, unopened)?;
-            Some((*path, file))
-        });
-        let mut opened: Vec<(&PathBuf, File)> = opened.collect();
-        followed.is_outdated = is_outdated && opened.len() < wanted.len();
-        if followed.is_outdated {
-            opened.retain(|(path, _)| is_new(path));
-        } else if is_outdated {
-            self.woven.clear();
-        }
-        for (path, file) in opened {
-            match self.keep_decisions(file) {
-                Ok(()) => {
-                    followed.objects.insert(path.clone());
-                }
-                Err(error) => unopened.note_failure(path, &error),
+        let current: Vec<ListedObject> = current.collect();
+        let is_outdated = followed.is_outdated || followed.must_read_again(&current);
+        let wanted = current.iter();
+        let wanted = wanted.filter(|it| is_outdated || followed.is_new(it));
+        let wanted: Vec<&ListedObject> = wanted.collect();
+        let mut behind_gap: HashSet<&Path> = HashSet::new();
+        let mut opened: Vec<(&ListedObject, File)> = Vec::new();
+        for object in &wanted {
+            if behind_gap.contains(object.store.as_path()) {
+                continue;
+            }
+            match self.open_decisions(&object.path, unopened) {
+                Some(file) => opened.push((object, file)),
+                None => drop(behind_gap.insert(&object.store)),
             }
         }
-        let listed: HashSet<&PathBuf> = current.iter().map(|(path, _)| path).collect();
+        followed.is_outdated = is_outdated && opened.len() < wanted.len();
+        if followed.is_outdated {
+            opened.retain(|(object, _)| {
+                followed.is_new(object) && !followed.has_later(object, &current)
+            });
+        } else if is_outdated {
+            self.woven.clear();
+            followed.objects.clear();
+        }
+        let mut failed: HashSet<&Path> = HashSet::new();
+        for (object, file) in opened {
+            if failed.contains(object.store.as_path()) {
+                continue;
+            }
+            match self.keep_decisions(file) {
+                Ok(()) => drop(followed.objects.insert(object.path.clone())),
+                Err(error) => {
+                    failed.insert(&object.store);
+                    unopened.note_failure(&object.path, &error);
+                }
+            }
+        }
+        let listed: HashSet<&PathBuf> = current.iter().map(|it| &it.path).collect();
         followed.objects.retain(|path| listed.contains(path));
     }
 
@@ -110,13 +152,11 @@ impl DiskStoreInner {
     }
 
     /// Keeps all decisions of an object.
-    fn keep_decisions(&self, mut file: File) -> io::Result<()> {
-        let mut bytes = Vec::new();
-        file.seek(SeekFrom::Start(0))?;
-        file.take(MAX_TAIL_BYTES).read_to_end(&mut bytes)?;
-        let read = LogRecords::read_part(&bytes);
-        let edges = read.records.iter().flat_map(|it| decode(it.payload));
-        self.keep_edges(&edges.collect::<Vec<_>>());
+    fn keep_decisions(&self, file: File) -> io::Result<()> {
+        let mut reader = LogReader::new(file, 0)?;
+        while let Some(payload) = reader.next_payload()? {
+            self.keep_edges(&decode(&payload));
+        }
         Ok(())
     }
 
@@ -150,10 +190,9 @@ impl DiskStoreInner {
             if unopened.is_waiting(&path) {
                 continue;
             }
-            match read_tail(&path, followed.logs.get(store).copied()) {
-                Ok(Some((position, edges))) => {
+            match self.read_tail(&path, followed.logs.get(store).copied()) {
+                Ok(Some(position)) => {
                     followed.logs.insert(store.clone(), position);
-                    self.keep_edges(&edges);
                     unopened.forget(&path);
                 }
                 Ok(None) => unopened.forget(&path),
@@ -161,37 +200,35 @@ impl DiskStoreInner {
             }
         }
     }
-}
 
-/// Reads the decisions behind a position; `None` when there are none.
-fn read_tail(
-    path: &Path,
-    former: Option<DecisionPosition>,
-) -> io::Result<Option<(DecisionPosition, Vec<WovenEdge>)>> {
-    let mut file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    let metadata = file.metadata()?;
-    let start = former.map_or(0, |it| it.bytes);
-    // Rewritten just now: all of it is read the next time.
-    let is_other = former.is_some_and(|it| it.inode != metadata.ino());
-    if is_other || metadata.len() <= start {
-        return Ok(None);
+    /// Reads the decisions behind a position; returns the one behind them, and `None` when there
+    /// are none.
+    fn read_tail(
+        &self,
+        path: &Path,
+        former: Option<DecisionPosition>,
+    ) -> io::Result<Option<DecisionPosition>> {
+        let file = match File::open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let metadata = file.metadata()?;
+        // Rewritten just now: all of it is read the next time.
+        let is_other = former.is_some_and(|it| it.inode != metadata.ino());
+        if is_other || metadata.len() <= former.map_or(0, |it| it.bytes) {
+            return Ok(None);
+        }
+        let mut reader = match former {
+            Some(former) if former.bytes > 0 => LogReader::new(file, former.bytes)?,
+            _ => LogReader::of_log(file)?,
+        };
+        while let Some(payload) = reader.next_payload()? {
+            self.keep_edges(&decode(&payload));
+        }
+        Ok(Some(DecisionPosition {
+            inode: metadata.ino(),
+            bytes: reader.intact_bytes(),
+        }))
     }
-    file.seek(SeekFrom::Start(start))?;
-    let mut bytes = Vec::new();
-    file.take(MAX_TAIL_BYTES).read_to_end(&mut bytes)?;
-    let read = if start == 0 {
-        LogRecords::read(&bytes)
-    } else {
-        LogRecords::read_part(&bytes)
-    };
-    let edges = read.records.iter().flat_map(|it| decode(it.payload));
-    let position = DecisionPosition {
-        inode: metadata.ino(),
-        bytes: start + read.intact_bytes as u64,
-    };
-    Ok(Some((position, edges.collect())))
 }

@@ -85,7 +85,7 @@ impl Generation {
             let path = path.display();
             tracing::warn!(%path, bytes = torn, "the end of a log is torn and was dropped");
         }
-        let log = LogWriter::resume(path.to_path_buf(), read.intact_bytes)?;
+        let log = LogWriter::resume(path.to_path_buf(), read.intact_bytes as u64)?;
         let generation = Self::new(number, hour, log);
         for record in &read.records {
             if !generation.recover_record(record) {

@@ -8,10 +8,11 @@ use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::PoisonError;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::inner::DiskStoreInner;
 use super::maintenance::RETENTION_INTERVAL;
+use super::repeated_work::RepeatedWork;
 use crate::objects::ObjectCache;
 
 /// Time between two looks for what is to be uploaded.
@@ -20,50 +21,9 @@ const TICK: Duration = Duration::from_millis(200);
 /// Time between two uploads of decisions.
 const DECISION_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Time until a failed request is repeated; it doubles from the one to the other.
-const MIN_BACKOFF: Duration = Duration::from_secs(1);
-const MAX_BACKOFF: Duration = Duration::from_secs(30);
-
 /// Uploads that fail before the others wait as well. A file that cannot be uploaded is not in the
 /// way of those behind it.
 const MAX_FAILED_UPLOADS: usize = 3;
-
-/// Work that is repeated after an interval, and later after an error.
-#[derive(Debug)]
-struct RepeatedWork {
-    interval: Duration,
-    /// Beyond the interval; zero after success.
-    backoff: Duration,
-    done: Option<Instant>,
-}
-
-// === impl RepeatedWork ===
-
-impl RepeatedWork {
-    const fn every(interval: Duration) -> Self {
-        Self {
-            interval,
-            backoff: Duration::ZERO,
-            done: None,
-        }
-    }
-
-    fn is_due(&self) -> bool {
-        let wait = self.interval.max(self.backoff);
-        self.done.is_none_or(|done| done.elapsed() >= wait)
-    }
-
-    /// Takes note of an attempt; returns whether the one before had another outcome.
-    fn note<T>(&mut self, outcome: &io::Result<T>) -> bool {
-        let has_changed = outcome.is_err() == self.backoff.is_zero();
-        self.backoff = match outcome {
-            Ok(_) => Duration::ZERO,
-            Err(_) => (self.backoff * 2).clamp(MIN_BACKOFF, MAX_BACKOFF),
-        };
-        self.done = Some(Instant::now());
-        has_changed
-    }
-}
 
 // === impl DiskStoreInner ===
 
@@ -74,7 +34,7 @@ impl DiskStoreInner {
         let mut decisions = RepeatedWork::every(DECISION_INTERVAL);
         let mut removals = RepeatedWork::every(RETENTION_INTERVAL);
         let mut failures = HashMap::new();
-        decisions.note(&Ok(()));
+        decisions.note(&io::Result::Ok(()));
         while !self.worker.pause(TICK) {
             self.refresh_late_starts();
             if uploads.is_due() {
@@ -143,9 +103,11 @@ impl DiskStoreInner {
         let Some((start, length)) = self.woven.log_range() else {
             return Ok(());
         };
-        while let Some(mut part) = uploads.next_part(start, length) {
+        let end_of = |start, end| -> io::Result<u64> {
+            Ok(start + self.woven.read_log(start, end)?.len() as u64)
+        };
+        while let Some(part) = uploads.next_part(start, length, end_of)? {
             let content = self.woven.read_log(part.start, part.end)?;
-            part.end = part.start + content.len() as u64;
             let path = self.folder.decisions(part.numbers);
             objects.upload_content(&path, content)?;
             let replaced = uploads.finish(part).into_iter();

@@ -1,48 +1,53 @@
 //! Decisions about parents, in memory and in a log of their own.
 //!
-//! A payload is the decisions one after another, as lines of JSON: they are few, and their fields
-//! may grow.
+//! A payload is decisions one after another. The log has those that were replaced or forgotten too,
+//! until they are more than half of it: then it is written again, while decisions are made and
+//! appended to the former one.
 
 use std::borrow::Borrow;
 use std::collections::{BTreeSet, HashMap};
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::time::Duration;
 
-use serde_json::{Value, json};
-use throughline_model::{SpanId, TraceId};
-use throughline_store::{AlternativeParent, SpanKey, WovenEdge, WovenEvidence, WovenIndex};
+use throughline_model::TraceId;
+use throughline_store::{SpanKey, WovenEdge, WovenIndex};
 
-use crate::request_log::{LogRecords, LogWriter, RecordKind};
+use super::decision_codec::{decode, encode, encoded_bytes};
+use super::repeated_work::RepeatedWork;
+use crate::request_log::{LogReader, LogRecords, LogWriter, RecordKind};
 
 /// Length at which a record of the log ends: no more than this is read to upload a part of it.
 const RECORD_BYTES: usize = 4 << 20;
 
-/// Length that the log may have beyond twice that of the decisions that were left when it was
-/// written last.
+/// Length that the log may have beyond twice that of the decisions that are kept.
 const SPARE_BYTES: u64 = 1 << 20;
+
+/// Number of decisions that are read at once to write the log again.
+const CHUNK_DECISIONS: usize = 1024;
+
+/// Length of the end of the former log that is copied to a new one while no one decides.
+const MAX_TAIL_BYTES: u64 = 64 << 10;
 
 /// All decisions.
 #[derive(Debug)]
 pub(crate) struct WovenLayer {
     index: RwLock<WovenIndex>,
     /// None for decisions of others.
-    log: Option<RwLock<WovenLog>>,
-    /// Whether the log could not be written again.
-    is_failing: AtomicBool,
+    log: Option<WovenLog>,
+    /// Attempts to write the log again.
+    rewriting: Mutex<RepeatedWork>,
     /// One decider at a time: a decision depends on the earlier ones.
     deciding: Mutex<()>,
 }
 
-/// The log of decisions. It has those that were replaced or forgotten too, until it is written
-/// again.
-#[derive(Debug, Clone)]
+/// The log of decisions.
+#[derive(Debug)]
 struct WovenLog {
     path: PathBuf,
-    writer: Arc<LogWriter>,
-    /// Its length when it was written.
-    written: u64,
+    writer: RwLock<Arc<LogWriter>>,
 }
 
 // === impl WovenLayer ===
@@ -52,85 +57,131 @@ impl WovenLayer {
     /// trace, and the greatest number for another. A decision of which no trace is stored is
     /// forgotten.
     pub(crate) fn open(path: &Path, start_of: &impl Fn(TraceId) -> u64) -> io::Result<Self> {
-        let bytes = match std::fs::read(path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        let mut layer = Self::of_others();
+        std::fs::remove_file(temporary(path)).unwrap_or_default();
+        let is_stored = |key: SpanKey| start_of(key.trace_id) != u64::MAX;
+        let writer = match File::open(path) {
+            Ok(file) => {
+                let mut reader = LogReader::of_log(file)?;
+                while let Some(payload) = reader.next_payload()? {
+                    let mut edges = decode(&payload);
+                    edges.retain(|it| is_stored(it.child) || it.parent.is_some_and(is_stored));
+                    layer.keep(&edges, start_of);
+                }
+                LogWriter::resume(path.to_path_buf(), reader.intact_bytes())?
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let writer = LogWriter::create(path.to_path_buf())?;
+                sync_folder(path)?;
+                writer
+            }
             Err(error) => return Err(error),
         };
-        let mut index = WovenIndex::default();
-        let read = LogRecords::read(&bytes);
-        let is_stored = |key: SpanKey| start_of(key.trace_id) != u64::MAX;
-        for record in &read.records {
-            for edge in decode(record.payload) {
-                if is_stored(edge.child) || edge.parent.is_some_and(is_stored) {
-                    index.insert(edge, start_of);
-                }
-            }
-        }
-        // Written again, without the decisions that were replaced or are no longer needed.
-        let mut layer = Self::of_others();
-        layer.index = RwLock::new(index);
-        layer.log = Some(RwLock::new(layer.write_log(path)?));
+        layer.log = Some(WovenLog {
+            path: path.to_path_buf(),
+            writer: RwLock::new(Arc::new(writer)),
+        });
         Ok(layer)
     }
 
-    /// Writes a log with the decisions that are kept, in place of another one.
-    fn write_log(&self, path: &Path) -> io::Result<WovenLog> {
-        let temporary = path.with_extension("log.tmp");
+    /// Writes the log again once more than half of it was replaced or forgotten; returns whether it
+    /// was. One thread does it.
+    pub(crate) fn shorten_log(&self) -> bool {
+        let Some(log) = &self.log else {
+            return false;
+        };
+        let kept = self.encoded_bytes();
+        let mut rewriting = self
+            .rewriting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if log.writer().bytes() <= kept * 2 + SPARE_BYTES || !rewriting.is_due() {
+            return false;
+        }
+        let rewritten = self.rewrite(log);
+        let has_changed = rewriting.note(&rewritten);
+        if let (Err(error), true) = (&rewritten, has_changed) {
+            let path = log.path.display();
+            tracing::error!(%path, %error, "decisions about parents cannot be written again");
+        }
+        rewritten.is_ok()
+    }
+
+    /// Writes a log with the decisions that are kept, in place of the former one.
+    fn rewrite(&self, log: &WovenLog) -> io::Result<()> {
+        let temporary = temporary(&log.path);
         std::fs::remove_file(&temporary).unwrap_or_default();
-        let writer = LogWriter::create(temporary.clone())?;
-        let traces = self.read().decided_traces();
-        let edges = traces.chunks(256).flat_map(|chunk| {
+        let replaced = self.replace_log(log, &temporary);
+        if replaced.is_err() {
+            std::fs::remove_file(&temporary).unwrap_or_default();
+        }
+        replaced
+    }
+
+    fn replace_log(&self, log: &WovenLog, temporary: &Path) -> io::Result<()> {
+        let former = log.writer();
+        let (next, copied) = self.write_kept(&former, temporary)?;
+        self.publish(log, &former, next, copied)
+    }
+
+    /// Writes the decisions that are kept to a new log, while others are made; returns it with the
+    /// position in the former log behind which it may not have them.
+    fn write_kept(&self, former: &LogWriter, temporary: &Path) -> io::Result<(LogWriter, u64)> {
+        let mut copied = {
+            let _guard = self.deciding();
+            // All before this position is in memory.
+            former.bytes()
+        };
+        let next = LogWriter::create(temporary.to_path_buf())?;
+        let mut last = None;
+        let chunks = std::iter::from_fn(|| {
             // For a moment only: those who add spans and query need the lock as well.
             let index = self.read();
-            let edges = chunk.iter().flat_map(|id| index.edges_of(*id));
-            edges.cloned().collect::<Vec<_>>()
+            let edges = index.edges_after(last).take(CHUNK_DECISIONS);
+            let edges: Vec<WovenEdge> = edges.cloned().collect();
+            last = edges.last().map(|edge| edge.child).or(last);
+            (!edges.is_empty()).then_some(edges)
         });
-        append(&writer, edges)?;
-        writer.sync(u64::MAX)?;
-        std::fs::rename(&temporary, path)?;
-        Ok(WovenLog {
-            path: path.to_path_buf(),
-            written: writer.bytes(),
-            writer: Arc::new(writer),
-        })
-    }
-
-    /// Writes the log again once most of it may have been replaced or forgotten; returns whether it
-    /// was.
-    pub(crate) fn shorten_log(&self) -> bool {
-        let is_due = |log: &WovenLog| log.writer.bytes() > log.written * 2 + SPARE_BYTES;
-        let Some(log) = self.log().filter(is_due) else {
-            return false;
-        };
-        // Nothing is appended meanwhile.
-        let Ok(_guard) = self.deciding.try_lock() else {
-            return false;
-        };
-        let shorter = self.write_log(&log.path);
-        let was_failing = self.is_failing.swap(shorter.is_err(), Ordering::Relaxed);
-        match (shorter, &self.log) {
-            (Ok(shorter), Some(log)) => {
-                *log.write().unwrap_or_else(PoisonError::into_inner) = shorter;
-                return true;
-            }
-            (Err(error), _) if !was_failing => {
-                let path = log.path.display();
-                tracing::error!(%path, %error, "decisions about parents cannot be written again");
-            }
-            _ => {}
+        append(&next, chunks.flatten())?;
+        while former.bytes() - copied > MAX_TAIL_BYTES {
+            copied = copy(former, copied, &next)?;
         }
-        false
+        next.sync(next.bytes())?;
+        Ok((next, copied))
     }
 
-    fn log(&self) -> Option<WovenLog> {
-        let log = self.log.as_ref()?;
-        Some(log.read().unwrap_or_else(PoisonError::into_inner).clone())
+    /// Puts a new log in place of the former one, with what came behind a position of that.
+    fn publish(
+        &self,
+        log: &WovenLog,
+        former: &LogWriter,
+        next: LogWriter,
+        mut copied: u64,
+    ) -> io::Result<()> {
+        let _guard = self.deciding();
+        while former.bytes() > copied {
+            copied = copy(former, copied, &next)?;
+        }
+        std::fs::rename(next.path(), &log.path)?;
+        // Before anything is appended that would be lost with the name.
+        let synced = sync_folder(&log.path);
+        *log.writer.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
+        synced
+    }
+
+    /// Returns the length that the decisions that are kept have in a log.
+    fn encoded_bytes(&self) -> u64 {
+        let index = self.read();
+        encoded_bytes(index.decisions(), index.alternatives())
+    }
+
+    fn deciding(&self) -> MutexGuard<'_, ()> {
+        self.deciding.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Runs `decide` while no one else decides.
     pub(crate) fn decide<T>(&self, decide: impl FnOnce() -> T) -> T {
-        let _guard = self.deciding.lock().unwrap_or_else(PoisonError::into_inner);
+        let _guard = self.deciding();
         decide()
     }
 
@@ -140,9 +191,8 @@ impl WovenLayer {
         if edges.is_empty() {
             return;
         }
-        let appended = self
-            .log()
-            .map_or(Ok(()), |log| append(&log.writer, edges.iter()));
+        let log = self.log.as_ref();
+        let appended = log.map_or(Ok(()), |log| append(&log.writer(), edges.iter()));
         // A decision that is not written is found again, or missed after a restart.
         if let Err(error) = appended {
             tracing::warn!(%error, "decisions about parents are not kept");
@@ -213,16 +263,16 @@ impl WovenLayer {
 
     /// Returns where the records of the log begin and end; `None` for decisions of others.
     pub(crate) fn log_range(&self) -> Option<(u64, u64)> {
-        Some((LogRecords::START, self.log()?.writer.bytes()))
+        Some((LogRecords::START, self.log.as_ref()?.writer().bytes()))
     }
 
     /// Returns the records of a part of the log that are whole.
     pub(crate) fn read_log(&self, start: u64, end: u64) -> io::Result<Vec<u8>> {
-        let Some(log) = self.log() else {
+        let Some(log) = &self.log else {
             return Ok(Vec::new());
         };
         let length = usize::try_from(end.saturating_sub(start)).unwrap_or(usize::MAX);
-        let mut part = log.writer.read(start, length)?;
+        let mut part = log.writer().read(start, length)?;
         part.truncate(LogRecords::read_part(&part).intact_bytes);
         Ok(part)
     }
@@ -232,7 +282,7 @@ impl WovenLayer {
         Self {
             index: RwLock::default(),
             log: None,
-            is_failing: AtomicBool::new(false),
+            rewriting: Mutex::new(RepeatedWork::every(Duration::ZERO)),
             deciding: Mutex::default(),
         }
     }
@@ -297,8 +347,8 @@ impl WovenLayer {
     }
 
     pub(crate) fn sync(&self) -> io::Result<()> {
-        let log = self.log();
-        log.map_or(Ok(()), |log| log.writer.sync(log.writer.bytes()))
+        let writer = self.log.as_ref().map(WovenLog::writer);
+        writer.map_or(Ok(()), |writer| writer.sync(writer.bytes()))
     }
 
     fn read(&self) -> RwLockReadGuard<'_, WovenIndex> {
@@ -306,14 +356,29 @@ impl WovenLayer {
     }
 }
 
+// === impl WovenLog ===
+
+impl WovenLog {
+    fn writer(&self) -> Arc<LogWriter> {
+        Arc::clone(&self.writer.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+fn temporary(path: &Path) -> PathBuf {
+    path.with_extension("log.tmp")
+}
+
+/// Makes the names in the folder of a file durable.
+fn sync_folder(path: &Path) -> io::Result<()> {
+    path.parent()
+        .map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+}
+
 /// Appends decisions to a log, as records of a limited length.
 fn append<E: Borrow<WovenEdge>>(log: &LogWriter, edges: impl Iterator<Item = E>) -> io::Result<()> {
     let mut payload = Vec::new();
     for edge in edges {
-        if !payload.is_empty() {
-            payload.push(b'\n');
-        }
-        payload.extend_from_slice(encode(edge.borrow()).as_bytes());
+        encode(edge.borrow(), &mut payload);
         if payload.len() >= RECORD_BYTES {
             log.append(RecordKind::Decisions, &payload)?;
             payload.clear();
@@ -325,64 +390,25 @@ fn append<E: Borrow<WovenEdge>>(log: &LogWriter, edges: impl Iterator<Item = E>)
     Ok(())
 }
 
-fn encode(edge: &WovenEdge) -> String {
-    let alternatives = edge.alternatives.iter();
-    let alternatives = alternatives
-        .map(|other| json!([other.parent.map(encode_key), other.confidence]))
-        .collect::<Vec<_>>();
-    json!({
-        "child": encode_key(edge.child),
-        "parent": edge.parent.map(encode_key),
-        "evidence": edge.evidence.name(),
-        "confidence": edge.confidence,
-        "alternatives": alternatives,
-        "joined": edge.is_joined,
-    })
-    .to_string()
-}
-
-fn encode_key(key: SpanKey) -> String {
-    format!("{}-{}", key.trace_id, key.span_id)
-}
-
-/// Decodes the payload of a record.
-pub(crate) fn decode(payload: &[u8]) -> Vec<WovenEdge> {
-    let lines = payload.split(|byte| *byte == b'\n');
-    lines
-        .filter_map(|line| decode_edge(&serde_json::from_slice(line).ok()?))
-        .collect()
-}
-
-fn decode_edge(line: &Value) -> Option<WovenEdge> {
-    let name = line.get("evidence")?.as_str()?;
-    let mut evidence = WovenEvidence::ALL.into_iter();
-    let alternatives = line.get("alternatives")?.as_array()?.iter();
-    let alternative = |other: &Value| {
-        Some(AlternativeParent {
-            parent: decode_key(other.get(0)?),
-            confidence: other.get(1)?.as_f64()?,
-        })
-    };
-    Some(WovenEdge {
-        child: decode_key(line.get("child")?)?,
-        parent: decode_key(line.get("parent")?),
-        evidence: evidence.find(|evidence| evidence.name() == name)?,
-        confidence: line.get("confidence")?.as_f64()?,
-        alternatives: alternatives.filter_map(alternative).collect(),
-        is_joined: line.get("joined")?.as_bool()?,
-    })
-}
-
-fn decode_key(value: &Value) -> Option<SpanKey> {
-    let (trace_id, span_id) = value.as_str()?.split_once('-')?;
-    Some(SpanKey {
-        trace_id: TraceId::from_hex(trace_id)?,
-        span_id: SpanId::from_hex(span_id)?,
-    })
+/// Copies the records of about one length from a position on; returns the position behind them.
+fn copy(from: &LogWriter, position: u64, to: &LogWriter) -> io::Result<u64> {
+    let rest = usize::try_from(from.bytes() - position).unwrap_or(usize::MAX);
+    let part = from.read(position, rest.min(RECORD_BYTES * 2))?;
+    let read = LogRecords::read_part(&part);
+    if read.records.is_empty() {
+        return Err(io::Error::other("the log of decisions is damaged"));
+    }
+    for record in &read.records {
+        to.append(record.kind, record.payload)?;
+    }
+    Ok(position + read.intact_bytes as u64)
 }
 
 #[cfg(test)]
 mod tests {
+    use throughline_model::SpanId;
+    use throughline_store::{AlternativeParent, WovenEvidence};
+
     use super::*;
 
     fn key(number: u64) -> SpanKey {
@@ -415,7 +441,15 @@ mod tests {
     fn any_part_of_the_log_has_a_record() {
         let folder = tempfile::tempdir().unwrap();
         let layer = WovenLayer::open(&folder.path().join("woven.log"), &start_of).unwrap();
-        let edges: Vec<WovenEdge> = (1..=60_000).map(|it| edge(it * 2, it * 2 + 1)).collect();
+        let other = AlternativeParent {
+            parent: None,
+            confidence: 0.25,
+        };
+        let edges = (1..=70_000).map(|it| WovenEdge {
+            alternatives: vec![other; 3],
+            ..edge(it * 2, it * 2 + 1)
+        });
+        let edges: Vec<WovenEdge> = edges.collect();
         layer.keep(&edges, &start_of);
         let (mut start, length) = layer.log_range().unwrap();
         assert!(length > 9 << 20, "{length}");
@@ -470,5 +504,72 @@ mod tests {
         let layer = WovenLayer::open(&path, &start_of).unwrap();
         assert_eq!(layer.counts().0, 10);
         assert_eq!(layer.edges_of(key(991).trace_id), [edge(991, 3991)]);
+    }
+
+    #[test]
+    fn a_log_is_not_written_again_because_it_grows() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("woven.log");
+        let layer = WovenLayer::open(&path, &start_of).unwrap();
+        let edges = |numbers: std::ops::Range<u64>| {
+            let edges = numbers.map(|child| edge(child, child + 1_000_000));
+            edges.collect::<Vec<_>>()
+        };
+        for round in 0..8 {
+            let first = 1 + round * 10_000;
+            layer.keep(&edges(first..first + 10_000), &start_of);
+            assert!(!layer.shorten_log());
+        }
+        assert!(length(&layer) > 4 * SPARE_BYTES, "{}", length(&layer));
+        // Neither at a start.
+        let inode = || std::os::unix::fs::MetadataExt::ino(&path.metadata().unwrap());
+        let before = inode();
+        drop(layer);
+        let layer = WovenLayer::open(&path, &start_of).unwrap();
+        assert_eq!((inode(), layer.counts().0), (before, 80_000));
+        // Once most of them are gone it is.
+        let gone: Vec<TraceId> = (1..50_000).map(|child| key(child).trace_id).collect();
+        layer.forget(&gone, &start_of);
+        assert!(layer.shorten_log() && inode() != before);
+        assert!(length(&layer) < 2 * SPARE_BYTES, "{}", length(&layer));
+    }
+
+    #[test]
+    fn decisions_are_made_while_the_log_is_written_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("woven.log");
+        let layer = WovenLayer::open(&path, &start_of).unwrap();
+        layer.keep(&[edge(1, 2), edge(3, 4)], &start_of);
+        let log = layer.log.as_ref().unwrap();
+        let former = log.writer();
+        let (next, copied) = layer.write_kept(&former, &temporary(&path)).unwrap();
+        layer.decide(|| layer.keep(&[edge(3, 5), edge(6, 7)], &start_of));
+        layer.publish(log, &former, next, copied).unwrap();
+        layer.keep(&[edge(8, 9)], &start_of);
+        assert!(!temporary(&path).exists());
+        drop(layer);
+        let layer = WovenLayer::open(&path, &start_of).unwrap();
+        for (child, parent) in [(1, 2), (3, 5), (6, 7), (8, 9)] {
+            assert_eq!(layer.edges_of(key(child).trace_id), [edge(child, parent)]);
+        }
+    }
+
+    #[test]
+    fn a_log_that_cannot_be_written_again_leaves_nothing_and_is_tried_later() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("own").join("woven.log");
+        std::fs::create_dir(path.parent().unwrap()).unwrap();
+        let layer = WovenLayer::open(&path, &start_of).unwrap();
+        let revisions = (0..40_000).map(|at| edge(1, 2 + at % 2));
+        layer.keep(&revisions.collect::<Vec<_>>(), &start_of);
+        // A folder that is not empty cannot be replaced by a file.
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir_all(path.join("below")).unwrap();
+        assert!(!layer.shorten_log());
+        assert!(!temporary(&path).exists());
+        std::fs::remove_dir_all(&path).unwrap();
+        // The next attempt waits a second.
+        assert!(!layer.shorten_log());
+        assert!(!path.exists());
     }
 }

@@ -163,7 +163,7 @@ fn decisions_take_as_much_room_as_there_are() {
     let store = member(&own, &bucket);
     add(&store, &expected, 1..11);
     let queried = node(&folder.path().join("node"), &bucket, u64::MAX);
-    // Long ones, so that a few thousand are a megabyte.
+    // Long ones, so that ten thousand are more than a megabyte.
     let decision = |at: u64| {
         let former = edge(7, 5 + at % 2);
         let other = AlternativeParent {
@@ -175,7 +175,7 @@ fn decisions_take_as_much_room_as_there_are() {
             ..former
         }
     };
-    let decisions: Vec<_> = (0..3000).map(decision).collect();
+    let decisions: Vec<_> = (0..10_000).map(decision).collect();
     expected.weave(decisions.iter().rev().take(1).cloned().collect());
     store.weave(decisions);
     let bytes = || -> usize {
@@ -194,5 +194,39 @@ fn decisions_take_as_much_room_as_there_are() {
     // Later ones follow.
     expected.weave(vec![edge(9, 8)]);
     store.weave(vec![edge(9, 8)]);
+    assert_same(&*queried, &expected);
+}
+
+#[test]
+fn decisions_are_read_in_their_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let bucket = Arc::new(FaultyBucket::default());
+    let expected = MemoryStore::new(usize::MAX);
+    let store = member(&folder.path().join("own"), &bucket);
+    add(&store, &expected, 1..11);
+    let mut objects = 0;
+    let mut decide = |edges: Vec<WovenEdge>| {
+        expected.weave(edges.clone());
+        store.weave(edges);
+        objects += 1;
+        wait_until("decisions are uploaded", || {
+            bucket.keys(".log").len() == objects
+        });
+        bucket.keys(".log").last().unwrap().clone()
+    };
+    // Each object is smaller than the one before, so that it stays one of its own.
+    let revisions = |at: u64| edge(7, 5 + at % 2);
+    decide((0..16).map(revisions).collect());
+    let middle = decide((0..5).map(revisions).collect());
+    let queried = {
+        bucket.set_unreadable(&middle);
+        decide(vec![edge(7, 4)]);
+        node(&folder.path().join("node"), &bucket, u64::MAX)
+    };
+    wait_for_failure(&*queried);
+    // The one behind it waits.
+    assert_eq!(queried.occupancy().woven_spans, 1);
+    bucket.set_unreadable("");
+    wait_for_success(&*queried);
     assert_same(&*queried, &expected);
 }

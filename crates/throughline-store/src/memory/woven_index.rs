@@ -1,7 +1,8 @@
 //! Decisions about parents, and the groups of traces that they join. It knows ids and starts, not
 //! spans.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::ops::Bound;
 
 use throughline_model::{SpanId, TraceId};
 
@@ -10,34 +11,32 @@ use crate::{AlternativeParent, SpanKey, WovenEdge};
 /// Maximum number of traces that are joined into one.
 const MAX_GROUP_TRACES: usize = 1000;
 
-/// Memory of a decision in the maps, without its alternatives.
-const EDGE_BYTES: usize = size_of::<SpanKey>() * 2 + size_of::<WovenEdge>() + 128;
+/// Memory of a decision, without its alternatives: the nodes of a map are two thirds full.
+const EDGE_BYTES: usize = (size_of::<SpanKey>() + size_of::<WovenEdge>()) * 3 / 2;
+
+/// Memory of a join beyond that of a decision.
+const JOIN_BYTES: usize = size_of::<(TraceId, SpanKey)>() * 3 / 2;
 
 /// Memory of a trace's membership in a group.
 const MEMBER_BYTES: usize = 160;
+
+/// The least ids.
+const MIN_TRACE: Option<TraceId> = TraceId::from_bytes(1_u128.to_be_bytes());
+const MIN_SPAN: Option<SpanId> = SpanId::from_bytes(1_u64.to_be_bytes());
 
 /// All decisions.
 #[derive(Debug, Default)]
 pub struct WovenIndex {
     /// By the span that is decided about.
-    edges: HashMap<SpanKey, WovenEdge>,
-    /// Decisions by the traces that they touch.
-    traces: HashMap<TraceId, TraceEdges>,
+    edges: BTreeMap<SpanKey, WovenEdge>,
+    /// Joins: the trace of the parent, and the span.
+    children: BTreeSet<(TraceId, SpanKey)>,
     /// Group of each trace that is joined with another.
     group_of: HashMap<TraceId, u64>,
     groups: HashMap<u64, TraceGroup>,
     next_group: u64,
-    joined: usize,
+    alternatives: usize,
     bytes: usize,
-}
-
-/// The decisions that touch one trace.
-#[derive(Debug, Default)]
-struct TraceEdges {
-    /// Spans of this trace that are decided about.
-    decided: BTreeSet<SpanId>,
-    /// Spans, of any trace, whose parent is in this trace.
-    children: BTreeSet<SpanKey>,
 }
 
 /// Traces that are joined.
@@ -60,8 +59,20 @@ impl WovenIndex {
 
     /// Returns the number of decisions that join a span with a parent.
     #[must_use]
-    pub const fn joined(&self) -> usize {
-        self.joined
+    pub fn joined(&self) -> usize {
+        self.children.len()
+    }
+
+    /// Returns the number of decisions.
+    #[must_use]
+    pub fn decisions(&self) -> usize {
+        self.edges.len()
+    }
+
+    /// Returns the number of alternatives of all decisions.
+    #[must_use]
+    pub const fn alternatives(&self) -> usize {
+        self.alternatives
     }
 
     /// Returns the number of groups.
@@ -83,26 +94,23 @@ impl WovenIndex {
         self.edges.get(&child)
     }
 
-    /// Returns the traces with spans that are decided about, sorted.
-    #[must_use]
-    pub fn decided_traces(&self) -> Vec<TraceId> {
-        let decided = self.traces.iter();
-        let decided = decided.filter(|(_, edges)| !edges.decided.is_empty());
-        let mut decided: Vec<TraceId> = decided.map(|(id, _)| *id).collect();
-        decided.sort_unstable();
-        decided
-    }
-
     /// Returns the decisions about the spans of a trace.
     pub fn edges_of(&self, id: TraceId) -> impl Iterator<Item = &WovenEdge> {
-        let decided = self.traces.get(&id).into_iter();
-        let decided = decided.flat_map(|edges| &edges.decided);
-        decided.filter_map(move |span_id| {
-            self.edges.get(&SpanKey {
-                trace_id: id,
-                span_id: *span_id,
-            })
-        })
+        let first = MIN_SPAN.map(|span_id| SpanKey {
+            trace_id: id,
+            span_id,
+        });
+        let edges = first.into_iter();
+        let edges = edges.flat_map(|first| self.edges.range(first..));
+        let edges = edges.take_while(move |(child, _)| child.trace_id == id);
+        edges.map(|(_, edge)| edge)
+    }
+
+    /// Returns the decisions behind a span, in the order of the spans.
+    pub fn edges_after(&self, span: Option<SpanKey>) -> impl Iterator<Item = &WovenEdge> {
+        let from = span.map_or(Bound::Unbounded, Bound::Excluded);
+        let edges = self.edges.range((from, Bound::Unbounded));
+        edges.map(|(_, edge)| edge)
     }
 
     /// Returns the traces that are joined with this one, itself included; empty without any.
@@ -138,24 +146,14 @@ impl WovenIndex {
     pub fn insert(&mut self, edge: WovenEdge, start_of: &impl Fn(TraceId) -> u64) {
         let child = edge.child;
         let joined = edge.parent.filter(|_| edge.is_joined);
-        if joined.is_some() && self.joined_parent(child) == joined {
-            // The same join, perhaps with another confidence: the groups stay.
-            let old = self.edges.get(&child).map_or(0, edge_bytes);
-            self.bytes = self.bytes - old + edge_bytes(&edge);
-            self.edges.insert(child, edge);
-            return;
+        // With the same join, perhaps with another confidence, the groups stay.
+        if joined.is_none() || self.joined_parent(child) != joined {
+            self.remove(child, start_of);
         }
-        self.remove(child, start_of);
-        self.trace_edges(child.trace_id)
-            .decided
-            .insert(child.span_id);
-        self.bytes += edge_bytes(&edge);
+        self.put(edge);
         if let Some(parent) = joined {
-            self.joined += 1;
-            self.trace_edges(parent.trace_id).children.insert(child);
             self.unite(parent.trace_id, child.trace_id, start_of);
         }
-        self.edges.insert(child, edge);
     }
 
     /// Removes the decision about a span; returns whether there was one that joined it.
@@ -172,17 +170,13 @@ impl WovenIndex {
     /// Removes everything about a trace that is evicted; returns the number of joins that were lost
     /// with it.
     pub fn remove_trace(&mut self, id: TraceId, start_of: &impl Fn(TraceId) -> u64) -> u64 {
-        let Some(edges) = self.traces.get(&id) else {
+        let own = self.edges_of(id).map(|edge| edge.child);
+        let touched: Vec<SpanKey> = own.chain(self.children_of(id)).collect();
+        if touched.is_empty() {
             return 0;
-        };
-        let own = edges.decided.iter().map(|span_id| SpanKey {
-            trace_id: id,
-            span_id: *span_id,
-        });
-        let touched: Vec<SpanKey> = own.chain(edges.children.iter().copied()).collect();
+        }
         let lost = touched.into_iter().filter_map(|child| self.take(child));
         let lost = lost.count() as u64;
-        self.traces.remove(&id);
         self.regroup(id, start_of);
         lost
     }
@@ -197,32 +191,35 @@ impl WovenIndex {
         }
     }
 
-    fn trace_edges(&mut self, id: TraceId) -> &mut TraceEdges {
-        self.traces.entry(id).or_default()
+    /// Returns the spans whose joined parent is in a trace.
+    fn children_of(&self, id: TraceId) -> impl Iterator<Item = SpanKey> {
+        let first = MIN_TRACE.zip(MIN_SPAN);
+        let first = first.map(|(trace_id, span_id)| (id, SpanKey { trace_id, span_id }));
+        let children = first.into_iter();
+        let children = children.flat_map(|first| self.children.range(first..));
+        let children = children.take_while(move |(parent, _)| *parent == id);
+        children.map(|(_, child)| *child)
+    }
+
+    /// Puts a decision into all maps except the groups.
+    fn put(&mut self, edge: WovenEdge) {
+        self.take(edge.child);
+        self.bytes += edge_bytes(&edge);
+        self.alternatives += edge.alternatives.len();
+        if let Some(parent) = edge.parent.filter(|_| edge.is_joined) {
+            self.children.insert((parent.trace_id, edge.child));
+        }
+        self.edges.insert(edge.child, edge);
     }
 
     /// Takes a decision out of all maps except the groups; returns the parent that it joined.
     fn take(&mut self, child: SpanKey) -> Option<SpanKey> {
         let edge = self.edges.remove(&child)?;
         self.bytes -= edge_bytes(&edge);
-        self.update(child.trace_id, |edges| {
-            edges.decided.remove(&child.span_id);
-        });
+        self.alternatives -= edge.alternatives.len();
         let parent = edge.parent.filter(|_| edge.is_joined)?;
-        self.joined -= 1;
-        self.update(parent.trace_id, |edges| {
-            edges.children.remove(&child);
-        });
+        self.children.remove(&(parent.trace_id, child));
         Some(parent)
-    }
-
-    fn update(&mut self, id: TraceId, change: impl FnOnce(&mut TraceEdges)) {
-        if let Some(edges) = self.traces.get_mut(&id) {
-            change(edges);
-            if edges.decided.is_empty() && edges.children.is_empty() {
-                self.traces.remove(&id);
-            }
-        }
     }
 
     /// Makes one group of those of two traces.
@@ -254,9 +251,7 @@ impl WovenIndex {
                 continue;
             }
             found.push(id);
-            let children = self.traces.get(&id).into_iter();
-            let children = children.flat_map(|edges| &edges.children);
-            pending.extend(children.map(|child| child.trace_id));
+            pending.extend(self.children_of(id).map(|child| child.trace_id));
             let parents = self.edges_of(id).filter(|edge| edge.is_joined);
             pending.extend(parents.filter_map(|edge| Some(edge.parent?.trace_id)));
         }
@@ -303,5 +298,6 @@ fn first_of(members: &[TraceId], start_of: &impl Fn(TraceId) -> u64) -> Option<T
 }
 
 fn edge_bytes(edge: &WovenEdge) -> usize {
-    EDGE_BYTES + edge.alternatives.capacity() * size_of::<AlternativeParent>()
+    let join = usize::from(edge.is_joined && edge.parent.is_some()) * JOIN_BYTES;
+    EDGE_BYTES + join + edge.alternatives.capacity() * size_of::<AlternativeParent>()
 }
