@@ -138,6 +138,13 @@ impl LiveDecider {
         self
     }
 
+    /// Keeps decisions that were final, and gives all these calls up.
+    pub(crate) fn give_up_all(&mut self, settled: Vec<Decision>, calls: &[OutboundId]) {
+        let given_up = calls.iter().copied().map(Decision::undecided);
+        let all = settled.into_iter().chain(given_up);
+        self.settled.get_or_insert_default().extend(all);
+    }
+
     /// Returns the decisions that have become final by `now`.
     pub(crate) fn take_settled(&mut self, now: Nanos) -> Vec<Decision> {
         self.advance(now);

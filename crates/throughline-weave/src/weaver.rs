@@ -1,9 +1,9 @@
 //! Decisions a little after the events: what followed a call has been seen as well.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 
 use crate::decision::Decision;
-use crate::event::{Nanos, WeaveEvent};
+use crate::event::{InboundId, Nanos, OutboundId, QueuePosition, WeaveEvent};
 use crate::live_decider::LiveDecider;
 use crate::plan::ProcessPlan;
 use crate::weaver_settings::{LiveChecks, WeaverLosses, WeaverSettings};
@@ -96,6 +96,27 @@ impl Weaver {
         self.decider.push(event);
     }
 
+    /// Takes a commit that covers a record which this engine has not seen delivered: the process is
+    /// older than what is known of it. Its calls so far may all be about earlier records, and
+    /// nobody can know; from here on the consumer is at the record after `done`. Returns the calls
+    /// that are given up: none once the process is new no longer.
+    pub fn begin_behind(&mut self, done: QueuePosition) -> Vec<OutboundId> {
+        let Some(mut opening) = self.opening.take() else {
+            return Vec::new();
+        };
+        let now = opening.events.back().map_or(Nanos::MIN, WeaveEvent::at);
+        let mut decider = LiveDecider::new(self.settings).with_settled();
+        let given_up: Vec<OutboundId> = opening.open_calls().collect();
+        decider.give_up_all(self.decider.take_settled(now), &given_up);
+        opening.keep_in_flight(done);
+        opening.since = Some(now);
+        for event in &opening.events {
+            decider.push(event.clone());
+        }
+        (self.decider, self.opening) = (decider, Some(opening));
+        given_up
+    }
+
     /// Returns whether the decisions so far will be made again.
     #[must_use]
     pub const fn is_opening(&self) -> bool {
@@ -133,6 +154,38 @@ impl Opening {
             self.events.pop_front();
         }
         self.events.push_back(event);
+    }
+
+    fn open_calls(&self) -> impl Iterator<Item = OutboundId> {
+        self.events.iter().filter_map(|event| match event {
+            WeaveEvent::OutboundStarted(start) if start.exact.is_none() => Some(start.id),
+            WeaveEvent::InboundStarted(_)
+            | WeaveEvent::InboundEnded { .. }
+            | WeaveEvent::OutboundStarted(_)
+            | WeaveEvent::OutboundEnded { .. } => None,
+        })
+    }
+
+    /// Forgets all but the requests that have not ended, and the records after `done`.
+    fn keep_in_flight(&mut self, done: QueuePosition) {
+        let ended = self.events.iter().filter_map(|event| match event {
+            WeaveEvent::InboundEnded { id, .. } => Some(*id),
+            WeaveEvent::InboundStarted(_)
+            | WeaveEvent::OutboundStarted(_)
+            | WeaveEvent::OutboundEnded { .. } => None,
+        });
+        let ended: HashSet<InboundId> = ended.collect();
+        let is_done = |position: QueuePosition| {
+            position.queue == done.queue && position.offset <= done.offset
+        };
+        self.events.retain(|event| match event {
+            WeaveEvent::InboundStarted(start) => {
+                !ended.contains(&start.id) && !start.position.is_some_and(is_done)
+            }
+            WeaveEvent::InboundEnded { .. }
+            | WeaveEvent::OutboundStarted(_)
+            | WeaveEvent::OutboundEnded { .. } => false,
+        });
     }
 
     /// Returns whether the process is new no longer.

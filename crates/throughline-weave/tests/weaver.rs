@@ -345,6 +345,65 @@ fn records_that_arrive_together_are_handled_in_the_order_of_their_offsets() {
     assert_eq!((right, decisions.len()), (200, 200));
 }
 
+/// A consumer that is 30 records behind when it is first seen, and stays so. It handles a record in
+/// 10 ms, and commits every half second.
+fn consumer_behind(tells: bool) -> Vec<Decision> {
+    let mut rng = fastrand::Rng::with_seed(11);
+    let mut recorder = Recorder::default();
+    let start = SECOND;
+    for id in 1..600_u64 {
+        let (offset, delivered) = (id as i64, id as Nanos * 10 * MS);
+        let called = delivered + 302 * MS + rng.i64(0..MS);
+        if delivered >= start {
+            recorder.record(id, delivered, offset);
+            let committed = ((called + 7 * MS) / (500 * MS) + 1) * 500 * MS;
+            if committed > start + 500 * MS {
+                recorder.end(id, committed, InboundOutcome::Completed);
+            }
+        }
+        if called >= start {
+            recorder.call(id, 1, called, called + 7 * MS);
+        }
+    }
+    recorder.events.sort_by_key(WeaveEvent::at);
+    let mut weaver = Weaver::new(WeaverSettings::default());
+    let mut decisions = BTreeMap::new();
+    let mut is_behind = tells;
+    for event in recorder.events {
+        let now = event.at();
+        if is_behind && now > start + 500 * MS {
+            is_behind = false;
+            // Record 119 was handled right before.
+            weaver.begin_behind(QueuePosition {
+                queue: 1,
+                offset: 119,
+            });
+        }
+        weaver.push(event);
+        let taken = weaver.poll(now).into_iter();
+        decisions.extend(taken.map(|decision| (decision.outbound, decision)));
+    }
+    let taken = weaver.poll(200 * SECOND).into_iter();
+    decisions.extend(taken.map(|decision| (decision.outbound, decision)));
+    decisions.into_values().collect()
+}
+
+#[test]
+fn a_consumer_that_was_behind_is_followed_from_a_commit_on() {
+    let is_joined = |it: &&Decision| it.parent.is_some() && it.confidence >= 0.95;
+    let decisions = consumer_behind(true);
+    let (before, after): (Vec<_>, Vec<_>) = decisions.iter().partition(|it| cause(it) < 120);
+    assert_eq!((before.len(), after.len()), (50, 480));
+    assert_eq!(before.iter().copied().filter(is_joined).count(), 0);
+    let joined: Vec<&Decision> = after.into_iter().filter(is_joined).collect();
+    assert!(joined.iter().all(|it| is_right(it)));
+    assert!(joined.len() > 460, "{} of 480", joined.len());
+    // Otherwise hardly ever.
+    let decisions = consumer_behind(false);
+    let right = decisions.iter().filter(|it| is_joined(it) && is_right(it));
+    assert!(right.count() < 10);
+}
+
 #[test]
 fn a_plan_survives_being_written_and_read() {
     let mut rng = fastrand::Rng::with_seed(7);

@@ -13,6 +13,7 @@ use throughline_model::convention::{
 };
 use throughline_model::{Span, SpanId, SpanKind, TraceId, Value};
 use throughline_store::{EvidenceAttributes, MessageAttributes, SpanKey, is_settlement};
+use throughline_weave::QueuePosition;
 
 use super::process_identity::ProcessIdentity;
 
@@ -56,11 +57,11 @@ pub(super) enum ActivityRole {
         /// Its client left; the handler may go on.
         is_abandoned: bool,
     },
-    /// A record that was delivered: hash of its partition, and offset. Its span ends with the
+    /// A record that was delivered. Its span ends with the
     /// delivery, the work with the commit.
-    Record { queue: u64, offset: i64 },
-    /// A commit or acknowledgement of a record, which is its parent.
-    Settlement,
+    Record { position: QueuePosition },
+    /// A commit or acknowledgement of a record, which is its parent, and its partition and offset.
+    Settlement { position: Option<QueuePosition> },
     /// A request that was made, or a record that was produced.
     Outbound {
         is_record: bool,
@@ -111,7 +112,8 @@ impl ActivitySpan {
 
 fn role_of(span: &Span) -> Option<ActivityRole> {
     if is_settlement(span) {
-        return Some(ActivityRole::Settlement);
+        let position = position_of(span);
+        return Some(ActivityRole::Settlement { position });
     }
     match span.kind {
         SpanKind::Server => Some(ActivityRole::Request {
@@ -143,19 +145,24 @@ fn made_at(span: &Span) -> u64 {
 }
 
 fn delivery_of(span: &Span) -> ActivityRole {
-    let message = MessageAttributes::of(span).unwrap_or_default();
     // Only a sidecar's span ends with the delivery; that of an application ends with the work.
     let is_sidecar = span.attribute(KAFKA_BATCH_SIZE).is_some();
-    let position = message.topic.zip(message.partition).zip(message.offset);
-    match position {
-        Some(((topic, partition), offset)) if is_sidecar => ActivityRole::Record {
-            queue: hash(&(message.group, topic, partition)),
-            offset,
-        },
+    match position_of(span) {
+        Some(position) if is_sidecar => ActivityRole::Record { position },
         Some(_) | None => ActivityRole::Request {
             is_abandoned: false,
         },
     }
+}
+
+/// Returns the hash of the partition of a record, as its group reads it, and its offset.
+fn position_of(span: &Span) -> Option<QueuePosition> {
+    // Commits have the short names of OpenTracing as well.
+    let message = MessageAttributes::of_attributes(&span.attributes, true);
+    Some(QueuePosition {
+        queue: hash(&(message.group, message.topic?, message.partition?)),
+        offset: message.offset?,
+    })
 }
 
 /// Returns whether a span lacks a parent because its tracer knows none. A root of a service's own

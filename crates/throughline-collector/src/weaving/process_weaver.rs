@@ -1,6 +1,6 @@
 //! The weaving engine of one process, and the translation between its numbers and our spans.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use throughline_model::TraceId;
 use throughline_store::{AlternativeParent, MAX_ALTERNATIVES, SpanKey, WovenEdge, WovenEvidence};
@@ -18,6 +18,10 @@ const MAX_PENDING: usize = 65_536;
 /// its requests do, before the first that it has to decide about.
 const MAX_REMEMBERED: usize = 256;
 
+/// Time from the first span of a process until the last commit that may cover records delivered
+/// before it. A later one covers records whose spans were lost.
+const MAX_BEHIND: u64 = 60_000_000_000;
+
 /// Received and sent spans of a process that are remembered.
 const MAX_KNOWN: usize = 32_768;
 
@@ -33,13 +37,20 @@ pub(super) struct ProcessWeaver {
     numbers: SpanNumbers,
     /// Parents that calls of a new process were joined with, until all is decided again.
     provisional: HashMap<u64, Option<SpanKey>>,
-    /// Events in the order of their times; spans arrive in the order of their ends.
-    pending: BTreeMap<(Nanos, u64), PendingEvent>,
+    /// Events in the order of their times; spans arrive in the order of their ends. Records that were
+    /// delivered together are in the order of their offsets, whatever the order of their spans.
+    pending: BTreeMap<(Nanos, i64, u64), PendingEvent>,
     next_event: u64,
     /// Spans without a parent among them.
     pending_open: usize,
     /// Whether a span without a parent was seen. Until then there is nothing to decide.
     has_open: bool,
+    /// Start of the earliest span.
+    first_start: u64,
+    /// Partition and time of the last commit that covers a record whose delivery was not seen.
+    behind: Option<(u64, u64)>,
+    /// Calls that are not decided about again although the process is new.
+    given_up: HashSet<u64>,
     /// Longest request seen lately.
     longest: u64,
     /// Least time seen from the end of a span to its arrival: the difference of the clocks, and the
@@ -125,24 +136,19 @@ impl SpanNumbers {
                 };
                 vec![WeaveEvent::InboundStarted(start), end]
             }
-            ActivityRole::Record { queue, offset } => {
-                let position = Some(QueuePosition { queue, offset });
-                vec![WeaveEvent::InboundStarted(
-                    self.inbound_start(span, position),
-                )]
+            ActivityRole::Record { position } => {
+                let start = self.inbound_start(span, Some(position));
+                vec![WeaveEvent::InboundStarted(start)]
             }
-            ActivityRole::Settlement => {
-                let record = span.parent.and_then(|span_id| {
-                    let trace_id = span.trace_id();
-                    self.inbound_by_key.get(&SpanKey { trace_id, span_id })
-                });
+            ActivityRole::Settlement { .. } => {
+                let record = self.parent_of(span);
                 // When the consumer asked for it: it goes on while the broker commits.
                 let ended = |id: &InboundId| WeaveEvent::InboundEnded {
                     id: *id,
                     at: start,
                     outcome: InboundOutcome::Completed,
                 };
-                record.map(ended).into_iter().collect()
+                record.as_ref().map(ended).into_iter().collect()
             }
             ActivityRole::Outbound { is_record, is_open } => {
                 let id = OutboundId(self.number());
@@ -231,18 +237,18 @@ impl SpanNumbers {
         id
     }
 
+    /// Returns the received span that is the parent of one.
+    fn parent_of(&self, span: &ActivitySpan) -> Option<InboundId> {
+        let (trace_id, span_id) = (span.trace_id(), span.parent?);
+        let key = SpanKey { trace_id, span_id };
+        self.inbound_by_key.get(&key).copied()
+    }
+
     /// Returns the span that caused one whose parent is known.
     fn cause_of(&self, span: &ActivitySpan) -> Option<InboundId> {
-        let trace_id = span.trace_id();
-        let parent = span.parent?;
-        let key = SpanKey {
-            trace_id,
-            span_id: parent,
-        };
-        let direct = self.inbound_by_key.get(&key);
-        direct
-            .or_else(|| self.inbound_by_trace.get(&trace_id))
-            .copied()
+        span.parent?;
+        let of_trace = self.inbound_by_trace.get(&span.trace_id());
+        self.parent_of(span).or_else(|| of_trace.copied())
     }
 }
 
@@ -282,6 +288,9 @@ impl ProcessWeaver {
             next_event: 0,
             pending_open: 0,
             has_open: false,
+            first_start: u64::MAX,
+            behind: None,
+            given_up: HashSet::new(),
             longest: 0,
             least_delay: i64::MAX,
             last_seen: 0,
@@ -291,6 +300,7 @@ impl ProcessWeaver {
     /// Takes a span that arrives now.
     pub(super) fn push(&mut self, span: ActivitySpan, now: u64) {
         self.last_seen = now;
+        self.first_start = self.first_start.min(span.start);
         self.least_delay = self.least_delay.min(nanos(now) - nanos(span.end));
         match span.role {
             ActivityRole::Outbound { is_open, .. } => {
@@ -302,7 +312,7 @@ impl ProcessWeaver {
                 let faded = self.longest - self.longest / 256;
                 self.longest = faded.max((span.end - span.start).min(MAX_REQUEST));
             }
-            ActivityRole::Record { .. } | ActivityRole::Settlement => {}
+            ActivityRole::Record { .. } | ActivityRole::Settlement { .. } => {}
         }
         match span.role {
             ActivityRole::Request { .. } | ActivityRole::Record { .. } => {
@@ -310,7 +320,9 @@ impl ProcessWeaver {
                     self.insert(event.at(), PendingEvent::Event(event));
                 }
             }
-            ActivityRole::Settlement => self.insert(nanos(span.start), PendingEvent::Span(span)),
+            ActivityRole::Settlement { .. } => {
+                self.insert(nanos(span.start), PendingEvent::Span(span));
+            }
             ActivityRole::Outbound { .. } => {
                 self.insert(nanos(span.start), PendingEvent::Span(span));
             }
@@ -318,7 +330,13 @@ impl ProcessWeaver {
     }
 
     fn insert(&mut self, at: Nanos, event: PendingEvent) {
-        self.pending.insert((at, self.next_event), event);
+        let offset = match &event {
+            PendingEvent::Event(WeaveEvent::InboundStarted(start)) => {
+                start.position.map_or(i64::MAX, |position| position.offset)
+            }
+            PendingEvent::Event(_) | PendingEvent::Span(_) => i64::MAX,
+        };
+        self.pending.insert((at, offset, self.next_event), event);
         self.next_event += 1;
     }
 
@@ -366,7 +384,7 @@ impl ProcessWeaver {
         let separation = earlier.flatten().zip(edge.as_ref());
         due.separated
             .extend(separation.and_then(|(parent, edge)| separation_from(parent, edge)));
-        if self.weaver.is_opening() {
+        if self.weaver.is_opening() && !self.given_up.remove(&number) {
             self.provisional.insert(number, parent);
             due.provisional.extend(edge.filter(|_| is_new));
             return;
@@ -386,8 +404,17 @@ impl ProcessWeaver {
             PendingEvent::Event(event) => return self.weaver.push(event),
             PendingEvent::Span(span) => span,
         };
-        if let ActivityRole::Outbound { is_open: true, .. } = span.role {
-            self.pending_open = self.pending_open.saturating_sub(1);
+        match span.role {
+            ActivityRole::Outbound { is_open: true, .. } => {
+                self.pending_open = self.pending_open.saturating_sub(1);
+            }
+            ActivityRole::Settlement {
+                position: Some(position),
+            } => self.notice_behind(&span, position),
+            ActivityRole::Request { .. }
+            | ActivityRole::Record { .. }
+            | ActivityRole::Settlement { .. }
+            | ActivityRole::Outbound { .. } => {}
         }
         let mut events = self.numbers.events(&span).into_iter();
         if let Some(first) = events.next() {
@@ -396,6 +423,18 @@ impl ProcessWeaver {
         // The end, in its turn.
         for event in events {
             self.insert(event.at(), PendingEvent::Event(event));
+        }
+    }
+
+    /// Notices a commit that covers a record whose delivery was not seen, and what else it covers:
+    /// the consumer had received records before its first span came here.
+    fn notice_behind(&mut self, commit: &ActivitySpan, position: QueuePosition) {
+        let is_new = commit.start.saturating_sub(self.first_start) < MAX_BEHIND;
+        let is_same_commit = self.behind == Some((position.queue, commit.start));
+        if is_new && (is_same_commit || self.numbers.parent_of(commit).is_none()) {
+            self.behind = Some((position.queue, commit.start));
+            let given_up = self.weaver.begin_behind(position).into_iter();
+            self.given_up.extend(given_up.map(|call| call.0));
         }
     }
 
@@ -435,138 +474,4 @@ fn nanos(time: u64) -> Nanos {
 }
 
 #[cfg(test)]
-mod tests {
-    use throughline_model::SpanId;
-
-    use super::*;
-
-    fn key(number: u8) -> SpanKey {
-        SpanKey {
-            trace_id: TraceId::from_bytes([number; 16]).unwrap(),
-            span_id: SpanId::from_bytes([number; 8]).unwrap(),
-        }
-    }
-
-    fn edge(parent: Option<SpanKey>, is_joined: bool) -> WovenEdge {
-        WovenEdge {
-            child: key(1),
-            parent,
-            evidence: WovenEvidence::Timing,
-            confidence: 0.97,
-            alternatives: Vec::new(),
-            is_joined,
-        }
-    }
-
-    /// A request from `start` to `end`, or a call in it.
-    fn span(number: u8, start: u64, end: u64, role: ActivityRole) -> ActivitySpan {
-        ActivitySpan {
-            key: key(number),
-            process: 1,
-            parent: None,
-            role,
-            start,
-            end,
-            operation: 1,
-            tokens: Vec::new(),
-        }
-    }
-
-    #[test]
-    fn decisions_of_a_new_process_are_provisional_until_they_are_made_again() {
-        const SECOND: u64 = 1_000_000_000;
-        let (start, is_open) = (1_000 * SECOND, true);
-        let mut process = ProcessWeaver::new();
-        let request = ActivityRole::Request {
-            is_abandoned: false,
-        };
-        let call = ActivityRole::Outbound {
-            is_record: false,
-            is_open,
-        };
-        let (begin, end) = (start + 1_000_000, start + 2_000_000);
-        process.push(span(2, start, start + 5_000_000, request), start + SECOND);
-        process.push(span(1, begin, end, call), start + SECOND);
-        let mut due = DueDecisions::default();
-        process.poll(start + 3 * SECOND, SECOND, 0.5, &mut due);
-        let joined = |edges: &[WovenEdge]| edges.iter().map(joined_parent).collect::<Vec<_>>();
-        assert_eq!(joined(&due.provisional), [Some(key(2))]);
-        assert!(due.last.is_empty() && due.confirmed.is_empty() && due.decided.is_empty());
-        let mut due = DueDecisions::default();
-        process.poll(start + 120 * SECOND, SECOND, 0.5, &mut due);
-        assert_eq!(joined(&due.confirmed), [Some(key(2))]);
-        assert!(due.last.is_empty() && due.separated.is_empty());
-        assert_eq!(due.decided, [key(1)]);
-    }
-
-    /// Twenty requests in turn, whose sidecar knew the parent of each call, and then two that
-    /// overlap.
-    #[test]
-    fn a_process_is_known_before_its_first_open_span() {
-        const SECOND: u64 = 1_000_000_000;
-        const MS: u64 = 1_000_000;
-        let request = ActivityRole::Request {
-            is_abandoned: false,
-        };
-        let call = |is_open| ActivityRole::Outbound {
-            is_record: false,
-            is_open,
-        };
-        let mut process = ProcessWeaver::new();
-        let mut due = DueDecisions::default();
-        let begin = 1_000 * SECOND;
-        for number in 0..20_u8 {
-            let at = begin + u64::from(number) * SECOND;
-            let mut known = span(100 + number, at + MS, at + 9 * MS, call(false));
-            known.key.trace_id = key(50 + number).trace_id;
-            known.parent = Some(key(50 + number).span_id);
-            process.push(known, at + 10 * MS);
-            process.push(span(50 + number, at, at + 10 * MS, request), at + 10 * MS);
-            process.poll(at + 10 * MS, SECOND, 0.5, &mut due);
-        }
-        assert_eq!(process.pending.len(), 3 * 20);
-        let at = begin + 30 * SECOND;
-        process.push(span(1, at + 4 * MS, at + 12 * MS, call(true)), at + SECOND);
-        process.push(span(2, at, at + 40 * MS, request), at + SECOND);
-        process.push(span(3, at + 3 * MS, at + 13 * MS, request), at + SECOND);
-        process.poll(at + 120 * SECOND, SECOND, 0.5, &mut due);
-        let joined: Vec<_> = due.last.iter().map(joined_parent).collect();
-        assert_eq!(joined, [Some(key(3))]);
-        assert!(due.provisional.is_empty());
-        assert!(process.pending.is_empty());
-    }
-
-    #[test]
-    fn little_is_remembered_of_a_process_without_open_spans() {
-        const SECOND: u64 = 1_000_000_000;
-        let request = ActivityRole::Request {
-            is_abandoned: false,
-        };
-        let mut process = ProcessWeaver::new();
-        let mut due = DueDecisions::default();
-        for number in 1..=1_000 {
-            let at = 1_000 * SECOND + number * 1_000_000;
-            process.push(span(1, at, at + 1_000_000, request), at + 1_000_000);
-        }
-        process.poll(1_100 * SECOND, SECOND, 0.5, &mut due);
-        assert_eq!(process.pending.len(), MAX_REMEMBERED);
-    }
-
-    #[test]
-    fn another_decision_takes_the_earlier_join_back() {
-        let earlier = key(2);
-        assert_eq!(separation_from(earlier, &edge(Some(earlier), true)), None);
-        for decided in [
-            edge(Some(key(3)), true),
-            edge(Some(earlier), false),
-            edge(None, false),
-        ] {
-            let separation = separation_from(earlier, &decided).unwrap();
-            assert_eq!(
-                (separation.child, separation.parent),
-                (key(1), Some(earlier))
-            );
-            assert!(!separation.is_joined);
-        }
-    }
-}
+mod tests;
