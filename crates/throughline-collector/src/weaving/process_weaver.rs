@@ -37,8 +37,8 @@ pub(super) struct ProcessWeaver {
     numbers: SpanNumbers,
     /// Parents that calls of a new process were joined with, until all is decided again.
     provisional: HashMap<u64, Option<SpanKey>>,
-    /// Events in the order of their times; spans arrive in the order of their ends. Records that were
-    /// delivered together are in the order of their offsets, whatever the order of their spans.
+    /// Events in the order of their times; spans arrive in the order of their ends. Records that
+    /// were delivered together are in the order of their offsets, whatever that of their spans.
     pending: BTreeMap<(Nanos, i64, u64), PendingEvent>,
     next_event: u64,
     /// Spans without a parent among them.
