@@ -147,7 +147,9 @@ impl DiskStore {
     /// Seals everything that arrived so far.
     pub fn seal(&self) {
         self.inner.rotate(None);
-        self.inner.seal_closed();
+        if let Err(error) = self.inner.seal_closed() {
+            tracing::error!(%error, "spans cannot be sealed; they stay in the log");
+        }
     }
 
     /// Merges the small segments of each hour; returns how many are left.

@@ -195,14 +195,11 @@ fn a_span_that_was_removed_is_certainly_gone_and_one_that_cannot_be_read_is_not(
     }
     drop(store);
     // One segment is left, and with it the rest of the second trace.
-    let mut sizes = files(folder.path(), "parquet");
-    sizes.sort_unstable();
-    let first = sizes[0].metadata().unwrap().len();
-    let all: u64 = sizes.iter().map(|it| it.metadata().unwrap().len()).sum();
-    let logs = files(folder.path(), "log");
-    let logs: u64 = logs.iter().map(|it| it.metadata().unwrap().len()).sum();
+    let kinds = ["parquet", "index", "log"];
+    let all = kinds.iter().flat_map(|kind| files(folder.path(), kind));
+    let all: u64 = all.map(|it| it.metadata().unwrap().len()).sum();
     let limited = DiskSettings {
-        max_bytes: all + logs - first,
+        max_bytes: all - 1,
         ..settings()
     };
     let store = DiskStore::open(folder.path(), limited).unwrap();

@@ -1,6 +1,7 @@
 //! The work beside ingest and queries: syncing, sealing, retention and compaction.
 
 use std::io;
+use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,6 +12,7 @@ use super::deletions::delete_segment;
 use super::folder::{SegmentName, this_hour};
 use super::generation::Generation;
 use super::inner::DiskStoreInner;
+use super::repeated_work::RepeatedWork;
 use super::sealed_segment::{SealedSegment, read_into, shared_with, write_index};
 use super::settings::Durability;
 use super::sources::Sources;
@@ -44,10 +46,16 @@ impl DiskStoreInner {
                 scope.spawn(move || self.work_on_objects(objects));
             }
             let mut looked = Instant::now();
+            let mut sealing = RepeatedWork::every(Duration::ZERO);
+            // Nothing has failed yet.
+            sealing.note(&io::Result::Ok(()));
             self.retain();
             while !self.worker.next_tick(TICK) {
                 self.rotate_if_due();
-                self.seal_closed();
+                if sealing.is_due() {
+                    let sealed = self.seal_closed();
+                    log_sealing(&sealed, sealing.note(&sealed));
+                }
                 if looked.elapsed() >= RETENTION_INTERVAL || self.is_full.load(Ordering::Relaxed) {
                     looked = Instant::now();
                     self.tidy_folder();
@@ -121,8 +129,8 @@ impl DiskStoreInner {
         }
     }
 
-    /// Seals all generations but the open one.
-    pub(super) fn seal_closed(&self) {
+    /// Seals all generations but the open one; after a failure they stay in their logs.
+    pub(super) fn seal_closed(&self) -> Result<(), SegmentError> {
         let _guard = self
             .worker
             .writing
@@ -131,12 +139,9 @@ impl DiskStoreInner {
         loop {
             let sources = self.sources();
             let [generation, _, ..] = sources.generations.as_slice() else {
-                return;
+                return Ok(());
             };
-            if let Err(error) = self.seal(generation, &sources) {
-                tracing::error!(%error, "spans cannot be sealed; they stay in the log");
-                return;
-            }
+            self.seal(generation, &sources)?;
         }
     }
 
@@ -176,11 +181,26 @@ impl DiskStoreInner {
         earlier: &[Arc<SealedSegment>],
     ) -> Result<Arc<SealedSegment>, SegmentError> {
         let path = self.folder.segment(name)?;
-        let file = StoredFile::new(path.clone(), self.objects.as_ref());
         // A segment is there as a whole or not at all.
         let temporary = path.with_extension("parquet.tmp");
+        let written = self.write_files(name, (&path, &temporary), (columns, log), earlier);
+        if written.is_err() {
+            // On a full disk it would be in the way of the next attempt.
+            std::fs::remove_file(&temporary).unwrap_or_default();
+        }
+        written
+    }
+
+    fn write_files(
+        &self,
+        name: SegmentName,
+        (path, temporary): (&Path, &Path),
+        (columns, log): (&HotColumns, Option<&LogWriter>),
+        earlier: &[Arc<SealedSegment>],
+    ) -> Result<Arc<SealedSegment>, SegmentError> {
+        let file = StoredFile::new(path.to_path_buf(), self.objects.as_ref());
         let order = SealedOrder::of(columns);
-        crate::segment::write(&temporary, columns, &order, log)?;
+        crate::segment::write(temporary, columns, &order, log)?;
         let index = BuiltIndex::of(columns, &order);
         let ids = index.traces.iter().map(|trace| trace.id);
         let header = index.header(shared_with(ids, earlier, &self.cache));
@@ -192,9 +212,9 @@ impl DiskStoreInner {
             tracing::warn!(%error, "the index of a segment is not kept");
         }
         // After the index: others who read the folder find both.
-        std::fs::rename(&temporary, &path)?;
-        self.folder.sync(&path)?;
-        let bytes = file.note_written()?;
+        std::fs::rename(temporary, path)?;
+        self.folder.sync(path)?;
+        let bytes = file.note_written()? + file.index_bytes();
         Ok(Arc::new(SealedSegment {
             name,
             file,
@@ -216,9 +236,12 @@ impl DiskStoreInner {
     fn tidy_folder(&self) {
         self.retain();
         if self.objects.is_none() {
-            self.compact_once(false);
             self.delete_merged(self.settings.deletion_delay);
-            self.woven.shorten_log();
+            // Both need room before they make any.
+            if !self.is_full.load(Ordering::Relaxed) {
+                self.compact_once(false);
+                self.woven.shorten_log();
+            }
         }
     }
 
@@ -236,7 +259,8 @@ impl DiskStoreInner {
         let sources = self.sources();
         let logs = sources.generations.iter().map(|it| it.log.bytes());
         let segments = sources.segments.iter().map(|it| it.bytes);
-        let bytes: u64 = logs.chain(segments).sum();
+        let decisions = self.woven.log_range().map(|(_, end)| end);
+        let bytes: u64 = logs.chain(segments).chain(decisions).sum();
         let earliest = sources.segments.first()?;
         let age = this_hour().saturating_sub(earliest.name.hour + 1);
         let max_age = self.settings.max_age.map(|age| age.as_secs() / 3600);
@@ -326,14 +350,23 @@ impl DiskStoreInner {
         let Some(run) = small_run(&sources.segments, is_due) else {
             return false;
         };
-        match self.merge(run) {
-            Ok(()) => true,
-            Err(error) => {
-                tracing::error!(%error, "small segments cannot be merged");
-                self.leave_out_missing(run);
-                false
-            }
+        let mut merging = self
+            .worker
+            .merging
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if !(all || merging.is_due()) {
+            return false;
         }
+        let merged = self.merge(run);
+        let has_changed = merging.note(&merged);
+        if let Err(error) = &merged {
+            if has_changed {
+                tracing::error!(%error, "small segments cannot be merged");
+            }
+            self.leave_out_missing(run);
+        }
+        merged.is_ok()
     }
 
     /// Leaves out segments whose objects someone else has deleted, as a rule of the bucket does.
@@ -394,6 +427,16 @@ impl DiskStoreInner {
     }
 }
 
+fn log_sealing(sealed: &Result<(), SegmentError>, has_changed: bool) {
+    match sealed {
+        Err(error) if has_changed => {
+            tracing::error!(%error, "spans cannot be sealed; they stay in the log");
+        }
+        Ok(()) if has_changed => tracing::info!("spans are sealed again"),
+        _ => {}
+    }
+}
+
 /// Returns the first neighbours of one hour that fit into one segment.
 fn small_run(
     segments: &[Arc<SealedSegment>],
@@ -412,4 +455,45 @@ fn small_run(
         }
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk_store::settings::DiskSettings;
+    use crate::request_log::{LogRecords, RecordKind};
+
+    #[test]
+    fn a_segment_that_cannot_be_written_leaves_nothing_and_is_written_later() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = DiskSettings::default();
+        let inner = DiskStoreInner::open(folder.path(), None, settings).unwrap();
+        let seeds = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/seeds/segments");
+        let log = std::fs::read(format!("{seeds}/log-request")).unwrap();
+        let otlp = LogRecords::read(&log).records[0].payload;
+        let added = inner.insert_request(RecordKind::Spans, otlp).unwrap();
+        assert!(added.is_some_and(|spans| spans > 0));
+        let open = Arc::clone(inner.sources().generations.last().unwrap());
+        let name = SegmentName {
+            folder: 0,
+            first: open.number,
+            last: open.number,
+            hour: open.hour(),
+        };
+        // A folder is not replaced by a file.
+        let path = inner.folder.segment(name).unwrap();
+        std::fs::create_dir_all(path.join("below")).unwrap();
+        inner.rotate(None);
+        inner.seal_closed().unwrap_err();
+        assert!(!path.with_extension("parquet.tmp").exists());
+        std::fs::remove_dir_all(&path).unwrap();
+        inner.seal_closed().unwrap();
+        let sealed = inner.sources();
+        let [segment] = sealed.segments.as_slice() else {
+            panic!("there is one segment");
+        };
+        let sizes = [path.clone(), path.with_extension("index")];
+        let sizes = sizes.map(|path| path.metadata().unwrap().len());
+        assert_eq!(segment.bytes, sizes.iter().sum::<u64>());
+    }
 }

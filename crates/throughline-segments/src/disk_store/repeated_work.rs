@@ -15,6 +15,12 @@ pub(super) struct RepeatedWork {
     done: Option<Instant>,
 }
 
+impl Default for RepeatedWork {
+    fn default() -> Self {
+        Self::every(Duration::ZERO)
+    }
+}
+
 // === impl RepeatedWork ===
 
 impl RepeatedWork {
@@ -41,5 +47,23 @@ impl RepeatedWork {
         };
         self.done = Some(Instant::now());
         has_changed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_that_fails_is_done_later_and_a_change_is_noted_once() {
+        let mut work = RepeatedWork::default();
+        assert!(work.is_due());
+        assert!(!work.note(&Ok::<(), ()>(())) && work.is_due());
+        assert!(work.note(&Err::<(), ()>(())));
+        for _ in 0..8 {
+            assert!(!work.is_due() && !work.note(&Err::<(), ()>(())));
+        }
+        assert_eq!(work.backoff, MAX_BACKOFF);
+        assert!(work.note(&Ok::<(), ()>(())) && work.is_due());
     }
 }

@@ -25,7 +25,7 @@ const BATCH_SPANS: usize = 1024;
 pub(crate) struct SealedSegment {
     pub(crate) name: SegmentName,
     pub(crate) file: StoredFile,
-    /// Size of the file.
+    /// Size of the file and its index.
     pub(crate) bytes: u64,
     pub(crate) header: IndexHeader,
 }
@@ -72,6 +72,7 @@ impl SealedSegment {
     ) -> Result<Self, SegmentError> {
         let header = index::read_header(&file.index());
         let header = header.map_or_else(|| rebuild_index(&file, earlier, cache), Ok)?;
+        let bytes = bytes + file.index_bytes();
         Ok(Self {
             name,
             file,

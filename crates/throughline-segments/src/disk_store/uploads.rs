@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::inner::DiskStoreInner;
@@ -47,7 +48,7 @@ impl DiskStoreInner {
             }
             if removals.is_due() {
                 self.remove_earliest();
-                if !self.worker.is_stopping() {
+                if !self.worker.is_stopping() && !self.is_full.load(Ordering::Relaxed) {
                     self.compact_once(false);
                 }
                 // A failure was logged.

@@ -3,6 +3,8 @@
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::repeated_work::RepeatedWork;
+
 /// The state that the threads of a store share.
 #[derive(Debug, Default)]
 pub(super) struct Worker {
@@ -10,6 +12,8 @@ pub(super) struct Worker {
     changed: Condvar,
     /// Held while a segment is written.
     pub(super) writing: Mutex<()>,
+    /// Attempts to merge segments.
+    pub(super) merging: Mutex<RepeatedWork>,
     /// Held while a generation is opened.
     pub(super) rotating: Mutex<()>,
 }

@@ -34,6 +34,12 @@ impl StoredFile {
         Self::new(self.path.with_extension("index"), self.objects.as_ref())
     }
 
+    /// Returns the size of the index beside a segment, where it is here.
+    pub(crate) fn index_bytes(&self) -> u64 {
+        let metadata = self.index().path.metadata();
+        metadata.map_or(0, |metadata| metadata.len())
+    }
+
     /// Opens the file. An open one can be read whatever becomes of its name.
     pub(crate) fn open(&self) -> io::Result<File> {
         match &self.objects {
