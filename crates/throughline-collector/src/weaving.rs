@@ -34,6 +34,7 @@ mod trace_forwarder;
 mod trace_sink;
 mod unplaced_edges;
 mod weaving_feed;
+mod woven_processes;
 
 pub use self::decision_log::DecisionLog;
 pub(crate) use self::delivery_tracker::DeliveryTracker;

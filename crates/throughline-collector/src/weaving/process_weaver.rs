@@ -57,7 +57,7 @@ pub(super) struct ProcessWeaver {
     /// delay of the export.
     least_delay: i64,
     /// Arrival of the last span.
-    pub(super) last_seen: u64,
+    last_seen: u64,
 }
 
 /// Decisions that are due.
@@ -154,6 +154,7 @@ impl SpanNumbers {
                 let id = OutboundId(self.number());
                 if is_open {
                     self.outbound.insert(id.0, span.key);
+                    self.outbound.take_excess();
                 }
                 let exact = if is_open { None } else { self.cause_of(span) };
                 let started = OutboundStart {
@@ -228,10 +229,8 @@ impl SpanNumbers {
 
     fn add_inbound(&mut self, span: &ActivitySpan) -> InboundId {
         let id = InboundId(self.number());
-        if let Some(old) = self.inbound.insert(id.0, span.key) {
-            self.inbound_by_key.remove(&old);
-            self.inbound_by_trace.remove(&old.trace_id);
-        }
+        self.inbound.insert(id.0, span.key);
+        self.forget_excess();
         self.inbound_by_key.insert(span.key, id);
         self.inbound_by_trace.insert(span.trace_id(), id);
         id
@@ -242,6 +241,21 @@ impl SpanNumbers {
         let (trace_id, span_id) = (span.trace_id(), span.parent?);
         let key = SpanKey { trace_id, span_id };
         self.inbound_by_key.get(&key).copied()
+    }
+
+    fn limit_known(&mut self, max_known: usize) {
+        self.inbound.max_known = max_known;
+        self.outbound.max_known = max_known;
+        self.outbound.take_excess();
+        self.forget_excess();
+    }
+
+    /// Forgets received spans beyond the limit.
+    fn forget_excess(&mut self) {
+        for old in self.inbound.take_excess() {
+            self.inbound_by_key.remove(&old);
+            self.inbound_by_trace.remove(&old.trace_id);
+        }
     }
 
     /// Returns the span that caused one whose parent is known.
@@ -263,15 +277,16 @@ impl KnownSpans {
         }
     }
 
-    /// Adds a span; returns the one that is forgotten for it.
-    fn insert(&mut self, number: u64, key: SpanKey) -> Option<SpanKey> {
+    fn insert(&mut self, number: u64, key: SpanKey) {
         self.keys.insert(number, key);
         self.order.push_back(number);
-        if self.order.len() <= self.max_known {
-            return None;
-        }
-        let oldest = self.order.pop_front()?;
-        self.keys.remove(&oldest)
+    }
+
+    /// Takes the earliest spans beyond the limit.
+    fn take_excess(&mut self) -> Vec<SpanKey> {
+        let excess = self.order.len().saturating_sub(self.max_known);
+        let numbers = self.order.drain(..excess);
+        numbers.filter_map(|it| self.keys.remove(&it)).collect()
     }
 }
 
@@ -448,6 +463,16 @@ impl ProcessWeaver {
         }
     }
 
+    /// Returns when the last span came, in nanoseconds since the Unix epoch.
+    pub(super) const fn last_seen(&self) -> u64 {
+        self.last_seen
+    }
+
+    /// Remembers this number of spans of each kind at most, and [`MAX_KNOWN`] in any case.
+    pub(super) fn limit_known(&mut self, max_known: usize) {
+        self.numbers.limit_known(max_known.min(MAX_KNOWN));
+    }
+
     /// Returns the number of spans that wait for a decision.
     pub(super) fn open(&self) -> usize {
         let undecided = self.numbers.outbound.keys.len();
@@ -474,4 +499,4 @@ fn nanos(time: u64) -> Nanos {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

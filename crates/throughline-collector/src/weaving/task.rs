@@ -1,6 +1,6 @@
 //! The task at the end of the queue from ingest.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use super::decision_log::DecisionLog;
 use super::delivery_tracker::DeliveryTracker;
 use super::kept_edges::{DecisionOrigin, KeptEdges};
 use super::offset_join::OffsetJoin;
-use super::process_weaver::{DueDecisions, ProcessWeaver};
+use super::process_weaver::DueDecisions;
 use super::record_endpoint::RecordSide;
 use super::shared_entry::SharedEntry;
 use super::shared_log::{DecisionIntake, DecisionPublisher, share};
@@ -22,6 +22,7 @@ use super::trace_forwarder::TraceForwarder;
 use super::trace_sink::WovenTraceSink;
 use super::unplaced_edges::UnplacedEdges;
 use super::weaving_feed::{FeedLinks, WeavingBatch, WeavingFeed};
+use super::woven_processes::WovenProcesses;
 use crate::clock;
 use crate::config::{WeavingMode, WeavingSettings};
 use crate::metrics::{CounterKey, Metrics};
@@ -38,9 +39,6 @@ const MAX_DELIVERY_TIME: Duration = Duration::from_secs(15);
 
 /// Time in which the sink takes the last spans, where they are stored.
 const MAX_FORWARD_TIME: Duration = Duration::from_secs(5);
-
-/// Processes that are woven; for a further one, the one that was silent longest is forgotten.
-const MAX_PROCESSES: usize = 1024;
 
 /// Time between two looks for decisions that are due.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
@@ -84,7 +82,7 @@ struct WeavingState {
     metrics: Arc<Metrics>,
     settings: WeavingSettings,
     offsets: OffsetJoin,
-    processes: HashMap<u64, ProcessWeaver>,
+    processes: WovenProcesses,
     forwarder: Option<TraceForwarder>,
     shared: Option<Arc<DecisionPublisher>>,
     unplaced: UnplacedEdges,
@@ -129,7 +127,7 @@ impl WeavingTask {
             metrics,
             settings,
             offsets: OffsetJoin::default(),
-            processes: HashMap::new(),
+            processes: WovenProcesses::default(),
             forwarder,
             shared,
             unplaced: UnplacedEdges::default(),
@@ -242,7 +240,7 @@ impl WeavingState {
     fn tick(&mut self, now: u64) {
         let wait = nanos(self.settings.wait);
         let (mut open, mut due) = (0, DueDecisions::default());
-        for process in self.processes.values_mut() {
+        for process in self.processes.iter_mut() {
             process.poll(now, wait, self.settings.min_confidence, &mut due);
             open += process.open() as u64;
             let LiveChecks { right, wrong } = process.new_checks();
@@ -250,6 +248,9 @@ impl WeavingState {
             self.metrics.add(CounterKey::WeaveChecks("wrong"), wrong);
         }
         self.metrics.set(CounterKey::WeaveOpen, open);
+        let abandoned = self.processes.forget_silent(now);
+        let reason = CounterKey::WeaveAbandoned("processes");
+        self.metrics.add(reason, abandoned);
         if let Some(forwarder) = &mut self.forwarder {
             let decided = due.decided.into_iter();
             decided.for_each(|span| forwarder.note_decided(span));
@@ -338,24 +339,8 @@ impl WeavingState {
             self.offsets.push(span, edges);
         }
         for span in batch.activities {
-            self.process(span.process).push(span, now);
+            self.processes.entry(span.process).push(span, now);
         }
-    }
-
-    fn process(&mut self, process: u64) -> &mut ProcessWeaver {
-        if self.processes.len() >= MAX_PROCESSES && !self.processes.contains_key(&process) {
-            let silent = self.processes.iter();
-            let silent = silent.min_by_key(|(_, other)| other.last_seen);
-            if let Some(silent) = silent.map(|(process, _)| *process) {
-                let forgotten = self.processes.remove(&silent);
-                let open = forgotten.map_or(0, |it| it.open() as u64);
-                let reason = CounterKey::WeaveAbandoned("processes");
-                self.metrics.add(reason, open);
-            }
-        }
-        self.processes
-            .entry(process)
-            .or_insert_with(ProcessWeaver::new)
     }
 }
 

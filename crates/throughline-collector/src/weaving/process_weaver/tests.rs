@@ -35,6 +35,26 @@ fn span(number: u8, start: u64, end: u64, role: ActivityRole) -> ActivitySpan {
     }
 }
 
+/// Passes requests on as they come, and returns the number of those that are remembered.
+pub(in crate::weaving) fn requests(process: &mut ProcessWeaver, count: u64, begin: u64) -> usize {
+    let request = ActivityRole::Request {
+        is_abandoned: false,
+    };
+    for number in 1..=count {
+        let at = begin + number * 1_000_000;
+        let request = span(1, at, at + 1_000_000, request);
+        process.last_seen = at;
+        process.release(PendingEvent::Span(request));
+    }
+    process.known()
+}
+
+impl ProcessWeaver {
+    pub(in crate::weaving) fn known(&self) -> usize {
+        self.numbers.inbound.keys.len()
+    }
+}
+
 #[test]
 fn decisions_of_a_new_process_are_provisional_until_they_are_made_again() {
     const SECOND: u64 = 1_000_000_000;
