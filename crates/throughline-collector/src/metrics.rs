@@ -403,7 +403,7 @@ fn render_store(out: &mut String, store: StoreOccupancy) {
         (
             "throughline_joins_evicted_total",
             "counter",
-            "Joins of evicted traces.",
+            "Joins of evicted traces, and those beyond the memory for joins.",
             store.evicted_joins,
         ),
     ] {

@@ -2,6 +2,7 @@
 //! queries see both as one.
 
 mod check;
+mod decision_ages;
 mod decision_codec;
 mod decision_uploads;
 mod deletions;
@@ -349,6 +350,7 @@ impl Store for DiskStore {
         let sources = self.inner.sources();
         let (woven_spans, woven_traces) = self.inner.woven.counts();
         let mut occupancy = StoreOccupancy {
+            bytes: self.inner.woven.bytes(),
             woven_spans,
             woven_traces,
             evicted_traces: self.inner.evicted_traces.load(Ordering::Relaxed),
@@ -409,7 +411,8 @@ fn weave_with(
             outcome.cyclic += one.cyclic;
             outcome.too_many += one.too_many;
         }
-        woven.keep(&kept, &|id| view.start_of(id));
+        let lost = woven.keep(&kept, &|id| view.start_of(id));
+        inner.evicted_joins.fetch_add(lost, Ordering::Relaxed);
         if !kept.is_empty() {
             let touched: Vec<TraceId> = touched.into_iter().collect();
             inner.record_changes(&touched);

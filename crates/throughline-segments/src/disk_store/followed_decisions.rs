@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 
 use throughline_store::WovenEdge;
 
@@ -162,7 +163,8 @@ impl DiskStoreInner {
 
     fn keep_edges(&self, edges: &[WovenEdge]) {
         let view = self.view();
-        self.woven.keep(edges, &|id| view.start_of(id));
+        let lost = self.woven.keep(edges, &|id| view.start_of(id));
+        self.evicted_joins.fetch_add(lost, Ordering::Relaxed);
     }
 
     /// Reads the decisions that were added, and all of them again when an owner has rewritten its

@@ -108,6 +108,7 @@ impl DiskStoreInner {
             segments: Vec::new(),
             shared: Arc::new(HashSet::new()),
         };
+        let woven = WovenLayer::of_others(settings.decision_bytes());
         Self {
             folder,
             settings,
@@ -116,7 +117,7 @@ impl DiskStoreInner {
             sources: RwLock::new(Arc::new(sources)),
             replacing: Mutex::default(),
             cache,
-            woven: WovenLayer::of_others(),
+            woven,
             changes: Mutex::default(),
             worker: Worker::default(),
             is_full: false.into(),

@@ -79,7 +79,9 @@ impl DiskStoreInner {
             shared: Arc::new(HashSet::new()),
         };
         sources.refresh_shared();
-        let woven = WovenLayer::open(&folder.woven_log(), &|id| sources.start_of(id, &cache));
+        let woven = WovenLayer::open(&folder.woven_log(), settings.decision_bytes(), &|id| {
+            sources.start_of(id, &cache)
+        });
         let woven = woven.map_err(unusable)?;
         Ok(Self {
             folder,

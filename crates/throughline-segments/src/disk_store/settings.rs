@@ -17,7 +17,8 @@ pub enum Durability {
 pub struct DiskSettings {
     /// When spans are on the disk.
     pub durability: Durability,
-    /// Maximum memory of spans that are in no segment yet, and of indexes.
+    /// Maximum memory of spans that are in no segment yet, and of indexes; decisions about parents
+    /// have a quarter of it beside them.
     pub max_memory_bytes: usize,
     /// Time after which spans are sealed although they are few.
     pub seal_interval: Duration,
@@ -64,6 +65,12 @@ impl DiskSettings {
     /// Returns the maximum memory of all generations: an open one, and those that are sealed.
     pub(super) const fn max_hot_bytes(&self) -> usize {
         self.max_memory_bytes / 4 * 3
+    }
+
+    /// Returns the maximum memory of decisions about parents, which is beside that of spans and
+    /// indexes.
+    pub(super) const fn decision_bytes(&self) -> usize {
+        self.max_memory_bytes / 4
     }
 
     /// Returns the maximum memory of indexes.

@@ -9,12 +9,14 @@ use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use throughline_model::TraceId;
 use throughline_store::{SpanKey, WovenEdge, WovenIndex};
 
+use super::decision_ages::DecisionAges;
 use super::decision_codec::{decode, encode, encoded_bytes};
 use super::repeated_work::RepeatedWork;
 use crate::request_log::{LogReader, LogRecords, LogWriter, RecordKind};
@@ -35,6 +37,11 @@ const MAX_TAIL_BYTES: u64 = 64 << 10;
 #[derive(Debug)]
 pub(crate) struct WovenLayer {
     index: RwLock<WovenIndex>,
+    ages: Mutex<DecisionAges>,
+    /// Maximum memory of the decisions.
+    max_bytes: usize,
+    /// Whether joins were forgotten for it.
+    has_evicted: AtomicBool,
     /// None for decisions of others.
     log: Option<WovenLog>,
     /// Attempts to write the log again.
@@ -55,9 +62,13 @@ struct WovenLog {
 impl WovenLayer {
     /// Reads the decisions that a former process left. `start_of` returns the start of a stored
     /// trace, and the greatest number for another. A decision of which no trace is stored is
-    /// forgotten.
-    pub(crate) fn open(path: &Path, start_of: &impl Fn(TraceId) -> u64) -> io::Result<Self> {
-        let mut layer = Self::of_others();
+    /// forgotten, and the earliest beyond `max_bytes` are.
+    pub(crate) fn open(
+        path: &Path,
+        max_bytes: usize,
+        start_of: &impl Fn(TraceId) -> u64,
+    ) -> io::Result<Self> {
+        let mut layer = Self::of_others(max_bytes);
         std::fs::remove_file(temporary(path)).unwrap_or_default();
         let is_stored = |key: SpanKey| start_of(key.trace_id) != u64::MAX;
         let writer = match File::open(path) {
@@ -133,16 +144,15 @@ impl WovenLayer {
             former.bytes()
         };
         let next = LogWriter::create(temporary.to_path_buf())?;
-        let mut last = None;
-        let chunks = std::iter::from_fn(|| {
+        // In the order in which they came, which is that of a later start too.
+        let spans = self.ages().spans();
+        let edges = spans.chunks(CHUNK_DECISIONS).flat_map(|chunk| {
             // For a moment only: those who add spans and query need the lock as well.
             let index = self.read();
-            let edges = index.edges_after(last).take(CHUNK_DECISIONS);
-            let edges: Vec<WovenEdge> = edges.cloned().collect();
-            last = edges.last().map(|edge| edge.child).or(last);
-            (!edges.is_empty()).then_some(edges)
+            let edges = chunk.iter().filter_map(|span| index.edge(*span));
+            edges.cloned().collect::<Vec<_>>()
         });
-        append(&next, chunks.flatten())?;
+        append(&next, edges)?;
         while former.bytes() - copied > MAX_TAIL_BYTES {
             copied = copy(former, copied, &next)?;
         }
@@ -185,8 +195,17 @@ impl WovenLayer {
         decide()
     }
 
-    /// Keeps decisions, but those that are kept already.
-    pub(crate) fn keep(&self, edges: &[WovenEdge], start_of: &impl Fn(TraceId) -> u64) {
+    /// Keeps decisions, but those that are kept already; returns the number of joins that were
+    /// forgotten for them.
+    pub(crate) fn keep(&self, edges: &[WovenEdge], start_of: &impl Fn(TraceId) -> u64) -> u64 {
+        let chunks = edges.chunks(CHUNK_DECISIONS).map(|chunk| {
+            self.keep_some(chunk, start_of);
+            self.evict(start_of)
+        });
+        chunks.sum()
+    }
+
+    fn keep_some(&self, edges: &[WovenEdge], start_of: &impl Fn(TraceId) -> u64) {
         let edges = &self.changed(edges);
         if edges.is_empty() {
             return;
@@ -211,10 +230,45 @@ impl WovenLayer {
             touched
         };
         self.change(touched, start_of, |index, start_of| {
+            let mut ages = self.ages();
             for edge in edges {
+                ages.note(edge, index.edge(edge.child));
                 index.insert(edge.clone(), &start_of);
             }
         });
+    }
+
+    /// Forgets decisions beyond the limit; returns the number of joins among them.
+    fn evict(&self, start_of: &impl Fn(TraceId) -> u64) -> u64 {
+        let excess = {
+            let index = self.read();
+            self.ages().take_excess(&index, self.max_bytes)
+        };
+        if excess.is_empty() {
+            return 0;
+        }
+        // The groups of the others stay as they are.
+        let touched = |index: &WovenIndex| {
+            let joined = excess.iter();
+            let joined = joined.filter(|span| index.joined_parent(**span).is_some());
+            joined.map(|span| span.trace_id).collect()
+        };
+        let lost = self.change(touched, start_of, |index, start_of| {
+            let lost = excess.iter().filter(|span| index.remove(**span, &start_of));
+            lost.count()
+        });
+        if lost > 0 && !self.has_evicted.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                max_bytes = self.max_bytes,
+                "the earliest joins of traces are forgotten, because all take more memory than a \
+                 quarter of --store-memory; raise it to keep more"
+            );
+        }
+        lost as u64
+    }
+
+    fn ages(&self) -> MutexGuard<'_, DecisionAges> {
+        self.ages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns the decisions that differ from the one about the same span that they follow.
@@ -278,9 +332,12 @@ impl WovenLayer {
     }
 
     /// Returns a layer of decisions that others make.
-    pub(crate) fn of_others() -> Self {
+    pub(crate) fn of_others(max_bytes: usize) -> Self {
         Self {
             index: RwLock::default(),
+            ages: Mutex::default(),
+            max_bytes,
+            has_evicted: AtomicBool::new(false),
             log: None,
             rewriting: Mutex::new(RepeatedWork::every(Duration::ZERO)),
             deciding: Mutex::default(),
@@ -289,7 +346,9 @@ impl WovenLayer {
 
     /// Forgets all decisions.
     pub(crate) fn clear(&self) {
-        *self.index.write().unwrap_or_else(PoisonError::into_inner) = WovenIndex::default();
+        let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+        *index = WovenIndex::default();
+        *self.ages() = DecisionAges::default();
     }
 
     /// Forgets all about traces that are no longer stored; returns the number of lost joins.
@@ -299,6 +358,11 @@ impl WovenLayer {
             let lost = ids.iter().map(|id| index.remove_trace(*id, &start_of));
             lost.sum()
         })
+    }
+
+    /// Returns the estimated memory.
+    pub(crate) fn bytes(&self) -> usize {
+        self.read().bytes()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -429,6 +493,10 @@ mod tests {
         }
     }
 
+    fn open(path: &Path) -> WovenLayer {
+        WovenLayer::open(path, usize::MAX, &start_of).unwrap()
+    }
+
     const fn start_of(_: TraceId) -> u64 {
         7
     }
@@ -440,7 +508,7 @@ mod tests {
     #[test]
     fn any_part_of_the_log_has_a_record() {
         let folder = tempfile::tempdir().unwrap();
-        let layer = WovenLayer::open(&folder.path().join("woven.log"), &start_of).unwrap();
+        let layer = open(&folder.path().join("woven.log"));
         let other = AlternativeParent {
             parent: None,
             confidence: 0.25,
@@ -470,7 +538,7 @@ mod tests {
     fn the_log_is_as_long_as_the_decisions_that_are_kept() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("woven.log");
-        let layer = WovenLayer::open(&path, &start_of).unwrap();
+        let layer = open(&path);
         // A decision that is there, and one that is there after another.
         layer.keep(&[edge(1, 2)], &start_of);
         let once = length(&layer);
@@ -501,7 +569,7 @@ mod tests {
         assert!(length(&layer) < 4000, "{}", length(&layer));
         assert_eq!(path.metadata().unwrap().len(), length(&layer));
         drop(layer);
-        let layer = WovenLayer::open(&path, &start_of).unwrap();
+        let layer = open(&path);
         assert_eq!(layer.counts().0, 10);
         assert_eq!(layer.edges_of(key(991).trace_id), [edge(991, 3991)]);
     }
@@ -510,7 +578,7 @@ mod tests {
     fn a_log_is_not_written_again_because_it_grows() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("woven.log");
-        let layer = WovenLayer::open(&path, &start_of).unwrap();
+        let layer = open(&path);
         let edges = |numbers: std::ops::Range<u64>| {
             let edges = numbers.map(|child| edge(child, child + 1_000_000));
             edges.collect::<Vec<_>>()
@@ -525,7 +593,7 @@ mod tests {
         let inode = || std::os::unix::fs::MetadataExt::ino(&path.metadata().unwrap());
         let before = inode();
         drop(layer);
-        let layer = WovenLayer::open(&path, &start_of).unwrap();
+        let layer = open(&path);
         assert_eq!((inode(), layer.counts().0), (before, 80_000));
         // Once most of them are gone it is.
         let gone: Vec<TraceId> = (1..50_000).map(|child| key(child).trace_id).collect();
@@ -538,7 +606,7 @@ mod tests {
     fn decisions_are_made_while_the_log_is_written_again() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("woven.log");
-        let layer = WovenLayer::open(&path, &start_of).unwrap();
+        let layer = open(&path);
         layer.keep(&[edge(1, 2), edge(3, 4)], &start_of);
         let log = layer.log.as_ref().unwrap();
         let former = log.writer();
@@ -548,7 +616,7 @@ mod tests {
         layer.keep(&[edge(8, 9)], &start_of);
         assert!(!temporary(&path).exists());
         drop(layer);
-        let layer = WovenLayer::open(&path, &start_of).unwrap();
+        let layer = open(&path);
         for (child, parent) in [(1, 2), (3, 5), (6, 7), (8, 9)] {
             assert_eq!(layer.edges_of(key(child).trace_id), [edge(child, parent)]);
         }
@@ -559,7 +627,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("own").join("woven.log");
         std::fs::create_dir(path.parent().unwrap()).unwrap();
-        let layer = WovenLayer::open(&path, &start_of).unwrap();
+        let layer = open(&path);
         let revisions = (0..40_000).map(|at| edge(1, 2 + at % 2));
         layer.keep(&revisions.collect::<Vec<_>>(), &start_of);
         // A folder that is not empty cannot be replaced by a file.
@@ -571,5 +639,46 @@ mod tests {
         // The next attempt waits a second.
         assert!(!layer.shorten_log());
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn decisions_take_no_more_memory_than_they_may_and_open_ones_go_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("woven.log");
+        let max_bytes = 1 << 20;
+        let layer = WovenLayer::open(&path, max_bytes, &start_of).unwrap();
+        let open = |child| WovenEdge {
+            is_joined: false,
+            ..edge(child, child + 1_000_000)
+        };
+        let join = |child| edge(child, child + 1_000_000);
+        // Open at first, and joined since.
+        layer.keep(&[open(300_000), join(300_000)], &start_of);
+        let mut lost = 0;
+        for first in (1..100_000).step_by(1000) {
+            let opens = (first..first + 800).map(open);
+            let joins = (first + 800..first + 810).map(join);
+            let edges: Vec<WovenEdge> = opens.chain(joins).collect();
+            lost += layer.keep(&edges, &start_of);
+            assert!(layer.bytes() <= max_bytes, "{}", layer.bytes());
+        }
+        // All joins have room.
+        assert_eq!((lost, layer.counts().0), (0, 1001));
+        let is_kept = |child| !layer.edges_of(key(child).trace_id).is_empty();
+        assert!(!is_kept(1) && is_kept(801) && is_kept(99_700) && is_kept(300_000));
+        let joins: Vec<WovenEdge> = (200_000..205_000).map(join).collect();
+        lost += layer.keep(&joins, &start_of);
+        assert_eq!(layer.counts().0 as u64 + lost, 6001);
+        assert!(!is_kept(801) && !is_kept(99_801) && is_kept(204_999));
+        assert!(layer.bytes() <= max_bytes && layer.bytes() > max_bytes / 2);
+        // A start keeps as much, and the latest as well, also from a log that was written again.
+        while !layer.shorten_log() {
+            layer.keep(&(1..1000).map(open).collect::<Vec<_>>(), &start_of);
+        }
+        drop(layer);
+        let layer = WovenLayer::open(&path, max_bytes / 2, &start_of).unwrap();
+        assert!(layer.bytes() <= max_bytes / 2 && layer.counts().0 > 300);
+        let is_kept = |child| !layer.edges_of(key(child).trace_id).is_empty();
+        assert!(is_kept(204_999) && !is_kept(203_000));
     }
 }

@@ -2,7 +2,6 @@
 //! spans.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::ops::Bound;
 
 use throughline_model::{SpanId, TraceId};
 
@@ -106,11 +105,12 @@ impl WovenIndex {
         edges.map(|(_, edge)| edge)
     }
 
-    /// Returns the decisions behind a span, in the order of the spans.
-    pub fn edges_after(&self, span: Option<SpanKey>) -> impl Iterator<Item = &WovenEdge> {
-        let from = span.map_or(Bound::Unbounded, Bound::Excluded);
-        let edges = self.edges.range((from, Bound::Unbounded));
-        edges.map(|(_, edge)| edge)
+    /// Returns the estimated memory that is free without the decision about a span: of a group, the
+    /// least that a join adds.
+    #[must_use]
+    pub fn bytes_of(&self, child: SpanKey) -> usize {
+        let group = self.joined_parent(child).map_or(0, |_| MEMBER_BYTES);
+        self.edge(child).map_or(0, edge_bytes) + group
     }
 
     /// Returns the traces that are joined with this one, itself included; empty without any.
