@@ -1,5 +1,6 @@
 //! Consumers whose partitions move, beside another group under the same default client id:
-//! cooperative rebalances under load, static members that restart, and a consumer that goes back.
+//! cooperative rebalances under load, static members that restart, a consumer that goes back, and a
+//! sidecar that is killed and started again.
 //! Directly and through the sidecar the same records are handled, and no span has a wrong group.
 #![expect(
     clippy::unwrap_used,
@@ -10,6 +11,7 @@
 mod named_spans;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::TcpListener;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
@@ -47,6 +49,9 @@ const SERVICE: &str = "rebalances";
 const TIMEOUT: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(50);
 
+/// Ports of a sidecar for its brokers.
+const BROKER_PORTS: u16 = 3;
+
 /// Records that are sent before the next ones wait until they are handled.
 const BURST: usize = 20;
 
@@ -66,6 +71,36 @@ impl GroupFixture {
             sidecar: sidecar.unwrap(),
             collector,
             kafka,
+        }
+    }
+
+    /// Starts with a sidecar whose ports stay free for the next one.
+    fn start_on_fixed_ports() -> (Self, u16) {
+        let mut fixture = Self::start();
+        let port = consecutive_ports();
+        fixture.sidecar = fixture.start_sidecar(port);
+        (fixture, port)
+    }
+
+    /// Starts a sidecar that listens on this port, and for brokers on the ports behind it.
+    fn start_sidecar(&self, port: u16) -> SidecarInstance {
+        let binary = &ProjectBinaries::build().unwrap().throughline;
+        let (listen, first, last) = (format!("127.0.0.1:{port}"), port + 1, port + BROKER_PORTS);
+        let brokers = format!("{first}-{last}");
+        let kafka = ["--kafka", self.kafka.bootstrap(), "--listen", &listen];
+        let args = [&kafka[..], &["--broker-ports", &brokers]].concat();
+        let args = args.into_iter().map(str::to_owned);
+        let otlp = self.collector.addresses().otlp_http;
+        SidecarInstance::start_with(&|spec| spec, binary, otlp, SERVICE, args).unwrap()
+    }
+
+    /// Waits until the sidecar knows which connections read these topics for these groups.
+    fn wait_for_groups(&self, groups: [(&str, &str); 2]) {
+        for (group, topic) in groups {
+            let lag =
+                format!("throughline_kafka_consumer_lag{{group=\"{group}\",topic=\"{topic}\"}}");
+            let is_known = || self.sidecar.metric(&lag);
+            assert!(wait::until(TIMEOUT, is_known).is_some(), "{lag}");
         }
     }
 
@@ -90,6 +125,17 @@ impl GroupFixture {
             &format!("{operation} {topic}"),
             count,
         )
+    }
+
+    /// Waits until the collector has this number of consumer spans and of commits of a group.
+    fn wait_for_spans(&self, topic: &str, group: &str, count: usize) {
+        let counts = || {
+            let spans = ["process", "commit"].map(|operation| self.spans(operation, topic, 0));
+            spans.map(|spans| spans.iter().filter(|it| group_of(it) == group).count())
+        };
+        let is_complete = || counts().iter().all(|it| *it >= count).then_some(());
+        let complete = wait::until(TIMEOUT, is_complete);
+        assert!(complete.is_some(), "{group}: {:?} of {count}", counts());
     }
 
     /// Checks that no commit is below a span of another group. Returns the numbers of consumer
@@ -165,6 +211,21 @@ impl Member {
     }
 }
 
+/// Returns a free port with free ports behind it.
+fn consecutive_ports() -> u16 {
+    let bind = |port: u16| TcpListener::bind(("127.0.0.1", port));
+    let find = || {
+        let first = bind(0).ok()?.local_addr().ok()?.port();
+        let mut others = 1..=BROKER_PORTS;
+        let is_free = others.all(|number| {
+            let port = first.checked_add(number);
+            port.is_some_and(|port| bind(port).is_ok())
+        });
+        is_free.then_some(first)
+    };
+    wait::until(TIMEOUT, find).unwrap()
+}
+
 fn group_of(span: &TraceSpan) -> &str {
     span.tag("messaging.consumer.group.name")
 }
@@ -220,6 +281,9 @@ fn assert_groups_of_moving_members(topic: &str, settings: &[(&str, &str)]) {
     let count = (rounds + 1) * BURST;
     let left = members.into_iter().flatten().chain([steady]);
     left.for_each(Member::stop);
+    for group in ["steady", "moving"] {
+        fixture.wait_for_spans(topic, group, count);
+    }
     let [processed, commits] = fixture.assert_groups(topic, 2 * count, 2 * count);
     assert_eq!(processed.get("steady"), Some(&count));
     assert_eq!(commits.get("steady"), Some(&count));
@@ -313,4 +377,73 @@ fn records_that_a_consumer_goes_back_to_have_another_consumer_span_and_commit() 
     let expected = BTreeMap::from([("back".to_owned(), 2 * BURST - 5)]);
     assert_eq!(processed, expected);
     assert_eq!(commits, expected);
+}
+
+/// The sidecar that starts again knows groups by their heartbeats and commits, one after the other.
+#[test]
+fn groups_are_not_confused_after_a_restart_of_the_sidecar() {
+    let (mut fixture, port) = GroupFixture::start_on_fixed_ports();
+    let (topics, groups) = (["kept-a", "kept-b"], ["group-a", "group-b"]);
+    let pairs = [("group-a", "kept-a"), ("group-b", "kept-b")];
+    let (through, direct) = (
+        fixture.sidecar.bootstrap().to_owned(),
+        fixture.kafka.bootstrap().to_owned(),
+    );
+    let handled: [Handled; 4] = std::array::from_fn(|_| Handled::default());
+    let [a, b, direct_a, direct_b] = &handled;
+    let start_members = || {
+        [
+            Member::start(&through, topics[0], groups[0], &[], a),
+            Member::start(&through, topics[1], groups[1], &[], b),
+            Member::start(&direct, topics[0], "direct-a", &[], direct_a),
+            Member::start(&direct, topics[1], "direct-b", &[], direct_b),
+        ]
+    };
+    for topic in topics {
+        create_topic(&direct, &TopicSpec::new(topic, 1)).unwrap();
+        fixture.send(topic, 0, BURST);
+    }
+    let members = start_members();
+    wait_for(&handled, BURST);
+    for (group, topic) in pairs {
+        fixture.wait_for_spans(topic, group, BURST);
+    }
+
+    fixture.sidecar.process().kill();
+    fixture.sidecar = fixture.start_sidecar(port);
+    // The first group commits before the heartbeat of the second one, and the other way round.
+    let orders = [topics, [topics[1], topics[0]]];
+    for (round, topic) in orders.concat().into_iter().enumerate() {
+        let first = (1 + round / 2) * BURST;
+        fixture.send(topic, first, BURST);
+        let is_first = topic == topics[0];
+        let readers = if is_first {
+            [a, direct_a]
+        } else {
+            [b, direct_b]
+        };
+        for reader in readers {
+            wait_for(std::slice::from_ref(reader), first + BURST);
+        }
+    }
+    members.into_iter().for_each(Member::stop);
+
+    // Groups that are assigned their partitions again are known again.
+    let members = start_members();
+    fixture.wait_for_groups(pairs);
+    for topic in topics {
+        fixture.send(topic, 3 * BURST, BURST);
+    }
+    wait_for(&handled, 4 * BURST);
+    members.into_iter().for_each(Member::stop);
+    for (group, topic) in pairs {
+        // Some records may be delivered again after a connection was cut.
+        let [processed, commits] = fixture.assert_groups(topic, 4 * BURST, 2 * BURST);
+        let is_own = |name: &String| name.is_empty() || name == group;
+        assert!(processed.keys().all(is_own), "{topic}: {processed:?}");
+        assert!(commits.keys().all(is_own), "{topic}: {commits:?}");
+        for counts in [processed, commits] {
+            assert!(counts.get(group) >= Some(&(2 * BURST)), "{counts:?}");
+        }
+    }
 }

@@ -34,6 +34,7 @@ pub(super) use delivery::DeliveryOwner;
 pub(super) use fetch_session::{CutBatch, FetchPositions, FetchSessionKey, RequestedPosition};
 pub(super) use group::{
     Assignment, ClientConnection, ConnectionId, FetchedPartition, GroupMemberId, MemberSign,
+    MemberStage,
 };
 pub(super) use request_limits::MIN_REFUSED_REQUEST;
 pub(super) use scratch::{BatchReader, Scratch};

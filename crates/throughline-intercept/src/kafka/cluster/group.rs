@@ -8,10 +8,15 @@
 //! 2. its group was found before, and its members were not silent for too long;
 //! 3. one group only can read the partition: the group is assigned the partition, or its assignment
 //!    is not known; the connection did not fetch the partition before the member had its offset
-//!    (OffsetFetch); and no other connection to the same broker reads the partition for the group;
+//!    (OffsetFetch); and no other connection to the same broker reads the partition for the group.
+//!    With an unknown assignment the group must have been seen before the connection began to read;
 //! 4. the client has one group only, and it was known when the connection began to read.
 //!
 //! Otherwise the group is unknown: a wrong group would settle the deliveries of another one.
+//!
+//! After a restart of the proxy, groups are known again by their heartbeats only, one after the
+//! other and without their partitions. Rules 3 and 4 therefore wait once a group appears that did
+//! not join: more of them may follow.
 
 mod membership;
 
@@ -20,7 +25,7 @@ use std::sync::Arc;
 
 use throughline_kafka::types::PartitionIndex;
 
-pub(in crate::kafka) use self::membership::{Assignment, ConnectionId, MemberSign};
+pub(in crate::kafka) use self::membership::{Assignment, ConnectionId, MemberSign, MemberStage};
 
 use self::membership::GroupMembership;
 use super::client::ClientKey;
@@ -66,6 +71,8 @@ struct ClientGroups {
     groups: Vec<GroupMembership>,
     /// Whether there were more groups than are remembered.
     is_overfull: bool,
+    /// Time until which groups are expected that joined before the proxy saw them.
+    resumes_until: Timestamp,
     connections: HashMap<ConnectionId, ConnectionGroup>,
     /// Connections that fetch a partition.
     readers: HashMap<(Arc<str>, PartitionIndex), Vec<PartitionReader>>,
@@ -76,8 +83,9 @@ struct ClientGroups {
 struct ConnectionGroup {
     broker: Option<(Arc<str>, u16)>,
     named: NamedGroup,
-    /// Group that was found by elimination.
+    /// Group that was found by elimination or by a commit.
     found: Option<Arc<str>>,
+    found_at: Timestamp,
     /// Whether the members of that group were silent for too long.
     is_stale: bool,
 }
@@ -101,8 +109,21 @@ struct PartitionReader {
     requested_at: Timestamp,
 }
 
+/// Groups for which a connection may read a partition.
+enum CandidateGroups {
+    None,
+    One(Arc<str>),
+    /// Several groups, or one of which it is unknown whether it was there first.
+    Ambiguous,
+}
+
 /// Maximum number of groups of one client: with more, none is found.
 const MAX_GROUPS: usize = 16;
+
+/// Time after a group appeared that did not join, within which others are expected: clients connect
+/// again and send heartbeats within some seconds (`reconnect.backoff.max.ms`,
+/// `heartbeat.interval.ms`).
+const RESUMPTION_TIMEOUT: u64 = 15_000_000_000;
 
 /// Maximum number of other readers of a partition whose groups are looked for.
 const MAX_OTHER_READERS: usize = 16;
@@ -129,6 +150,12 @@ impl GroupTable {
     ) {
         let client = self.client(connection.client);
         client.name(connection, group);
+        // Consumers that assign partitions to themselves have no id, and never join.
+        let has_joined = sign.stage == MemberStage::Joined && !sign.member.is_empty();
+        client.expire(now);
+        if has_joined && !client.is_known(group) {
+            client.resume(now);
+        }
         if let Some(membership) = client.membership(group, now) {
             membership.see_member(sign, connection.id, now);
         }
@@ -171,17 +198,28 @@ impl GroupTable {
     }
 
     /// Records that a group committed a partition. If one connection only reads the partition, and
-    /// its group is not known yet, it is that of the group.
+    /// its group is not known yet, it is that of the group, unless another group may be the reader.
     pub(super) fn commit(
         &mut self,
         client: &ClientKey,
         group: &str,
         topic: &Arc<str>,
         partition: PartitionIndex,
+        now: Timestamp,
     ) {
         let Some(client) = self.clients.get_mut(client) else {
             return;
         };
+        // Consumers commit what they have read before, while another group fetches. A group without
+        // a connection is leaving, or has left.
+        let is_other = |other: &GroupMembership| {
+            *other.group != *group
+                && other.is_connected()
+                && other.may_be_assigned(topic, partition)
+        };
+        if client.is_incomplete(now) || client.groups.iter().any(is_other) {
+            return;
+        }
         let key = (Arc::clone(topic), partition);
         let Some([reader]) = client.readers.get(&key).map(Vec::as_slice) else {
             return;
@@ -191,7 +229,7 @@ impl GroupTable {
             && connection.found.is_none()
             && let Some(membership) = client.groups.iter().find(|it| *it.group == *group)
         {
-            connection.found = Some(Arc::clone(&membership.group));
+            connection.find(&membership.group, now);
         }
     }
 
@@ -206,7 +244,7 @@ impl GroupTable {
         let client = self.client(connection.client);
         client.expire(now);
         client.record_reader(connection, partition);
-        client.find(connection, partition)
+        client.find(connection, partition, now)
     }
 
     /// Returns the group that was found for a connection.
@@ -230,10 +268,11 @@ impl GroupTable {
         group: &str,
         topic: &str,
         partition: PartitionIndex,
+        now: Timestamp,
     ) -> bool {
         self.clients.get(client).is_some_and(|client| {
             let mut others = client.groups.iter().filter(|it| *it.group != *group);
-            client.is_overfull || others.any(|other| other.may_be_assigned(topic, partition))
+            client.is_incomplete(now) || others.any(|other| other.may_be_assigned(topic, partition))
         })
     }
 
@@ -368,11 +407,28 @@ impl ClientGroups {
         }
     }
 
+    /// Records that a group appeared that had joined before: what was found while it was unknown
+    /// may be its own, and more of its kind may follow.
+    fn resume(&mut self, now: Timestamp) {
+        self.resumes_until = now.saturating_add(RESUMPTION_TIMEOUT);
+        for connection in self.connections.values_mut() {
+            if connection.found_at.saturating_add(RESUMPTION_TIMEOUT) > now {
+                connection.found = None;
+            }
+        }
+    }
+
+    /// Returns whether there may be groups that are not known.
+    const fn is_incomplete(&self, now: Timestamp) -> bool {
+        self.is_overfull || now < self.resumes_until
+    }
+
     /// Finds the group for which a connection reads a partition.
     fn find(
         &mut self,
         connection: ClientConnection<'_>,
         partition: FetchedPartition<'_>,
+        now: Timestamp,
     ) -> Option<Arc<str>> {
         let entry = self.connections.get(&connection.id)?;
         let is_shared = match &entry.named {
@@ -386,19 +442,17 @@ impl ClientGroups {
             let is_of_group = !entry.is_stale || self.is_known(found);
             return is_of_group.then(|| Arc::clone(found));
         }
-        if self.is_overfull {
+        if self.is_incomplete(now) {
             return None;
         }
-        self.find_other_readers(connection, partition);
-        let (group, is_only) = self.first_candidate(connection, partition);
-        let Some(group) = group else {
-            return self.only_group_since(partition.since);
+        self.find_other_readers(connection, partition, now);
+        let group = match self.candidates(connection, partition) {
+            CandidateGroups::None => return self.only_group_since(partition.since),
+            CandidateGroups::Ambiguous => return None,
+            CandidateGroups::One(group) => group,
         };
-        if !is_only {
-            return None;
-        }
         if !is_shared && let Some(entry) = self.connections.get_mut(&connection.id) {
-            entry.found = Some(Arc::clone(&group));
+            entry.find(&group, now);
         }
         Some(group)
     }
@@ -409,6 +463,7 @@ impl ClientGroups {
         &mut self,
         connection: ClientConnection<'_>,
         partition: FetchedPartition<'_>,
+        now: Timestamp,
     ) {
         let key = (Arc::clone(partition.topic), partition.index);
         let readers = self.readers.get(&key).into_iter().flatten();
@@ -435,26 +490,32 @@ impl ClientGroups {
                 requested_at: other.requested_at,
                 ..partition
             };
-            if let (Some(group), true) = self.first_candidate(reader, read)
+            if let CandidateGroups::One(group) = self.candidates(reader, read)
                 && let Some(entry) = self.connections.get_mut(&other.connection)
             {
-                entry.found = Some(group);
+                entry.find(&group, now);
             }
         }
     }
 
-    /// Returns a group for which a connection may read a partition, and whether it is the only one.
-    fn first_candidate(
+    /// Returns the groups for which a connection may read a partition.
+    fn candidates(
         &self,
         connection: ClientConnection<'_>,
         partition: FetchedPartition<'_>,
-    ) -> (Option<Arc<str>>, bool) {
+    ) -> CandidateGroups {
         let mut candidates = self
             .groups
             .iter()
             .filter(|group| self.may_read_for(group, connection, partition));
-        let first = candidates.next().map(|it| Arc::clone(&it.group));
-        (first, candidates.next().is_none())
+        let (topic, index, since) = (partition.topic, partition.index, partition.since);
+        match (candidates.next(), candidates.next()) {
+            (None, _) => CandidateGroups::None,
+            (Some(only), None) if only.is_known_by(topic, index, since) => {
+                CandidateGroups::One(Arc::clone(&only.group))
+            }
+            _ => CandidateGroups::Ambiguous,
+        }
     }
 
     /// Returns the only group of the client, if it was known when a connection began to read. While
@@ -498,6 +559,11 @@ impl ClientGroups {
 // === impl ConnectionGroup ===
 
 impl ConnectionGroup {
+    fn find(&mut self, group: &Arc<str>, now: Timestamp) {
+        self.found = Some(Arc::clone(group));
+        self.found_at = now;
+    }
+
     /// Returns whether the connection is that of a consumer of this group.
     fn is_of(&self, group: &str) -> bool {
         match &self.named {

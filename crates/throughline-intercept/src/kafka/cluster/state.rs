@@ -417,11 +417,11 @@ impl ClusterState {
         } = partition;
         let mut settled = SettledDeliveries::default();
         if let Some(group) = group {
-            self.groups.commit(client, group, topic, *index);
+            self.groups.commit(client, group, topic, *index, sent_at);
         }
         let others = |group: &Arc<str>| {
             let groups = &self.groups;
-            groups.may_be_read_by_others(client, group, topic, *index)
+            groups.may_be_read_by_others(client, group, topic, *index, sent_at)
         };
         settled.is_only_group = !group.is_some_and(others);
         let connections = self.deliveries.connections(partition);

@@ -17,7 +17,7 @@ use super::context::HandlerContext;
 use super::message::{ApiFrame, Handler, RequestDecision};
 use super::settlement::Settlement;
 use crate::Timestamp;
-use crate::kafka::cluster::{ClusterHandle, MemberSign, SettledOffsets};
+use crate::kafka::cluster::{ClusterHandle, MemberSign, MemberStage, SettledOffsets};
 use crate::kafka::topic::PartitionKey;
 use crate::kafka::{SkipReason, error_code};
 
@@ -61,7 +61,7 @@ fn parse_request<C: ClusterHandle>(
         // here.
         let sign = MemberSign {
             member: commit.member_id.text().unwrap_or_default(),
-            is_joining: false,
+            stage: MemberStage::Joined,
         };
         context.learn_group(&pending.group, sign, request.last_byte);
         for topic in &commit.topics {

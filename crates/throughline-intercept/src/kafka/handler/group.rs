@@ -16,7 +16,7 @@ use throughline_kafka::wire::{Error, WireArray, WireField};
 
 use super::context::HandlerContext;
 use super::message::{ApiFrame, Handler, RequestDecision};
-use crate::kafka::cluster::{Assignment, GroupMemberId, MemberSign};
+use crate::kafka::cluster::{Assignment, GroupMemberId, MemberSign, MemberStage};
 use crate::kafka::topic::TopicKey;
 use crate::kafka::{ClusterHandle, SkipReason, error_code};
 
@@ -47,6 +47,8 @@ enum MemberRequestKind {
     Join,
     /// As [`Self::Join`], of a group that has other members than consumers.
     JoinForeign,
+    /// As [`Self::Join`]; the partitions will not be known.
+    JoinTasks,
     /// The response has an assignment.
     Assigned,
     Alive,
@@ -58,7 +60,7 @@ const CONSUMER_PROTOCOL: &[u8] = b"consumer";
 
 /// Reads a request.
 fn parse_request<'a>(request: &ApiFrame<'a>) -> Result<ParseOutcome<MemberRequest<'a>>, Error> {
-    use MemberRequestKind::{Alive, Assigned, Join, JoinForeign, Leave};
+    use MemberRequestKind::{Alive, Assigned, Join, JoinForeign, JoinTasks, Leave};
     let (body, version) = (request.body(), request.version);
     let member = |group_id, member_id, kind| MemberRequest {
         group_id,
@@ -96,7 +98,11 @@ fn parse_request<'a>(request: &ApiFrame<'a>) -> Result<ParseOutcome<MemberReques
         // Its assignment names tasks, not partitions: a member may read anything.
         ApiKey::STREAMS_GROUP_HEARTBEAT => {
             StreamsGroupHeartbeatRequest::parse(body, version)?.map(|it| {
-                let kind = if it.member_epoch < 0 { Leave } else { Alive };
+                let kind = match it.member_epoch {
+                    0 => JoinTasks,
+                    ..0 => Leave,
+                    _ => Alive,
+                };
                 member(it.group_id, it.member_id, kind)
             })
         }
@@ -153,6 +159,18 @@ fn extend(
     assignment.extend(partitions.iter().map(|index| (Arc::clone(topic), index)));
 }
 
+// === impl MemberRequestKind ===
+
+impl MemberRequestKind {
+    const fn stage(self) -> MemberStage {
+        match self {
+            Self::Join => MemberStage::Joining,
+            Self::JoinTasks => MemberStage::JoiningTasks,
+            Self::JoinForeign | Self::Assigned | Self::Alive | Self::Leave => MemberStage::Joined,
+        }
+    }
+}
+
 // === impl GroupHandler ===
 
 impl GroupHandler {
@@ -199,7 +217,7 @@ impl<C: ClusterHandle> Handler<C> for GroupHandler {
         let is_joining = kind == MemberRequestKind::Join;
         let sign = MemberSign {
             member: id,
-            is_joining,
+            stage: kind.stage(),
         };
         context.learn_group(group, sign, request.last_byte);
         if request.api == ApiKey::CONSUMER_GROUP_HEARTBEAT && is_joining {

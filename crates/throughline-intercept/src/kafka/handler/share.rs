@@ -24,7 +24,7 @@ use super::selection::RecordSelection;
 use super::settlement::Settlement;
 use super::workload::{RecordWork, Workload};
 use crate::Timestamp;
-use crate::kafka::cluster::{BatchReader, ClusterHandle, MemberSign, SettledOffsets};
+use crate::kafka::cluster::{BatchReader, ClusterHandle, MemberSign, MemberStage, SettledOffsets};
 use crate::kafka::topic::{PartitionKey, TopicKey};
 use crate::kafka::{SkipReason, error_code};
 
@@ -76,7 +76,7 @@ fn parse_request<C: ClusterHandle>(
         if let Some(group) = group {
             let sign = MemberSign {
                 member: "",
-                is_joining: true,
+                stage: MemberStage::Joining,
             };
             context.learn_group(group, sign, request.last_byte);
         }

@@ -44,8 +44,18 @@ struct GroupMember {
 pub(in crate::kafka) struct MemberSign<'a> {
     /// Empty for a consumer that assigns partitions to itself.
     pub(in crate::kafka) member: &'a str,
-    /// Whether the member joins: if it is new, it has no partitions yet.
-    pub(in crate::kafka) is_joining: bool,
+    pub(in crate::kafka) stage: MemberStage,
+}
+
+/// Stage of a member that a request shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::kafka) enum MemberStage {
+    /// The member joins: if it is new, it has no partitions yet.
+    Joining,
+    /// The member joins, and is assigned tasks, whose partitions are unknown.
+    JoiningTasks,
+    /// The member has joined before.
+    Joined,
 }
 
 /// Maximum number of members of one group with the same client key.
@@ -121,7 +131,7 @@ impl GroupMembership {
                 connection,
                 last_seen: now,
                 is_closed: false,
-                assignment: sign.is_joining.then(Assignment::new),
+                assignment: (sign.stage == MemberStage::Joining).then(Assignment::new),
                 awaits_offsets: None,
             };
             self.members.insert(member.into(), known);
@@ -138,7 +148,7 @@ impl GroupMembership {
     ) {
         let sign = MemberSign {
             member,
-            is_joining: false,
+            stage: MemberStage::Joined,
         };
         self.see_member(sign, connection, now);
         let Some(known) = self.members.get_mut(member) else {
@@ -222,11 +232,30 @@ impl GroupMembership {
         partition: PartitionIndex,
         since: Timestamp,
     ) -> bool {
+        self.has_unknown_assignment() || self.is_assigned_by(topic, partition, since)
+    }
+
+    /// Returns whether it is known of the group that it reads the partition, or that it was there,
+    /// when a connection began to fetch it. A group that was seen later may only look as if the
+    /// connection were its own.
+    pub(super) fn is_known_by(
+        &self,
+        topic: &str,
+        partition: PartitionIndex,
+        since: Timestamp,
+    ) -> bool {
+        self.first_seen <= since || self.is_assigned_by(topic, partition, since)
+    }
+
+    /// Returns whether any member is connected.
+    pub(super) fn is_connected(&self) -> bool {
+        self.members.values().any(|member| !member.is_closed)
+    }
+
+    fn is_assigned_by(&self, topic: &str, partition: PartitionIndex, time: Timestamp) -> bool {
         // Consumers fetch a partition after they were assigned it, never before.
-        self.has_unknown_assignment()
-            || self
-                .assigned_since(topic, partition)
-                .is_some_and(|assigned| assigned <= since)
+        self.assigned_since(topic, partition)
+            .is_some_and(|assigned| assigned <= time)
     }
 
     fn has_unknown_assignment(&self) -> bool {

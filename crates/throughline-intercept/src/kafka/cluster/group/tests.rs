@@ -35,7 +35,7 @@ impl Host {
         };
         let member = MemberSign {
             member: "m",
-            is_joining: true,
+            stage: MemberStage::Joining,
         };
         self.table.learn(connection, group, member, now);
         let member = GroupMemberId { group, member: "m" };
@@ -70,9 +70,16 @@ impl Host {
         };
         let sign = MemberSign {
             member: "m",
-            is_joining: false,
+            stage: MemberStage::Joined,
         };
         self.table.learn(connection, group, sign, now);
+    }
+
+    /// Commits partition 0 for a group.
+    fn commit(&mut self, group: &str, now: Timestamp) {
+        let (client, topic) = (self.client.clone(), Arc::clone(&self.topic));
+        self.table
+            .commit(&client, group, &topic, PartitionIndex(0), now);
     }
 
     /// Returns the group of a connection that has fetched partition 0 since a time.
@@ -116,7 +123,7 @@ fn groups_that_were_assigned_a_partition_at_once_are_ambiguous() {
     let (client, topic) = (host.client.clone(), Arc::clone(&host.topic));
     assert!(
         host.table
-            .may_be_read_by_others(&client, "a", &topic, PartitionIndex(0))
+            .may_be_read_by_others(&client, "a", &topic, PartitionIndex(0), 30)
     );
     // The departure of one ends the ambiguity.
     let member = GroupMemberId {
@@ -127,7 +134,7 @@ fn groups_that_were_assigned_a_partition_at_once_are_ambiguous() {
     assert!(
         !host
             .table
-            .may_be_read_by_others(&client, "a", &topic, PartitionIndex(0))
+            .may_be_read_by_others(&client, "a", &topic, PartitionIndex(0), 30)
     );
     host.table.close(&client, ConnectionId(4), 13);
     assert_eq!(host.reader(3, 11, 14).as_deref(), Some("a"));
@@ -205,7 +212,7 @@ fn only_group_of_a_client_is_known_while_a_partition_moves() {
     assert!(
         !host
             .table
-            .may_be_read_by_others(&client, "a", &topic, PartitionIndex(0))
+            .may_be_read_by_others(&client, "a", &topic, PartitionIndex(0), 30)
     );
 }
 
@@ -246,15 +253,120 @@ fn groups_beyond_the_limit_are_not_guessed() {
 }
 
 #[test]
-fn only_reader_of_a_committed_partition_is_that_of_the_group() {
+fn only_reader_of_a_committed_partition_is_that_of_the_only_group() {
     let mut host = Host::new();
     host.heartbeat(1, "a", 1);
-    host.heartbeat(2, "b", 1);
-    assert_eq!(host.reader(3, 2, 3), None);
+    let later = 1 + RESUMPTION_TIMEOUT;
+    assert_eq!(host.reader(3, 0, later), None);
+    host.commit("a", later);
+    assert_eq!(host.reader(3, 0, later).as_deref(), Some("a"));
+}
+
+#[test]
+fn commit_says_nothing_while_another_group_may_be_the_reader() {
+    let mut host = Host::new();
+    host.assign(1, "a", 10);
+    host.assign(2, "b", 10);
+    assert_eq!(host.reader(3, 11, 12), None);
+    // It commits what it has read on another connection, and does not fetch now.
+    host.commit("b", 13);
+    assert_eq!(host.reader(3, 11, 14), None);
+    // A group without connections is about to expire.
+    let client = host.client.clone();
+    host.table.close(&client, ConnectionId(2), 15);
+    host.commit("a", 16);
+    assert_eq!(host.reader(3, 11, 17).as_deref(), Some("a"));
+    // Of a connection that has a group, a commit changes nothing.
+    host.leave("a");
+    host.commit("b", 18);
+    assert_eq!(host.reader(3, 11, 19).as_deref(), Some("a"));
+}
+
+// After a restart of the proxy all connections are new, and groups are known by their heartbeats.
+
+#[test]
+fn readers_are_not_those_of_the_group_that_is_known_first() {
+    let mut host = Host::new();
+    assert_eq!(host.reader(3, 1, 2), None);
+    host.heartbeat(2, "b", 3);
+    assert_eq!(host.reader(3, 1, 4), None);
+    // Nor is one that began after it, as more heartbeats may follow.
+    assert_eq!(host.reader(4, 5, 6), None);
+    host.commit("b", 7);
+    assert_eq!(host.reader(4, 5, 8), None);
+    host.heartbeat(1, "a", 9);
+    let later = 9 + RESUMPTION_TIMEOUT;
+    for reader in [3, 4] {
+        assert_eq!(host.reader(reader, 5, later), None);
+    }
+    host.commit("a", later);
+    host.commit("b", later);
+    for reader in [3, 4] {
+        assert_eq!(host.reader(reader, 5, later), None);
+    }
+}
+
+#[test]
+fn only_group_that_was_there_before_is_that_of_later_readers() {
+    let mut host = Host::new();
+    host.heartbeat(1, "a", 3);
+    let later = 3 + RESUMPTION_TIMEOUT;
+    assert_eq!(host.reader(2, 4, later - 1), None);
+    assert_eq!(host.reader(2, 4, later).as_deref(), Some("a"));
+    // A connection that began before may be that of a consumer without a group.
+    assert_eq!(host.reader(3, 2, later), None);
+}
+
+#[test]
+fn group_that_joins_again_is_not_that_of_readers_of_a_group_that_is_not_known_yet() {
+    let mut host = Host::new();
+    host.assign(1, "a", 10);
+    // It is the reader of the other group, of which nothing else is known yet.
+    assert_eq!(host.reader(4, 11, 12).as_deref(), Some("a"));
+    host.heartbeat(2, "b", 13);
+    assert_eq!(host.reader(4, 11, 14), None);
+    assert_eq!(host.reader(3, 12, 15), None);
+    let later = 13 + RESUMPTION_TIMEOUT;
+    assert_eq!(host.reader(4, 11, later), None);
+}
+
+#[test]
+fn group_that_comes_back_after_a_long_silence_changes_no_group_that_was_found_long_ago() {
+    let mut host = Host::new();
+    host.assign(1, "a", 10);
+    assert_eq!(host.reader(3, 11, 12).as_deref(), Some("a"));
+    host.heartbeat(2, "b", 12 + RESUMPTION_TIMEOUT);
+    let later = 13 + RESUMPTION_TIMEOUT;
+    assert_eq!(host.reader(3, 11, later).as_deref(), Some("a"));
+}
+
+#[test]
+fn members_that_are_assigned_tasks_have_their_group_from_the_start() {
+    let mut host = Host::new();
+    let client = host.client.clone();
+    let connection = ClientConnection {
+        client: &client,
+        id: ConnectionId(1),
+        broker: None,
+    };
+    let sign = MemberSign {
+        member: "m",
+        stage: MemberStage::JoiningTasks,
+    };
+    host.table.learn(connection, "a", sign, 1);
+    assert_eq!(host.reader(2, 2, 3).as_deref(), Some("a"));
+}
+
+#[test]
+fn nothing_is_settled_by_elimination_while_groups_may_be_unknown() {
+    let mut host = Host::new();
+    host.heartbeat(1, "a", 3);
     let (client, topic) = (host.client.clone(), Arc::clone(&host.topic));
-    host.table.commit(&client, "b", &topic, PartitionIndex(0));
-    assert_eq!(host.reader(3, 2, 4).as_deref(), Some("b"));
-    // The other group commits before its first fetch is answered.
-    host.table.commit(&client, "a", &topic, PartitionIndex(0));
-    assert_eq!(host.reader(3, 2, 5).as_deref(), Some("b"));
+    let others = |now| {
+        let partition = PartitionIndex(0);
+        host.table
+            .may_be_read_by_others(&client, "a", &topic, partition, now)
+    };
+    assert!(others(4));
+    assert!(!others(3 + RESUMPTION_TIMEOUT));
 }

@@ -5,6 +5,7 @@ use throughline_model::TraceId;
 use throughline_model::context::TraceState;
 
 use super::*;
+use crate::kafka::cluster::MemberStage;
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -136,7 +137,7 @@ fn deliveries_to_an_ambiguous_group_are_settled_by_none() {
         };
         let sign = MemberSign {
             member: "m",
-            is_joining: false,
+            stage: MemberStage::Joined,
         };
         state.learn_group(connection, group, sign, 0);
     }
