@@ -10,9 +10,7 @@ use crate::message::{Inbound, Outbound};
 use crate::step_model::StepModel;
 use crate::step_trail::mix_trails;
 
-/// Probability that a commit leaves out a record although its consumer is done with it, and that it
-/// covers one that its consumer has not come to.
-const LEFT_OUT: f64 = 0.1;
+/// Probability that a commit covers a record that its consumer has not come to.
 const AHEAD: f64 = 0.1;
 /// Time from the decision to commit until the commit is seen.
 const COMMIT_LAG_NS: Nanos = 2_000_000;
@@ -108,15 +106,20 @@ impl Lane {
 
     /// Returns how likely each path makes the last commit: a consumer commits the records that it
     /// is done with, and no others. One that commits what it has only received does so on every
-    /// path.
-    pub(crate) fn commit_factors(&self, inbound: &[Inbound], model: &mut StepModel) -> Vec<f64> {
+    /// path. Returns as well how likely the commit has left a record out on each path.
+    pub(crate) fn commit_factors(
+        &self,
+        inbound: &[Inbound],
+        model: &mut StepModel,
+    ) -> Vec<(f64, f64)> {
+        let left_out = model.commits.left_out();
         let offset_of = |member: u32| {
             let position = inbound[member as usize].position;
             position.map_or(i64::MIN, |position| position.offset)
         };
         let mut factor = |path: &LanePath| {
             let (Some((committed, at)), Some(current)) = (self.commit, path.member) else {
-                return 1.0;
+                return (1.0, 0.0);
             };
             let current = offset_of(current);
             let is_done = |member: &u32| {
@@ -130,10 +133,11 @@ impl Lane {
             let is_free = path.standing.free_since <= at;
             let has_moved_on = path.done_since.saturating_add(COMMIT_LAG_NS) <= at;
             if has_moved_on && self.members.iter().any(is_done) {
-                LEFT_OUT
+                (left_out, 1.0)
             } else if current > committed && is_free {
                 let done = path.done_probability(path.standing.history, model);
-                1.0 - done + done * LEFT_OUT
+                let factor = 1.0 - done + done * left_out;
+                (factor, done * left_out / factor)
             } else if self.members.iter().any(is_ahead) {
                 let ahead = self.members.iter().filter(|member| is_ahead(member));
                 let done = path.done_probability(path.standing.history, model);
@@ -141,9 +145,9 @@ impl Lane {
                     let fresh = model.fresh(inbound[*member as usize].operation);
                     reached * path.done_probability(fresh, model)
                 });
-                AHEAD + (1.0 - AHEAD) * reached
+                (AHEAD + (1.0 - AHEAD) * reached, 0.0)
             } else {
-                1.0
+                (1.0, 0.0)
             }
         };
         self.paths.iter().map(&mut factor).collect()

@@ -21,6 +21,7 @@ mod branching;
 mod call_balance;
 mod call_decision;
 mod coincidence;
+mod commit_habit;
 mod decision;
 mod done_count;
 mod event;

@@ -450,9 +450,8 @@ impl LiveDecider {
 
     fn weigh_commits(&mut self) {
         for lane in std::mem::take(&mut self.committed_lanes) {
-            let factors = self.state.commit_factors(lane, &mut self.plan.model);
             self.state
-                .weigh_paths(lane, &factors, self.now, &mut self.plan.model);
+                .weigh_commit(lane, self.now, &mut self.plan.model);
         }
     }
 

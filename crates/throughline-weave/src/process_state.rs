@@ -78,9 +78,20 @@ impl ProcessState {
         }
     }
 
-    /// Returns how likely the paths of a queue make its last commit.
-    pub(crate) fn commit_factors(&self, lane: u32, model: &mut StepModel) -> Vec<f64> {
-        self.lanes[lane as usize].commit_factors(&self.inbound, model)
+    /// Weighs the paths of a queue by how likely they make its last commit, and learns from that.
+    pub(crate) fn weigh_commit(&mut self, lane: u32, now: Nanos, model: &mut StepModel) {
+        let weighed = self.lanes[lane as usize].commit_factors(&self.inbound, model);
+        let shares = self.shares(lane, now, model);
+        let (mut total, mut left_out) = (0.0, 0.0);
+        for (share, (factor, left)) in shares.iter().zip(&weighed) {
+            total += share * factor;
+            left_out += share * factor * left;
+        }
+        model
+            .commits
+            .observe(left_out / total.max(f64::MIN_POSITIVE));
+        let factors: Vec<f64> = weighed.into_iter().map(|(factor, _)| factor).collect();
+        self.weigh_paths(lane, &factors, now, model);
     }
 
     /// Returns the lane of a queue.

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
+use crate::commit_habit::CommitHabit;
 use crate::done_count::{DoneCount, FADE, FIRST_FADE};
 use crate::event::Nanos;
 use crate::life_table::{FAILURE, GapScale, HazardCurve, LifeTable, PriorMass, Step, StepPrior};
@@ -133,6 +134,7 @@ pub(crate) struct StepModel {
     /// Kinds of calls that are records.
     pub(crate) record_kinds: BTreeSet<Step>,
     pub(crate) tokens: TokenModel,
+    pub(crate) commits: CommitHabit,
     /// Tables whose curves are to be computed again.
     stale: VecDeque<usize>,
 }
@@ -190,6 +192,7 @@ impl StepModel {
             lingering: HashMap::new(),
             record_kinds: BTreeSet::new(),
             tokens: TokenModel::default(),
+            commits: CommitHabit::default(),
             stale: VecDeque::new(),
         }
     }
