@@ -28,7 +28,7 @@ const MAX_CLOCK_SKEW: u64 = 60_000_000_000;
 #[derive(Debug)]
 pub(super) struct OffsetJoin {
     partitions: HashMap<RecordPartition, u32>,
-    producers: RecordTable<ProducedRecord>,
+    producers: RecordTable<PositionProducers>,
     consumers: RecordTable<Vec<RecordEndpoint>>,
 }
 
@@ -50,6 +50,14 @@ struct ProducedRecord {
     key: SpanKey,
     start: u64,
     end: u64,
+}
+
+/// The producers' spans of one position: a topic that was created again begins at offset 0, and
+/// clusters made from one image may have one id.
+#[derive(Debug, Clone, Copy)]
+struct PositionProducers {
+    latest: ProducedRecord,
+    former: Option<ProducedRecord>,
 }
 
 // === impl OffsetJoin ===
@@ -81,17 +89,22 @@ impl OffsetJoin {
                     start: span.start,
                     end: span.end,
                 };
+                let known = self.producers.records.get(&number).copied();
+                let producers = PositionProducers::with_latest(known, producer);
                 if let Some(waiting) = self.consumers.records.get_mut(&number) {
-                    let joined = waiting.extract_if(.., |consumer| producer.sent(consumer));
+                    let joined = waiting.extract_if(.., |consumer| {
+                        let sender = producers.sender_of(consumer);
+                        sender.is_some_and(|sender| sender.key == producer.key)
+                    });
                     edges.extend(joined.map(|consumer| producer.edge(consumer.key)));
                 }
-                // The latest counts: a topic that was created again begins at offset 0.
-                self.producers.insert(number, producer);
+                self.producers.insert(number, producers);
             }
             RecordSide::Consumer => {
-                let producer = self.producers.records.get(&number);
-                if let Some(producer) = producer.filter(|producer| producer.sent(&span)) {
-                    edges.push(producer.edge(span.key));
+                let producers = self.producers.records.get(&number);
+                let sender = producers.and_then(|producers| producers.sender_of(&span));
+                if let Some(sender) = sender {
+                    edges.push(sender.edge(span.key));
                 } else if let Some(waiting) = self.consumers.records.get_mut(&number) {
                     if waiting.len() < MAX_WAITING {
                         waiting.push(span);
@@ -112,6 +125,31 @@ impl OffsetJoin {
         let next = next.filter(|_| self.partitions.len() < MAX_PARTITIONS)?;
         self.partitions.insert(position.partition.clone(), next);
         Some((next, position.offset))
+    }
+}
+
+// === impl PositionProducers ===
+
+impl PositionProducers {
+    fn with_latest(known: Option<Self>, latest: ProducedRecord) -> Self {
+        let former = known.and_then(|known| {
+            // A span may be sent again.
+            let is_again = known.latest.key == latest.key;
+            if is_again {
+                known.former
+            } else {
+                Some(known.latest)
+            }
+        });
+        Self { latest, former }
+    }
+
+    /// Returns the only producer that can have sent the record.
+    fn sender_of(&self, consumer: &RecordEndpoint) -> Option<ProducedRecord> {
+        let senders = [Some(self.latest), self.former].into_iter().flatten();
+        let mut senders = senders.filter(|producer| producer.sent(consumer));
+        let first = senders.next();
+        first.filter(|_| senders.next().is_none())
     }
 }
 
@@ -239,6 +277,25 @@ mod tests {
             ],
         );
         assert_eq!(joined, [(key(2), Some(key(3)))]);
+    }
+
+    /// Two environments whose clusters have one id.
+    #[test]
+    fn record_that_two_producers_may_have_sent_is_not_joined() {
+        let mut join = OffsetJoin::default();
+        let consumer = |id: u64| record(RecordSide::Consumer, id, "a", 0, 0);
+        let joined = joins(
+            &mut join,
+            vec![
+                record(RecordSide::Producer, 1, "a", 0, 0),
+                // The same span again is no other producer.
+                record(RecordSide::Producer, 1, "a", 0, 0),
+                consumer(2),
+                record(RecordSide::Producer, 3, "a", 0, 0),
+                consumer(4),
+            ],
+        );
+        assert_eq!(joined, [(key(2), Some(key(1)))]);
     }
 
     proptest! {
