@@ -160,6 +160,16 @@ impl std::fmt::Display for TraceSet {
     }
 }
 
+/// Returns the number of spans of each consumer group.
+#[must_use]
+pub fn count_by_group(spans: &[TraceSpan]) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for span in spans {
+        *counts.entry(span.group().to_owned()).or_default() += 1;
+    }
+    counts
+}
+
 // === impl TraceSpan ===
 
 impl TraceSpan {
@@ -170,6 +180,12 @@ impl TraceSpan {
             .get(key)
             .and_then(Value::as_str)
             .unwrap_or_default()
+    }
+
+    /// Returns the consumer group, or an empty string.
+    #[must_use]
+    pub fn group(&self) -> &str {
+        self.tag("messaging.consumer.group.name")
     }
 
     /// Returns the type of the only reference.

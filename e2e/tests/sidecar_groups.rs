@@ -7,7 +7,7 @@ mod named_spans;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use e2e::TraceSpan;
+use e2e::{TraceSpan, count_by_group};
 use named_spans::named_spans;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
@@ -62,7 +62,7 @@ fn two_groups_under_one_default_client_id_have_their_own_lag_and_commits() {
     for commit in &committed {
         let (_, _, parent) = commit.references.first().unwrap();
         let parent = processed.iter().find(|span| span.id == *parent).unwrap();
-        assert_eq!(group_of(parent), group_of(commit));
+        assert_eq!(parent.group(), commit.group());
     }
     let metrics = sidecar.get("/metrics").unwrap().body;
     for group in ["grp-A", "grp-B"] {
@@ -117,16 +117,4 @@ fn poll(consumer: &BaseConsumer, count: usize) -> Vec<Vec<u8>> {
 /// Waits for spans of an operation, and returns them.
 fn spans(collector: &CollectorInstance, operation: &str, count: usize) -> Vec<TraceSpan> {
     named_spans(collector, SERVICE, &format!("{operation} {TOPIC}"), count)
-}
-
-fn group_of(span: &TraceSpan) -> &str {
-    span.tag("messaging.consumer.group.name")
-}
-
-fn count_by_group(spans: &[TraceSpan]) -> BTreeMap<String, usize> {
-    let mut counts = BTreeMap::new();
-    for span in spans {
-        *counts.entry(group_of(span).to_owned()).or_default() += 1;
-    }
-    counts
 }

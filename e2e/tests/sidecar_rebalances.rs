@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use e2e::TraceSpan;
+use e2e::{TraceSpan, count_by_group};
 use named_spans::named_spans;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::message::Message as _;
@@ -131,7 +131,7 @@ impl GroupFixture {
     fn wait_for_spans(&self, topic: &str, group: &str, count: usize) {
         let counts = || {
             let spans = ["process", "commit"].map(|operation| self.spans(operation, topic, 0));
-            spans.map(|spans| spans.iter().filter(|it| group_of(it) == group).count())
+            spans.map(|spans| spans.iter().filter(|it| it.group() == group).count())
         };
         let is_complete = || counts().iter().all(|it| *it >= count).then_some(());
         let complete = wait::until(TIMEOUT, is_complete);
@@ -152,7 +152,7 @@ impl GroupFixture {
             let (_, _, parent) = commit.references.first().unwrap();
             let parent = processed.iter().find(|span| span.id == *parent).unwrap();
             // The group of records that came before it was known is never another one.
-            let is_own = ["", group_of(commit)].contains(&group_of(parent));
+            let is_own = ["", commit.group()].contains(&parent.group());
             assert!(is_own, "{commit:?} below {parent:?}");
         }
         let counts = [count_by_group(&processed), count_by_group(&commits)];
@@ -224,18 +224,6 @@ fn consecutive_ports() -> u16 {
         is_free.then_some(first)
     };
     wait::until(TIMEOUT, find).unwrap()
-}
-
-fn group_of(span: &TraceSpan) -> &str {
-    span.tag("messaging.consumer.group.name")
-}
-
-fn count_by_group(spans: &[TraceSpan]) -> BTreeMap<String, usize> {
-    let mut counts = BTreeMap::new();
-    for span in spans {
-        *counts.entry(group_of(span).to_owned()).or_default() += 1;
-    }
-    counts
 }
 
 fn wait_for(handled: &[Handled], count: usize) {

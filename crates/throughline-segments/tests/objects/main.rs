@@ -15,6 +15,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tempfile::TempDir;
 use throughline_segments::{DiskSettings, DiskStore, ObjectBucket};
 use throughline_store::{InsertError, MemoryStore, ObjectTotals, Store, TraceQuery, WeavingView};
 
@@ -32,6 +33,14 @@ fn settings() -> DiskSettings {
 fn member(folder: &Path, bucket: &Arc<FaultyBucket>) -> DiskStore {
     let bucket: Arc<dyn ObjectBucket> = Arc::<FaultyBucket>::clone(bucket);
     DiskStore::open_objects(folder, bucket, settings()).unwrap()
+}
+
+/// A member in a new folder with a new bucket, and the store to compare it with.
+fn new_member() -> (TempDir, Arc<FaultyBucket>, MemoryStore, DiskStore) {
+    let folder = tempfile::tempdir().unwrap();
+    let bucket = Arc::new(FaultyBucket::default());
+    let store = member(&folder.path().join("own"), &bucket);
+    (folder, bucket, MemoryStore::new(usize::MAX), store)
 }
 
 fn node(folder: &Path, bucket: &Arc<FaultyBucket>, max_local_bytes: u64) -> Arc<dyn Store> {
@@ -210,10 +219,7 @@ fn spans_are_refused_once_the_local_folder_is_full_of_segments_that_wait() {
 
 #[test]
 fn copies_make_room_while_the_disk_is_full() {
-    let folder = tempfile::tempdir().unwrap();
-    let bucket = Arc::new(FaultyBucket::default());
-    let expected = MemoryStore::new(usize::MAX);
-    let store = member(&folder.path().join("own"), &bucket);
+    let (folder, bucket, expected, store) = new_member();
     add(&store, &expected, 1..11);
     wait_for_uploads(&store);
     drop(store);
@@ -239,10 +245,7 @@ fn copies_make_room_while_the_disk_is_full() {
 
 #[test]
 fn a_stale_list_and_missing_objects_leave_the_others() {
-    let folder = tempfile::tempdir().unwrap();
-    let bucket = Arc::new(FaultyBucket::default());
-    let expected = MemoryStore::new(usize::MAX);
-    let store = member(&folder.path().join("own"), &bucket);
+    let (folder, bucket, expected, store) = new_member();
     add(&store, &expected, 1..11);
     wait_for_uploads(&store);
     let queried = node(&folder.path().join("node"), &bucket, u64::MAX);
@@ -337,10 +340,7 @@ fn a_node_deletes_nothing_that_it_has_not_downloaded() {
 
 #[test]
 fn objects_that_are_cut_are_left_out_until_they_are_whole() {
-    let folder = tempfile::tempdir().unwrap();
-    let bucket = Arc::new(FaultyBucket::default());
-    let expected = MemoryStore::new(usize::MAX);
-    let store = member(&folder.path().join("own"), &bucket);
+    let (folder, bucket, expected, store) = new_member();
     add(&store, &expected, 1..11);
     add(&store, &expected, 11..21);
     wait_for_uploads(&store);

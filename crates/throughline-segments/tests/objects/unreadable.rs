@@ -10,7 +10,7 @@ use throughline_store::{
 
 use crate::bucket::FaultyBucket;
 use crate::compared_stores::{assert_same, edge};
-use crate::{add, member, node, settings, wait_for_uploads, wait_until};
+use crate::{add, member, new_member, node, settings, wait_for_uploads, wait_until};
 
 fn count(store: &dyn Store) -> usize {
     store.search(&TraceQuery::default()).traces.len()
@@ -116,10 +116,7 @@ fn an_object_that_cannot_be_read_leaves_the_others() {
 
 #[test]
 fn an_index_that_is_gone_is_built_from_its_segment() {
-    let folder = tempfile::tempdir().unwrap();
-    let bucket = Arc::new(FaultyBucket::default());
-    let expected = MemoryStore::new(usize::MAX);
-    let store = member(&folder.path().join("own"), &bucket);
+    let (folder, bucket, expected, store) = new_member();
     add(&store, &expected, 1..11);
     add(&store, &expected, 5..21);
     wait_for_uploads(&store);
@@ -134,10 +131,7 @@ fn an_index_that_is_gone_is_built_from_its_segment() {
 
 #[test]
 fn no_more_is_downloaded_than_was_listed() {
-    let folder = tempfile::tempdir().unwrap();
-    let bucket = Arc::new(FaultyBucket::default());
-    let expected = MemoryStore::new(usize::MAX);
-    let store = member(&folder.path().join("own"), &bucket);
+    let (folder, bucket, expected, store) = new_member();
     add(&store, &expected, 1..11);
     wait_for_uploads(&store);
     let index = bucket.keys(".index")[0].clone();
@@ -199,10 +193,7 @@ fn decisions_take_as_much_room_as_there_are() {
 
 #[test]
 fn decisions_are_read_in_their_order() {
-    let folder = tempfile::tempdir().unwrap();
-    let bucket = Arc::new(FaultyBucket::default());
-    let expected = MemoryStore::new(usize::MAX);
-    let store = member(&folder.path().join("own"), &bucket);
+    let (folder, bucket, expected, store) = new_member();
     add(&store, &expected, 1..11);
     let mut objects = 0;
     let mut decide = |edges: Vec<WovenEdge>| {
